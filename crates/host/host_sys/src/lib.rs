@@ -1,1 +1,12 @@
-//! TODO-DOC
+//! The one crate that talks to libc: everything the rest of Yagura needs from the host kernel that safe
+//! libraries do not offer already.
+//!
+//! It knows nothing of virtual machines. Each module wraps one kernel facility behind a safe interface.
+
+#![allow(unsafe_code)]
+
+pub mod io_buffers;
+pub mod memory;
+pub mod process_title;
+pub mod signals;
+pub mod threads;
