@@ -110,7 +110,10 @@ mod tests {
         other.restore_bytes(&bytes).unwrap();
         assert_eq!(other.0, 7);
         let foreign = postcard::to_allocvec(&(4u32, 1u32)).unwrap();
-        assert!(matches!(other.restore_bytes(&foreign), Err(SnapshotError::Version { found: 4, expected: 3 })));
+        assert!(matches!(
+            other.restore_bytes(&foreign),
+            Err(SnapshotError::Version { found: 4, expected: 3 })
+        ));
         assert!(matches!(other.restore_bytes(&[3]), Err(SnapshotError::Codec(_))));
         assert!(matches!(Counter(99).save_bytes(), Err(SnapshotError::Refused("busy"))));
     }

@@ -23,7 +23,10 @@ impl GuestMemory {
                 if written_by_host {
                     slice.bitmap().mark_dirty(0, slice.len());
                 }
-                iovecs.push(libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() });
+                iovecs.push(libc::iovec {
+                    iov_base: slice.ptr_guard_mut().as_ptr().cast(),
+                    iov_len: slice.len(),
+                });
             }
         }
         // SAFETY: every iovec points into a mapping owned by `self.ram`; the Arc handed over as owner keeps

@@ -63,7 +63,9 @@ impl IoBuffers {
             out.resize(start + take, 0);
             // SAFETY: the iovec is valid for `iov_len >= take` bytes by the contract of `new`, and the
             // destination was just made that long; the two cannot overlap, since `out` is our own.
-            unsafe { std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), out.as_mut_ptr().add(start), take) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), out.as_mut_ptr().add(start), take)
+            };
         }
         out
     }
@@ -74,7 +76,9 @@ impl IoBuffers {
         for iovec in &self.iovecs {
             let take = iovec.iov_len.min(data.len() - done);
             // SAFETY: as in `to_vec`, in the other direction; concurrent writers are the contract of `new`.
-            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr().add(done), iovec.iov_base.cast::<u8>(), take) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(data.as_ptr().add(done), iovec.iov_base.cast::<u8>(), take)
+            };
             done += take;
         }
         done

@@ -7,6 +7,7 @@
 
 pub mod io_buffers;
 pub mod memory;
+pub mod poll;
 pub mod process_title;
 pub mod signals;
 pub mod threads;

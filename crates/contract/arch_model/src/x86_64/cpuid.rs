@@ -187,7 +187,8 @@ impl Word {
             Ext1Ecx | Ext1Edx => (0x8000_0001, 0),
             Ext8Ebx => (0x8000_0008, 0),
         };
-        let leaf = cpuid.iter_mut().find(|leaf| leaf.function == function && leaf.index.unwrap_or(0) == index)?;
+        let leaf =
+            cpuid.iter_mut().find(|leaf| leaf.function == function && leaf.index.unwrap_or(0) == index)?;
         Some(match self {
             Leaf7Sub1Eax | LeafDSub1Eax => &mut leaf.eax,
             Leaf7Ebx | Ext8Ebx => &mut leaf.ebx,
@@ -264,7 +265,9 @@ fn xcr0_of(model: CpuModel) -> u32 {
 
 fn restrict_xsave(cpuid: &mut Cpuid, model: CpuModel) {
     let xcr0 = xcr0_of(model);
-    cpuid.retain(|leaf| leaf.function != 0xd || (xcr0 != 0 && leaf.index.is_none_or(|i| i < 2 || xcr0 >> i & 1 == 1)));
+    cpuid.retain(|leaf| {
+        leaf.function != 0xd || (xcr0 != 0 && leaf.index.is_none_or(|i| i < 2 || xcr0 >> i & 1 == 1))
+    });
     let end_of_components = cpuid
         .iter()
         .filter(|leaf| leaf.function == 0xd && leaf.index.is_some_and(|index| index >= 2))

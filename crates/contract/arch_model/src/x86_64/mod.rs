@@ -10,6 +10,6 @@ mod state;
 pub use cpu_model::{CpuModel, UnknownCpuModel};
 pub use platform::{ClockState, IoApicPin, IoApicState, PlatformState};
 pub use state::{
-    CpuState, DebugRegisters, DescriptorTable, ExtendedState, LapicState, MsrValue, PendingEvents, PendingException,
-    Registers, RunState, Segment, SystemRegisters,
+    CpuState, DebugRegisters, DescriptorTable, ExtendedState, LapicState, MsrValue, PendingEvents,
+    PendingException, Registers, RunState, Segment, SystemRegisters,
 };

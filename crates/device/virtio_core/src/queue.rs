@@ -1,0 +1,159 @@
+//! A virtqueue as a device sees it: take a chain, complete it, interrupt when the driver wants to know.
+//!
+//! Layout and index arithmetic are `virtio-queue`'s; here the ring is tied to its memory and interrupt,
+//! and a ring that makes no sense is taken out of service.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use guest_memory::{GuestAddress, GuestMemory};
+use tracing::debug;
+use virtio_queue::{QueueOwnedT, QueueT};
+
+use crate::{Chain, QueueState, VIRTIO_F_EVENT_IDX};
+
+/// How a queue reaches its driver. Implemented by the transport.
+pub trait QueueInterrupt: Send + Sync {
+    /// Buffers were used: the queue's own vector.
+    fn signal_used(&self);
+
+    /// The ring makes no sense: the device sets `DEVICE_NEEDS_RESET` (2.1.2).
+    fn signal_broken(&self);
+}
+
+/// Where the driver put a ring (2.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLayout {
+    /// Number of descriptors, a power of two.
+    pub size: u16,
+    /// Descriptor table.
+    pub descriptors: GuestAddress,
+    /// Available ring (driver area).
+    pub available: GuestAddress,
+    /// Used ring (device area).
+    pub used: GuestAddress,
+}
+
+/// The driver enabled a queue that cannot be: size not a power of two, misaligned, or outside RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the driver placed the ring outside guest memory, misaligned, or with a bad size")]
+pub struct BadLayout;
+
+/// A split virtqueue in service.
+pub struct Queue {
+    ring: virtio_queue::Queue,
+    memory: GuestMemory,
+    interrupt: Arc<dyn QueueInterrupt>,
+    broken: bool,
+    served: Arc<AtomicU64>,
+}
+
+impl Queue {
+    /// A ring of at most `max_size` descriptors at `layout`, continued from `state`.
+    pub fn new(
+        layout: QueueLayout,
+        max_size: u16,
+        state: QueueState,
+        features: u64,
+        memory: GuestMemory,
+        interrupt: Arc<dyn QueueInterrupt>,
+    ) -> Result<Queue, BadLayout> {
+        let mut ring = virtio_queue::Queue::new(max_size).map_err(|_| BadLayout)?;
+        ring.try_set_size(layout.size).map_err(|_| BadLayout)?;
+        ring.try_set_desc_table_address(layout.descriptors).map_err(|_| BadLayout)?;
+        ring.try_set_avail_ring_address(layout.available).map_err(|_| BadLayout)?;
+        ring.try_set_used_ring_address(layout.used).map_err(|_| BadLayout)?;
+        ring.set_event_idx(features & VIRTIO_F_EVENT_IDX != 0);
+        ring.set_next_avail(state.next_avail);
+        ring.set_next_used(state.next_used);
+        ring.set_ready(true);
+        if !ring.is_valid(&*memory) {
+            return Err(BadLayout);
+        }
+        Ok(Queue { ring, memory, interrupt, broken: false, served: Arc::default() })
+    }
+
+    /// The RAM that the ring and its buffers live in.
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// Where the queue stands.
+    pub fn state(&self) -> QueueState {
+        QueueState { next_avail: self.ring.next_avail(), next_used: self.ring.next_used() }
+    }
+
+    /// Counter of completed chains.
+    pub fn served(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.served)
+    }
+
+    /// Takes the next chain that the driver made available.
+    ///
+    /// A chain that breaks the rules of 2.7.5 arrives cut short and is completed like any other; a ring whose
+    /// indices make no sense is taken out of service and the driver told that the device needs a reset.
+    pub fn pop(&mut self) -> Option<Chain> {
+        if self.broken {
+            return None;
+        }
+        let next = match self.ring.iter(&*self.memory) {
+            Ok(mut chains) => chains.next(),
+            Err(error) => {
+                self.give_up(&error);
+                return None;
+            }
+        };
+        next.map(Chain::collect)
+    }
+
+    /// Puts the chain taken last back, to be taken again.
+    pub fn undo_pop(&mut self) {
+        self.ring.go_to_previous_position();
+    }
+
+    /// Hands the chain with `head` back to the driver; `written_bytes` were written to its writable part.
+    pub fn complete(&mut self, head: u16, written_bytes: u32) {
+        if self.broken {
+            return;
+        }
+        self.served.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.ring.add_used(&*self.memory, head, written_bytes) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Interrupts the driver if it asked to be told of what was completed.
+    pub fn signal(&mut self) {
+        match self.ring.needs_notification(&*self.memory) {
+            Ok(true) => self.interrupt.signal_used(),
+            Ok(false) => {}
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    /// Asks the driver not to kick while the queue is being served.
+    pub fn disable_kicks(&mut self) {
+        if let Err(error) = self.ring.disable_notification(&*self.memory) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Asks the driver to kick again; `true` when buffers arrived meanwhile and have to be served first.
+    pub fn enable_kicks(&mut self) -> bool {
+        if self.broken {
+            return false;
+        }
+        self.ring.enable_notification(&*self.memory).unwrap_or_else(|error| {
+            self.give_up(&error);
+            false
+        })
+    }
+
+    fn give_up(&mut self, error: &virtio_queue::Error) {
+        if !self.broken {
+            debug!(%error, "virtqueue out of service until reset");
+            self.broken = true;
+            self.interrupt.signal_broken();
+        }
+    }
+}
