@@ -9,5 +9,8 @@ pub mod io_buffers;
 pub mod memory;
 pub mod poll;
 pub mod process_title;
+pub mod ring;
 pub mod signals;
+pub mod tap;
+pub mod terminal;
 pub mod threads;

@@ -1,0 +1,1 @@
+//! Asynchronous file I/O: io_uring behind a safe interface.

@@ -1,0 +1,1 @@
+//! TAP network interfaces (Linux, `Documentation/networking/tuntap.rst`).

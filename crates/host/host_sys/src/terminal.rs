@@ -1,0 +1,1 @@
+//! Terminal modes that are put back in every way of ending.
