@@ -1,1 +1,53 @@
-fn main() {}
+//! `cargo xtask`: what this project's people and machines type besides `cargo build`.
+//!
+//! Each subcommand is a module; shared ground (cache, packages, processes, progress) is a module too.
+
+mod bench;
+mod cache;
+mod guests;
+mod lab;
+mod packages;
+mod process;
+mod progress;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Build, test and show Yagura.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure Yagura beside its peers.
+    Bench(bench::Arguments),
+    /// Boot an emulated machine with hardware virtualization and run jobs in it.
+    Lab(lab::Arguments),
+    /// What runs inside the lab's machine.
+    #[command(hide = true)]
+    LabAgent(lab::agent::Arguments),
+    /// One job, inside the lab's machine.
+    #[command(hide = true)]
+    LabJob(lab::agent::JobArguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
+        Command::LabAgent(arguments) => lab::agent::run(&arguments),
+        Command::LabJob(arguments) => lab::agent::run_job(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

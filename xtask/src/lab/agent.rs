@@ -1,0 +1,115 @@
+//! The lab's first process, inside the machine: runs each job as a process of its own, and watches the time.
+
+use super::jobs::{self, Lab, Outcome};
+use super::plan::Plan;
+use super::report::{END, RUN, START, Verdict};
+use crate::process;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A job's exit status that says that this machine cannot run it.
+const SKIPPED: u8 = 77;
+const POLL: Duration = Duration::from_millis(20);
+/// Lines of a failed job's output that are repeated on the console.
+const TAIL_LINES: usize = 60;
+
+/// The agent takes no arguments: its plan is in a file.
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+/// One job.
+#[derive(clap::Args)]
+pub struct JobArguments {
+    /// The job's name.
+    name: String,
+}
+
+/// Runs the plan, then ends the machine.
+pub fn run(_: &Arguments) -> Result<()> {
+    if let Err(error) = run_plan() {
+        println!("LAB NOTE {error:#}");
+    }
+    rustix::system::reboot(rustix::system::RebootCommand::Restart).context("cannot end the machine")
+}
+
+/// Runs one job.
+pub fn run_job(arguments: &JobArguments) -> Result<()> {
+    let job = jobs::all().iter().find(|job| job.name == arguments.name);
+    let job = job.with_context(|| format!("no job is named {}", arguments.name))?;
+    std::fs::create_dir_all(cgroup(job.name))?;
+    std::fs::write(cgroup(job.name).join("cgroup.procs"), "0")?;
+    let lab = Lab::new(job.name, Plan::read()?)?;
+    match (job.run)(&lab)? {
+        Outcome::Passed => Ok(()),
+        Outcome::Skipped(why) => {
+            println!("{why}");
+            std::process::exit(i32::from(SKIPPED));
+        }
+    }
+}
+
+fn run_plan() -> Result<()> {
+    let plan = Plan::read()?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    println!("{START} Linux {}", release.trim());
+    process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    for name in &plan.jobs {
+        println!("{RUN} {name}");
+        let verdict =
+            verdict(&plan, name).unwrap_or_else(|error| Verdict::Failed(one_line(&format!("{error:#}"))));
+        println!("{}", verdict.line(name));
+    }
+    println!("{END}");
+    Ok(())
+}
+
+fn verdict(plan: &Plan, name: &str) -> Result<Verdict> {
+    let job = jobs::all().iter().find(|job| job.name == name).context("no job has this name")?;
+    let output = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args(["lab-job", name]);
+    command.stdin(Stdio::null()).stdout(output.as_file().try_clone()?).stderr(output.as_file().try_clone()?);
+    let mut child = command.spawn()?;
+    let status = wait(&mut child, plan.limit(job.limit_seconds));
+    let _ = std::fs::write(cgroup(name).join("cgroup.kill"), "1");
+    let status = status?;
+    let text = String::from_utf8_lossy(&std::fs::read(output.path())?).into_owned();
+    let last = one_line(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default());
+    Ok(match status {
+        Some(status) if status.success() => Verdict::Passed,
+        Some(status) if status.code() == Some(i32::from(SKIPPED)) => Verdict::Skipped(last),
+        failed => {
+            for line in process::tail(&text, TAIL_LINES).lines() {
+                println!("    {line}");
+            }
+            Verdict::Failed(
+                failed.map_or("it took too long".to_owned(), |status| format!("{status}: {last}")),
+            )
+        }
+    })
+}
+
+/// The control group in which a job and all that it starts live, to be ended together.
+fn cgroup(job: &str) -> PathBuf {
+    PathBuf::from("/sys/fs/cgroup").join(job)
+}
+
+/// The child's status, or nothing when the time is over; then the child is killed.
+fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        std::thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}

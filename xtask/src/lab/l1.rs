@@ -1,0 +1,179 @@
+//! The lab's machine: QEMU, its console, and the time that it may take.
+
+use super::jobs::{Group, Job};
+use super::plan::Plan;
+use super::report::{END, Finished, RUN, START, Verdict};
+use crate::{guests, process, progress::Step};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// Time for the machine to come up.
+const BOOT_SECONDS: u64 = 90;
+/// Time beyond a job's own limit, which the agent watches from inside.
+const GRACE: Duration = Duration::from_secs(20);
+/// Lines of the console that are shown when the machine itself goes wrong.
+const TAIL_LINES: usize = 40;
+
+const MEMORY_MIB: u32 = 3072;
+
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 panic=-1 mitigations=off quiet loglevel=1 nokaslr tsc=reliable no_timer_check \
+    cryptomgr.notests random.trust_cpu=on";
+
+/// A started machine; ends with this value.
+pub struct Machine {
+    child: Child,
+    // The archive has to stay until QEMU has read it.
+    _initrd: tempfile::NamedTempFile,
+    errors: tempfile::NamedTempFile,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts the machine with its serial console on QEMU's standard input and output.
+pub fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio, Stdio)) -> Result<Machine> {
+    let mut archive = std::fs::read(&material.initrd)?;
+    archive.extend(plan.archive()?);
+    let initrd = tempfile::NamedTempFile::new()?;
+    std::fs::write(initrd.path(), archive)?;
+    let errors = tempfile::NamedTempFile::new()?;
+    let npt = u32::from(group.npt);
+    let mut command = process::bound_to_us("qemu-system-x86_64");
+    command.args(["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio", "-M", "q35"]);
+    command.args(["-m", &MEMORY_MIB.to_string(), "-smp", &group.cpus.to_string()]);
+    command.args(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "EPYC,+svm,+npt"]);
+    command.arg("-kernel").arg(&material.vmlinux).arg("-initrd").arg(initrd.path());
+    command.arg("-append").arg(format!("{KERNEL_ARGUMENTS} lab.npt={npt}"));
+    command.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);
+    if let Some(guests) = &plan.guests {
+        // Jobs copy the disk image from here: virtio-blk is quicker than 9p.
+        let drive = format!("if=virtio,format=raw,readonly=on,file={}", guests.debian.display());
+        command.arg("-drive").arg(drive);
+    }
+    command.stdin(console.0).stdout(console.1).stderr(errors.reopen()?);
+    let child = command.spawn().with_context(|| format!("cannot run {}", process::shown(&command)))?;
+    Ok(Machine { child, _initrd: initrd, errors })
+}
+
+/// Boots the machine, lets it run the plan's jobs, and tells what became of them.
+pub fn run(
+    material: &guests::Lab,
+    group: Group,
+    plan: &Plan,
+    jobs: &[&Job],
+    step: &Step,
+) -> Result<Vec<Finished>> {
+    let mut machine = start(material, group, plan, (Stdio::null(), Stdio::piped()))?;
+    let output = machine.child.stdout.take().context("QEMU has no output")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut watch = Watch {
+        lines,
+        group,
+        plan,
+        jobs,
+        step,
+        seen: Vec::new(),
+        finished: Vec::new(),
+        verdicts: Vec::new(),
+    };
+    match watch.until_end() {
+        Ok(()) => Ok(watch.finished),
+        Err(error) => {
+            let errors = std::fs::read_to_string(machine.errors.path()).unwrap_or_default();
+            let tail = process::tail(&watch.seen.join("\n"), TAIL_LINES);
+            watch.step.line(&format!(
+                "--- console of the lab's machine\n{tail}\n--- QEMU\n{}",
+                process::tail(&errors, 10)
+            ));
+            watch.fail_the_rest(&format!("{error:#}"));
+            Ok(watch.finished)
+        }
+    }
+}
+
+struct Watch<'a> {
+    lines: Receiver<String>,
+    group: Group,
+    plan: &'a Plan,
+    jobs: &'a [&'a Job],
+    step: &'a Step,
+    seen: Vec<String>,
+    finished: Vec<Finished>,
+    verdicts: Vec<String>,
+}
+
+impl Watch<'_> {
+    /// Follows the console to the end marker.
+    fn until_end(&mut self) -> Result<()> {
+        let mut deadline = Instant::now() + self.plan.limit(BOOT_SECONDS);
+        let mut began = Instant::now();
+        self.step.at("starting the machine");
+        loop {
+            let line = match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => bail!("the lab's machine took too long"),
+                Err(RecvTimeoutError::Disconnected) => bail!("the lab's machine ended before its end marker"),
+            };
+            if let Some((name, verdict)) = Verdict::parse(&line) {
+                self.finish(name, began.elapsed(), verdict);
+            } else if let Some(name) = line.strip_prefix(RUN) {
+                let limit =
+                    self.jobs.iter().find(|job| job.name == name.trim()).map_or(0, |job| job.limit_seconds);
+                began = Instant::now();
+                deadline = began + self.plan.limit(limit) + GRACE;
+                self.step.at(name.trim());
+            } else if line.starts_with(START) {
+                self.step.line(&format!("{} ({:.1} s to start)", line.trim(), began.elapsed().as_secs_f64()));
+                deadline = Instant::now() + GRACE;
+            } else if line.starts_with(END) {
+                return self.check_complete();
+            } else if line.starts_with("LAB ") || line.starts_with("    ") {
+                self.step.line(&line);
+            }
+            self.seen.push(line);
+        }
+    }
+
+    fn check_complete(&self) -> Result<()> {
+        match self.missing().next() {
+            Some(job) => bail!("the lab's machine said nothing of {job}"),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = &'static str> {
+        self.jobs.iter().map(|job| job.name).filter(|name| !self.verdicts.iter().any(|seen| seen == name))
+    }
+
+    fn fail_the_rest(&mut self, why: &str) {
+        let names: Vec<&str> = self.missing().collect();
+        for name in names {
+            self.finish(name, Duration::ZERO, Verdict::Failed(why.to_owned()));
+        }
+    }
+
+    fn finish(&mut self, name: &str, took: Duration, verdict: Verdict) {
+        self.verdicts.push(name.to_owned());
+        let name = match self.group.name().as_str() {
+            "plain" => name.to_owned(),
+            group => format!("{name}@{group}"),
+        };
+        let finished = Finished { name, took, verdict };
+        self.step.line(&finished.to_string());
+        self.finished.push(finished);
+    }
+}

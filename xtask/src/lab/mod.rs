@@ -1,0 +1,101 @@
+//! `cargo xtask lab`: real hardware semantics on any machine.
+//!
+//! QEMU emulates a processor with AMD-V; Debian's kernel in it (L1) offers a KVM that runs unmodified guests
+//! (L2). L1 sees the host's files read-only, so that what was built here runs there. One L1 serves a group
+//! of jobs:
+//!
+//! ```text
+//! host: cargo xtask lab ── QEMU ── L1: xtask lab-agent ── xtask lab-job NAME ── yagura ── L2: a guest
+//!             └──────────── serial console: LAB PASS / LAB FAIL / LAB END ◄──────────┘
+//! ```
+
+pub mod agent;
+mod jobs;
+mod l1;
+mod plan;
+mod report;
+
+pub use report::Report;
+
+use crate::{cache::Cache, guests, packages, progress, workspace};
+use anyhow::{Result, bail, ensure};
+use jobs::{Group, Job};
+use plan::Plan;
+
+/// Which jobs to run, and in what machine.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Processors of the lab's machine, instead of what each group of jobs asks for.
+    #[arg(long)]
+    cpus: Option<u32>,
+    /// Load KVM without nested paging, instead of what each group of jobs asks for.
+    #[arg(long)]
+    npt0: bool,
+    /// Run this job only; can be given several times.
+    #[arg(long = "job", value_name = "NAME")]
+    jobs: Vec<String>,
+    /// Run only the jobs that `cargo xtask test` runs.
+    #[arg(long)]
+    quick: bool,
+    /// Name the jobs and end.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for job in jobs::all() {
+            let quick = if job.quick { "quick" } else { "" };
+            println!("{:<22} {:<6} {:<6} {}", job.name, job.group.name(), quick, job.about);
+        }
+        return Ok(());
+    }
+    let machine = (arguments.npt0 || arguments.cpus.is_some())
+        .then(|| Group { cpus: arguments.cpus.unwrap_or(1), npt: !arguments.npt0 });
+    let chosen = choose(&arguments.jobs, arguments.quick)?;
+    let report = run_jobs(&chosen, machine)?;
+    println!("{report}");
+    ensure!(report.failed() == 0, "{} of {} lab jobs failed", report.failed(), report.verdicts.len());
+    Ok(())
+}
+
+/// Runs the jobs that belong to a test run: the quick ones, or all.
+pub fn run_for_test(all: bool) -> Result<Report> {
+    run_jobs(&choose(&[], !all)?, None)
+}
+
+fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
+    for name in names {
+        if !jobs::all().iter().any(|job| job.name == name) {
+            bail!("there is no lab job named {name}; --list names them");
+        }
+    }
+    let wanted =
+        |job: &&Job| names.iter().any(|name| name == job.name) || names.is_empty() && (job.quick || !quick);
+    Ok(jobs::all().iter().filter(wanted).collect())
+}
+
+/// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.
+fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
+    packages::require(&[packages::LAB, packages::GUESTS])?;
+    let cache = Cache::open()?;
+    let material = guests::prepare_lab(&cache)?;
+    let guests = chosen.iter().any(|job| job.yagura).then(|| guests::prepare(&cache)).transpose()?;
+    if chosen.iter().any(|job| job.yagura) {
+        ensure!(workspace::yagura().is_file(), "yagura is not built; run: cargo build --release -p yagura");
+    }
+    let mut groups: Vec<Group> = chosen.iter().map(|job| machine.unwrap_or(job.group)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let mut report = Report::default();
+    for group in groups {
+        let members: Vec<&Job> =
+            chosen.iter().filter(|job| machine.unwrap_or(job.group) == group).copied().collect();
+        let plan = Plan::new(&members, guests.clone())?;
+        let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
+        report.verdicts.extend(l1::run(&material, group, &plan, &members, &step)?);
+        step.done();
+    }
+    Ok(report)
+}

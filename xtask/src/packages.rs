@@ -1,0 +1,182 @@
+//! Debian packages: which programs the commands need, and getting the missing ones with the host's own apt.
+//!
+//! The mirror is whatever this host's apt reads. No registry is named anywhere in this project.
+
+use crate::process;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A program and the Debian package that brings it.
+pub struct Need {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str) -> Need {
+    Need { program, package }
+}
+
+/// What building takes.
+pub const BUILD: &[Need] = &[need("cc", "gcc"), need("make", "make")];
+
+/// What preparing guests takes.
+pub const GUESTS: &[Need] = &[
+    need("dpkg-deb", "dpkg"),
+    need("xz", "xz-utils"),
+    need("zstd", "zstd"),
+    need("mmdebstrap", "mmdebstrap"),
+    need("mke2fs", "e2fsprogs"),
+];
+
+/// What preparing guests takes besides, where there are no root rights.
+pub const GUESTS_WITHOUT_ROOT: &[Need] = &[need("fakeroot", "fakeroot"), need("newuidmap", "uidmap")];
+
+/// What the lab takes.
+pub const LAB: &[Need] = &[
+    need("qemu-system-x86_64", "qemu-system-x86"),
+    need("setpriv", "util-linux"),
+    need("ip", "iproute2"),
+    need("iasl", "acpica-tools"),
+];
+
+/// Sees to it that every program in `needs` is there, installing what is missing where that is allowed.
+pub fn require(needs: &[&[Need]]) -> Result<()> {
+    let mut missing: Vec<&str> = needs
+        .iter()
+        .flat_map(|list| list.iter())
+        .filter(|need| process::find(need.program).is_none())
+        .map(|need| need.package)
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let wanted = missing.join(" ");
+    let Some(rights) = Rights::get() else {
+        bail!("missing programs; install them with: apt-get install {wanted}")
+    };
+    if process::find("apt-get").is_none() {
+        bail!("missing programs, and this host has no apt-get; install what Debian calls: {wanted}");
+    }
+    let step = crate::progress::step(format!("installing {wanted}"));
+    let install = || {
+        let mut command = rights.command("apt-get");
+        command.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
+        process::run(&mut command)
+    };
+    if install().is_err() {
+        update(rights)?;
+        install().with_context(|| format!("install them with: apt-get install {wanted}"))?;
+    }
+    step.done();
+    Ok(())
+}
+
+/// The newest version of what a package depends on whose name starts with `prefix`: its name and version.
+pub fn dependency(package: &str, prefix: &str) -> Result<(String, String)> {
+    let find = || -> Result<(String, String)> {
+        let text = process::output(Command::new("apt-cache").args(["depends", package]))?;
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        let name =
+            names.filter(|name| name.starts_with(prefix)).max().context("depends on no such package")?;
+        Ok((name.to_owned(), version(name)?))
+    };
+    with_lists(find).with_context(|| format!("apt knows no {package}"))
+}
+
+/// The version of a package that apt would take.
+pub fn version(package: &str) -> Result<String> {
+    let text = process::output(Command::new("apt-cache").args(["policy", package]))?;
+    let candidate = text.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    match candidate {
+        Some(version) if version != "(none)" => Ok(version.to_owned()),
+        _ => bail!("apt knows no {package}"),
+    }
+}
+
+/// The version of a package that apt would take, after reading the lists when there are none.
+pub fn candidate(package: &str) -> Result<String> {
+    with_lists(|| version(package))
+}
+
+/// Downloads a package and unpacks it in `folder`, installing nothing.
+pub fn unpack(package: &str, folder: &Path) -> Result<()> {
+    let download = tempfile::tempdir_in(folder)?;
+    with_lists(|| {
+        process::run(Command::new("apt-get").args(["download", package]).current_dir(download.path()))
+    })?;
+    let mut files = std::fs::read_dir(download.path())?.flatten().map(|entry| entry.path());
+    let is_deb = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    let deb = files.find(is_deb).with_context(|| format!("apt-get download {package} left no file"))?;
+    process::run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(folder))
+}
+
+/// Lines for a `sources.list` with the Debian archives that this host's apt reads, and the release's name.
+pub fn debian_sources() -> Result<(String, Vec<String>)> {
+    let read = || -> Result<(String, Vec<String>)> {
+        let format = "$(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)";
+        let mut command = Command::new("apt-get");
+        command.args(["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"]);
+        let text = process::output(&mut command)?;
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let sources: Vec<(&str, &str)> = lines.collect();
+        let release = sources.iter().map(|(codename, _)| *codename).find(|name| !name.contains('-'));
+        let release = release.context("this host's apt reads no Debian archive")?.to_owned();
+        let of_release = sources.iter().filter(|(codename, _)| codename.split('-').next() == Some(&release));
+        let lines = of_release.map(|(_, line)| (*line).to_owned()).collect();
+        Ok((release, lines))
+    };
+    with_lists(read)
+}
+
+/// How this process may install packages.
+#[derive(Clone, Copy)]
+enum Rights {
+    Root,
+    Sudo,
+}
+
+impl Rights {
+    fn get() -> Option<Self> {
+        if rustix::process::geteuid().is_root() {
+            return Some(Self::Root);
+        }
+        let sudo = process::find("sudo").is_some()
+            && process::run(Command::new("sudo").args(["-n", "true"])).is_ok();
+        sudo.then_some(Self::Sudo)
+    }
+
+    fn command(self, program: &str) -> Command {
+        let mut command = match self {
+            Self::Root => Command::new(program),
+            Self::Sudo => {
+                let mut command = Command::new("sudo");
+                command.args(["-n", "DEBIAN_FRONTEND=noninteractive", program]);
+                command
+            }
+        };
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+}
+
+fn update(rights: Rights) -> Result<()> {
+    process::run(rights.command("apt-get").arg("update"))
+}
+
+/// Does `action`, and where it fails once more after apt's lists are brought up to date.
+fn with_lists<T>(action: impl Fn() -> Result<T>) -> Result<T> {
+    let first = match action() {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let Some(rights) = Rights::get() else {
+        return Err(first.context("apt's lists may be old; run: apt-get update"));
+    };
+    let step = crate::progress::step("reading the package lists");
+    update(rights)?;
+    step.done();
+    action()
+}

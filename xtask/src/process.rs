@@ -1,0 +1,88 @@
+//! Running other programs: quietly when they succeed, with their own last words when they fail.
+
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// Lines of a failed program's output that are repeated to the user.
+const TAIL_LINES: usize = 15;
+
+/// Runs a program to its end and keeps its output for the case that it fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    capture(command).map(drop)
+}
+
+/// Runs a program to its end and returns what it wrote to its standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = capture(command)?;
+    String::from_utf8(output.stdout).with_context(|| format!("{} wrote no UTF-8", shown(command)))
+}
+
+/// Runs a program to its end and returns the bytes it wrote to its standard output.
+pub fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
+    Ok(capture(command)?.stdout)
+}
+
+/// The file that a program's name stands for, looked up as a shell would, and in the system's own folders
+/// that a user's `PATH` may lack.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+/// A command that dies with the thread that starts it, so that no machine outlives its lab.
+pub fn bound_to_us(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// A command as a person would type it.
+pub fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// The last lines of a long text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+fn capture(command: &mut Command) -> Result<Output> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.output().with_context(|| format!("cannot run {}", shown(command)))?;
+    if !output.status.success() {
+        let mut words = String::from_utf8_lossy(&output.stderr).into_owned();
+        if words.trim().is_empty() {
+            words = String::from_utf8_lossy(&output.stdout).into_owned();
+        }
+        bail!("{} ended with {}\n{}", shown(command), output.status, tail(&words, TAIL_LINES));
+    }
+    Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_repeats_the_programs_words() {
+        let error = run(Command::new("sh").args(["-c", "echo it broke >&2; exit 3"])).unwrap_err();
+        assert!(format!("{error:#}").contains("it broke"), "{error:#}");
+    }
+
+    #[test]
+    fn finds_a_program_and_misses_none_that_is_not_there() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-here").is_none());
+    }
+
+    #[test]
+    fn tail_keeps_the_end() {
+        assert_eq!(tail("a\nb\nc", 2), "b\nc");
+        assert_eq!(tail("a", 5), "a");
+    }
+}
