@@ -9,6 +9,7 @@ mod lab;
 mod packages;
 mod process;
 mod progress;
+mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
     /// One job, inside the lab's machine.
     #[command(hide = true)]
     LabJob(lab::agent::JobArguments),
+    /// Check the invariants that no compiler checks.
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabAgent(arguments) => lab::agent::run(&arguments),
         Command::LabJob(arguments) => lab::agent::run_job(&arguments),
+        Command::Tidy => tidy::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,60 @@
+//! `cargo xtask tidy`: the invariants that DESIGN and ARCHITECTURE state and that no compiler checks.
+//!
+//! Each file here is one theme: a function from the tree to the violations in it.
+
+mod documents;
+mod files;
+mod lints;
+mod names;
+#[cfg(test)]
+mod tests;
+mod tiers;
+mod tree;
+
+use anyhow::{Result, ensure};
+use std::fmt::{self, Display};
+use std::path::Path;
+use tree::Tree;
+
+/// Something in the tree that breaks an invariant.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    /// A path in the tree, with a line where there is one.
+    place: String,
+    /// The invariant, in a word or two.
+    rule: &'static str,
+    /// What is wrong and what would be right.
+    what: String,
+}
+
+impl Violation {
+    fn new(place: impl Display, rule: &'static str, what: impl Into<String>) -> Self {
+        Self { place: place.to_string(), rule, what: what.into() }
+    }
+}
+
+impl Display for Violation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}: {}", self.place, self.rule, self.what)
+    }
+}
+
+/// Checks the work tree, prints what is wrong, and fails when something is.
+pub fn run() -> Result<()> {
+    let violations = check(crate::workspace::root())?;
+    for violation in &violations {
+        println!("{violation}");
+    }
+    ensure!(violations.is_empty(), "tidy: {} violations", violations.len());
+    println!("tidy: no violations");
+    Ok(())
+}
+
+/// The violations in the tree at `root`.
+pub fn check(root: &Path) -> Result<Vec<Violation>> {
+    let tree = Tree::read(root)?;
+    let checks = [tiers::check, lints::check, names::check, files::check, documents::check];
+    let mut violations: Vec<Violation> = checks.iter().flat_map(|check| check(&tree)).collect();
+    violations.sort();
+    Ok(violations)
+}
