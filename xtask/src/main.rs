@@ -9,6 +9,7 @@ mod lab;
 mod packages;
 mod process;
 mod progress;
+mod test;
 mod tidy;
 mod workspace;
 
@@ -35,6 +36,8 @@ enum Command {
     /// One job, inside the lab's machine.
     #[command(hide = true)]
     LabJob(lab::agent::JobArguments),
+    /// Run every check and test.
+    Test(test::Arguments),
     /// Check the invariants that no compiler checks.
     Tidy,
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabAgent(arguments) => lab::agent::run(&arguments),
         Command::LabJob(arguments) => lab::agent::run_job(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
     };
     match outcome {

@@ -15,7 +15,7 @@ mod l1;
 mod plan;
 mod report;
 
-pub use report::Report;
+pub use report::{Finished, Report, Verdict};
 
 use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};

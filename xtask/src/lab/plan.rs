@@ -11,6 +11,12 @@ use std::time::Duration;
 /// Where the plan is in the lab's machine.
 const FOLDER: &str = "/run/lab";
 
+/// Starts the agent in the lab's machine.
+const START: &str = "#!/bin/sh
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+exec /run/lab/xtask lab-agent
+";
+
 /// How much longer than on a quick and idle machine everything may take.
 const SLOW: &str = "YAGURA_LAB_SLOW";
 const DEFAULT_SLOW: u32 = 2;
@@ -22,8 +28,6 @@ pub struct Plan {
     pub jobs: Vec<String>,
     /// Factor for every time limit.
     pub slow: u32,
-    /// This program.
-    pub xtask: PathBuf,
     /// The monitor.
     pub yagura: PathBuf,
     /// What guests boot from, where a job wants them.
@@ -37,9 +41,8 @@ impl Plan {
             Ok(text) => text.parse().with_context(|| format!("{SLOW}={text} is no whole number"))?,
             Err(_) => DEFAULT_SLOW,
         };
-        let xtask = std::env::current_exe().context("cannot find this program's file")?;
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, slow, xtask, yagura: workspace::yagura(), guests })
+        Ok(Self { jobs, slow, yagura: workspace::yagura(), guests })
     }
 
     /// A time limit on this machine.
@@ -49,14 +52,11 @@ impl Plan {
 
     /// The archive that carries the plan into the machine, to follow the initramfs.
     pub fn archive(&self) -> Result<Vec<u8>> {
-        let xtask = self.xtask.display();
-        let start = format!(
-            "#!/bin/sh\nexport PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n\
-             cp '{xtask}' {FOLDER}/xtask\nexec {FOLDER}/xtask lab-agent\n"
-        );
         let mut archive = Archive::default();
         archive.folders(&["lab"]);
-        archive.file("lab/start", 0o755, start.as_bytes());
+        archive.file("lab/start", 0o755, START.as_bytes());
+        // The program that runs, also when its file has been replaced by a newer one since it started.
+        archive.copy("lab/xtask", 0o755, Path::new("/proc/self/exe"))?;
         archive.file("lab/plan.json", 0o644, &serde_json::to_vec(self)?);
         Ok(archive.finish())
     }

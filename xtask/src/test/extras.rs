@@ -1,0 +1,52 @@
+//! Steps of `test --all` whose tools not every machine has.
+
+use super::tally::Tally;
+use super::{cargo, single, tee};
+use crate::{bench, process, workspace};
+use anyhow::Result;
+use std::process::Command;
+
+/// Licences, advisories and duplicates of the dependencies.
+pub fn deny(_: bool, tally: &mut Tally) -> Result<()> {
+    if process::find("cargo-deny").is_none() {
+        tally.skip("deny", "cargo-deny is not installed");
+        return Ok(());
+    }
+    single(tally, "deny", tee::run(&mut cargo(&["deny", "--workspace", "check"])).map(drop))
+}
+
+/// Every fuzz target goes through its corpus once.
+pub fn fuzz(_: bool, tally: &mut Tally) -> Result<()> {
+    let folder = workspace::root().join("fuzz");
+    if !folder.join("Cargo.toml").is_file() {
+        tally.skip("fuzz", "there are no fuzz targets yet");
+        return Ok(());
+    }
+    if process::find("cargo-fuzz").is_none() {
+        tally.skip("fuzz", "cargo-fuzz is not installed");
+        return Ok(());
+    }
+    let fuzz = |arguments: &[&str]| {
+        // Cargo sets RUSTUP_TOOLCHAIN for what it runs, which would win over the toolchain named here.
+        let mut command = Command::new("cargo");
+        command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO").current_dir(workspace::root());
+        command.args(["+nightly", "fuzz"]).args(arguments);
+        command
+    };
+    let targets = process::output(&mut fuzz(&["list"]))?;
+    let mut last = Ok(());
+    for target in targets.split_whitespace() {
+        let outcome = tee::run(&mut fuzz(&["run", target, "--", "-runs=0"])).map(drop);
+        last = single(tally, &format!("fuzz {target}"), outcome).and(last);
+    }
+    last
+}
+
+/// The benches run, on so few rounds that their figures mean nothing.
+pub fn bench(_: bool, tally: &mut Tally) -> Result<()> {
+    match bench::smoke() {
+        None => tally.skip("bench", "no bench is written yet"),
+        Some(outcome) => single(tally, "bench", outcome)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that has to hold before a commit, in order, with a count at the end.
+//!
+//! A test says that this machine cannot run it by printing a line `SKIPPED: <reason>` to its standard output
+//! and returning; it is then counted as skipped, not as passed. A test that is `#[ignore]`d runs under `--all`.
+
+mod cargo_test;
+mod extras;
+mod nextest;
+mod tally;
+mod tee;
+
+use crate::{lab, packages, process, tidy, workspace};
+use anyhow::{Result, ensure};
+use std::process::Command;
+use std::time::Instant;
+use tally::Tally;
+
+/// What a test prints when this machine cannot run it, before the reason.
+const SKIPPED: &str = "SKIPPED: ";
+
+/// How much to test.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run what is slow, too: every lab job, ignored tests, cargo-deny, fuzz corpora, benches.
+    #[arg(long)]
+    all: bool,
+}
+
+/// A step: its name, and what it does and counts.
+type Step = (&'static str, fn(bool, &mut Tally) -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("format", format),
+    ("clippy", clippy),
+    ("tidy", |_, tally| single(tally, "tidy", tidy::run())),
+    ("tests", tests),
+    ("lab", lab_jobs),
+];
+
+const SLOW_STEPS: &[Step] = &[("deny", extras::deny), ("fuzz", extras::fuzz), ("bench", extras::bench)];
+
+/// Runs every step, whatever becomes of the ones before, and ends with the count.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    packages::require(&[packages::BUILD])?;
+    let mut tally = Tally::default();
+    let slow: &[Step] = if arguments.all { SLOW_STEPS } else { &[] };
+    for (name, step) in STEPS.iter().chain(slow) {
+        println!("=== {name}");
+        let started = Instant::now();
+        let failed_before = tally.failed.len();
+        if let Err(error) = step(arguments.all, &mut tally) {
+            println!("{error:#}");
+            // A step whose own tests failed is counted by them.
+            if tally.failed.len() == failed_before {
+                tally.fail(*name, "it did not run to its end");
+            }
+        }
+        let result = if tally.failed.len() == failed_before { "ok" } else { "FAILED" };
+        tally.step(name, result, started.elapsed());
+        println!("=== {name}: {result} ({:.1} s)", started.elapsed().as_secs_f64());
+    }
+    print!("\n{tally}");
+    // The count is the last line; the exit status says the same.
+    if tally.failed.is_empty() { Ok(()) } else { std::process::exit(1) }
+}
+
+/// Counts a step that is one test.
+fn single(tally: &mut Tally, name: &str, outcome: Result<()>) -> Result<()> {
+    if outcome.is_ok() {
+        tally.passed += 1;
+    }
+    outcome.inspect_err(|error| tally.fail(name, &format!("{error:#}")))
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace::root()).args(arguments);
+    command
+}
+
+fn format(_: bool, tally: &mut Tally) -> Result<()> {
+    single(tally, "format", tee::run(&mut cargo(&["fmt", "--all", "--check"])).map(drop))
+}
+
+fn clippy(_: bool, tally: &mut Tally) -> Result<()> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    single(tally, "clippy", tee::run(&mut cargo(&arguments)).map(drop))
+}
+
+fn tests(all: bool, tally: &mut Tally) -> Result<()> {
+    if process::find("cargo-nextest").is_some() {
+        nextest::run(all, tally)
+    } else {
+        cargo_test::run(all, tally)
+    }
+}
+
+fn lab_jobs(all: bool, tally: &mut Tally) -> Result<()> {
+    tee::run(&mut cargo(&["build", "--release", "--quiet", "--package", "yagura"]))?;
+    let report = lab::run_for_test(all)?;
+    for job in &report.verdicts {
+        tally.lab_job(job);
+    }
+    ensure!(report.failed() == 0, "{report}");
+    println!("{report}");
+    Ok(())
+}
