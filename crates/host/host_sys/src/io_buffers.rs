@@ -2,7 +2,12 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+
+/// Most pieces that one vectored system call takes (`UIO_MAXIOV`, readv(2)).
+pub const IOV_MAX: usize = 1024;
 
 /// Memory that the kernel may read or write on behalf of one I/O request.
 ///
@@ -54,6 +59,23 @@ impl IoBuffers {
         self.iovecs.iter().map(|iovec| iovec.iov_len).sum()
     }
 
+    /// Forgets the first `done_bytes`, to go on after a transfer that was cut short.
+    pub fn advance(&mut self, done_bytes: usize) {
+        let mut left = done_bytes;
+        let whole = self.iovecs.iter().take_while(|iovec| {
+            let passed = iovec.iov_len <= left;
+            left -= if passed { iovec.iov_len } else { 0 };
+            passed
+        });
+        let whole = whole.count();
+        self.iovecs.drain(..whole);
+        if let Some(first) = self.iovecs.first_mut() {
+            // Stays inside the piece: `left` is less than its length, or it would have been passed.
+            first.iov_base = first.iov_base.cast::<u8>().wrapping_add(left).cast();
+            first.iov_len -= left;
+        }
+    }
+
     /// Copies out the contents, at most `limit` bytes.
     pub fn to_vec(&self, limit: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len_bytes().min(limit));
@@ -85,6 +107,65 @@ impl IoBuffers {
     }
 }
 
+/// Reads from `fd` into `buffers`, at its position or one packet; returns the bytes read, 0 at the end.
+///
+/// # Errors
+/// Those of readv(2), among them `EINVAL` for more than [`IOV_MAX`] pieces.
+pub fn readv(fd: impl AsFd, buffers: &IoBuffers) -> io::Result<usize> {
+    let (pieces, count) = pieces(&buffers.iovecs)?;
+    // SAFETY: the iovecs are valid for writing by the contract of `IoBuffers::new` and outlive the call.
+    transferred(unsafe { libc::readv(fd.as_fd().as_raw_fd(), pieces, count) })
+}
+
+/// Writes `buffers` to `fd`, at its position or as one packet; returns the bytes written.
+///
+/// # Errors
+/// Those of writev(2), among them `EINVAL` for more than [`IOV_MAX`] pieces.
+pub fn writev(fd: impl AsFd, buffers: &IoBuffers) -> io::Result<usize> {
+    let (pieces, count) = pieces(&buffers.iovecs)?;
+    // SAFETY: the iovecs are valid for reading by the contract of `IoBuffers::new` and outlive the call.
+    transferred(unsafe { libc::writev(fd.as_fd().as_raw_fd(), pieces, count) })
+}
+
+/// Reads from `fd` at `offset_bytes` into at most the first [`IOV_MAX`] pieces; returns the bytes read, 0 at
+/// the end of the file. Interrupted calls are not repeated: see [`IoBuffers::advance`] for going on.
+///
+/// # Errors
+/// Those of preadv(2).
+pub fn readv_at(fd: impl AsFd, buffers: &IoBuffers, offset_bytes: u64) -> io::Result<usize> {
+    let (pieces, count) = pieces(&buffers.iovecs[..buffers.iovecs.len().min(IOV_MAX)])?;
+    let offset = file_offset(offset_bytes)?;
+    // SAFETY: the iovecs are valid for writing by the contract of `IoBuffers::new` and outlive the call.
+    transferred(unsafe { libc::preadv(fd.as_fd().as_raw_fd(), pieces, count, offset) })
+}
+
+/// Writes at most the first [`IOV_MAX`] pieces to `fd` at `offset_bytes`; returns the bytes written.
+///
+/// # Errors
+/// Those of pwritev(2).
+pub fn writev_at(fd: impl AsFd, buffers: &IoBuffers, offset_bytes: u64) -> io::Result<usize> {
+    let (pieces, count) = pieces(&buffers.iovecs[..buffers.iovecs.len().min(IOV_MAX)])?;
+    let offset = file_offset(offset_bytes)?;
+    // SAFETY: the iovecs are valid for reading by the contract of `IoBuffers::new` and outlive the call.
+    transferred(unsafe { libc::pwritev(fd.as_fd().as_raw_fd(), pieces, count, offset) })
+}
+
+/// Pointer and count as the system calls take them; a count beyond an int is too long for the kernel, too.
+fn pieces(iovecs: &[libc::iovec]) -> io::Result<(*const libc::iovec, libc::c_int)> {
+    let count = iovecs.len().try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    Ok((iovecs.as_ptr(), count))
+}
+
+/// An offset as the system calls take it.
+fn file_offset(offset_bytes: u64) -> io::Result<libc::off_t> {
+    offset_bytes.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// The result of a transfer: bytes, or the error that `errno` tells.
+fn transferred(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
 impl fmt::Debug for IoBuffers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IoBuffers({} pieces, {} bytes)", self.iovecs.len(), self.len_bytes())
@@ -107,5 +188,35 @@ mod tests {
         assert_eq!(buffers.to_vec(usize::MAX), b"abcd");
         assert_eq!(buffers.to_vec(2), b"ab");
         assert_eq!(IoBuffers::empty().len_bytes(), 0);
+    }
+
+    #[test]
+    fn advance_passes_over_whole_and_partial_pieces() {
+        let mut data = *b"abcdefgh";
+        let start = data.as_mut_ptr();
+        let piece =
+            |at: usize, len: usize| libc::iovec { iov_base: start.wrapping_add(at).cast(), iov_len: len };
+        // SAFETY: the pieces lie in `data`, which outlives the buffers and is not used meanwhile.
+        let mut buffers =
+            unsafe { IoBuffers::new(vec![piece(0, 2), piece(2, 0), piece(2, 4), piece(6, 2)], Arc::new(())) };
+        buffers.advance(3);
+        assert_eq!(buffers.to_vec(usize::MAX), b"defgh");
+        buffers.advance(3);
+        assert_eq!(buffers.to_vec(usize::MAX), b"gh");
+        buffers.advance(99);
+        assert_eq!(buffers.len_bytes(), 0);
+    }
+
+    #[test]
+    fn vectored_calls_move_bytes() {
+        let file = crate::memory::memfd("test", 16).unwrap();
+        assert_eq!(writev_at(&file, &IoBuffers::from_vec(b"hello".to_vec()), 4).unwrap(), 5);
+        let out = IoBuffers::from_vec(vec![0; 8]);
+        assert_eq!(readv_at(&file, &out, 4).unwrap(), 8);
+        assert_eq!(out.to_vec(5), b"hello");
+        assert_eq!(readv_at(&file, &out, 16).unwrap(), 0);
+        assert_eq!(readv_at(&file, &out, u64::MAX).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(writev(&file, &IoBuffers::from_vec(b"xy".to_vec())).unwrap(), 2);
+        assert_eq!(readv(&file, &IoBuffers::from_vec(vec![0; 2])).unwrap(), 2);
     }
 }
