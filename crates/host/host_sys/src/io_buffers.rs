@@ -86,8 +86,8 @@ impl IoBuffers {
             // SAFETY: the iovec is valid for `iov_len >= take` bytes by the contract of `new`, and the
             // destination was just made that long; the two cannot overlap, since `out` is our own.
             unsafe {
-                std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), out.as_mut_ptr().add(start), take)
-            };
+                std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), out.as_mut_ptr().add(start), take);
+            }
         }
         out
     }
@@ -99,8 +99,8 @@ impl IoBuffers {
             let take = iovec.iov_len.min(data.len() - done);
             // SAFETY: as in `to_vec`, in the other direction; concurrent writers are the contract of `new`.
             unsafe {
-                std::ptr::copy_nonoverlapping(data.as_ptr().add(done), iovec.iov_base.cast::<u8>(), take)
-            };
+                std::ptr::copy_nonoverlapping(data.as_ptr().add(done), iovec.iov_base.cast::<u8>(), take);
+            }
             done += take;
         }
         done

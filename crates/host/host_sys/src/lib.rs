@@ -5,6 +5,8 @@
 
 #![allow(unsafe_code)]
 
+pub mod block_device;
+pub mod file_lock;
 pub mod io_buffers;
 pub mod memory;
 pub mod poll;
