@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use guest_memory::{GuestAddress, GuestMemory};
+use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use tracing::debug;
 use virtio_queue::{QueueOwnedT, QueueT};
 
@@ -45,6 +45,7 @@ pub struct Queue {
     memory: GuestMemory,
     interrupt: Arc<dyn QueueInterrupt>,
     broken: bool,
+    uncounted: bool,
     served: Arc<AtomicU64>,
 }
 
@@ -70,7 +71,7 @@ impl Queue {
         if !ring.is_valid(&*memory) {
             return Err(BadLayout);
         }
-        Ok(Queue { ring, memory, interrupt, broken: false, served: Arc::default() })
+        Ok(Queue { ring, memory, interrupt, broken: false, uncounted: false, served: Arc::default() })
     }
 
     /// The RAM that the ring and its buffers live in.
@@ -122,11 +123,42 @@ impl Queue {
         }
     }
 
+    /// Hands several chains, as `(head, written_bytes)`, back at once: the driver sees all or none of them.
+    /// A network packet that is spread over chains needs that.
+    pub fn complete_together(&mut self, chains: &[(u16, u32)]) {
+        let Some(((last_head, last_bytes), first)) = chains.split_last() else { return };
+        if self.broken {
+            return;
+        }
+        // Entries beyond the used index are not the driver's yet: completing the last one publishes them all.
+        let start = self.ring.next_used();
+        for (offset, (head, written_bytes)) in first.iter().enumerate() {
+            let slot = start.wrapping_add(offset as u16) % self.ring.size().max(1);
+            let address = self.ring.used_ring().wrapping_add(4 + u64::from(slot) * 8);
+            let element = u64::from(*written_bytes) << 32 | u64::from(*head);
+            if let Err(error) = self.memory.write_obj(element.to_le(), GuestAddress(address)) {
+                return self.give_up(&virtio_queue::Error::GuestMemory(error));
+            }
+        }
+        self.ring.set_next_used(start.wrapping_add(first.len() as u16));
+        self.served.fetch_add(first.len() as u64, Ordering::Relaxed);
+        self.uncounted |= !first.is_empty();
+        self.complete(*last_head, *last_bytes);
+    }
+
+    /// Number of descriptors: no more chains than that can be available.
+    pub fn size(&self) -> u16 {
+        self.ring.size()
+    }
+
     /// Interrupts the driver if it asked to be told of what was completed.
     pub fn signal(&mut self) {
+        // The ring has not counted all that `complete_together` published, so it may miss the driver's
+        // threshold; an interrupt too many does no harm (2.7.7.2).
+        let uncounted = std::mem::take(&mut self.uncounted);
         match self.ring.needs_notification(&*self.memory) {
-            Ok(true) => self.interrupt.signal_used(),
-            Ok(false) => {}
+            Ok(wanted) if wanted || uncounted => self.interrupt.signal_used(),
+            Ok(_) => {}
             Err(error) => self.give_up(&error),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start ─► Waiting ──kick──────► on_kick ───► Waiting
-//!             │ ────source───────► on_source ─► Waiting
+//!             │ ────source───────► on_source ─► Waiting   (sources that are muted do not wake)
 //!             └────stop──────────► drain ────► (handler handed back)
 //! ```
 
@@ -23,6 +23,12 @@ pub trait QueueHandler: Send + 'static {
 
     /// Source `index` is readable.
     fn on_source(&mut self, index: usize);
+
+    /// Whether source `index` shall not wake the handler for now: a tap that has packets, say, while the driver
+    /// has no buffers for them. Asked after each call; the worker then sleeps until the kick.
+    fn is_muted(&self, _index: usize) -> bool {
+        false
+    }
 
     /// Finishes or puts back everything in flight: afterwards neither guest memory nor the backend is touched.
     fn drain(&mut self);
@@ -61,8 +67,10 @@ impl<H: QueueHandler> Worker<H> {
 }
 
 fn serve<H: QueueHandler>(poller: Poller, kick: &EventFd, mut handler: H) -> H {
+    let mut muted = vec![false; handler.sources().len()];
     handler.on_kick();
     loop {
+        update_mutes(&poller, &handler, &mut muted);
         for token in poller.wait(None) {
             match token {
                 STOP => {
@@ -80,9 +88,81 @@ fn serve<H: QueueHandler>(poller: Poller, kick: &EventFd, mut handler: H) -> H {
     }
 }
 
+/// Makes the watched sources those that the handler has not muted.
+fn update_mutes<H: QueueHandler>(poller: &Poller, handler: &H, muted: &mut [bool]) {
+    if muted.iter().enumerate().all(|(index, now)| *now == handler.is_muted(index)) {
+        return;
+    }
+    for ((index, source), now) in handler.sources().into_iter().enumerate().zip(muted) {
+        match (*now, handler.is_muted(index)) {
+            (false, true) => {
+                // Fails only for a descriptor that is not watched, which is what is wanted.
+                let _ = poller.unwatch(source);
+                *now = true;
+            }
+            // On failure (out of kernel memory) it is tried again at the next wake-up.
+            (true, false) => *now = poller.watch(source, Token(FIRST_SOURCE + index as u64)).is_err(),
+            _ => {}
+        }
+    }
+}
+
 impl<H> Worker<H> {
     /// Whether the thread has ended by itself, which only a panic can cause.
     pub fn is_dead(&self) -> bool {
         self.thread.is_finished()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Has a source that is always readable and is muted until the second kick.
+    struct Muting {
+        source: EventFd,
+        kicks: u32,
+        calls: Arc<AtomicU32>,
+    }
+
+    impl QueueHandler for Muting {
+        fn sources(&self) -> Vec<BorrowedFd<'_>> {
+            vec![event_fd(&self.source)]
+        }
+
+        fn on_kick(&mut self) {
+            self.kicks += 1;
+        }
+
+        fn on_source(&mut self, _index: usize) {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            let _ = self.source.read();
+        }
+
+        fn is_muted(&self, _index: usize) -> bool {
+            self.kicks < 2
+        }
+
+        fn drain(&mut self) {}
+    }
+
+    #[test]
+    fn a_muted_source_wakes_the_handler_only_after_it_is_heard_again() {
+        let (calls, kick) = (Arc::new(AtomicU32::new(0)), new_event().unwrap());
+        let source = new_event().unwrap();
+        source.write(1).unwrap();
+        let handler = Muting { source, kicks: 0, calls: Arc::clone(&calls) };
+        let worker = Worker::start("muting", kick.try_clone().unwrap(), handler).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(calls.load(Ordering::SeqCst), 0);
+        kick.write(1).unwrap();
+        while calls.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(worker.stop().unwrap().kicks, 2);
     }
 }
