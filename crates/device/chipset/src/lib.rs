@@ -1,1 +1,22 @@
-//! TODO-DOC
+//! The small chips of the x86-64 machine, a file a chip. None of them has a thread, a timer or guest memory.
+//!
+//! Each is a [`Device`](device_model::Device), a [`PortIo`](device_model::PortIo) whose offsets count from
+//! the chip's first port, and a [`Snapshot`](device_model::Snapshot). Where they are on the bus is the
+//! machine's business. May depend on `device_model` only.
+
+mod acpi_ged;
+mod acpi_power;
+mod debug_exit;
+mod i8042;
+mod ports;
+mod rtc;
+mod serial_16550;
+
+pub use acpi_ged::{AcpiGed, EVENT_POWER_BUTTON};
+pub use acpi_power::{
+    AcpiPower, RESET_OFFSET, RESET_VALUE, SLEEP_CONTROL_OFFSET, SLEEP_STATUS_OFFSET, SLEEP_TYPE_S5,
+};
+pub use debug_exit::DebugExit;
+pub use i8042::I8042;
+pub use rtc::Rtc;
+pub use serial_16550::{Serial, SerialOutput};
