@@ -28,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Measure Yagura beside its peers.
     Bench(bench::Arguments),
+    /// Prepare what guests boot from, and say where it is.
+    Guests,
     /// Boot an emulated machine with hardware virtualization and run jobs in it.
     Lab(lab::Arguments),
     /// What runs inside the lab's machine.
@@ -45,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Guests => guests::run(),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabAgent(arguments) => lab::agent::run(&arguments),
         Command::LabJob(arguments) => lab::agent::run_job(&arguments),

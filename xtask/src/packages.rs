@@ -25,6 +25,7 @@ pub const GUESTS: &[Need] = &[
     need("dpkg-deb", "dpkg"),
     need("xz", "xz-utils"),
     need("zstd", "zstd"),
+    need("lz4", "lz4"),
     need("mmdebstrap", "mmdebstrap"),
     need("mke2fs", "e2fsprogs"),
 ];

@@ -57,7 +57,7 @@ fn capture(command: &mut Command) -> Result<Output> {
     if !output.status.success() {
         let mut words = String::from_utf8_lossy(&output.stderr).into_owned();
         if words.trim().is_empty() {
-            words = String::from_utf8_lossy(&output.stdout).into_owned();
+            words = String::from_utf8(output.stdout).unwrap_or_default();
         }
         bail!("{} ended with {}\n{}", shown(command), output.status, tail(&words, TAIL_LINES));
     }

@@ -15,7 +15,10 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The monitor as users get it.
+/// The monitor as users get it, or the one that `YAGURA_BINARY` names.
 pub fn yagura() -> PathBuf {
-    target().join("release/yagura")
+    match std::env::var_os("YAGURA_BINARY") {
+        Some(file) => PathBuf::from(file),
+        None => target().join("release/yagura"),
+    }
 }

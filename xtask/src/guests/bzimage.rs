@@ -38,11 +38,8 @@ pub fn unpack(from: &Path, to: &Path) -> Result<()> {
         bail!("{} is packed in a way that is not known here", from.display());
     };
     let packed = tempfile::NamedTempFile::new()?;
-    let data = if *program == "zstd" || *program == "xz" {
-        &payload[..payload.len() - SIZE_TRAILER_BYTES]
-    } else {
-        payload
-    };
+    // gzip's own format ends with the size, and there the build appends none.
+    let data = if *program == "gzip" { payload } else { &payload[..payload.len() - SIZE_TRAILER_BYTES] };
     std::fs::write(packed.path(), data)?;
     let kernel = process::output_bytes(Command::new(program).args(arguments).arg(packed.path()))?;
     ensure!(kernel.starts_with(b"\x7fELF"), "what {} holds is no ELF file", from.display());

@@ -35,6 +35,12 @@ else
     done
 fi
 
+mkdir -p /etc/acpi/PWRF
+printf '#!/bin/sh\npoweroff -f\n' >/etc/acpi/PWRF/00000080
+chmod +x /etc/acpi/PWRF/00000080
+acpid 2>/dev/null
+ip link set lo up
+
 echo "GUEST READY"
 if [ -n "$script" ]; then
     sh "$script"

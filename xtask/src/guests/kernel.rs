@@ -38,8 +38,9 @@ const LAB_MODULES: &[&str] = &[
     "vhost_vsock",
 ];
 
-/// Modules that a guest loads; ext4 and the serial console are built in.
-const GUEST_MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng"];
+/// Modules that a guest loads; ext4 and the serial console are built in. The last two are for the power button.
+const GUEST_MODULES: &[&str] =
+    &["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "evdev", "button"];
 
 /// A kernel and the modules that were asked for, in the cache.
 pub struct Kernel {

@@ -29,7 +29,8 @@ mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mount -t tmpfs -o size=90%,mode=1777 tmpfs tmp
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mkdir -p run/lab
+mkdir -p run/lab/host
+# The host's files once more, for what tmpfs hides above.
+mount --bind /mnt/host run/lab/host
 cp -a /lab/. run/lab/
-cp /bin/busybox run/lab/busybox
 exec switch_root /mnt/root /run/lab/start

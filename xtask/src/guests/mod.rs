@@ -39,6 +39,20 @@ pub struct Lab {
     pub initrd: PathBuf,
 }
 
+/// Prepares what guests boot from and prints where it is.
+pub fn run() -> Result<()> {
+    let guests = prepare(&Cache::open()?)?;
+    for (what, path) in [
+        ("bzImage", &guests.bzimage),
+        ("vmlinux", &guests.vmlinux),
+        ("initrd", &guests.initrd),
+        ("debian", &guests.debian),
+    ] {
+        println!("{what:<8} {}", path.display());
+    }
+    Ok(())
+}
+
 /// Prepares what guests boot from.
 pub fn prepare(cache: &Cache) -> Result<Guests> {
     let without_root: &[_] =

@@ -10,6 +10,9 @@
 //! ```
 
 pub mod agent;
+mod console;
+mod control;
+mod guest;
 mod jobs;
 mod l1;
 mod plan;

@@ -1,12 +1,27 @@
 //! The jobs that the lab can run, a file a theme.
 
+mod acpi;
+mod boot;
+mod debian;
+mod disk;
+mod endings;
 mod machine;
+mod memory;
+mod merge;
+mod net;
+mod several;
 
 use super::plan::Plan;
 use crate::guests::Guests;
+use crate::process;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Where the lab's machine finds the host's files, also those that its own tmpfs hides.
+const HOST_FILES: &str = "/run/lab/host";
+/// Where the lab's machine finds Debian's disk image.
+const DEBIAN_DISK: &str = "/dev/vda";
 
 /// The machine that a job wants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +31,17 @@ pub struct Group {
     /// Nested paging.
     pub npt: bool,
 }
+
+/// What most jobs have: the plain machine, and the monitor in it.
+const MONITOR: Job = Job {
+    name: "",
+    about: "",
+    group: Group::PLAIN,
+    quick: false,
+    yagura: true,
+    limit_seconds: 60,
+    run: |_| Ok(Outcome::Passed),
+};
 
 impl Group {
     const PLAIN: Self = Self { cpus: 1, npt: true };
@@ -60,7 +86,21 @@ pub enum Outcome {
 
 /// Every job, in the order in which they run.
 pub fn all() -> &'static [Job] {
-    static ALL: std::sync::LazyLock<Vec<Job>> = std::sync::LazyLock::new(|| [machine::JOBS].concat());
+    static ALL: std::sync::LazyLock<Vec<Job>> = std::sync::LazyLock::new(|| {
+        [
+            machine::JOBS,
+            boot::JOBS,
+            debian::JOBS,
+            endings::JOBS,
+            disk::JOBS,
+            net::JOBS,
+            several::JOBS,
+            memory::JOBS,
+            merge::JOBS,
+            acpi::JOBS,
+        ]
+        .concat()
+    });
     &ALL
 }
 
@@ -86,6 +126,31 @@ impl Lab {
     /// A time limit on this machine.
     pub fn limit(&self, seconds: u64) -> Duration {
         self.plan.limit(seconds)
+    }
+
+    /// The monitor's executable.
+    pub fn yagura(&self) -> Result<PathBuf> {
+        self.local(&self.plan.yagura)
+    }
+
+    /// A copy in memory of a file of the host's: reading by 9p is slow.
+    pub fn local(&self, file: &Path) -> Result<PathBuf> {
+        let mut name = file.iter().rev().take(2).map(|part| part.to_string_lossy()).collect::<Vec<_>>();
+        name.reverse();
+        let copy = Path::new("/run/lab").join(name.join("-"));
+        if !copy.exists() {
+            let file = Path::new(HOST_FILES).join(file.strip_prefix("/").unwrap_or(file));
+            std::fs::copy(&file, &copy).with_context(|| format!("cannot copy {}", file.display()))?;
+        }
+        Ok(copy)
+    }
+
+    /// A fresh copy in memory of Debian's disk; blocks of zeros take no room.
+    pub fn debian_disk(&self, name: &str) -> Result<PathBuf> {
+        let copy = self.folder.join(format!("{name}.ext4"));
+        let mut command = std::process::Command::new("cp");
+        process::run(command.arg("--sparse=always").arg(DEBIAN_DISK).arg(&copy))?;
+        Ok(copy)
     }
 
     /// What guests boot from, on the host's file system.

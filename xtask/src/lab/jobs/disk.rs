@@ -1,0 +1,116 @@
+//! Disks: what is written is there after a reboot, and under stress.
+
+use super::{DEBIAN_DISK, Job, Lab, MONITOR, Outcome};
+use crate::process;
+use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// This theme's jobs.
+pub const JOBS: &[Job] = &[
+    Job {
+        name: "disk-reboot",
+        about: "checksums of a disk are the same after a reboot",
+        quick: true,
+        limit_seconds: 150,
+        run: reboot,
+        ..MONITOR
+    },
+    Job {
+        name: "disk-options",
+        about: "serial number, read-only, a block device as a disk",
+        run: options,
+        ..MONITOR
+    },
+    Job { name: "disk-in-use", about: "a second monitor does not get a disk in use", run: in_use, ..MONITOR },
+    Job { name: "fio", about: "mixed random I/O with verification", limit_seconds: 420, run: fio, ..MONITOR },
+];
+
+const MIB: u64 = 1 << 20;
+
+fn empty_disk(lab: &Lab, name: &str, size_bytes: u64) -> Result<PathBuf> {
+    let path = lab.folder().join(name);
+    File::create(&path)?.set_len(size_bytes)?;
+    Ok(path)
+}
+
+fn sum(path: &str, mib: u64) -> Result<String> {
+    let line = process::output(
+        Command::new("sh").args(["-c", &format!("head -c {} {path} | sha256sum", mib * MIB)]),
+    )?;
+    Ok(line.split(' ').next().context("sha256sum said nothing")?.to_owned())
+}
+
+fn reboot(lab: &Lab) -> Result<Outcome> {
+    const SUM: &str = "dd if=/dev/vda bs=1M count=24 2>/dev/null | sha256sum | cut -d' ' -f1";
+    let disk = empty_disk(lab, "data.raw", 32 * MIB)?;
+    let setup =
+        lab.setup("disk")?.with(&["--on-reset", "restart", "--disk", &format!("path={}", disk.display())]);
+    let mut guest = setup.start()?;
+    guest.ready()?;
+    guest.command("dd if=/dev/urandom of=/dev/vda bs=1M count=24 conv=fsync 2>/dev/null")?;
+    let written = guest.command(SUM)?;
+    guest.console.send("reboot -f\n")?;
+    guest.ready()?;
+    let read = guest.command(SUM)?;
+    ensure!(written == read, "wrote {written}, read {read} after the reboot");
+    guest.power_off()?;
+    let outside = sum(&disk.to_string_lossy(), 24)?;
+    ensure!(outside == read, "the guest reads {read}, the file holds {outside}");
+    Ok(Outcome::Passed)
+}
+
+fn options(lab: &Lab) -> Result<Outcome> {
+    let disk = empty_disk(lab, "data.raw", 16 * MIB)?;
+    let arguments = [
+        format!("path={},serial=yagura-7", disk.display()),
+        format!("path={DEBIAN_DISK},readonly,serial=debian"),
+    ];
+    let mut guest = lab.setup("disk")?.with(&["--disk", &arguments[0], "--disk", &arguments[1]]).start()?;
+    guest.ready()?;
+    let seen = guest.command("cat /sys/block/vda/serial; echo; cat /sys/block/vdb/serial; echo; cat /sys/block/vda/ro /sys/block/vdb/ro")?;
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    ensure!(words == ["yagura-7", "debian", "0", "1"], "the guest sees {words:?}");
+    guest.command("! dd if=/dev/zero of=/dev/vdb bs=4k count=1 oflag=direct 2>/dev/null")?;
+    let inside = guest.command("dd if=/dev/vdb bs=1M count=32 2>/dev/null | sha256sum | cut -d' ' -f1")?;
+    let outside = sum(DEBIAN_DISK, 32)?;
+    ensure!(inside == outside, "the guest reads {inside}, we read {outside}");
+    guest.power_off()?;
+    Ok(Outcome::Passed)
+}
+
+fn in_use(lab: &Lab) -> Result<Outcome> {
+    let disk = empty_disk(lab, "data.raw", MIB)?;
+    let argument = format!("path={}", disk.display());
+    let mut first = lab.setup("first")?.with(&["--disk", &argument]).start()?;
+    first.ready()?;
+    let status = lab.setup("second")?.with(&["--disk", &argument]).start()?.wait()?;
+    ensure!(status.code().is_some_and(|code| code != 0), "a second monitor took a disk in use: {status}");
+    first.power_off()?;
+    Ok(Outcome::Passed)
+}
+
+fn fio(lab: &Lab) -> Result<Outcome> {
+    const MIXED: &str = "fio --name=mixed --filename=/dev/vdb --rw=randrw --bsrange=512-64k --bs_unaligned=0 --blockalign=512 \
+        --size=48M --io_size=48M --ioengine=libaio --iodepth=16 --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+        --numjobs=1 --group_reporting --output-format=terse --minimal";
+    let disk = empty_disk(lab, "data.raw", 64 * MIB)?;
+    let setup = lab.setup("fio")?.debian()?.with(&[
+        "--disk",
+        &format!("path={}", disk.display()),
+        "--memory",
+        "512M",
+        "--cpus",
+        "2",
+    ]);
+    let mut guest = setup.start()?;
+    guest.log_in()?;
+    let limit = lab.limit(120);
+    guest.slow_command(&format!("{MIXED} >/dev/null"), limit)?;
+    let trims = "fio --name=trim --filename=/dev/vdb --rw=randtrim --bs=64k --size=8M --ioengine=sync --direct=1 --minimal >/dev/null";
+    guest.slow_command(trims, limit)?;
+    guest.slow_command("mke2fs -q /dev/vdb && mount /dev/vdb /mnt && cp -a /usr/bin /mnt && sync && diff -r /usr/bin /mnt/bin", limit)?;
+    guest.power_off()?;
+    Ok(Outcome::Passed)
+}
