@@ -116,9 +116,6 @@ pub trait Vm: Send + Sync + 'static {
 
     /// Sets what [`platform_state`](Vm::platform_state) returned, here or on another engine.
     fn set_platform_state(&self, state: &PlatformState) -> Result<(), EngineError>;
-
-    /// Puts interrupt controllers into their power-on state. All vCPUs are out of [`Vcpu::run`].
-    fn reset(&self) -> Result<(), EngineError>;
 }
 
 /// One virtual CPU. Owned by the thread that runs it.

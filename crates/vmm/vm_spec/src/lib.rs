@@ -1,1 +1,173 @@
-//! TODO-DOC
+//! What a VM is to consist of, validated once: after a [`VmSpec`] exists, nothing is checked again.
+//!
+//! Text as typed by a person (command line, configuration file) becomes these types by [`FromStr`]; each
+//! error is one line that names what was typed and what would be right. Nothing here touches the host: that
+//! a file exists or an interface is free is found out when it is opened.
+
+mod console;
+mod disk;
+mod name;
+mod net;
+mod size;
+
+pub use console::ConsoleSpec;
+pub use disk::{DiskSerial, DiskSpec};
+pub use name::VmName;
+pub use net::{MacAddress, NetSpec};
+pub use size::{CpuCount, MemorySize};
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use arch_model::x86_64::CpuModel;
+
+/// A value that a person typed and that cannot be used: what, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(pub String);
+
+/// Most disks or network cards of one VM: with the host bridge, consoles and entropy they fit on one bus.
+pub const MAX_DEVICES_OF_A_KIND: usize = 12;
+
+/// One virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmSpec {
+    /// Shown by `ps` and used in messages.
+    pub name: VmName,
+    /// bzImage or ELF.
+    pub kernel: PathBuf,
+    /// Initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line; `None` gets one that fits the console.
+    pub cmdline: Option<String>,
+    /// vCPUs.
+    pub cpus: CpuCount,
+    /// RAM.
+    pub memory: MemorySize,
+    /// Whether ksmd may merge this VM's pages with equal ones.
+    pub merge: bool,
+    /// Disks, in the order in which the guest sees them.
+    pub disks: Vec<DiskSpec>,
+    /// Network cards, in the order in which the guest sees them.
+    pub nets: Vec<NetSpec>,
+    /// Where COM1 leads.
+    pub console: ConsoleSpec,
+    /// What the guest is told it runs on; `None` is the highest level that the engine offers.
+    pub cpu_model: Option<CpuModel>,
+    /// What a reset does.
+    pub on_reset: OnReset,
+    /// Port on which test guests end the process with a status of their own.
+    pub debug_exit: Option<u16>,
+}
+
+/// What happens when the guest resets its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReset {
+    /// The machine starts again, as a computer does.
+    #[default]
+    Restart,
+    /// The process ends.
+    Exit,
+}
+
+impl FromStr for OnReset {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "restart" => Ok(OnReset::Restart),
+            "exit" => Ok(OnReset::Exit),
+            _ => Err(BadValue(format!("'{text}' is not a reaction to a reset (there are restart, exit)"))),
+        }
+    }
+}
+
+impl VmSpec {
+    /// Checks what concerns several fields at once.
+    pub fn validate(self) -> Result<VmSpec, BadValue> {
+        for (kind, count) in [("disks", self.disks.len()), ("network cards", self.nets.len())] {
+            if count > MAX_DEVICES_OF_A_KIND {
+                return Err(BadValue(format!("{count} {kind}: a VM takes at most {MAX_DEVICES_OF_A_KIND}")));
+            }
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            let twice = self.disks[..index].iter().any(|other| other.path == disk.path);
+            if twice && !(disk.readonly) {
+                return Err(BadValue(format!(
+                    "disk {} is given twice: one of them would corrupt it",
+                    disk.path.display()
+                )));
+            }
+        }
+        for (index, net) in self.nets.iter().enumerate() {
+            if self.nets[..index].iter().any(|other| other.tap == net.tap) {
+                return Err(BadValue(format!("tap {} is given twice", net.tap)));
+            }
+            if net.mac.is_some() && self.nets[..index].iter().any(|other| other.mac == net.mac) {
+                return Err(BadValue(format!("tap {}: two network cards with one MAC address", net.tap)));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Splits `key=value` and bare words that a person joined with commas.
+fn options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.split(',').map(|part| match part.split_once('=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (part, None),
+    })
+}
+
+/// The one of `known` that is nearest to what was typed, as a hint, where any is near.
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len().div_ceil(2))
+        .map_or_else(String::new, |(_, name)| format!("; did you mean '{name}'?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> VmSpec {
+        VmSpec {
+            name: "web1".parse().unwrap(),
+            kernel: "/boot/vmlinuz".into(),
+            initrd: None,
+            cmdline: None,
+            cpus: "1".parse().unwrap(),
+            memory: "512M".parse().unwrap(),
+            merge: false,
+            disks: vec![],
+            nets: vec![],
+            console: ConsoleSpec::Stdio,
+            cpu_model: None,
+            on_reset: OnReset::Restart,
+            debug_exit: None,
+        }
+    }
+
+    #[test]
+    fn a_disk_or_tap_given_twice_is_refused() {
+        let disks =
+            |texts: &[&str]| VmSpec { disks: texts.iter().map(|t| t.parse().unwrap()).collect(), ..spec() };
+        assert!(disks(&["path=a", "path=b"]).validate().is_ok());
+        assert!(disks(&["path=a,readonly", "path=a,readonly"]).validate().is_ok());
+        assert!(disks(&["path=a", "path=a"]).validate().unwrap_err().0.contains("twice"));
+        let nets =
+            |texts: &[&str]| VmSpec { nets: texts.iter().map(|t| t.parse().unwrap()).collect(), ..spec() };
+        assert!(nets(&["tap=a", "tap=a"]).validate().is_err());
+        assert!(nets(&["tap=a,mac=02:00:00:00:00:01", "tap=b,mac=02:00:00:00:00:01"]).validate().is_err());
+        assert!(disks(&["path=a"; 13]).validate().unwrap_err().0.contains("at most 12"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered_only_when_near() {
+        assert_eq!(nearest("memry", ["memory", "name"]), "; did you mean 'memory'?");
+        assert_eq!(nearest("xyzzy", ["memory", "name"]), "");
+    }
+}

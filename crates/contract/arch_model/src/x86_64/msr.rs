@@ -60,3 +60,39 @@ pub mod kvm {
     /// Asynchronous page faults: vector.
     pub const ASYNC_PF_INT: u32 = 0x4b56_4d06;
 }
+
+/// Fixed-range memory types (SDM vol. 3, 12.11.2.2).
+pub const MTRR_FIXED: [u32; 11] =
+    [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
+/// First of the variable-range memory types: base and mask in turn, eight pairs (SDM vol. 3, 12.11.2.3).
+pub const MTRR_VARIABLE: u32 = 0x200;
+/// Machine-check status and control (SDM vol. 3, 16.3.1).
+pub const MCG: [u32; 2] = [0x17a, 0x17b];
+/// Speculation control (SDM vol. 4, table 2-2).
+pub const SPEC_CTRL: u32 = 0x48;
+
+/// The MSRs that make up a vCPU's state, in an order in which they can be set: what the timer depends on
+/// comes before it. APIC base and EFER are part of [`SystemRegisters`](super::SystemRegisters).
+pub fn saved() -> impl Iterator<Item = u32> {
+    let system = [SYSENTER_CS, SYSENTER_ESP, SYSENTER_EIP, STAR, LSTAR, CSTAR, SYSCALL_MASK, KERNEL_GS_BASE];
+    let memory_types =
+        [PAT, MTRR_DEF_TYPE].into_iter().chain(MTRR_FIXED).chain(MTRR_VARIABLE..MTRR_VARIABLE + 16);
+    let paravirtual = [
+        kvm::WALL_CLOCK,
+        kvm::SYSTEM_TIME,
+        kvm::ASYNC_PF_INT,
+        kvm::ASYNC_PF_EN,
+        kvm::STEAL_TIME,
+        kvm::PV_EOI_EN,
+        kvm::POLL_CONTROL,
+    ];
+    let other = [TSC_AUX, MISC_ENABLE, SPEC_CTRL, XSS];
+    [TSC_ADJUST, TSC]
+        .into_iter()
+        .chain(system)
+        .chain(memory_types)
+        .chain(MCG)
+        .chain(other)
+        .chain(paravirtual)
+        .chain([TSC_DEADLINE])
+}

@@ -1,0 +1,130 @@
+//! Finding out what stands behind `/dev/kvm`: a guest of a few thousand ring-0 instructions.
+//!
+//! On hardware they take microseconds; where KVM emulates ring 0 they take a thousand times as long, and
+//! some instructions that every kernel uses fail altogether.
+
+use std::time::{Duration, Instant};
+
+use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
+use vcpu_model::{Engine, EngineError, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
+
+use crate::engine::KvmEngine;
+
+/// What the probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// The verdict.
+    pub hardware: Hardware,
+    /// Time of the measured loop.
+    pub elapsed: Duration,
+    /// Ring-0 instructions in it.
+    pub instructions: u64,
+}
+
+/// Whether hardware virtualization runs the guest's ring 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    /// Ring 0 runs on the CPU.
+    Present,
+    /// Ring 0 is emulated: too slow and too incomplete for an operating system.
+    Absent,
+}
+
+/// Iterations of the measured loop, of two instructions each.
+const ITERATIONS: u16 = 2000;
+/// Slower than this on average is not hardware: the slowest nested virtualization enters the guest in tens of
+/// microseconds once and then runs these at full speed, an emulator needs 800 ns for each.
+const LIMIT_PER_INSTRUCTION: Duration = Duration::from_nanos(150);
+/// Port on which the guest says where it is.
+const MARK_PORT: u16 = 0x80;
+
+/// Real-mode code: announce, count down, announce, execute `int3` through a vector that leads to the last
+/// announcement, halt.
+const CODE: [u8; 21] = {
+    let [low, high] = ITERATIONS.to_le_bytes();
+    [
+        0xe6, 0x80, // out 0x80, al
+        0xb9, low, high, // mov cx, ITERATIONS
+        0x49, // dec cx
+        0x75, 0xfd, // jnz -3
+        0xe6, 0x80, // out 0x80, al
+        0xbc, 0x00, 0x20, // mov sp, 0x2000
+        0xcc, // int3
+        0xf4, // hlt (not reached)
+        0xe6, 0x80, // handler: out 0x80, al
+        0xf4, // hlt
+        0xeb, 0xfd, // jmp -3
+        0x90,
+    ]
+};
+const CODE_ADDRESS: u64 = 0x1000;
+const HANDLER_OFFSET: u16 = 15;
+
+struct Marks {
+    times: std::cell::RefCell<Vec<Instant>>,
+    done: std::sync::Arc<dyn Kick>,
+}
+
+impl GuestIo for Marks {
+    fn port_read(&self, _port: u16, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn port_write(&self, port: u16, _data: &[u8]) {
+        if port == MARK_PORT {
+            self.times.borrow_mut().push(Instant::now());
+            if self.times.borrow().len() == 3 {
+                self.done.kick();
+            }
+        }
+    }
+
+    fn mmio_read(&self, _address: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+
+    fn mmio_write(&self, _address: u64, _data: &[u8]) {}
+}
+
+pub(crate) fn probe(engine: &KvmEngine) -> Result<ProbeReport, EngineError> {
+    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model: None })?;
+    let memory = small_memory()?;
+    vm.map_memory(&memory)?;
+    let mut vcpu = vm.create_vcpu(VcpuIndex(0))?;
+    let mut state = vcpu.state()?;
+    state.system.cs.base = 0;
+    state.system.cs.selector = 0;
+    state.registers.rip = CODE_ADDRESS;
+    state.registers.rflags = 2;
+    vcpu.set_state(&state)?;
+    let marks = Marks { times: std::cell::RefCell::default(), done: vcpu.kicker() };
+    let outcome = vcpu.run(&marks);
+    let times = marks.times.borrow();
+    let elapsed = match times.as_slice() {
+        [start, end, ..] => *end - *start,
+        _ => {
+            return Err(outcome
+                .err()
+                .unwrap_or_else(|| EngineError::Unsupported("the probe guest did not run".into())));
+        }
+    };
+    let instructions = u64::from(ITERATIONS) * 2;
+    let fast = elapsed < LIMIT_PER_INSTRUCTION * instructions as u32;
+    let whole = times.len() == 3 && matches!(outcome, Ok(Halt::Kicked));
+    let hardware = if fast && whole { Hardware::Present } else { Hardware::Absent };
+    Ok(ProbeReport { hardware, elapsed, instructions })
+}
+
+fn small_memory() -> Result<GuestMemory, EngineError> {
+    let policy = Policy { huge_pages: false, ..Policy::default() };
+    let range = GpaRange { start: GuestAddress(0), size_bytes: 0x4000 };
+    let memory = GuestMemory::allocate(&[range], policy)
+        .map_err(|error| EngineError::Unsupported(format!("no memory for the probe guest: {error}")))?;
+    let write = |bytes: &[u8], at| memory.write_slice(bytes, GuestAddress(at));
+    // Vector 3 of the real-mode interrupt table: offset and segment of the handler.
+    let vector = (CODE_ADDRESS as u16 + HANDLER_OFFSET).to_le_bytes();
+    write(&CODE, CODE_ADDRESS)
+        .and_then(|()| write(&vector, 3 * 4))
+        .map_err(|error| EngineError::Unsupported(format!("no memory for the probe guest: {error}")))?;
+    Ok(memory)
+}

@@ -1,0 +1,95 @@
+//! Disks as a person describes them: `path=P[,readonly][,serial=S]`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::{BadValue, nearest, options};
+
+/// One disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSpec {
+    /// Raw file or block device.
+    pub path: PathBuf,
+    /// The guest may not write.
+    pub readonly: bool,
+    /// Serial number shown to the guest.
+    pub serial: Option<DiskSerial>,
+}
+
+/// A serial number as virtio-block has it: at most 20 printable ASCII characters (VIRTIO 1.2, 5.2.6.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSerial(String);
+
+impl DiskSerial {
+    /// The number as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DiskSerial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DiskSerial {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(DiskSerial(text.to_owned()))
+        } else {
+            Err(BadValue(format!("serial '{text}': it takes 1 to 20 printable characters")))
+        }
+    }
+}
+
+/// Keys of a disk description.
+const KEYS: [&str; 3] = ["path", "readonly", "serial"];
+
+impl FromStr for DiskSpec {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (mut path, mut readonly, mut serial) = (None, false, None);
+        for option in options(text) {
+            match option {
+                ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                ("readonly", None) => readonly = true,
+                ("serial", Some(value)) => serial = Some(value.parse()?),
+                (key, _) if KEYS.contains(&key) => {
+                    return Err(BadValue(format!("disk '{text}': write path=FILE[,readonly][,serial=S]")));
+                }
+                (key, _) => {
+                    return Err(BadValue(format!(
+                        "disk '{text}': unknown option '{key}'{}",
+                        nearest(key, KEYS)
+                    )));
+                }
+            }
+        }
+        let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
+        Ok(DiskSpec { path, readonly, serial })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_read_and_mistakes_explained() {
+        let disk: DiskSpec = "path=/a b/c.img,readonly,serial=S1".parse().unwrap();
+        assert_eq!(disk.path, PathBuf::from("/a b/c.img"));
+        assert!(disk.readonly && disk.serial.unwrap().as_str() == "S1");
+        let wrong = |text: &str| text.parse::<DiskSpec>().unwrap_err().0;
+        assert!(wrong("readonly").contains("no path"));
+        assert!(wrong("path=a,readnly").contains("did you mean 'readonly'"));
+        assert!(wrong("path=a,readonly=yes").contains("write path="));
+        assert!(wrong("path=a,serial=123456789012345678901").contains("1 to 20"));
+        assert!(wrong("path=").contains("write path="));
+        assert!(wrong("").contains("unknown option"));
+    }
+}

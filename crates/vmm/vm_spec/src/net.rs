@@ -1,0 +1,147 @@
+//! Network cards as a person describes them: `tap=T[,mac=M]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{BadValue, VmName, nearest, options};
+
+/// One network card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetSpec {
+    /// Name of the tap interface.
+    pub tap: String,
+    /// Its address; `None` derives one from the VM's name.
+    pub mac: Option<MacAddress>,
+    /// Queue pairs, 1 to 8.
+    pub queues: u16,
+}
+
+/// An Ethernet address of one card (IEEE 802, 8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// The address of card `index` of the VM `name`: the same at each start, locally administered, and
+    /// different for different names for all practical purposes (FNV-1a over name and index).
+    pub fn derived(name: &VmName, index: usize) -> MacAddress {
+        let bytes = name.as_str().bytes().chain(index.to_le_bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let [a, b, c, d, e, ..] = hash.to_be_bytes();
+        MacAddress([0x52, a, b, c, d, e])
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue(format!("'{text}' is not a MAC address; write 52:54:00:12:34:56"));
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(bad)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+        }
+        if parts.next().is_some() {
+            return Err(bad());
+        }
+        if bytes[0] & 1 != 0 || bytes == [0; 6] {
+            return Err(BadValue(format!(
+                "MAC address {text} is not that of one card (it is a group's, or zero)"
+            )));
+        }
+        Ok(MacAddress(bytes))
+    }
+}
+
+/// Keys of a network card's description.
+const KEYS: [&str; 3] = ["tap", "mac", "queues"];
+/// Longest interface name (Linux, IFNAMSIZ less the terminator).
+const INTERFACE_NAME_MAX: usize = 15;
+const MAX_QUEUES: u16 = 8;
+
+impl FromStr for NetSpec {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (mut tap, mut mac, mut queues) = (None, None, 1);
+        for option in options(text) {
+            match option {
+                ("tap", Some(name)) => tap = Some(interface_name(name)?),
+                ("mac", Some(value)) => mac = Some(value.parse()?),
+                ("queues", Some(value)) => {
+                    queues = value
+                        .parse()
+                        .ok()
+                        .filter(|queues| (1..=MAX_QUEUES).contains(queues))
+                        .ok_or_else(|| {
+                            BadValue(format!("net '{text}': queues takes 1 to {MAX_QUEUES}, not '{value}'"))
+                        })?;
+                }
+                (key, _) if KEYS.contains(&key) => {
+                    return Err(BadValue(format!("net '{text}': write tap=NAME[,mac=M][,queues=N]")));
+                }
+                (key, _) => {
+                    return Err(BadValue(format!(
+                        "net '{text}': unknown option '{key}'{}",
+                        nearest(key, KEYS)
+                    )));
+                }
+            }
+        }
+        let tap = tap.ok_or_else(|| BadValue(format!("net '{text}' has no tap=NAME (or write none)")))?;
+        Ok(NetSpec { tap, mac, queues })
+    }
+}
+
+fn interface_name(name: &str) -> Result<String, BadValue> {
+    let fits = (1..=INTERFACE_NAME_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':' && byte != b'%')
+        && name != "."
+        && name != "..";
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err(BadValue(format!(
+            "'{name}' is not a name for a network interface (1 to {INTERFACE_NAME_MAX} characters)"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_read_and_mistakes_explained() {
+        let net: NetSpec = "tap=tap0,mac=52:54:00:ab:cd:ef,queues=2".parse().unwrap();
+        assert_eq!((net.tap.as_str(), net.queues), ("tap0", 2));
+        assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:cd:ef");
+        let wrong = |text: &str| text.parse::<NetSpec>().unwrap_err().0;
+        assert!(wrong("mac=52:54:00:ab:cd:ef").contains("no tap"));
+        assert!(wrong("tpa=tap0").contains("did you mean 'tap'"));
+        assert!(wrong("tap=0123456789abcdef").contains("network interface"));
+        assert!(wrong("tap=a,mac=01:00:00:00:00:00").contains("group"));
+        assert!(wrong("tap=a,mac=1:2:3").contains("not a MAC"));
+        assert!(wrong("tap=a,queues=9").contains("1 to 8"));
+    }
+
+    #[test]
+    fn derived_addresses_are_stable_local_and_distinct() {
+        let name: VmName = "web1".parse().unwrap();
+        let other: VmName = "web2".parse().unwrap();
+        let mac = MacAddress::derived(&name, 0);
+        assert_eq!(mac, MacAddress::derived(&name, 0));
+        assert_eq!(mac.0[0] & 3, 2);
+        assert!(mac != MacAddress::derived(&name, 1) && mac != MacAddress::derived(&other, 0));
+    }
+}
