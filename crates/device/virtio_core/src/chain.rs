@@ -24,11 +24,16 @@ pub enum ChainError {
     Memory(#[from] GuestMemoryError),
 }
 
+/// Most buffers of a chain that are looked at. An indirect table can describe 65535, and a driver can have
+/// as many such chains in flight as the ring has entries; real drivers stay below the 1024 of the host's
+/// vectored I/O.
+const MAX_PIECES: usize = 2048;
+
 impl Chain {
     /// Walks the descriptors. A writable buffer before a readable one breaks 2.7.4.2: the walk ends there.
     pub(crate) fn collect(chain: DescriptorChain<&Ram>) -> Chain {
         let mut out = Chain { head: chain.head_index(), ..Chain::default() };
-        for descriptor in chain {
+        for descriptor in chain.take(MAX_PIECES) {
             let piece = (descriptor.addr(), descriptor.len());
             if descriptor.is_write_only() {
                 out.writable.push(piece);
@@ -120,7 +125,7 @@ fn window(
         }
         let take = (piece_len - skip).min(want);
         // An address that wraps is outside RAM; `u64::MAX` is, too, and fails the access that follows.
-        let start = gpa.0.checked_add(skip).unwrap_or(u64::MAX);
+        let start = gpa.0.saturating_add(skip);
         out.push((GuestAddress(start), take as u32));
         (skip, want) = (0, want - take);
     }

@@ -5,7 +5,7 @@ use std::io;
 use device_model::{AnySnapshot, EventFd};
 use serde::{Deserialize, Serialize};
 
-use crate::Queue;
+use crate::{ConfigChange, Queue};
 
 /// Device types (section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ pub trait VirtioDevice: AnySnapshot + Send {
 
     /// The driver's write to configuration space. Most fields are read-only: their writes are dropped.
     fn write_config(&mut self, offset: usize, data: &[u8]);
+
+    /// Hands over the means to tell the driver that configuration space has changed. Called once, when the
+    /// transport is built; a device whose configuration never changes has no use for it.
+    fn connect_config(&mut self, _change: ConfigChange) {}
 
     /// Starts serving queue `index` with the negotiated `features`. Called for each queue that the driver
     /// enabled, in ascending order, when it sets `DRIVER_OK`, and when a paused device resumes.

@@ -5,14 +5,18 @@
 //! transport nor the bus. Implemented by: `virtio_block`, `virtio_net`, `virtio_rng`, `virtio_console`.
 
 mod chain;
+mod config_change;
 mod device;
 mod queue;
+mod transport;
 mod worker;
 
 pub use chain::{Chain, ChainError};
+pub use config_change::{ConfigChange, ConfigInterrupt};
 pub use device::{
     DeviceType, QueueResources, QueueState, StartError, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC,
     VIRTIO_F_VERSION_1, VirtioDevice,
 };
 pub use queue::{Queue, QueueInterrupt, QueueLayout};
+pub use transport::{VirtioPci, VirtioPciState, spec};
 pub use worker::{QueueHandler, Worker};

@@ -89,6 +89,11 @@ impl Queue {
         Arc::clone(&self.served)
     }
 
+    /// Counts completed chains in `counter` from now on, so that a count outlives the queue.
+    pub fn count_in(&mut self, counter: Arc<AtomicU64>) {
+        self.served = counter;
+    }
+
     /// Takes the next chain that the driver made available.
     ///
     /// A chain that breaks the rules of 2.7.5 arrives cut short and is completed like any other; a ring whose
@@ -153,18 +158,32 @@ impl Queue {
 
     /// Interrupts the driver if it asked to be told of what was completed.
     pub fn signal(&mut self) {
+        if self.broken {
+            return;
+        }
         // The ring has not counted all that `complete_together` published, so it may miss the driver's
         // threshold; an interrupt too many does no harm (2.7.7.2).
         let uncounted = std::mem::take(&mut self.uncounted);
         match self.ring.needs_notification(&*self.memory) {
-            Ok(wanted) if wanted || uncounted => self.interrupt.signal_used(),
+            Ok(wanted) if (wanted || uncounted) && !self.is_polled() => self.interrupt.signal_used(),
             Ok(_) => {}
             Err(error) => self.give_up(&error),
         }
     }
 
+    /// Whether the driver set `VIRTQ_AVAIL_F_NO_INTERRUPT`, which counts only where event indices were not
+    /// negotiated (2.7.7). The ring's fence lies between the used index and this look.
+    fn is_polled(&self) -> bool {
+        const NO_INTERRUPT: u16 = 1;
+        let flags = self.memory.load::<u16>(GuestAddress(self.ring.avail_ring()), Ordering::Acquire);
+        !self.ring.event_idx_enabled() && flags.is_ok_and(|flags| u16::from_le(flags) & NO_INTERRUPT != 0)
+    }
+
     /// Asks the driver not to kick while the queue is being served.
     pub fn disable_kicks(&mut self) {
+        if self.broken {
+            return;
+        }
         if let Err(error) = self.ring.disable_notification(&*self.memory) {
             self.give_up(&error);
         }

@@ -54,7 +54,7 @@ impl<H: QueueHandler> Worker<H> {
         for (index, source) in handler.sources().into_iter().enumerate() {
             poller.watch(source, Token(FIRST_SOURCE + index as u64))?;
         }
-        let thread = host_sys::threads::spawn(name, move || serve(poller, &kick, handler))?;
+        let thread = host_sys::threads::spawn(name, move || serve(&poller, &kick, handler))?;
         Ok(Worker { stop, thread })
     }
 
@@ -66,11 +66,11 @@ impl<H: QueueHandler> Worker<H> {
     }
 }
 
-fn serve<H: QueueHandler>(poller: Poller, kick: &EventFd, mut handler: H) -> H {
+fn serve<H: QueueHandler>(poller: &Poller, kick: &EventFd, mut handler: H) -> H {
     let mut muted = vec![false; handler.sources().len()];
     handler.on_kick();
     loop {
-        update_mutes(&poller, &handler, &mut muted);
+        update_mutes(poller, &handler, &mut muted);
         for token in poller.wait(None) {
             match token {
                 STOP => {
