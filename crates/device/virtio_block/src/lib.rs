@@ -1,1 +1,23 @@
-//! TODO-DOC
+//! Block device (VIRTIO 1.2, 5.2) over any [`disk::Disk`].
+//!
+//! ```text
+//! kick ─► handler ─► request::parse ─► DiskQueue ··completion··► handler ─► status, used ring, interrupt
+//!                         └─refused────────────────────────────────┘
+//! ```
+//!
+//! Each queue has a worker and a disk queue of its own. Requests complete in whatever order the disk finishes
+//! them; a driver that needs an order waits, or flushes.
+
+mod config;
+mod counters;
+mod device;
+mod handler;
+mod request;
+mod spec;
+
+pub use counters::{BlockCounters, BlockCounts};
+pub use device::{BuildError, VirtioBlock};
+pub use request::{Limits, Part, Refusal, Request, parse};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The device as the transport sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use device_model::{Saved, Snapshot, SnapshotError, read_register};
+use disk::Disk;
+use serde::{Deserialize, Serialize};
+use tracing::error;
+use virtio_core::{DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+
+use crate::config::{QUEUE_SIZE, config_space, features};
+use crate::counters::BlockCounters;
+use crate::handler::{BlockHandler, Cache, Shared};
+use crate::request::Limits;
+use crate::spec;
+
+/// Why a device cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The serial number does not fit its field.
+    #[error("disk serial number {0:?} is longer than 20 bytes")]
+    SerialTooLong(String),
+    /// A device has at least one queue.
+    #[error("a block device needs at least one queue")]
+    NoQueues,
+}
+
+/// A block device over a disk.
+pub struct VirtioBlock {
+    disk: Arc<dyn Disk>,
+    serial: [u8; spec::ID_SIZE],
+    /// One for each queue; `None` while it is stopped.
+    workers: Vec<Option<Worker<BlockHandler>>>,
+    /// What the driver set in configuration space: writes may stay in the cache until a flush.
+    writeback: Arc<AtomicBool>,
+    counters: Arc<BlockCounters>,
+}
+
+impl VirtioBlock {
+    /// A device with `queues` queues that serves `disk` and calls itself `serial`, at most 20 bytes.
+    ///
+    /// # Errors
+    /// The serial number is too long, or there is no queue.
+    pub fn new(disk: Arc<dyn Disk>, serial: &str, queues: u16) -> Result<VirtioBlock, BuildError> {
+        let mut padded = [0; spec::ID_SIZE];
+        let Some(field) = padded.get_mut(..serial.len()) else {
+            return Err(BuildError::SerialTooLong(serial.to_owned()));
+        };
+        field.copy_from_slice(serial.as_bytes());
+        if queues == 0 {
+            return Err(BuildError::NoQueues);
+        }
+        Ok(VirtioBlock {
+            disk,
+            serial: padded,
+            workers: (0..queues).map(|_| None).collect(),
+            writeback: Arc::new(AtomicBool::new(true)),
+            counters: Arc::default(),
+        })
+    }
+
+    /// What the device has done, to be read at any time.
+    pub fn counters(&self) -> Arc<BlockCounters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn queue_count(&self) -> u16 {
+        self.workers.len() as u16
+    }
+
+    /// How to treat the cache for a driver that negotiated `features` (5.2.5.2).
+    fn cache(&self, features: u64) -> Cache {
+        if features & spec::F_CONFIG_WCE != 0 {
+            Cache::Switched(Arc::clone(&self.writeback))
+        } else if features & spec::F_FLUSH != 0 {
+            Cache::Writeback
+        } else {
+            Cache::Writethrough
+        }
+    }
+}
+
+impl VirtioDevice for VirtioBlock {
+    fn device_type(&self) -> DeviceType {
+        DeviceType::Block
+    }
+
+    fn queue_sizes(&self) -> Vec<u16> {
+        vec![QUEUE_SIZE; self.workers.len()]
+    }
+
+    fn features(&self) -> u64 {
+        features(&*self.disk, self.queue_count())
+    }
+
+    fn read_config(&self, offset: usize, data: &mut [u8]) {
+        let writeback = self.writeback.load(Ordering::SeqCst);
+        read_register(&config_space(&*self.disk, self.queue_count(), writeback), offset, data);
+    }
+
+    /// Only `writeback` can be written.
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let written = spec::CONFIG_WRITEBACK.checked_sub(offset).and_then(|at| data.get(at));
+        if let Some(writeback) = written {
+            self.writeback.store(*writeback != 0, Ordering::SeqCst);
+        }
+    }
+
+    fn start_queue(
+        &mut self,
+        index: u16,
+        resources: QueueResources,
+        features: u64,
+    ) -> Result<(), StartError> {
+        let Some(None) = self.workers.get(usize::from(index)) else {
+            return Err(StartError::Protocol("the block device has no such queue, or it is started"));
+        };
+        let QueueResources { queue, kick } = resources;
+        let shared = Shared {
+            limits: Limits::of(&*self.disk),
+            serial: self.serial,
+            counters: Arc::clone(&self.counters),
+            cache: self.cache(features),
+        };
+        let again = kick.try_clone().map_err(StartError::Worker)?;
+        let disk_queue = self.disk.open_queue().map_err(StartError::Backend)?;
+        let handler = BlockHandler::new(queue, again, disk_queue, shared);
+        let worker = Worker::start(&format!("virtio-blk q{index}"), kick, handler);
+        self.workers[usize::from(index)] = Some(worker.map_err(StartError::Worker)?);
+        Ok(())
+    }
+
+    fn stop_queue(&mut self, index: u16) -> Option<QueueState> {
+        let handler = self.workers.get_mut(usize::from(index))?.take()?.stop();
+        if handler.is_none() {
+            error!(queue = index, "the queue's worker had died");
+        }
+        handler.map(|handler| handler.state())
+    }
+
+    fn reset(&mut self) {
+        self.writeback.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Saved state: what the driver can change besides rings and negotiation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockState {
+    /// The cache mode in configuration space.
+    writeback: bool,
+}
+
+impl Snapshot for VirtioBlock {
+    const VERSION: u32 = 1;
+    type State = BlockState;
+
+    fn save(&self) -> Saved<BlockState> {
+        // Capacity, serial number and queues come from the machine's description; counters start anew.
+        let Self { disk: _, serial: _, workers: _, writeback, counters: _ } = self;
+        Saved::State(BlockState { writeback: writeback.load(Ordering::SeqCst) })
+    }
+
+    fn restore(&mut self, state: BlockState) -> Result<(), SnapshotError> {
+        let BlockState { writeback } = state;
+        self.writeback.store(writeback, Ordering::SeqCst);
+        Ok(())
+    }
+}
