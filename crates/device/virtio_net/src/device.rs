@@ -74,7 +74,7 @@ impl VirtioNet {
         match index {
             _ if index == 2 * pairs => Some(Role::Control),
             _ if index > 2 * pairs => None,
-            _ if index % 2 == 0 => Some(Role::Receive(index / 2)),
+            _ if index.is_multiple_of(2) => Some(Role::Receive(index / 2)),
             _ => Some(Role::Transmit(index / 2)),
         }
     }

@@ -1,15 +1,16 @@
 //! The card on fake memory and a network in memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use device_harness::{Arena, Descriptor, DirectDriver, Piece, REPLY_TIMEOUT, RingDriver};
+use device_harness::{Descriptor, DirectDriver, Piece, REPLY_TIMEOUT};
 use guest_memory::GuestAddress;
 use net_backend::fake::FakeNet;
 use net_backend::{HEADER_BYTES, Offloads};
 use virtio_core::VIRTIO_F_EVENT_IDX;
 
 use crate::spec::*;
-use crate::{MacAddress, NetTotals, VirtioNet};
+use crate::{MacAddress, NetCounters, NetTotals, VirtioNet};
 
 const RX: u16 = 0;
 const TX: u16 = 1;
@@ -17,7 +18,7 @@ const TX: u16 = 1;
 struct Card {
     net: FakeNet,
     driver: DirectDriver,
-    counters: std::sync::Arc<crate::NetCounters>,
+    counters: Arc<NetCounters>,
     control: u16,
 }
 
@@ -90,10 +91,8 @@ fn configuration_and_features_are_as_specified() {
     card.driver.device().read_config(0, &mut config);
     assert_eq!(config, [0x52, 0x54, 0, 0x12, 0x34, 0x56, 1, 0, 2, 0, 0xdc, 5, 0, 0]);
     let features = card.driver.device().features();
-    assert_eq!(
-        features,
-        0x00c7_bb9d | F_MTU | F_CTRL_GUEST_OFFLOADS & !F_CTRL_GUEST_OFFLOADS | features & 0x70
-    );
+    let bits: Vec<u32> = (0..64).filter(|bit| features >> bit & 1 == 1).collect();
+    assert_eq!(bits, [0, 1, 2, 3, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 18, 22, 23]);
     assert_eq!(card.driver.device().queue_sizes().len(), 5);
     let single = Card::idle(1).driver.device().features();
     assert_eq!(features & !single, F_MQ);
@@ -249,8 +248,9 @@ fn without_buffers_packets_wait_and_the_worker_sleeps() {
             card.net.arrive(0, &packet(1000));
         }
         card.wait_for("one packet is held", |card| card.net.waiting(0) == 2);
+        let calls = card.net.receive_calls(0);
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(card.net.receive_calls(0), 1, "the worker must not spin");
+        assert_eq!(card.net.receive_calls(0), calls, "the worker must not spin");
         // Half of what the first packet needs, then the rest.
         card.offer(&[600]);
         std::thread::sleep(Duration::from_millis(5));
@@ -421,5 +421,4 @@ fn stop_is_prompt_while_the_guest_keeps_the_card_busy() {
     card.driver.kick(TX);
     let state = card.driver.stop()[1].unwrap();
     assert_eq!(state.next_avail, state.next_used);
-    let _: Option<(Arena, RingDriver)> = None;
 }
