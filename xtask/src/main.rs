@@ -4,11 +4,13 @@
 
 mod bench;
 mod cache;
+mod demo;
 mod guests;
 mod lab;
 mod packages;
 mod process;
 mod progress;
+mod terminal;
 mod test;
 mod tidy;
 mod workspace;
@@ -28,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Measure Yagura beside its peers.
     Bench(bench::Arguments),
+    /// Show it: end in the shell of a guest.
+    Demo(demo::Arguments),
     /// Prepare what guests boot from, and say where it is.
     Guests,
     /// Boot an emulated machine with hardware virtualization and run jobs in it.
@@ -47,6 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Guests => guests::run(),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabAgent(arguments) => lab::agent::run(&arguments),

@@ -4,6 +4,8 @@
 
 use crate::process;
 use anyhow::{Context, Result, bail};
+use std::error::Error;
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,6 +42,20 @@ pub const LAB: &[Need] = &[
     need("ip", "iproute2"),
     need("iasl", "acpica-tools"),
 ];
+
+/// Programs are missing that this process cannot install.
+#[derive(Debug)]
+pub struct Missing {
+    packages: String,
+}
+
+impl Display for Missing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "missing programs; install them with: apt-get install {}", self.packages)
+    }
+}
+
+impl Error for Missing {}
 
 /// Sees to it that every program in `needs` is there, installing what is missing where that is allowed.
 pub fn require(needs: &[&[Need]]) -> Result<()> {

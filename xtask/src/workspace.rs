@@ -1,6 +1,9 @@
 //! Where the work tree and what is built in it are.
 
+use crate::{process, progress};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The work tree's root: the folder above this crate.
 pub fn root() -> &'static Path {
@@ -15,10 +18,20 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// The monitor as users get it, or the one that `YAGURA_BINARY` names.
-pub fn yagura() -> PathBuf {
-    match std::env::var_os("YAGURA_BINARY") {
-        Some(file) => PathBuf::from(file),
-        None => target().join("release/yagura"),
+/// Builds the monitor as users get it, unless `YAGURA_BINARY` names one.
+pub fn build_yagura() -> Result<PathBuf> {
+    if let Some(file) = std::env::var_os("YAGURA_BINARY") {
+        return Ok(PathBuf::from(file));
     }
+    let step = progress::step("building yagura");
+    process::run(cargo().args(["build", "--release", "--quiet", "--package", "yagura"]))?;
+    step.done();
+    Ok(target().join("release/yagura"))
+}
+
+/// The cargo that runs us, at the tree's root.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
 }

@@ -10,6 +10,13 @@ sed -i 's/^root:[^:]*:/root::/' "$root/etc/shadow"
 : >"$root/etc/issue"
 mkdir -p "$root/etc/systemd/system/getty.target.wants" "$root/etc/systemd/system.conf.d" "$root/etc/systemd/journald.conf.d"
 ln -sf /lib/systemd/system/serial-getty@.service "$root/etc/systemd/system/getty.target.wants/serial-getty@ttyS0.service"
+# "guest.autologin" on the kernel's command line gives a shell in the login prompt's place.
+mkdir -p "$root/etc/systemd/system/serial-getty@ttyS0.service.d"
+printf '[Unit]\nConditionKernelCommandLine=!guest.autologin\n' >"$root/etc/systemd/system/serial-getty@ttyS0.service.d/guest.conf"
+sed -e '/^ExecStart=/s/agetty /agetty --autologin root /' -e 's/%[iI]/ttyS0/g' \
+    -e '/^\[Unit\]/a ConditionKernelCommandLine=guest.autologin' \
+    "$root/lib/systemd/system/serial-getty@.service" >"$root/etc/systemd/system/guest-shell.service"
+ln -sf /etc/systemd/system/guest-shell.service "$root/etc/systemd/system/getty.target.wants/guest-shell.service"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 rm -f "$root/etc/systemd/system/getty.target.wants/getty@tty1.service"
 rm -f "$root/etc/systemd/system/timers.target.wants/"*

@@ -38,7 +38,7 @@ fi
 mkdir -p /etc/acpi/PWRF
 printf '#!/bin/sh\npoweroff -f\n' >/etc/acpi/PWRF/00000080
 chmod +x /etc/acpi/PWRF/00000080
-acpid 2>/dev/null
+acpid -l /dev/null -p /run/acpid.pid
 ip link set lo up
 
 echo "GUEST READY"

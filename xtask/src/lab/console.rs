@@ -78,6 +78,21 @@ impl Console {
         Ok(output)
     }
 
+    /// Waits until the other side has closed the console.
+    pub fn expect_end(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut heard = self.shared.lock();
+        while !heard.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                drop(heard);
+                return Err(self.error("the end of the console", "did not come in time"));
+            }
+            heard = self.shared.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
     /// Everything that the other side has said.
     pub fn transcript(&self) -> String {
         self.shared.lock().text.clone()
@@ -168,6 +183,7 @@ mod tests {
         let mut console = shell();
         console.send("echo bye; exit\n").unwrap();
         assert!(console.expect("never", SOON).unwrap_err().to_string().contains("before the console's end"));
+        console.expect_end(SOON).unwrap();
         assert_eq!(console.transcript(), "bye\n");
     }
 }

@@ -30,6 +30,13 @@ pub struct Machine {
     errors: tempfile::NamedTempFile,
 }
 
+impl Machine {
+    /// QEMU's process.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();

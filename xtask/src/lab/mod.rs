@@ -10,20 +10,24 @@
 //! ```
 
 pub mod agent;
-mod console;
+pub mod console;
 mod control;
-mod guest;
+pub mod guest;
 mod jobs;
 mod l1;
 mod plan;
 mod report;
+pub mod shell;
 
 pub use report::{Finished, Report, Verdict};
 
 use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};
+use guests::Guests;
 use jobs::{Group, Job};
 use plan::Plan;
+use std::path::PathBuf;
+use std::process::Stdio;
 
 /// Which jobs to run, and in what machine.
 #[derive(clap::Args)]
@@ -68,6 +72,11 @@ pub fn run_for_test(all: bool) -> Result<Report> {
     run_jobs(&choose(&[], !all)?, None)
 }
 
+/// Names of those jobs.
+pub fn names_for_test(all: bool) -> impl Iterator<Item = &'static str> {
+    jobs::all().iter().filter(move |job| all || job.quick).map(|job| job.name)
+}
+
 fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
     for name in names {
         if !jobs::all().iter().any(|job| job.name == name) {
@@ -84,10 +93,9 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     packages::require(&[packages::LAB, packages::GUESTS])?;
     let cache = Cache::open()?;
     let material = guests::prepare_lab(&cache)?;
-    let guests = chosen.iter().any(|job| job.yagura).then(|| guests::prepare(&cache)).transpose()?;
-    if chosen.iter().any(|job| job.yagura) {
-        ensure!(workspace::yagura().is_file(), "yagura is not built; run: cargo build --release -p yagura");
-    }
+    let monitor = chosen.iter().any(|job| job.yagura);
+    let yagura = monitor.then(workspace::build_yagura).transpose()?;
+    let guests = monitor.then(|| guests::prepare(&cache)).transpose()?;
     let mut groups: Vec<Group> = chosen.iter().map(|job| machine.unwrap_or(job.group)).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -95,10 +103,17 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     for group in groups {
         let members: Vec<&Job> =
             chosen.iter().filter(|job| machine.unwrap_or(job.group) == group).copied().collect();
-        let plan = Plan::new(&members, guests.clone())?;
+        let plan = Plan::new(&members, yagura.clone(), guests.clone())?;
         let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
         report.verdicts.extend(l1::run(&material, group, &plan, &members, &step)?);
         step.done();
     }
     Ok(report)
+}
+
+/// Starts a machine that runs the demo's guest on its console; tells the factor for time limits, too.
+pub fn start_shell(material: &guests::Lab, yagura: PathBuf, guests: Guests) -> Result<(l1::Machine, u32)> {
+    let plan = Plan { shell: true, ..Plan::new(&[], Some(yagura), Some(guests))? };
+    let machine = l1::start(material, Group { cpus: 1, npt: true }, &plan, (Stdio::piped(), Stdio::piped()))?;
+    Ok((machine, plan.slow))
 }

@@ -2,7 +2,6 @@
 
 use super::jobs::Job;
 use crate::guests::{Archive, Guests};
-use crate::workspace;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -26,23 +25,25 @@ const DEFAULT_SLOW: u32 = 2;
 pub struct Plan {
     /// Names of the jobs, in the order to run them.
     pub jobs: Vec<String>,
+    /// Run the demo's guest on the console, and no jobs.
+    pub shell: bool,
     /// Factor for every time limit.
     pub slow: u32,
-    /// The monitor.
-    pub yagura: PathBuf,
+    /// The monitor, where a job wants it.
+    pub yagura: Option<PathBuf>,
     /// What guests boot from, where a job wants them.
     pub guests: Option<Guests>,
 }
 
 impl Plan {
     /// A plan for these jobs.
-    pub fn new(jobs: &[&Job], guests: Option<Guests>) -> Result<Self> {
+    pub fn new(jobs: &[&Job], yagura: Option<PathBuf>, guests: Option<Guests>) -> Result<Self> {
         let slow = match std::env::var(SLOW) {
             Ok(text) => text.parse().with_context(|| format!("{SLOW}={text} is no whole number"))?,
             Err(_) => DEFAULT_SLOW,
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, slow, yagura: workspace::yagura(), guests })
+        Ok(Self { jobs, shell: false, slow, yagura, guests })
     }
 
     /// A time limit on this machine.

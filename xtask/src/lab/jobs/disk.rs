@@ -110,7 +110,7 @@ fn fio(lab: &Lab) -> Result<Outcome> {
     guest.slow_command(&format!("{MIXED} >/dev/null"), limit)?;
     let trims = "fio --name=trim --filename=/dev/vdb --rw=randtrim --bs=64k --size=8M --ioengine=sync --direct=1 --minimal >/dev/null";
     guest.slow_command(trims, limit)?;
-    guest.slow_command("mke2fs -q /dev/vdb && mount /dev/vdb /mnt && cp -a /usr/bin /mnt && sync && diff -r /usr/bin /mnt/bin", limit)?;
+    guest.slow_command("mke2fs -q /dev/vdb && mount /dev/vdb /mnt && cp -a /usr/bin /mnt && sync && diff -r --no-dereference /usr/bin /mnt/bin", limit)?;
     guest.power_off()?;
     Ok(Outcome::Passed)
 }

@@ -130,7 +130,7 @@ impl Lab {
 
     /// The monitor's executable.
     pub fn yagura(&self) -> Result<PathBuf> {
-        self.local(&self.plan.yagura)
+        self.local(self.plan.yagura.as_deref().context("this job asked for no monitor")?)
     }
 
     /// A copy in memory of a file of the host's: reading by 9p is slow.
