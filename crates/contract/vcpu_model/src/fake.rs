@@ -1,1 +1,242 @@
-//! A scripted engine for tests of the machine and the runtime (see `FakeEngine`).
+//! A scripted engine, for tests of the machine and the runtime without any virtualization.
+//!
+//! Each vCPU carries out a list of [`Step`]s instead of guest code and then sleeps until it is kicked.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+
+use arch_model::x86_64::{CpuState, PlatformState, RunState};
+use device_model::fake::{FakeIrqLine, FakeMsi, NoDoorbells};
+use device_model::{Doorbells, IrqLine, MsiController, lock};
+use guest_memory::{DirtyPages, GuestMemory};
+
+use crate::{Engine, EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
+
+/// What a scripted vCPU does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `in` of this many bytes; what was read goes to [`FakeEngine::reads`].
+    PortRead(u16, usize),
+    /// `out`.
+    PortWrite(u16, Vec<u8>),
+    /// A load of this many bytes outside RAM; what was read goes to [`FakeEngine::reads`].
+    MmioRead(u64, usize),
+    /// A store outside RAM.
+    MmioWrite(u64, Vec<u8>),
+    /// Leaves guest code for this reason.
+    Halt(Halt),
+    /// The engine cannot go on.
+    Fail(String),
+}
+
+/// The engine. Scripts are given for each vCPU; a vCPU without one sleeps. A script runs once: after a reset
+/// the vCPU of the new VM goes on with the rest.
+#[derive(Clone, Default)]
+pub struct FakeEngine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    scripts: Mutex<Vec<VecDeque<Step>>>,
+    reads: Mutex<Vec<Vec<u8>>>,
+    lines: Mutex<Vec<(u32, Arc<FakeIrqLine>)>>,
+    msi: FakeMsi,
+    vms: Mutex<u32>,
+}
+
+impl FakeEngine {
+    /// An engine whose vCPU `n` carries out `scripts[n]`.
+    pub fn new(scripts: Vec<Vec<Step>>) -> FakeEngine {
+        let engine = FakeEngine::default();
+        *lock(&engine.shared.scripts) = scripts.into_iter().map(VecDeque::from).collect();
+        engine
+    }
+
+    /// What the scripts have read so far.
+    pub fn reads(&self) -> Vec<Vec<u8>> {
+        lock(&self.shared.reads).clone()
+    }
+
+    /// The line of input `gsi`, if the machine wired it.
+    pub fn line(&self, gsi: u32) -> Option<Arc<FakeIrqLine>> {
+        lock(&self.shared.lines).iter().rev().find(|(number, _)| *number == gsi).map(|(_, line)| Arc::clone(line))
+    }
+
+    /// How many VMs were made.
+    pub fn vms(&self) -> u32 {
+        *lock(&self.shared.vms)
+    }
+}
+
+impl Engine for FakeEngine {
+    type Vm = FakeVm;
+
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn create_vm(&self, config: &VmConfig) -> Result<FakeVm, EngineError> {
+        *lock(&self.shared.vms) += 1;
+        let scripts = &mut *lock(&self.shared.scripts);
+        scripts.resize(scripts.len().max(config.vcpus as usize), VecDeque::new());
+        Ok(FakeVm { shared: Arc::clone(&self.shared) })
+    }
+}
+
+/// A VM of the [`FakeEngine`].
+pub struct FakeVm {
+    shared: Arc<Shared>,
+}
+
+impl Vm for FakeVm {
+    type Vcpu = FakeVcpu;
+
+    fn map_memory(&self, _memory: &GuestMemory) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn create_vcpu(&self, index: VcpuIndex) -> Result<FakeVcpu, EngineError> {
+        let run_state = if index.0 == 0 { RunState::Running } else { RunState::Uninitialized };
+        let state = CpuState { run_state, ..CpuState::default() };
+        Ok(FakeVcpu { shared: Arc::clone(&self.shared), index, state, kick: Arc::default(), counters: Arc::default() })
+    }
+
+    fn irq_line(&self, gsi: u32) -> Arc<dyn IrqLine> {
+        let line = Arc::new(FakeIrqLine::default());
+        lock(&self.shared.lines).push((gsi, Arc::clone(&line)));
+        line
+    }
+
+    fn msi(&self) -> Arc<dyn MsiController> {
+        Arc::new(self.shared.msi.clone())
+    }
+
+    fn doorbells(&self) -> Arc<dyn Doorbells> {
+        Arc::new(NoDoorbells)
+    }
+
+    fn start_dirty_log(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn take_dirty_log(&self) -> Result<DirtyPages, EngineError> {
+        Ok(DirtyPages::default())
+    }
+
+    fn stop_dirty_log(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn platform_state(&self) -> Result<PlatformState, EngineError> {
+        Ok(PlatformState::default())
+    }
+
+    fn set_platform_state(&self, _state: &PlatformState) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+/// A vCPU of the [`FakeEngine`].
+pub struct FakeVcpu {
+    shared: Arc<Shared>,
+    index: VcpuIndex,
+    state: CpuState,
+    kick: Arc<FakeKick>,
+    counters: Arc<ExitCounters>,
+}
+
+#[derive(Default)]
+struct FakeKick {
+    pending: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Kick for FakeKick {
+    fn kick(&self) {
+        *lock(&self.pending) = true;
+        self.changed.notify_all();
+    }
+}
+
+impl FakeKick {
+    fn take(&self) -> bool {
+        std::mem::take(&mut *lock(&self.pending))
+    }
+
+    fn wait(&self) {
+        let pending = lock(&self.pending);
+        let mut pending = self.changed.wait_while(pending, |pending| !*pending).unwrap_or_else(|e| e.into_inner());
+        *pending = false;
+    }
+}
+
+impl FakeVcpu {
+    fn step(&self, step: Step, io: &impl GuestIo) -> Result<Option<Halt>, EngineError> {
+        let read = |len: usize, read: &dyn Fn(&mut [u8])| {
+            let mut data = vec![0; len];
+            read(&mut data);
+            lock(&self.shared.reads).push(data);
+        };
+        match step {
+            Step::PortRead(port, len) => {
+                self.counters.count(ExitKind::PortRead);
+                read(len, &|data| io.port_read(port, data));
+            }
+            Step::PortWrite(port, data) => {
+                self.counters.count(ExitKind::PortWrite);
+                io.port_write(port, &data);
+            }
+            Step::MmioRead(address, len) => {
+                self.counters.count(ExitKind::MmioRead);
+                read(len, &|data| io.mmio_read(address, data));
+            }
+            Step::MmioWrite(address, data) => {
+                self.counters.count(ExitKind::MmioWrite);
+                io.mmio_write(address, &data);
+            }
+            Step::Halt(halt) => return Ok(Some(halt)),
+            Step::Fail(reason) => return Err(EngineError::Stuck { index: self.index, rip: 0, reason }),
+        }
+        Ok(None)
+    }
+}
+
+impl Vcpu for FakeVcpu {
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::clone(&self.kick) as Arc<dyn Kick>
+    }
+
+    fn run(&mut self, io: &impl GuestIo) -> Result<Halt, EngineError> {
+        loop {
+            if self.kick.take() {
+                return Ok(Halt::Kicked);
+            }
+            let next = lock(&self.shared.scripts).get_mut(self.index.0 as usize).and_then(VecDeque::pop_front);
+            let Some(step) = next else {
+                self.kick.wait();
+                return Ok(Halt::Kicked);
+            };
+            if let Some(halt) = self.step(step, io)? {
+                return Ok(halt);
+            }
+        }
+    }
+
+    fn settle(&mut self, _io: &impl GuestIo) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    fn state(&self) -> Result<CpuState, EngineError> {
+        Ok(self.state.clone())
+    }
+
+    fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
+        self.state = state.clone();
+        Ok(())
+    }
+
+    fn counters(&self) -> Arc<ExitCounters> {
+        Arc::clone(&self.counters)
+    }
+}

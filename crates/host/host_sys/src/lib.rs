@@ -16,3 +16,4 @@ pub mod signals;
 pub mod tap;
 pub mod terminal;
 pub mod threads;
+pub mod unix_socket;
