@@ -1,0 +1,165 @@
+//! Why a kernel or an initrd cannot be loaded: one line for a person, with the file's name.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use guest_memory::GuestMemoryError;
+
+/// A guest's software cannot be loaded. The chain of sources says what is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel.
+    #[error("cannot use kernel {path}")]
+    Kernel {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong.
+        source: KernelFault,
+    },
+    /// The initrd.
+    #[error("cannot use initrd {path}")]
+    Initrd {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong.
+        source: InitrdFault,
+    },
+    /// The command line is longer than the kernel reads.
+    #[error("the command line has {length} bytes, kernel {path} takes at most {limit}")]
+    CommandLineTooLong {
+        /// As given.
+        path: PathBuf,
+        /// Length in bytes.
+        length: usize,
+        /// Most bytes that the kernel takes.
+        limit: usize,
+    },
+    /// The command line contains a zero byte, where the kernel would stop reading.
+    #[error("the command line contains a zero byte")]
+    CommandLineZero,
+    /// The guest has no RAM where the boot data belong.
+    #[error("cannot write boot data to guest memory")]
+    BootData(#[source] GuestMemoryError),
+}
+
+/// What is wrong with a file, whatever it is meant to be.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It cannot be opened or looked at.
+    #[error("cannot open it")]
+    Open(#[source] io::Error),
+    /// It cannot be read.
+    #[error("cannot read it")]
+    Read(#[source] io::Error),
+    /// It is a folder, a device or a pipe.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// It has no contents.
+    #[error("it is empty")]
+    Empty,
+}
+
+/// What is wrong with a kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelFault {
+    /// What is wrong with the file as such.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// It is something else.
+    #[error("it is {looks_like}, not an x86 kernel (a bzImage or an ELF vmlinux)")]
+    NotKernel {
+        /// What it looks like, with its article.
+        looks_like: String,
+    },
+    /// It ends too early.
+    #[error("it is truncated: {0} is missing")]
+    Truncated(&'static str),
+    /// It has no 64-bit and no PVH entry.
+    #[error("it is 32-bit only")]
+    ThirtyTwoBit,
+    /// The PVH entry was asked for.
+    #[error("it has no PVH entry")]
+    NoPvhEntry,
+    /// The Linux entry was asked for where there is no kernel that it fits.
+    #[error("it has no 64-bit Linux entry")]
+    NoLinuxEntry,
+    /// Its boot protocol is too old.
+    #[error("its boot protocol {major}.{minor} is too old (2.6 is the first that can be used)")]
+    ProtocolTooOld {
+        /// Major version.
+        major: u8,
+        /// Minor version.
+        minor: u8,
+    },
+    /// Its headers contradict themselves or the format.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+    /// Its payload is packed in a way that is not understood.
+    #[error("it is packed with {0} (gzip, xz, lz4 and zstd can be unpacked)")]
+    UnknownCompression(&'static str),
+    /// Its payload cannot be unpacked.
+    #[error("its {compression} data are bad")]
+    BadPayload {
+        /// How it is packed.
+        compression: &'static str,
+        /// The decoder's own words.
+        source: io::Error,
+    },
+    /// It is larger than any kernel.
+    #[error("it unpacks to more than {0}")]
+    TooLarge(Size),
+    /// A part of it would be loaded where there is no RAM.
+    #[error(
+        "it does not fit into the guest's memory: it belongs at {start:#x} to {end:#x}, RAM for it is from \
+         {ram_start:#x} to {ram_end:#x}"
+    )]
+    DoesNotFit {
+        /// First address of the part.
+        start: u64,
+        /// Address behind it.
+        end: u64,
+        /// First usable address.
+        ram_start: u64,
+        /// Address behind the usable RAM.
+        ram_end: u64,
+    },
+    /// Guest memory refused a write.
+    #[error("cannot write it to guest memory")]
+    Memory(#[source] GuestMemoryError),
+}
+
+/// What is wrong with an initrd.
+#[derive(Debug, thiserror::Error)]
+pub enum InitrdFault {
+    /// What is wrong with the file as such.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// There is not enough RAM for it.
+    #[error("it has {size}, but only {room} of the guest's {ram} are free for it")]
+    DoesNotFit {
+        /// Its size.
+        size: Size,
+        /// Free between the kernel and the end of usable RAM.
+        room: Size,
+        /// All RAM.
+        ram: Size,
+    },
+    /// Guest memory refused a write.
+    #[error("cannot write it to guest memory")]
+    Memory(#[source] GuestMemoryError),
+}
+
+/// A number of bytes as people read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes < 1 << 10 => write!(f, "{bytes} bytes"),
+            bytes if bytes < 1 << 20 => write!(f, "{:.1} KiB", bytes as f64 / 1024.0),
+            bytes => write!(f, "{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        }
+    }
+}
