@@ -49,8 +49,7 @@ enum Role {
 impl VirtioNet {
     /// A card with address `mac` and `pairs` queue pairs; as many as `backend` has if it has fewer, and at
     /// least one.
-    pub fn new(backend: Box<dyn NetBackend>, mac: MacAddress, pairs: u16) -> VirtioNet {
-        let backend: Arc<dyn NetBackend> = Arc::from(backend);
+    pub fn new(backend: Arc<dyn NetBackend>, mac: MacAddress, pairs: u16) -> VirtioNet {
         let available = u16::try_from(backend.pairs().len()).unwrap_or(PAIRS_MAX).min(PAIRS_MAX - 1);
         let pairs = pairs.min(available).max(1);
         VirtioNet {

@@ -23,7 +23,7 @@ struct Card {
 }
 
 fn mac() -> MacAddress {
-    "52:54:00:12:34:56".parse().unwrap()
+    [0x52, 0x54, 0, 0x12, 0x34, 0x56].try_into().unwrap()
 }
 
 impl Card {
@@ -36,7 +36,7 @@ impl Card {
 
     fn idle(pairs: u16) -> Card {
         let net = FakeNet::new(pairs).unwrap().with_mtu_bytes(1500);
-        let device = VirtioNet::new(Box::new(net.clone()), mac(), pairs);
+        let device = VirtioNet::new(Arc::new(net.clone()), mac(), pairs);
         let counters = device.counters();
         Card { net, counters, driver: DirectDriver::new(Box::new(device)), control: 2 * pairs }
     }

@@ -6,6 +6,8 @@
 #![allow(unsafe_code)]
 
 pub mod block_device;
+pub mod child_usage;
+pub mod features;
 pub mod file_lock;
 pub mod io_buffers;
 pub mod memory;

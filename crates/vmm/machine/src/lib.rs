@@ -1,1 +1,20 @@
-//! TODO-DOC
+//! Assembly: a validated spec, an engine's VM and open backends become a machine. Nothing else happens here.
+//!
+//! This is the only crate that names concrete devices. It knows no engine: it is generic over
+//! [`vcpu_model::Vm`], and its tests run on a scripted one. Read [`build`](Machine::build) from top to bottom.
+
+mod address_map;
+mod backends;
+mod build;
+mod bus;
+mod counters;
+mod devices;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use backends::{BackendError, Backends};
+pub use build::{BuildError, DEFAULT_CMDLINE};
+pub use bus::{Bus, Overlap};
+pub use counters::DeviceCounters;
+pub use machine::{DeviceStateError, Machine, MachineState};

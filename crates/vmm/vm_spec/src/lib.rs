@@ -52,6 +52,8 @@ pub struct VmSpec {
     pub nets: Vec<NetSpec>,
     /// Where COM1 leads.
     pub console: ConsoleSpec,
+    /// Where a virtio console leads, for a guest that is to have one besides COM1.
+    pub virtio_console: Option<ConsoleSpec>,
     /// What the guest is told it runs on; `None` is the highest level that the engine offers.
     pub cpu_model: Option<CpuModel>,
     /// What a reset does.
@@ -107,6 +109,11 @@ impl VmSpec {
                 return Err(BadValue(format!("tap {}: two network cards with one MAC address", net.tap)));
             }
         }
+        if self.virtio_console.as_ref().is_some_and(|console| *console == self.console) {
+            return Err(BadValue(
+                "console and virtio-console lead to the same place; give one of them another".to_owned(),
+            ));
+        }
         Ok(self)
     }
 }
@@ -145,6 +152,7 @@ mod tests {
             disks: vec![],
             nets: vec![],
             console: ConsoleSpec::Stdio,
+            virtio_console: None,
             cpu_model: None,
             on_reset: OnReset::Restart,
             debug_exit: None,

@@ -16,6 +16,13 @@ impl VmName {
     }
 }
 
+impl Default for VmName {
+    /// The name of a VM that was given none.
+    fn default() -> Self {
+        VmName("vm".to_owned())
+    }
+}
+
 impl fmt::Display for VmName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

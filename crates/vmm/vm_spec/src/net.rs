@@ -16,6 +16,16 @@ pub struct NetSpec {
     pub queues: u16,
 }
 
+impl NetSpec {
+    /// A card on interface `tap` with `queues` queue pairs.
+    pub fn new(tap: &str, mac: Option<MacAddress>, queues: u16) -> Result<NetSpec, BadValue> {
+        if !(1..=MAX_QUEUES).contains(&queues) {
+            return Err(BadValue(format!("tap {tap}: queues takes 1 to {MAX_QUEUES}, not '{queues}'")));
+        }
+        Ok(NetSpec { tap: interface_name(tap)?, mac, queues })
+    }
+}
+
 /// An Ethernet address of one card (IEEE 802, 8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacAddress(pub [u8; 6]);
@@ -48,7 +58,9 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(bad)?;
+            let is_byte =
+                |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+            let part = parts.next().filter(is_byte).ok_or_else(bad)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
         }
         if parts.next().is_some() {
@@ -132,6 +144,7 @@ mod tests {
         assert!(wrong("tap=0123456789abcdef").contains("network interface"));
         assert!(wrong("tap=a,mac=01:00:00:00:00:00").contains("group"));
         assert!(wrong("tap=a,mac=1:2:3").contains("not a MAC"));
+        assert!(wrong("tap=a,mac=+2:54:00:ab:cd:ef").contains("not a MAC"));
         assert!(wrong("tap=a,queues=9").contains("1 to 8"));
     }
 
@@ -143,5 +156,13 @@ mod tests {
         assert_eq!(mac, MacAddress::derived(&name, 0));
         assert_eq!(mac.0[0] & 3, 2);
         assert!(mac != MacAddress::derived(&name, 1) && mac != MacAddress::derived(&other, 0));
+    }
+
+    #[test]
+    fn parts_are_checked_as_text_is() {
+        assert_eq!(NetSpec::new("tap0", None, 2), "tap=tap0,queues=2".parse());
+        assert!(NetSpec::new("tap0", None, 0).is_err());
+        assert!(NetSpec::new("tap0", None, 9).is_err());
+        assert!(NetSpec::new("a/b", None, 1).is_err());
     }
 }

@@ -19,6 +19,13 @@ impl CpuCount {
     }
 }
 
+impl Default for CpuCount {
+    /// One.
+    fn default() -> Self {
+        CpuCount(1)
+    }
+}
+
 impl TryFrom<u64> for CpuCount {
     type Error = BadValue;
 
@@ -51,6 +58,13 @@ impl MemorySize {
     /// The size.
     pub fn bytes(self) -> u64 {
         self.0
+    }
+}
+
+impl Default for MemorySize {
+    /// 512 MiB.
+    fn default() -> Self {
+        MemorySize(512 << 20)
     }
 }
 

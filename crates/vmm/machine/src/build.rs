@@ -1,0 +1,160 @@
+//! From spec to machine, in the order in which a person would put a computer together.
+
+use std::io;
+use std::sync::Arc;
+
+use acpi::{AcpiConfig, AcpiError};
+use arch_model::x86_64::layout;
+use boot_loader::{BootConfig, LoadError};
+use device_model::{PowerSink, lock};
+use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, Policy};
+use host_sys::poll::new_event;
+use pci::{AssignError, AttachError, PciRoot, Window, Windows};
+use vcpu_model::{EngineError, Vm};
+use virtio_block::VirtioBlock;
+use virtio_console::VirtioConsole;
+use virtio_net::VirtioNet;
+use virtio_rng::VirtioRng;
+use vm_spec::{MacAddress, VmSpec};
+
+use crate::address_map::{pci_mmio64_base, ram_ranges};
+use crate::backends::Backends;
+use crate::bus::Overlap;
+use crate::counters::Counters;
+use crate::devices::Wiring;
+use crate::machine::{Console, Machine};
+
+/// Why a machine could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// RAM.
+    #[error(transparent)]
+    Memory(#[from] AllocateError),
+    /// Kernel, initrd or command line.
+    #[error(transparent)]
+    Boot(#[from] LoadError),
+    /// ACPI tables.
+    #[error(transparent)]
+    Acpi(#[from] AcpiError),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Two devices at one address.
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
+    /// No slot for a PCI function.
+    #[error(transparent)]
+    Slot(#[from] AttachError),
+    /// No room for a PCI function's regions.
+    #[error(transparent)]
+    Region(#[from] AssignError),
+    /// A disk cannot be offered to the guest.
+    #[error(transparent)]
+    Block(#[from] virtio_block::BuildError),
+    /// A network card's address is not that of one card.
+    #[error(transparent)]
+    Mac(#[from] virtio_net::BadMac),
+    /// A virtio device could not be made.
+    #[error("cannot make device {id}")]
+    Virtio {
+        /// The device.
+        id: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The console's input has no thread.
+    #[error("cannot start the console's input")]
+    Console(#[source] io::Error),
+}
+
+/// What the kernel is told when the spec says nothing: the serial port is the console, and a panic resets.
+pub const DEFAULT_CMDLINE: &str = "console=ttyS0 panic=-1";
+
+impl Machine {
+    /// Puts the machine of `spec` together on `vm`. Fresh RAM, devices as after power-on, the kernel loaded.
+    pub fn build<V: Vm>(
+        spec: &VmSpec,
+        vm: &V,
+        backends: &Backends,
+        power: Arc<dyn PowerSink>,
+    ) -> Result<Machine, BuildError> {
+        let ram_bytes = spec.memory.bytes();
+        let policy = Policy { mergeable: spec.merge, ..Policy::default() };
+        let memory = GuestMemory::allocate(&ram_ranges(ram_bytes), policy)?;
+        vm.map_memory(&memory)?;
+
+        let windows = pci_windows(ram_bytes);
+        let mut wiring = Wiring::new(PciRoot::new(windows), memory.clone(), vm.msi(), vm.doorbells());
+        let room = new_event().map_err(BuildError::Console)?;
+        let serial_room = room.try_clone().map_err(BuildError::Console)?;
+        let output = Arc::clone(&backends.console);
+        let output = Box::new(move |data: &[u8]| output.write(data));
+        let serial = wiring.serial(vm.irq_line(layout::COM1_GSI), output, Some(serial_room))?;
+        wiring.rtc()?;
+        let power_button = wiring.power(&power, vm.irq_line(layout::ACPI_GED_GSI))?;
+        if let Some(port) = spec.debug_exit {
+            wiring.debug_exit(port, power)?;
+        }
+        let counters = attach_virtio(&mut wiring, spec, backends)?;
+        wiring.pci.assign_bars()?;
+
+        let tables = AcpiConfig {
+            vcpus: spec.cpus.get(),
+            ecam: range(layout::ECAM_BASE, layout::ECAM_SIZE),
+            mmio32: range(windows.memory32.base, windows.memory32.size_bytes),
+            mmio64: Some(range(windows.memory64.base, windows.memory64.size_bytes)),
+            serial: true,
+        };
+        let boot = BootConfig {
+            command_line: spec.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE),
+            initrd: backends.initrd.as_ref(),
+            rsdp: Some(acpi::write_to(&tables, &memory)?),
+            protocol: None,
+            zeroed_ram: true,
+        };
+        let kernel = backends.kernel.load(&memory, &boot)?;
+        let take = move |data: &[u8]| lock(&serial).receive(data);
+        let console = Console::start(&backends.console, room, take).map_err(BuildError::Console)?;
+        Ok(Machine::new(wiring, kernel.initial, power_button, console, counters))
+    }
+}
+
+/// PCI functions in the order in which the guest finds them: disks, network cards, console, entropy.
+fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Result<Counters, BuildError> {
+    let mut counters = Counters::default();
+    let queues = u16::try_from(spec.cpus.get()).unwrap_or(1).min(MAX_BLOCK_QUEUES);
+    for (index, (disk, spec)) in backends.disks.iter().zip(&spec.disks).enumerate() {
+        let serial = spec.serial.as_ref().map_or("", |serial| serial.as_str());
+        let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
+        let id = format!("block{index}");
+        counters.add_block(id.clone(), block.counters());
+        wiring.virtio(id, Box::new(block))?;
+    }
+    for (index, (backend, net)) in backends.nets.iter().zip(&spec.nets).enumerate() {
+        let mac = net.mac.unwrap_or_else(|| MacAddress::derived(&spec.name, index));
+        let card = VirtioNet::new(Arc::clone(backend), mac.0.try_into()?, net.queues);
+        let id = format!("net{index}");
+        counters.add_net(id.clone(), card.counters());
+        wiring.virtio(id, Box::new(card))?;
+    }
+    if let Some(console) = &backends.virtio_console {
+        wiring.virtio("console0".to_owned(), Box::new(VirtioConsole::new(Arc::clone(console))))?;
+    }
+    wiring.virtio("rng0".to_owned(), Box::new(VirtioRng::new()))?;
+    Ok(counters)
+}
+
+/// Most queues of a disk: beyond that, threads wait for one another at the file.
+const MAX_BLOCK_QUEUES: u16 = 4;
+
+fn pci_windows(ram_bytes: u64) -> Windows {
+    let window = |base, size_bytes| Window { base, size_bytes };
+    Windows {
+        memory32: window(layout::PCI_MMIO32_BASE, layout::PCI_MMIO32_SIZE),
+        memory64: window(pci_mmio64_base(ram_bytes), layout::PCI_MMIO64_SIZE),
+    }
+}
+
+fn range(start: u64, size_bytes: u64) -> GpaRange {
+    GpaRange { start: GuestAddress(start), size_bytes }
+}

@@ -1,0 +1,97 @@
+//! Each device made and wired: one function a device, called in order by `build`.
+
+use std::io;
+use std::sync::Arc;
+
+use arch_model::x86_64::layout;
+use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, Rtc, Serial, SerialOutput};
+use device_model::{
+    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink, Shared,
+    shared,
+};
+use guest_memory::GuestMemory;
+use pci::{PciRoot, Slot};
+use virtio_core::{VirtioDevice, VirtioPci};
+
+use crate::build::BuildError;
+use crate::bus::Bus;
+
+/// A machine in the making.
+pub(crate) struct Wiring {
+    pub(crate) bus: Bus,
+    pub(crate) pci: PciRoot,
+    /// In the order in which they are paused; resumed in reverse.
+    pub(crate) devices: Vec<Shared<dyn Device>>,
+    pub(crate) memory: GuestMemory,
+    pub(crate) msi: Arc<dyn MsiController>,
+    pub(crate) doorbells: Arc<dyn Doorbells>,
+    next_slot: u8,
+}
+
+impl Wiring {
+    pub(crate) fn new(
+        pci: PciRoot,
+        memory: GuestMemory,
+        msi: Arc<dyn MsiController>,
+        doorbells: Arc<dyn Doorbells>,
+    ) -> Wiring {
+        let bus = Bus::new(pci.clone());
+        // Slot 0 is the host bridge.
+        Wiring { bus, pci, devices: Vec::new(), memory, msi, doorbells, next_slot: 1 }
+    }
+
+    fn chip<D: Device + PortIo + 'static>(
+        &mut self,
+        first: u16,
+        ports: u16,
+        chip: D,
+    ) -> Result<Shared<D>, BuildError> {
+        let chip = shared(chip);
+        self.bus.attach_ports(first, ports, chip.clone())?;
+        self.devices.push(chip.clone());
+        Ok(chip)
+    }
+
+    /// COM1.
+    pub(crate) fn serial(
+        &mut self,
+        irq: Arc<dyn IrqLine>,
+        output: SerialOutput,
+        input_room: Option<EventFd>,
+    ) -> Result<Shared<Serial>, BuildError> {
+        self.chip(layout::COM1_PORT, 8, Serial::new("serial0", irq, output, input_room))
+    }
+
+    /// The real-time clock.
+    pub(crate) fn rtc(&mut self) -> Result<(), BuildError> {
+        self.chip(layout::RTC_PORT, 2, Rtc::new(Arc::new(HostClock::default()))).map(drop)
+    }
+
+    /// Both ways to reset, the way to power off, and the power button.
+    pub(crate) fn power(
+        &mut self,
+        power: &Arc<dyn PowerSink>,
+        irq: Arc<dyn IrqLine>,
+    ) -> Result<Shared<AcpiGed>, BuildError> {
+        self.chip(layout::I8042_PORT, 5, I8042::new(Arc::clone(power)))?;
+        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(power)))?;
+        self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
+    }
+
+    /// The port on which test guests end the process.
+    pub(crate) fn debug_exit(&mut self, port: u16, power: Arc<dyn PowerSink>) -> Result<(), BuildError> {
+        self.chip(port, 1, DebugExit::new(power)).map(drop)
+    }
+
+    /// A virtio device in the next free slot.
+    pub(crate) fn virtio(&mut self, id: String, device: Box<dyn VirtioDevice>) -> Result<(), BuildError> {
+        let failed = |source: io::Error| BuildError::Virtio { id: id.clone(), source };
+        let function =
+            VirtioPci::new(&*id, device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
+        let function = shared(function.map_err(failed)?);
+        self.pci.attach(Slot(self.next_slot), function.clone() as Shared<dyn PciFunction>)?;
+        self.next_slot += 1;
+        self.devices.push(function);
+        Ok(())
+    }
+}

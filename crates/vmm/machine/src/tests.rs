@@ -1,0 +1,153 @@
+//! The whole machine on a scripted engine: what is wired to what.
+
+use std::fs;
+use std::sync::Arc;
+
+use device_model::fake::FakePower;
+use device_model::{PowerRequest, PowerSink};
+use test_guests::guests::{self, LOAD_ADDRESS};
+use test_guests::pvh_elf;
+use vcpu_model::fake::{FakeEngine, FakeVm};
+use vcpu_model::{Engine, GuestIo, VmConfig};
+use vm_spec::{ConsoleSpec, OnReset, VmSpec};
+
+use crate::{Backends, Machine};
+
+struct Setup {
+    engine: FakeEngine,
+    vm: FakeVm,
+    power: Arc<FakePower>,
+    machine: Machine,
+    folder: tempfile::TempDir,
+}
+
+fn setup() -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("kernel"), pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
+    fs::write(path("disk"), vec![7; 1 << 20]).unwrap();
+    let spec = VmSpec {
+        name: "test".parse().unwrap(),
+        kernel: path("kernel"),
+        initrd: None,
+        cmdline: None,
+        cpus: "2".parse().unwrap(),
+        memory: "64M".parse().unwrap(),
+        merge: false,
+        disks: vec![format!("path={}", path("disk").display()).parse().unwrap()],
+        nets: vec![],
+        console: ConsoleSpec::File(path("console")),
+        virtio_console: None,
+        cpu_model: None,
+        on_reset: OnReset::Exit,
+        debug_exit: Some(0xf4),
+    };
+    let engine = FakeEngine::default();
+    let vm = engine.create_vm(&VmConfig { vcpus: 2, cpu_model: None }).unwrap();
+    let power = Arc::new(FakePower::default());
+    let backends = Backends::open(&spec, || {}).unwrap();
+    let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
+    let machine = Machine::build(&spec, &vm, &backends, sink).unwrap();
+    Setup { engine, vm, power, machine, folder }
+}
+
+fn port_read<const N: usize>(machine: &Machine, port: u16) -> [u8; N] {
+    let mut data = [0; N];
+    machine.bus().port_read(port, &mut data);
+    data
+}
+
+#[test]
+fn every_way_to_end_a_run_reaches_the_power_sink() {
+    let s = setup();
+    let bus = s.machine.bus();
+    bus.port_write(0x64, &[0xfe]);
+    bus.port_write(0x602, &[1]);
+    bus.port_write(0x600, &[0x34]);
+    bus.port_write(0xf4, &[0x2a]);
+    let expected =
+        [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, PowerRequest::DebugExit(0x2a)];
+    assert_eq!(s.power.take(), expected);
+}
+
+#[test]
+fn the_serial_port_writes_to_the_console() {
+    let s = setup();
+    b"hello".iter().for_each(|byte| s.machine.bus().port_write(0x3f8, &[*byte]));
+    assert_eq!(fs::read(s.folder.path().join("console")).unwrap(), b"hello");
+    assert_eq!(port_read::<1>(&s.machine, 0x3fd)[0] & 0x60, 0x60, "the transmitter is empty");
+}
+
+#[test]
+fn the_power_button_raises_its_interrupt_and_says_why() {
+    let s = setup();
+    let edges = || s.engine.line(9).unwrap().edges();
+    assert_eq!(edges(), 0);
+    s.machine.press_power_button();
+    assert_eq!(edges(), 1);
+    assert_eq!(port_read::<1>(&s.machine, 0x610), [1]);
+    assert_eq!(port_read::<1>(&s.machine, 0x610), [0], "reading clears");
+}
+
+/// Identity of the function in `slot`, by ECAM.
+fn identity(machine: &Machine, slot: u64) -> u32 {
+    let mut data = [0; 4];
+    machine.bus().mmio_read(0xe000_0000 + (slot << 15), &mut data);
+    u32::from_le_bytes(data)
+}
+
+#[test]
+fn the_bus_holds_bridge_disk_and_entropy_and_all_have_addresses() {
+    let s = setup();
+    let found: Vec<u32> = (0..5).map(|slot| identity(&s.machine, slot) >> 16).collect();
+    assert_ne!(found[0], 0xffff, "host bridge");
+    assert_eq!(found[1..], [0x1042, 0x1044, 0xffff, 0xffff]);
+    for slot in [1u64, 2] {
+        let mut bar = [0; 4];
+        s.machine.bus().mmio_read(0xe000_0000 + (slot << 15) + 0x10, &mut bar);
+        let mut high = [0; 4];
+        s.machine.bus().mmio_read(0xe000_0000 + (slot << 15) + 0x14, &mut high);
+        let address = u64::from(u32::from_le_bytes(high)) << 32 | u64::from(u32::from_le_bytes(bar) & !0xf);
+        assert!(address >= 1 << 32, "{address:#x} is above RAM and 4 GiB");
+    }
+}
+
+#[test]
+fn a_saved_machine_is_restored_into_a_fresh_one() {
+    let first = setup();
+    let bus = first.machine.bus();
+    bus.port_write(0x3ff, &[0x5a]); // scratch register
+    bus.mmio_write(0xe000_0000 + (1 << 15) + 4, &[6, 0]); // disk: memory decoding and bus mastering on
+    first.machine.pause();
+    let state = first.machine.save().unwrap();
+    let names: Vec<&str> = state.devices.iter().map(|(id, _)| id.as_str()).collect();
+    assert!(names.contains(&"serial0") && names.contains(&"block0"), "{names:?}");
+
+    let second = setup();
+    second.machine.pause();
+    second.machine.restore(&state).unwrap();
+    assert_eq!(second.machine.save().unwrap(), state);
+    second.machine.resume();
+    assert_eq!(port_read::<1>(&second.machine, 0x3ff), [0x5a]);
+    let mut command = [0; 2];
+    second.machine.bus().mmio_read(0xe000_0000 + (1 << 15) + 4, &mut command);
+    assert_eq!(command, [6, 0]);
+
+    let mut damaged = state.clone();
+    damaged.devices[0].1.truncate(3);
+    second.machine.pause();
+    let error = second.machine.restore(&damaged).unwrap_err();
+    assert!(error.to_string().starts_with("device "), "{error}");
+}
+
+#[test]
+fn vcpu_0_enters_the_kernel_and_keeps_the_rest_of_its_power_on_state() {
+    let s = setup();
+    let mut state = arch_model::x86_64::CpuState::default();
+    state.debug.dr6 = 0xffff_0ff0;
+    s.machine.enter_kernel(&mut state);
+    assert_eq!(state.registers.rip, u64::from(LOAD_ADDRESS));
+    assert_eq!(state.system.cr0 & 1, 1);
+    assert_eq!(state.debug.dr6, 0xffff_0ff0);
+    drop(s.vm);
+}

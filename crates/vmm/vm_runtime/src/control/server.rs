@@ -1,0 +1,163 @@
+//! HTTP on the unix socket: parse, route, answer.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use host_sys::unix_socket::{self, SocketFile};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{broadcast, oneshot};
+
+use super::{ControlError, ControlRequest, Verb};
+use crate::events::{Event, Events};
+use crate::inbox::{Message, Outbox};
+
+/// The socket's file goes when this is dropped; the thread ends with the process.
+pub(crate) struct ControlServer {
+    _file: SocketFile,
+}
+
+impl ControlServer {
+    /// Listens at `path`, which only this user may open.
+    pub(crate) fn start(path: &Path, outbox: Outbox, events: Events) -> Result<ControlServer, ControlError> {
+        let shown = || path.display().to_string();
+        let (listener, file) =
+            unix_socket::listen(path).map_err(|source| ControlError::Listen { path: shown(), source })?;
+        listener.set_nonblocking(true).map_err(ControlError::Start)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(ControlError::Start)?;
+        let serve = move || runtime.block_on(accept(listener, &outbox, &events));
+        host_sys::threads::spawn("control", serve).map_err(ControlError::Start)?;
+        Ok(ControlServer { _file: file })
+    }
+}
+
+async fn accept(listener: std::os::unix::net::UnixListener, outbox: &Outbox, events: &Events) {
+    let listener = match UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "control socket lost"),
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(converse(stream, outbox.clone(), events.clone()));
+            }
+            // Out of descriptors or memory: those that are being served will free some.
+            Err(error) => {
+                tracing::warn!(%error, "control socket refused a client");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, outbox: Outbox, events: Events) {
+    let (outbox, events) = (&outbox, &events);
+    let service =
+        service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, outbox, events).await) });
+    // A client that speaks no HTTP or goes away early is its own loss.
+    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "control client went away");
+    }
+}
+
+type Answer = Response<Either<Full<Bytes>, EventStream>>;
+
+async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
+    let (method, verb) = match request.uri().path() {
+        "/state" => (Method::GET, Verb::State),
+        "/counters" => (Method::GET, Verb::Counters),
+        "/events" if request.method() == Method::GET => return stream(events),
+        "/pause" => (Method::PUT, Verb::Pause),
+        "/resume" => (Method::PUT, Verb::Resume),
+        "/power-button" => (Method::PUT, Verb::PowerButton),
+        "/reset" => (Method::PUT, Verb::Reset),
+        "/stop" => (Method::PUT, Verb::Stop),
+        path => return problem(StatusCode::NOT_FOUND, &format!("there is no {path}")),
+    };
+    if request.method() != method {
+        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {method}"));
+        if let Ok(allowed) = HeaderValue::from_str(method.as_str()) {
+            answer.headers_mut().insert(ALLOW, allowed);
+        }
+        return answer;
+    }
+    let (reply, received) = oneshot::channel();
+    outbox.send(Message::Control(ControlRequest { verb, reply }));
+    match received.await {
+        Ok(Ok(value)) => respond(StatusCode::OK, "application/json", &value),
+        Ok(Err(detail)) => problem(StatusCode::CONFLICT, &detail),
+        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the VM is ending"),
+    }
+}
+
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "status": status.as_u16(), "title": title, "detail": detail });
+    respond(status, "application/problem+json", &body)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: &Value) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::from(format!("{body}\n"))));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn stream(events: &Events) -> Answer {
+    let mut answer = Response::new(Either::Right(EventStream::new(events.listen())));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    answer
+}
+
+type NextEvent = (Option<Event>, broadcast::Receiver<Event>);
+
+/// A response body that grows with each event.
+struct EventStream {
+    next: Pin<Box<dyn Future<Output = NextEvent> + Send + Sync>>,
+}
+
+impl EventStream {
+    fn new(receiver: broadcast::Receiver<Event>) -> EventStream {
+        EventStream { next: Box::pin(next_event(receiver)) }
+    }
+}
+
+async fn next_event(mut receiver: broadcast::Receiver<Event>) -> NextEvent {
+    loop {
+        match receiver.recv().await {
+            Ok(event) => return (Some(event), receiver),
+            // A listener that was too slow goes on with what is still there.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return (None, receiver),
+        }
+    }
+}
+
+impl Body for EventStream {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let (event, receiver) = ready!(self.next.as_mut().poll(context));
+        self.next = Box::pin(next_event(receiver));
+        Poll::Ready(event.map(|event| {
+            let mut line = serde_json::to_vec(&event)?;
+            line.push(b'\n');
+            Ok(Frame::data(line.into()))
+        }))
+    }
+}

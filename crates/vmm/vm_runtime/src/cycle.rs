@@ -1,0 +1,72 @@
+//! One power cycle: from a built machine with its vCPUs to its end.
+
+use std::sync::Arc;
+
+use machine::{Backends, Machine};
+use vcpu_model::{Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
+use vm_spec::VmSpec;
+
+use crate::driver::RunError;
+use crate::inbox::Outbox;
+use crate::power::PowerLatch;
+use crate::vcpu_thread::VcpuThread;
+
+/// A machine and the threads that run it. Dropping it stops them and tears the machine down.
+pub(crate) struct PowerCycle<V> {
+    // Dropped in this order: first whoever executes, then what it executes on.
+    vcpus: Vec<VcpuThread>,
+    pub(crate) machine: Machine,
+    _vm: V,
+}
+
+impl<V: Vm> PowerCycle<V> {
+    /// Builds the machine and starts its vCPUs, paused.
+    pub(crate) fn prepare<E: Engine<Vm = V>>(
+        engine: &E,
+        spec: &VmSpec,
+        backends: &Backends,
+        outbox: &Outbox,
+    ) -> Result<PowerCycle<V>, RunError> {
+        let count = spec.cpus.get();
+        let vm = engine.create_vm(&VmConfig { vcpus: count, cpu_model: spec.cpu_model })?;
+        let power = Arc::new(PowerLatch::new(outbox.clone()));
+        let machine = Machine::build(spec, &vm, backends, power.clone())?;
+        let mut vcpus = Vec::with_capacity(count as usize);
+        for index in (0..count).map(VcpuIndex) {
+            let mut vcpu = vm.create_vcpu(index)?;
+            if index == VcpuIndex(0) {
+                let mut state = vcpu.state()?;
+                machine.enter_kernel(&mut state);
+                vcpu.set_state(&state)?;
+            }
+            let bus = Arc::clone(machine.bus());
+            let thread = VcpuThread::start(index, vcpu, bus, Arc::clone(&power), outbox.clone());
+            vcpus.push(thread.map_err(|source| RunError::Thread { index, source })?);
+        }
+        power.set_vcpus(vcpus.iter().map(VcpuThread::kicker).collect());
+        Ok(PowerCycle { vcpus, machine, _vm: vm })
+    }
+
+    /// Lets devices and vCPUs go.
+    pub(crate) fn resume(&self) {
+        self.machine.resume();
+        self.vcpus.iter().for_each(VcpuThread::run);
+    }
+
+    /// Stops vCPUs, then devices. When it returns, nothing touches guest memory.
+    pub(crate) fn pause(&self) -> Result<(), EngineError> {
+        let answers: Vec<_> = self.vcpus.iter().map(VcpuThread::begin_pause).collect();
+        for answer in answers {
+            // A thread that is gone has told why already.
+            answer.recv().unwrap_or(Ok(()))?;
+        }
+        self.machine.pause();
+        Ok(())
+    }
+
+    /// Exits of all vCPUs by kind.
+    pub(crate) fn exits(&self) -> Vec<(&'static str, u64)> {
+        let total = |kind| self.vcpus.iter().map(|vcpu| vcpu.counters().get(kind)).sum();
+        ExitKind::ALL.into_iter().map(|kind| (kind.name(), total(kind))).collect()
+    }
+}

@@ -1,0 +1,336 @@
+//! The state driver: the one place where a VM's phase changes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use device_model::PowerRequest;
+use host_sys::poll::{Poller, Token};
+use host_sys::signals::SignalEvents;
+use machine::{BackendError, Backends, BuildError};
+use serde_json::{Value, json};
+use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
+use vm_spec::{OnReset, VmSpec};
+
+use crate::control::{ControlError, ControlRequest, ControlServer, Verb};
+use crate::cycle::PowerCycle;
+use crate::events::Events;
+use crate::inbox::{Inbox, Message};
+use crate::outcome::Outcome;
+use crate::report;
+
+/// How a VM is run, besides what it consists of.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where to listen for control requests.
+    pub control: Option<PathBuf>,
+}
+
+/// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A disk, network card or console of the host could not be opened.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The machine could not be put together.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The control socket could not be opened.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The host refused a thread.
+    #[error("cannot start the thread of vCPU {index}")]
+    Thread {
+        /// Which vCPU.
+        index: VcpuIndex,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The host refused a descriptor.
+    #[error("cannot set up the event loop")]
+    EventLoop(#[from] io::Error),
+}
+
+/// Why a power cycle is over.
+enum End {
+    Power(PowerRequest),
+    TripleFault,
+    Crash(EngineError),
+    Killed,
+}
+
+/// Whether the guest runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Paused,
+}
+
+/// Resets in a row, each within [`ResetLoop::QUICK`] of the machine's start, that make a loop.
+const RESET_LOOP: u32 = 10;
+
+/// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
+pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Outcome, RunError> {
+    let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
+    let inbox = Inbox::new()?;
+    let events = Events::default();
+    let path = options.control.as_deref();
+    let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
+    let outbox = inbox.outbox();
+    let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
+    let mut driver = Driver::new(spec, engine.name(), signals, inbox, events)?;
+    let outcome = driver.power_cycles(engine, &backends)?;
+    driver.events.tell("ended", Some(format!("{outcome:?}")));
+    drop(control);
+    Ok(outcome)
+}
+
+struct Driver<'s> {
+    spec: &'s VmSpec,
+    engine: &'static str,
+    poller: Poller,
+    signals: SignalEvents,
+    inbox: Inbox,
+    events: Events,
+    /// Control requests that arrived while the machine was being built anew.
+    waiting: VecDeque<ControlRequest>,
+    phase: Phase,
+    asked_to_shut_down: bool,
+    started: Instant,
+    resets: u32,
+}
+
+const SIGNALS: Token = Token(0);
+const INBOX: Token = Token(1);
+
+impl<'s> Driver<'s> {
+    fn new(
+        spec: &'s VmSpec,
+        engine: &'static str,
+        signals: SignalEvents,
+        inbox: Inbox,
+        events: Events,
+    ) -> Result<Driver<'s>, RunError> {
+        let poller = Poller::new()?;
+        poller.watch(signals.as_fd(), SIGNALS)?;
+        poller.watch(inbox.descriptor(), INBOX)?;
+        Ok(Driver {
+            spec,
+            engine,
+            poller,
+            signals,
+            inbox,
+            events,
+            waiting: VecDeque::new(),
+            phase: Phase::Running,
+            asked_to_shut_down: false,
+            started: Instant::now(),
+            resets: 0,
+        })
+    }
+
+    /// Power cycle after power cycle, until one ends for good.
+    fn power_cycles<E: Engine>(&mut self, engine: &E, backends: &Backends) -> Result<Outcome, RunError> {
+        let mut quick_resets = ResetLoop::default();
+        loop {
+            let cycle = PowerCycle::prepare(engine, self.spec, backends, &self.inbox.outbox())?;
+            let powered_on = Instant::now();
+            cycle.resume();
+            self.phase = Phase::Running;
+            self.events.tell("started", None);
+            let end = self.serve(&cycle);
+            drop(cycle);
+            self.keep_control_requests();
+            let restart = self.spec.on_reset == OnReset::Restart;
+            match end {
+                End::Power(PowerRequest::Reset) | End::TripleFault if restart => {
+                    if quick_resets.is_loop(powered_on.elapsed()) {
+                        return Ok(Outcome::ResetLoop);
+                    }
+                    self.resets += 1;
+                    self.events.tell("reset", None);
+                }
+                End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
+                End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
+                End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
+                End::TripleFault => return Ok(Outcome::TripleFault),
+                End::Crash(error) => return Ok(Outcome::Crash(error)),
+                End::Killed => return Ok(Outcome::Killed),
+            }
+        }
+    }
+
+    /// Waits for and carries out what comes, until the cycle is over.
+    fn serve<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> End {
+        while let Some(request) = self.waiting.pop_front() {
+            if let Some(end) = self.control(request, cycle) {
+                return end;
+            }
+        }
+        loop {
+            for token in self.poller.wait(None) {
+                let end = match token {
+                    SIGNALS => self.signal(cycle),
+                    _ => self.messages(cycle),
+                };
+                if let Some(end) = end {
+                    return end;
+                }
+            }
+        }
+    }
+
+    /// The first signal presses the power button, the second pulls the plug.
+    fn signal<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
+        while let Ok(Some(number)) = self.signals.next() {
+            self.events.tell("signal", Some(number.to_string()));
+            if self.asked_to_shut_down {
+                return Some(End::Killed);
+            }
+            self.asked_to_shut_down = true;
+            if self.phase == Phase::Paused {
+                self.resume(cycle);
+            }
+            cycle.machine.press_power_button();
+        }
+        None
+    }
+
+    fn messages<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
+        let mut end = None;
+        for message in self.inbox.drain() {
+            match message {
+                // What comes after the end of a cycle is about a machine that is gone, but for requests.
+                Message::Control(request) if end.is_some() => self.waiting.push_back(request),
+                Message::Control(request) => end = self.control(request, cycle),
+                _ if end.is_some() => {}
+                Message::Quit => end = Some(End::Killed),
+                Message::Power(request) => end = Some(End::Power(request)),
+                Message::VcpuStopped(index, reason) => end = self.vcpu_stopped(index, reason),
+            }
+        }
+        end
+    }
+
+    fn vcpu_stopped(&mut self, index: VcpuIndex, reason: Result<Halt, EngineError>) -> Option<End> {
+        match reason {
+            Ok(Halt::Reset) => Some(End::Power(PowerRequest::Reset)),
+            Ok(Halt::Shutdown) => Some(End::Power(PowerRequest::Shutdown)),
+            Ok(Halt::TripleFault) => {
+                self.events.tell("triple_fault", Some(format!("vCPU {index}")));
+                Some(End::TripleFault)
+            }
+            Ok(Halt::Kicked | Halt::Debug) => None,
+            Err(error) => Some(End::Crash(error)),
+        }
+    }
+
+    fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
+        let ControlRequest { verb, reply } = request;
+        let done = Ok(json!({}));
+        let (answer, end) = match verb {
+            Verb::State => (Ok(self.state()), None),
+            Verb::Counters => (Ok(report::counters(cycle)), None),
+            Verb::Pause => (self.pause(cycle).map(|()| json!({})), None),
+            Verb::Resume => {
+                self.resume(cycle);
+                (done, None)
+            }
+            Verb::PowerButton => {
+                cycle.machine.press_power_button();
+                (done, None)
+            }
+            Verb::Reset => (done, Some(End::Power(PowerRequest::Reset))),
+            Verb::Stop => (done, Some(End::Killed)),
+        };
+        // A client that did not wait for its answer needs none.
+        let _ = reply.send(answer);
+        end
+    }
+
+    fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), String> {
+        if self.phase == Phase::Running {
+            cycle.pause().map_err(|error| error.to_string())?;
+            self.phase = Phase::Paused;
+            self.events.tell("paused", None);
+        }
+        Ok(())
+    }
+
+    fn resume<V: Vm>(&mut self, cycle: &PowerCycle<V>) {
+        if self.phase == Phase::Paused {
+            cycle.resume();
+            self.phase = Phase::Running;
+            self.events.tell("resumed", None);
+        }
+    }
+
+    fn state(&self) -> Value {
+        json!({
+            "name": self.spec.name.as_str(),
+            "state": if self.phase == Phase::Running { "running" } else { "paused" },
+            "engine": self.engine,
+            "cpus": self.spec.cpus.get(),
+            "memory_bytes": self.spec.memory.bytes(),
+            "uptime_ms": self.started.elapsed().as_millis() as u64,
+            "resets": self.resets,
+            "pid": std::process::id(),
+        })
+    }
+
+    /// Messages of a machine that is gone are dropped; requests wait for the next one.
+    fn keep_control_requests(&mut self) {
+        for message in self.inbox.drain() {
+            if let Message::Control(request) = message {
+                self.waiting.push_back(request);
+            }
+        }
+    }
+}
+
+/// Tells a guest that cannot start from one that is restarted.
+#[derive(Default)]
+struct ResetLoop {
+    quick_in_a_row: u32,
+}
+
+impl ResetLoop {
+    /// A machine that ran for less was not used between two resets.
+    const QUICK: Duration = Duration::from_secs(3);
+
+    fn is_loop(&mut self, ran_for: Duration) -> bool {
+        self.quick_in_a_row = if ran_for < Self::QUICK { self.quick_in_a_row + 1 } else { 0 };
+        self.quick_in_a_row >= RESET_LOOP
+    }
+}
+
+/// Signal numbers (signal(7)).
+mod libc_signal {
+    pub(super) const HUP: i32 = 1;
+    pub(super) const INT: i32 = 2;
+    pub(super) const TERM: i32 = 15;
+}
+
+#[cfg(test)]
+mod policy_tests {
+    use super::*;
+
+    #[test]
+    fn ten_quick_resets_in_a_row_are_a_loop() {
+        let (quick, slow) = (Duration::from_millis(10), Duration::from_secs(20));
+        let mut resets = ResetLoop::default();
+        for _ in 0..9 {
+            assert!(!resets.is_loop(quick));
+        }
+        assert!(!resets.is_loop(slow));
+        for _ in 0..9 {
+            assert!(!resets.is_loop(quick));
+        }
+        assert!(resets.is_loop(quick));
+    }
+}

@@ -1,0 +1,54 @@
+//! How a VM's process ends.
+
+use vcpu_model::EngineError;
+
+/// Why the run is over, each with an exit status of its own.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The guest powered off.
+    Shutdown,
+    /// The guest reset its machine, and resets end the process.
+    Reset,
+    /// The guest kept resetting right after its start.
+    ResetLoop,
+    /// The guest wrote this value to the debug exit port.
+    DebugExit(u8),
+    /// The guest brought its CPU to a triple fault, and resets end the process.
+    TripleFault,
+    /// The engine could not go on.
+    Crash(EngineError),
+    /// Somebody ended the VM from outside: a second SIGTERM, or `stop` at the control socket.
+    Killed,
+}
+
+impl Outcome {
+    /// The process's exit status. All but the test guests' own are even, so that they stay apart.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Outcome::Shutdown => 0,
+            Outcome::Reset => 4,
+            Outcome::ResetLoop => 6,
+            Outcome::TripleFault | Outcome::Crash(_) => 8,
+            Outcome::Killed => 10,
+            Outcome::DebugExit(value) => (value << 1) | 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_stay_apart() {
+        let ours =
+            [Outcome::Shutdown, Outcome::Reset, Outcome::ResetLoop, Outcome::TripleFault, Outcome::Killed];
+        let mut statuses: Vec<u8> = ours.iter().map(Outcome::exit_status).collect();
+        statuses.dedup();
+        assert_eq!(statuses, [0, 4, 6, 8, 10]);
+        for value in [0, 1, 0x31, 0x7f, 0xff] {
+            assert_eq!(Outcome::DebugExit(value).exit_status() & 1, 1);
+        }
+        assert_eq!(Outcome::DebugExit(0x31).exit_status(), 0x63);
+    }
+}

@@ -1,0 +1,63 @@
+//! What the control socket shows of a running VM.
+
+use std::fs;
+
+use serde_json::{Map, Value, json};
+use vcpu_model::Vm;
+
+use crate::cycle::PowerCycle;
+
+/// Counters: exits by kind, device I/O, and the host's view of this process's memory.
+pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Value {
+    let exits: Map<String, Value> =
+        cycle.exits().into_iter().map(|(kind, count)| (kind.to_owned(), count.into())).collect();
+    json!({ "exits": exits, "devices": cycle.machine.counters(), "memory": memory() })
+}
+
+/// Memory in bytes; a figure that this kernel does not have is left out.
+fn memory() -> Value {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let ksm = fs::read_to_string("/proc/self/ksm_stat").unwrap_or_default();
+    let merged_pages = field(&ksm, "ksm_merging_pages");
+    let mut out = Map::new();
+    let kib = |name| field(&rollup, name).map(|kib| kib * 1024);
+    let page = rustix::param::page_size() as u64;
+    let figures = [
+        ("resident_bytes", kib("Rss:")),
+        ("proportional_bytes", kib("Pss:")),
+        ("private_dirty_bytes", kib("Private_Dirty:")),
+        ("merged_bytes", merged_pages.map(|pages| pages * page)),
+        ("merge_profit_bytes", field(&ksm, "ksm_process_profit")),
+    ];
+    for (name, value) in figures {
+        if let Some(value) = value {
+            out.insert(name.to_owned(), value.into());
+        }
+    }
+    Value::Object(out)
+}
+
+/// The number after `name` at the start of a line. Negative numbers (a profit may be one) count as none.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.split_ascii_whitespace().next() == Some(name))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "Rss:      12 kB\nRss_Huge:  3 kB\nksm_process_profit -5\nksm_merging_pages 7\n";
+        assert_eq!(field(text, "Rss:"), Some(12));
+        assert_eq!(field(text, "ksm_merging_pages"), Some(7));
+        assert_eq!(field(text, "ksm_process_profit"), None);
+        assert_eq!(field(text, "ksm"), None);
+    }
+
+    #[test]
+    fn this_process_has_resident_memory() {
+        assert!(memory()["resident_bytes"].as_u64().unwrap() > 0);
+    }
+}

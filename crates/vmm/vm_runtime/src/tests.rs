@@ -1,0 +1,177 @@
+//! The driver on a scripted engine: phases, endings, control requests.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use test_guests::guests::{self, LOAD_ADDRESS};
+use test_guests::pvh_elf;
+use vcpu_model::Halt;
+use vcpu_model::fake::{FakeEngine, Step};
+use vm_spec::{ConsoleSpec, OnReset, VmSpec};
+
+use crate::{Options, Outcome, RunError, run};
+
+fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
+    let kernel = folder.join("kernel");
+    fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
+    VmSpec {
+        name: "test".parse().unwrap(),
+        kernel,
+        initrd: None,
+        cmdline: None,
+        cpus: "2".parse().unwrap(),
+        memory: "64M".parse().unwrap(),
+        merge: false,
+        disks: vec![],
+        nets: vec![],
+        console: ConsoleSpec::File(folder.join("console")),
+        virtio_console: None,
+        cpu_model: None,
+        on_reset,
+        debug_exit: Some(0xf4),
+    }
+}
+
+fn end(engine: &FakeEngine, on_reset: OnReset) -> Result<Outcome, RunError> {
+    let folder = tempfile::tempdir().unwrap();
+    run(engine, &spec(folder.path(), on_reset), &Options::default())
+}
+
+fn script(steps: &[Step]) -> FakeEngine {
+    FakeEngine::new(vec![steps.to_vec()])
+}
+
+const RESET: fn() -> Step = || Step::PortWrite(0x64, vec![0xfe]);
+const SHUTDOWN: fn() -> Step = || Step::PortWrite(0x600, vec![0x34]);
+
+#[test]
+fn each_end_has_its_outcome() {
+    let outcome = |steps: &[Step], on_reset| end(&script(steps), on_reset).unwrap();
+    assert!(matches!(outcome(&[SHUTDOWN()], OnReset::Restart), Outcome::Shutdown));
+    assert!(matches!(outcome(&[RESET()], OnReset::Exit), Outcome::Reset));
+    assert!(matches!(outcome(&[Step::PortWrite(0xf4, vec![3])], OnReset::Exit), Outcome::DebugExit(3)));
+    assert!(matches!(outcome(&[Step::Halt(Halt::TripleFault)], OnReset::Exit), Outcome::TripleFault));
+    assert!(matches!(outcome(&[Step::Halt(Halt::Shutdown)], OnReset::Restart), Outcome::Shutdown));
+    assert!(matches!(outcome(&[Step::Fail("x".into())], OnReset::Restart), Outcome::Crash(_)));
+}
+
+#[test]
+fn the_first_power_request_wins_and_no_further_step_is_taken() {
+    let engine = script(&[SHUTDOWN(), RESET(), Step::PortRead(0x3fd, 1)]);
+    assert!(matches!(end(&engine, OnReset::Exit).unwrap(), Outcome::Shutdown));
+    assert_eq!(engine.reads().len(), 0);
+}
+
+#[test]
+fn a_reset_builds_the_machine_anew_and_a_loop_of_them_ends() {
+    let engine = script(&[RESET(), Step::Halt(Halt::TripleFault), RESET(), SHUTDOWN()]);
+    assert!(matches!(end(&engine, OnReset::Restart).unwrap(), Outcome::Shutdown));
+    assert_eq!(engine.vms(), 4);
+    let engine = script(&vec![RESET(); 50]);
+    assert!(matches!(end(&engine, OnReset::Restart).unwrap(), Outcome::ResetLoop));
+    assert_eq!(engine.vms(), 10);
+}
+
+/// A VM that sleeps until it is told to end, and its control socket.
+struct Sleeping {
+    socket: PathBuf,
+    running: JoinHandle<Result<Outcome, RunError>>,
+    _folder: tempfile::TempDir,
+}
+
+fn sleeping() -> Sleeping {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control");
+    let (spec, options) = (spec(folder.path(), OnReset::Restart), Options { control: Some(socket.clone()) });
+    let running = std::thread::spawn(move || run(&FakeEngine::default(), &spec, &options));
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while UnixStream::connect(&socket).is_err() {
+        assert!(std::time::Instant::now() < deadline, "the control socket does not answer");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Sleeping { socket, running, _folder: folder }
+}
+
+impl Sleeping {
+    /// Status line and body of one request.
+    fn ask(&self, method: &str, path: &str) -> (String, String) {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ask("GET", "/state").1).unwrap()
+    }
+}
+
+#[test]
+fn control_requests_change_the_phase_and_read_it() {
+    let vm = sleeping();
+    assert_eq!(vm.state()["state"], "running");
+    for _ in 0..2 {
+        assert_eq!(vm.ask("PUT", "/pause").0, "HTTP/1.1 200 OK");
+        assert_eq!(vm.state()["state"], "paused");
+    }
+    assert_eq!(vm.ask("PUT", "/resume").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.state()["state"], "running");
+    assert_eq!(vm.ask("PUT", "/power-button").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.ask("PUT", "/reset").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.state()["resets"], 1);
+    let counters: serde_json::Value = serde_json::from_str(&vm.ask("GET", "/counters").1).unwrap();
+    assert!(counters["exits"]["port_write"].is_u64() && counters["memory"]["resident_bytes"].is_u64());
+    assert_eq!(vm.ask("PUT", "/stop").0, "HTTP/1.1 200 OK");
+    assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Killed));
+    assert!(!vm.socket.exists());
+}
+
+#[test]
+fn wrong_requests_are_problems_and_change_nothing() {
+    let vm = sleeping();
+    let (status, body) = vm.ask("GET", "/nowhere");
+    assert_eq!(status, "HTTP/1.1 404 Not Found");
+    let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (problem["status"].as_u64(), problem["detail"].as_str()),
+        (Some(404), Some("there is no /nowhere"))
+    );
+    assert_eq!(vm.ask("GET", "/pause").0, "HTTP/1.1 405 Method Not Allowed");
+    assert_eq!(vm.ask("DELETE", "/state").0, "HTTP/1.1 405 Method Not Allowed");
+    let mut garbage = UnixStream::connect(&vm.socket).unwrap();
+    garbage.write_all(&[0xff; 4096]).unwrap();
+    drop(garbage);
+    assert_eq!(vm.state()["state"], "running");
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
+#[test]
+fn events_are_told_to_listeners() {
+    let vm = sleeping();
+    let mut stream = UnixStream::connect(&vm.socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /events HTTP/1.1\r\nHost: vm\r\n\r\n").unwrap();
+    let mut seen = String::new();
+    let mut wait_for = |what: &str| {
+        let mut buffer = [0; 1024];
+        while !seen.contains(what) {
+            let count = stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "{seen}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    };
+    wait_for("application/x-ndjson");
+    vm.ask("PUT", "/pause");
+    wait_for("\"event\":\"paused\"");
+    vm.ask("PUT", "/resume");
+    wait_for("\"event\":\"resumed\"");
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
