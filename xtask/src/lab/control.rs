@@ -26,8 +26,8 @@ impl Control {
     }
 
     /// Does something.
-    pub fn post(&self, what: &str) -> Result<Value> {
-        self.request("POST", what)
+    pub fn put(&self, what: &str) -> Result<Value> {
+        self.request("PUT", what)
     }
 
     fn request(&self, method: &str, what: &str) -> Result<Value> {

@@ -30,10 +30,12 @@ const POLL: Duration = Duration::from_millis(20);
 pub mod status {
     /// The guest switched itself off.
     pub const SHUTDOWN: i32 = 0;
-    /// The guest asked for a reset, and `--on-reset exit` was given.
-    pub const RESET: i32 = 3;
-    /// The guest crashed: a triple fault, or an exit that the engine cannot go on from.
-    pub const CRASH: i32 = 4;
+    /// The guest reset itself, and `--on-reset exit` was given.
+    pub const RESET: i32 = 4;
+    /// The guest crashed its processor, or the engine could not go on.
+    pub const CRASH: i32 = 8;
+    /// A second signal.
+    pub const KILLED: i32 = 10;
 }
 
 /// A guest to be started.

@@ -60,19 +60,19 @@ fn control(lab: &Lab) -> Result<Outcome> {
     let mut guest = lab.setup("control")?.start()?;
     guest.ready()?;
     let state = guest.control.get("/state")?;
-    ensure!(state["state"] == "running", "the state is {state}");
-    guest.control.post("/pause")?;
+    ensure!(state["phase"] == "running", "the state is {state}");
+    guest.control.put("/pause")?;
     let state = guest.control.get("/state")?;
-    ensure!(state["state"] == "paused", "the state is {state}");
+    ensure!(state["phase"] == "paused", "the state is {state}");
     guest.console.send("echo typed while paused\n")?;
     let silent = guest.console.expect("typed while paused", std::time::Duration::from_millis(500)).is_err();
     ensure!(silent, "a paused guest answered");
-    guest.control.post("/resume")?;
+    guest.control.put("/resume")?;
     guest.console.expect("typed while paused", lab.limit(10))?;
     guest.command("true")?;
     let counters = guest.control.get("/counters")?;
     ensure!(counters.as_object().is_some_and(|object| !object.is_empty()), "the counters are {counters}");
-    guest.control.post("/power-button")?;
+    guest.control.put("/power-button")?;
     guest.ended_with(crate::lab::guest::status::SHUTDOWN)?;
     Ok(Outcome::Passed)
 }
