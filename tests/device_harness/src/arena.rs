@@ -48,6 +48,21 @@ impl Arena {
         piece
     }
 
+    /// Buffers that hold each of `contents`.
+    pub fn put_each(&mut self, contents: &[&[u8]]) -> Vec<Piece> {
+        contents.iter().map(|data| self.put(data)).collect()
+    }
+
+    /// Fresh buffers of each of `lens` bytes.
+    pub fn room_each(&mut self, lens: &[u32]) -> Vec<Piece> {
+        lens.iter().map(|len| self.room(*len)).collect()
+    }
+
+    /// The contents of `pieces`, joined.
+    pub fn gather(&self, pieces: &[Piece]) -> Vec<u8> {
+        pieces.iter().flat_map(|piece| self.get(*piece)).collect()
+    }
+
     /// Writes `data` at `gpa`, as a store of the guest's would.
     pub fn write(&self, gpa: GuestAddress, data: &[u8]) {
         self.memory.write_slice(data, gpa).expect("the test writes inside RAM");

@@ -128,12 +128,12 @@ impl DirectDriver {
     /// `writable` bytes each. Nothing else may be in flight on the queue. The buffers' RAM is used again.
     pub fn request(&mut self, index: u16, readable: &[&[u8]], writable: &[u32]) -> Reply {
         let mark = self.arena.mark();
-        let readable: Vec<Piece> = readable.iter().map(|data| self.arena.put(data)).collect();
-        let writable: Vec<Piece> = writable.iter().map(|len| self.arena.room(*len)).collect();
+        let readable = self.arena.put_each(readable);
+        let writable = self.arena.room_each(writable);
         let head = self.submit(index, &readable, &writable);
         let used = self.wait(index);
         assert_eq!(used.head, u32::from(head), "the device completed another chain");
-        let data = writable.iter().flat_map(|piece| self.arena.get(*piece)).collect();
+        let data = self.arena.gather(&writable);
         self.arena.release(mark);
         Reply { written_bytes: used.written_bytes, data }
     }

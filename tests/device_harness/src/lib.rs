@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DirectDriver ──start_queue──► dyn VirtioDevice        one device, no transport
+//! PciDriver    ──accesses─────► PciRoot, VirtioPci      one device, driven as a guest drives it
 //! RingDriver   ──descriptors──► guest memory            the driver's half of a split ring, hostile if asked
 //! Arena        ──addresses────► guest memory            where buffers and rings lie
 //! ```
@@ -12,10 +13,16 @@
 
 mod arena;
 mod direct;
+mod doorbells;
+mod echo;
 mod interrupt;
+mod pci_driver;
 mod ring;
 
 pub use arena::{Arena, Piece};
 pub use direct::{DirectDriver, REPLY_TIMEOUT, Reply};
+pub use doorbells::RecordingDoorbells;
+pub use echo::{EchoControl, EchoDevice};
 pub use interrupt::RecordingInterrupt;
+pub use pci_driver::{PciDriver, RegionStructure, WINDOWS};
 pub use ring::{Descriptor, RingDriver, Used};

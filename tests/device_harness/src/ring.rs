@@ -59,6 +59,7 @@ pub struct RingDriver {
     in_flight: Vec<Vec<u16>>,
     next_avail: u16,
     next_used: u16,
+    follows_used: bool,
 }
 
 impl RingDriver {
@@ -76,6 +77,7 @@ impl RingDriver {
             in_flight: vec![Vec::new(); usize::from(size)],
             next_avail: 0,
             next_used: 0,
+            follows_used: true,
         }
     }
 
@@ -138,7 +140,13 @@ impl RingDriver {
     }
 
     /// Sets `avail.used_event`: an interrupt is wanted once this entry of the used ring is filled (2.7.7).
-    pub fn set_used_event(&self, index: u16) {
+    /// Without this call it follows what is taken, so that each completion interrupts.
+    pub fn set_used_event(&mut self, index: u16) {
+        self.follows_used = false;
+        self.store_used_event(index);
+    }
+
+    fn store_used_event(&self, index: u16) {
         self.store(self.layout.available.0 + 4 + 2 * u64::from(self.layout.size), index);
     }
 
@@ -164,6 +172,9 @@ impl RingDriver {
         let address = GuestAddress(self.layout.used.0 + 4 + 8 * slot);
         self.memory.read_slice(&mut entry, address).expect("inside the used ring");
         self.next_used = self.next_used.wrapping_add(1);
+        if self.follows_used {
+            self.store_used_event(self.next_used);
+        }
         let [a, b, c, d, e, f, g, h] = entry;
         let used =
             Used { head: u32::from_le_bytes([a, b, c, d]), written_bytes: u32::from_le_bytes([e, f, g, h]) };

@@ -17,6 +17,6 @@ pub use device::{
     DeviceType, QueueResources, QueueState, StartError, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC,
     VIRTIO_F_VERSION_1, VirtioDevice,
 };
-pub use queue::{Queue, QueueInterrupt, QueueLayout};
+pub use queue::{BadLayout, Queue, QueueInterrupt, QueueLayout};
 pub use transport::{VirtioPci, VirtioPciState, spec};
 pub use worker::{QueueHandler, Worker};

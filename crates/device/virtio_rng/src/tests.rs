@@ -1,6 +1,8 @@
 //! The device on a fake driver.
 
-use device_harness::{Descriptor, DirectDriver, Piece};
+use std::time::Instant;
+
+use device_harness::{Descriptor, DirectDriver, Piece, REPLY_TIMEOUT};
 use virtio_core::{VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1};
 
 use super::*;
@@ -59,7 +61,9 @@ fn nonsense_is_completed_with_nothing_written() {
     assert!(!driver.interrupt(0).is_broken());
     driver.ring(0).set_avail_index(40_000);
     driver.kick(0);
+    let deadline = Instant::now() + REPLY_TIMEOUT;
     while !driver.interrupt(0).is_broken() {
+        assert!(Instant::now() < deadline, "the ring goes out of service");
         std::thread::yield_now();
     }
 }

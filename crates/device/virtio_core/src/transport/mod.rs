@@ -29,7 +29,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use device_model::{BarRegion, Device, Doorbells, MsiController, PciFunction};
+use device_model::{BarRegion, Device, Doorbells, MsiController, PciFunction, read_register, write_register};
 use guest_memory::GuestMemory;
 use pci::{ConfigSpace, Msix};
 use tracing::debug;
@@ -183,8 +183,10 @@ impl PciFunction for VirtioPci {
         match self.config_window.access(offset, &self.config) {
             Some(access) => {
                 let mut bytes = [0; 4];
-                self.bar_read(BAR, access.offset, &mut bytes[..access.len]);
-                device_model::read_register(&bytes, access.first_byte, data);
+                if access.len > 0 {
+                    self.bar_read(BAR, access.offset, &mut bytes[..access.len]);
+                }
+                read_register(&bytes, access.first_byte, data);
             }
             None => self.config.read(offset, data),
         }
@@ -192,7 +194,7 @@ impl PciFunction for VirtioPci {
 
     fn config_write(&mut self, offset: u16, data: &[u8]) {
         match self.config_window.access(offset, &self.config) {
-            Some(access) if access.first_byte == 0 && access.len <= data.len() => {
+            Some(access) if access.first_byte == 0 && (1..=data.len()).contains(&access.len) => {
                 self.bar_write(BAR, access.offset, &data[..access.len]);
             }
             Some(_) => {}
@@ -222,7 +224,7 @@ impl PciFunction for VirtioPci {
         if COMMON.contains(&offset) {
             self.read_common(offset - COMMON.start, data);
         } else if offset == ISR.start {
-            data[0] = self.interrupts.take_isr();
+            write_register(data, 0, &[self.interrupts.take_isr()]);
         } else if DEVICE_CONFIG.contains(&offset) {
             self.device.read_config((offset - DEVICE_CONFIG.start) as usize, data);
         }

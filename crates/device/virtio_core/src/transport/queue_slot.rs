@@ -9,7 +9,9 @@ use guest_memory::{GuestAddress, GuestMemory};
 use host_sys::poll::new_event;
 use serde::{Deserialize, Serialize};
 
-use super::spec::{QUEUE_AVAILABLE, QUEUE_DESCRIPTORS, QUEUE_ENABLE, QUEUE_SIZE, QUEUE_USED};
+use super::spec::{
+    QUEUE_AVAILABLE, QUEUE_DESCRIPTORS, QUEUE_ENABLE, QUEUE_NOTIFY_DATA, QUEUE_SIZE, QUEUE_USED,
+};
 use crate::{Queue, QueueInterrupt, QueueLayout, QueueResources, QueueState, StartError};
 
 /// A queue's registers (4.1.4.3) and where it stands while it does not run. Also its saved form.
@@ -97,7 +99,7 @@ impl QueueSlot {
             (QUEUE_ENABLE, 2) => *enabled = value == 1,
             (QUEUE_DESCRIPTORS..QUEUE_AVAILABLE, 4 | 8) => set_part(descriptors, register, len, value),
             (QUEUE_AVAILABLE..QUEUE_USED, 4 | 8) => set_part(available, register, len, value),
-            (QUEUE_USED.., 4 | 8) => set_part(used, register, len, value),
+            (QUEUE_USED..QUEUE_NOTIFY_DATA, 4 | 8) => set_part(used, register, len, value),
             _ => {}
         }
     }

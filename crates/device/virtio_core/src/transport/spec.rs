@@ -54,7 +54,10 @@ pub const QUEUE_DESCRIPTORS: u64 = 0x20;
 pub const QUEUE_AVAILABLE: u64 = 0x28;
 /// Common configuration: used ring (4.1.4.3).
 pub const QUEUE_USED: u64 = 0x30;
-/// Bytes of common configuration (4.1.4.3).
+/// Common configuration: value to notify with, where `VIRTIO_F_NOTIFICATION_DATA` is negotiated, which is not
+/// offered (4.1.4.3).
+pub const QUEUE_NOTIFY_DATA: u64 = 0x38;
+/// Bytes of common configuration, to the end of `queue_reset` and rounded up (4.1.4.3).
 pub const COMMON_SIZE: usize = 0x40;
 
 /// Device status: the guest has found the device (2.1).
