@@ -1,1 +1,38 @@
-fn main() {}
+//! `yagura`: the one command that a person types.
+//!
+//! ```text
+//! arguments ─► cli ─┬─ run ───► settings (flags over file) ─► VmSpec ─► vm_runtime
+//!                   └─ doctor ─► facts of this host ─► rows ─► table or JSON
+//! ```
+//!
+//! The only crate that names an engine. Errors travel as `anyhow` and are printed once, here. Knows no device
+//! and no machine.
+
+mod cli;
+mod complaint;
+mod doctor;
+mod logging;
+mod meminfo;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return complaint::about_command_line(&error),
+    };
+    let answer = logging::start(cli.log).and_then(|()| match cli.command {
+        Command::Run(arguments) => run::run(*arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    });
+    match answer {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => complaint::about_failure(&error),
+    }
+}

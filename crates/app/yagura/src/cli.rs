@@ -1,0 +1,121 @@
+//! What can be typed after `yagura`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::logging::parse_level;
+use crate::settings::GivenSettings;
+
+/// Runs unmodified operating systems, each as one ordinary Linux process
+#[derive(Parser, Debug)]
+#[command(name = "yagura", version, after_help = EXAMPLES, subcommand_required = true)]
+pub struct Cli {
+    /// Log to stderr from this level on: off, error, warn, info, debug or trace; YAGURA_LOG sets it, too
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = parse_level)]
+    pub log: Option<LevelFilter>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The things to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a virtual machine in this process
+    Run(Box<RunArguments>),
+    /// Show what this host offers for virtual machines, what is missing, and what to do about it
+    Doctor(DoctorArguments),
+}
+
+/// `yagura run`
+#[derive(Args, Debug)]
+#[command(after_help = RUN_NOTES)]
+pub struct RunArguments {
+    /// What describes the VM.
+    #[command(flatten)]
+    pub settings: GivenSettings,
+    /// Take settings from this file; what is given as a flag replaces the file's
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+    /// Another device to use as /dev/kvm.
+    #[arg(long, value_name = "PATH", hide = true, default_value = kvm_engine::DEVICE)]
+    pub kvm_device: PathBuf,
+}
+
+/// `yagura doctor`
+#[derive(Args, Debug)]
+#[command(after_help = DOCTOR_NOTES)]
+pub struct DoctorArguments {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Another device to look at as /dev/kvm.
+    #[arg(long, value_name = "PATH", hide = true, default_value = kvm_engine::DEVICE)]
+    pub kvm_device: PathBuf,
+}
+
+/// How `doctor` shows its findings.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For a person.
+    Table,
+    /// For a program.
+    Json,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  yagura doctor
+  yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
+  yagura run --config web1.toml --memory 2G
+
+See 'yagura run --help' for all settings of a VM.";
+
+const RUN_NOTES: &str = "\
+Examples:
+  yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
+  yagura run --name web1 --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G \\
+      --disk path=root.img --disk path=data.img,readonly,serial=DATA --net tap=tap0
+  yagura run --config web1.toml --console file=web1.log
+
+A configuration file has the flags' names as keys; relative paths in it start at the file:
+  kernel = \"vmlinuz\"
+  cpus = 2
+  memory = \"1G\"
+  [[disk]]
+  path = \"root.img\"
+  [[net]]
+  tap = \"tap0\"
+
+Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
+('ro' if that is readonly).
+
+Signals: SIGTERM presses the power button, a second one ends the VM at once.
+
+Exit status:
+  0   the guest powered off
+  1   something is wrong with the host, a file, or a setting in the configuration file
+  2   the command line cannot be understood
+  4   the guest reset its machine (--on-reset exit)
+  6   the guest kept resetting right after its start
+  8   the guest crashed its CPU, or the engine could not go on
+  10  ended from outside
+  an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
+
+const DOCTOR_NOTES: &str = "\
+Exit status:
+  0  unmodified operating systems run here: KVM can be used, and hardware stands behind it
+  1  they do not; the table says why";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

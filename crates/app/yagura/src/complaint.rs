@@ -1,0 +1,103 @@
+//! Errors as a person sees them: one line on stderr, `yagura: WHAT: WHY; WHAT TO DO`.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+
+/// Something is wrong with the host or with what was given.
+const FAILED: u8 = 1;
+/// The command line cannot be understood.
+const USAGE: u8 = 2;
+
+/// Prints one line to stderr. A closed stderr is nobody's problem.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "yagura: {}", one_line(line));
+}
+
+/// Prints an error with all its causes.
+pub fn about_failure(error: &anyhow::Error) -> ExitCode {
+    say(&format!("{error:#}"));
+    ExitCode::from(FAILED)
+}
+
+/// Prints what clap found, which may be help that was asked for.
+pub fn about_command_line(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+        }
+        _ => say(&bad_value(error).unwrap_or_else(|| shortened(&error.render().to_string()))),
+    }
+    ExitCode::from(USAGE)
+}
+
+/// A value that is refused says itself why.
+fn bad_value(error: &clap::Error) -> Option<String> {
+    let reason = error.source()?;
+    let argument = error.get(ContextKind::InvalidArg)?;
+    Some(format!("{argument}: {reason}"))
+}
+
+/// clap's paragraphs without usage and decoration, as clauses of one line.
+fn shortened(rendered: &str) -> String {
+    let (paragraphs, usage) = rendered.split_once("Usage:").unwrap_or((rendered, "yagura"));
+    let clauses = paragraphs
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .map(|line| line.trim_start_matches("error: ").trim_start_matches("tip: "));
+    let mut text = String::new();
+    for clause in clauses {
+        let joint = if text.is_empty() || text.ends_with(':') { " " } else { "; " };
+        text.push_str(joint);
+        text.push_str(clause);
+    }
+    // The usage starts with the command that was understood.
+    let usage = usage.lines().next().unwrap_or("");
+    let words = usage.split_ascii_whitespace().take_while(|word| word.starts_with(char::is_alphabetic));
+    let command: Vec<&str> = words.collect();
+    format!("{}; see '{} --help'", text.trim_start(), command.join(" "))
+}
+
+/// Text without line breaks and without anything that a terminal would obey: names come from outside.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(one_line("no file 'a\nb\x1b[31m'\n"), "no file 'a\\nb\\u{1b}[31m'");
+        assert_eq!(one_line("櫓"), "櫓");
+    }
+
+    #[test]
+    fn a_usage_error_becomes_one_line() {
+        let unknown = "error: unexpected argument '--memry' found\n\n  tip: a similar argument exists: \
+                       '--memory'\n\nUsage: yagura run\n\nFor more information, try '--help'.\n";
+        assert_eq!(
+            shortened(unknown),
+            "unexpected argument '--memry' found; a similar argument exists: '--memory'; see 'yagura run --help'"
+        );
+        let missing = "error: the following required arguments were not provided:\n  --kernel <FILE>\n";
+        assert!(
+            shortened(missing).starts_with("the following required arguments were not provided: --kernel")
+        );
+    }
+}

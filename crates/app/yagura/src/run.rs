@@ -1,0 +1,108 @@
+//! `yagura run`: from what was asked for to the exit status of a VM.
+
+use anyhow::{Context, bail};
+use kvm_engine::{Hardware, KvmEngine};
+use vcpu_model::EngineError;
+use vm_runtime::{Options, Outcome};
+use vm_spec::MemorySize;
+
+use crate::cli::RunArguments;
+use crate::complaint::say;
+use crate::meminfo::{self, MemoryFacts};
+use crate::settings::{EngineChoice, Request, request};
+
+/// Runs a VM until it ends. Everything that is wrong with the request is found before its first instruction.
+pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
+    let RunArguments { settings, config, kvm_device } = arguments;
+    let Request { spec, engine, control } = request(settings, config.as_deref())?;
+    let name = spec.name.clone();
+    // Where there is no /proc, there is no title to show and no table of memory; the VM runs all the same.
+    let _ = host_sys::process_title::set_process_title(&format!("yagura: {name}"));
+    let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
+    let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
+    if let Some(warning) = warning.flatten() {
+        say(&warning);
+    }
+    // The software engine is still to come: until then both choices mean KVM.
+    let (EngineChoice::Auto | EngineChoice::Kvm) = engine;
+    let engine = KvmEngine::open(&kvm_device).with_context(|| format!("VM {name}"))?;
+    match vm_runtime::run(&engine, &spec, &Options { control }) {
+        Ok(outcome) => {
+            if let Some(line) = unusual(&outcome, &engine) {
+                say(&format!("VM {name}: {line}"));
+            }
+            Ok(outcome.exit_status())
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
+            let hint = stuck.map_or("", |stuck| hint(stuck, &engine));
+            Err(anyhow::anyhow!("VM {name}: {error:#}{hint}"))
+        }
+    }
+}
+
+/// Refuses what the host can never give, and warns of what it cannot give now.
+fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<String>> {
+    let MemoryFacts { total_bytes, available_bytes } = host;
+    if wanted.bytes() > total_bytes {
+        let total = meminfo::shown(total_bytes);
+        bail!("{wanted} of memory: this host has {total}; give the VM less with --memory SIZE");
+    }
+    let available = meminfo::shown(available_bytes);
+    let warning = format!("warning: {wanted} of memory: only {available} are free now; the host may run out");
+    Ok((wanted.bytes() > available_bytes).then_some(warning))
+}
+
+/// A line about an end that is not what a user hopes for.
+fn unusual(outcome: &Outcome, engine: &KvmEngine) -> Option<String> {
+    const SEE_CONSOLE: &str = "see what it wrote to its console";
+    match outcome {
+        Outcome::ResetLoop => Some(format!("the guest kept resetting right after its start; {SEE_CONSOLE}")),
+        Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
+        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error, engine))),
+        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
+    }
+}
+
+/// What to do about an engine that could not go on: the commonest reason is that no hardware helps it.
+fn hint(error: &EngineError, engine: &KvmEngine) -> &'static str {
+    let stuck = matches!(error, EngineError::Stuck { .. });
+    if stuck && engine.probe().is_ok_and(|report| report.hardware == Hardware::Absent) {
+        "; no hardware stands behind the KVM of this host, see 'yagura doctor'"
+    } else {
+        ""
+    }
+}
+
+fn with_causes(error: &EngineError) -> String {
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_than_the_host_has_is_refused() {
+        let host = MemoryFacts { total_bytes: 4 << 30, available_bytes: 1 << 30 };
+        let error = check_memory("5G".parse().unwrap(), host).unwrap_err().to_string();
+        assert!(error.contains("5G of memory: this host has 4.0 GiB; give the VM less"), "{error}");
+        let warning = check_memory("4G".parse().unwrap(), host).unwrap();
+        assert!(warning.unwrap().contains("only 1.0 GiB are free"));
+        assert_eq!(check_memory("512M".parse().unwrap(), host).unwrap(), None);
+    }
+
+    #[test]
+    fn causes_follow_on_the_same_line() {
+        let source = std::io::Error::other("no");
+        let error = EngineError::Operation { operation: "KVM_RUN", source };
+        assert_eq!(with_causes(&error), "KVM_RUN failed: no");
+    }
+}

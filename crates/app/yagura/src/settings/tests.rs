@@ -1,0 +1,184 @@
+use super::*;
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Cli, Command};
+
+fn flags(arguments: &[&str]) -> GivenSettings {
+    let kernel: &[&str] = if arguments.contains(&"--kernel") { &[] } else { &["--kernel", "k"] };
+    let all = ["yagura", "run"].iter().chain(kernel).chain(arguments);
+    match Cli::try_parse_from(all).unwrap().command {
+        Command::Run(arguments) => arguments.settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn flag_error(arguments: &[&str]) -> String {
+    let all = ["yagura", "run", "--kernel", "k"].iter().chain(arguments);
+    Cli::try_parse_from(all).unwrap_err().to_string()
+}
+
+const WHOLE_FILE: &str = r#"
+name = "web1"
+kernel = "vmlinuz"
+initrd = "/boot/initrd.img"
+cmdline = "quiet"
+cpus = 2
+memory = "1G"
+merge = true
+console = "socket=web1.console"
+virtio-console = "file=web1.log"
+engine = "kvm"
+cpu-model = "x86-64-v2"
+on-reset = "exit"
+debug-exit = 0xf4
+control = "web1.socket"
+
+[[disk]]
+path = "a, b.img"
+[[disk]]
+path = "/c.img"
+readonly = true
+serial = "C"
+
+[[net]]
+tap = "tap0"
+mac = "52:54:00:12:34:56"
+queues = 2
+"#;
+
+/// The same as [`WHOLE_FILE`], but for a comma.
+const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --initrd /boot/initrd.img --cmdline quiet --cpus 2 --memory 1G \
+    --merge on --console socket=web1.console --virtio-console file=web1.log --engine kvm --cpu-model x86-64-v2 \
+    --on-reset exit --debug-exit 0xf4 --control web1.socket --disk path=a.img \
+    --disk path=/c.img,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
+
+#[test]
+fn a_file_says_the_same_as_flags() {
+    let mut file = file::parse(WHOLE_FILE).unwrap();
+    // No flag can name a path with a comma.
+    assert_eq!(file.disks[0].path, PathBuf::from("a, b.img"));
+    file.disks[0].path = "a.img".into();
+    assert_eq!(file, flags(&WHOLE_LINE.split_whitespace().collect::<Vec<_>>()));
+}
+
+#[test]
+fn paths_in_a_file_start_at_the_file() {
+    let settings = file::parse(WHOLE_FILE).unwrap().below(Path::new("vms"));
+    assert_eq!(settings.kernel, Some("vms/vmlinuz".into()));
+    assert_eq!(settings.initrd, Some("/boot/initrd.img".into()));
+    assert_eq!(settings.console, Some(ConsoleSpec::Socket("vms/web1.console".into())));
+    assert_eq!(settings.virtio_console, Some(ConsoleSpec::File("vms/web1.log".into())));
+    assert_eq!(settings.control, Some("vms/web1.socket".into()));
+    assert_eq!(settings.disks[0].path, PathBuf::from("vms/a, b.img"));
+    assert_eq!(settings.disks[1].path, PathBuf::from("/c.img"));
+}
+
+#[test]
+fn flags_win_over_the_file_and_lists_replace_lists() {
+    let file = || file::parse(WHOLE_FILE).unwrap();
+    let merged = flags(&["--memory", "2G", "--disk", "path=z.img", "--net", "none"]).or(file());
+    let request = merged.into_request("k".into(), None).unwrap();
+    assert_eq!(request.spec.memory.bytes(), 2 << 30);
+    assert_eq!(request.spec.cpus.get(), 2);
+    assert_eq!(request.spec.name.as_str(), "web1");
+    assert_eq!(request.spec.disks.len(), 1);
+    assert!(request.spec.nets.is_empty());
+    assert!(request.spec.merge);
+    assert_eq!(request.spec.debug_exit, Some(0xf4));
+    assert_eq!(GivenSettings::default().or(file()), file());
+}
+
+#[test]
+fn what_is_not_said_gets_a_default() {
+    let request = |arguments: &[&str], config| flags(arguments).into_request("k".into(), config).unwrap();
+    let Request { spec, engine, control } = request(&[], None);
+    assert_eq!((spec.name.as_str(), spec.cpus.get(), spec.memory.bytes()), ("vm", 1, 512 << 20));
+    assert_eq!(spec.cmdline.as_deref(), Some("console=ttyS0 panic=-1"));
+    assert_eq!((spec.console, spec.on_reset, spec.merge), (ConsoleSpec::Stdio, OnReset::Restart, false));
+    assert!(spec.nets.is_empty() && spec.disks.is_empty() && spec.cpu_model.is_none() && control.is_none());
+    assert_eq!(engine, EngineChoice::Auto);
+    let cmdline = |disk| request(&["--disk", disk], None).spec.cmdline.unwrap();
+    assert!(cmdline("path=a").ends_with("root=/dev/vda rw"));
+    assert!(cmdline("path=a,readonly").ends_with("root=/dev/vda ro"));
+    assert_eq!(request(&[], Some(Path::new("/etc/web-2.toml"))).spec.name.as_str(), "web-2");
+    assert_eq!(request(&[], Some(Path::new("/etc/a_b.toml"))).spec.name.as_str(), "vm");
+}
+
+#[test]
+fn every_flag_is_a_key_with_an_example_that_parses() {
+    let command = Cli::command();
+    let run = command.find_subcommand("run").unwrap();
+    let others = ["config", "kvm-device", "log", "help"];
+    let mut count = 0;
+    for key in
+        run.get_arguments().filter_map(|argument| argument.get_long()).filter(|key| !others.contains(key))
+    {
+        let example = file::example(key).unwrap_or_else(|| panic!("no example for {key}"));
+        let text = example.replace(" and below it ", "\n");
+        file::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
+        count += 1;
+    }
+    assert_eq!(count, 16);
+}
+
+#[test]
+fn mistakes_in_a_file_name_line_key_and_remedy() {
+    let cases: &[(&str, usize, &[&str])] = &[
+        ("kernel = \"k\"\nmemry = \"1G\"", 2, &["unknown key 'memry'", "did you mean 'memory'"]),
+        (
+            "\n\n[[disk]]\npath = \"a\"\nreadnly = true",
+            5,
+            &["unknown key 'readnly'", "did you mean 'readonly'"],
+        ),
+        ("[[net]]\ntap = \"t\"\nmacc = \"x\"", 3, &["unknown key 'macc'", "did you mean 'mac'"]),
+        ("config = \"x\"", 1, &["unknown key 'config'"]),
+        ("memory = 512", 1, &["memory: ", "integer", "expected a string", "write memory = \"512M\""]),
+        ("cpus = 0", 1, &["cpus: 0 CPUs: a VM has 1 to 64"]),
+        ("cpus = \"two\"", 1, &["cpus: 'two' is not a number of CPUs"]),
+        ("cpus = true", 1, &["expected a whole number", "write cpus = 2"]),
+        ("cpus = -1", 1, &["cpus: '-1'"]),
+        ("merge = 1", 1, &["expected on or off", "write merge = true"]),
+        ("kernel = 5", 1, &["kernel: ", "write kernel = \"vmlinuz\""]),
+        ("debug-exit = 65536", 1, &["'65536' is not a port"]),
+        ("engine = \"soft\"", 1, &["'soft' is not an engine"]),
+        ("disk = \"a\"", 1, &["disk: ", "[[disk]] and below it path"]),
+        ("name = \"a\"\n[[disk]]\nreadonly = true", 2, &["missing field `path`", "path = \"disk.img\""]),
+        ("[[net]]\ntap = \"a,b/c\"", 1, &["not a name for a network interface"]),
+        ("[[net]]\ntap = \"t\"\nmac = \"ff:ff\"", 3, &["mac: 'ff:ff' is not a MAC address"]),
+        ("name = ", 1, &[]),
+        ("name = \"a\"\nname = \"b\"", 2, &["duplicate key"]),
+        ("\u{0}", 1, &[]),
+    ];
+    for (text, line, fragments) in cases {
+        let (found, what) = file::parse(text).unwrap_err();
+        assert_eq!(found, *line, "{text}: {what}");
+        for fragment in *fragments {
+            assert!(what.contains(fragment), "{text}: {what}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_flags_name_flag_and_remedy() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--cpus", "0"], "0 CPUs: a VM has 1 to 64"),
+        (&["--cpus", "-1"], "'-1' is not a number of CPUs"),
+        (&["--memory", "12X"], "'12X' is not a memory size"),
+        (&["--merge", "yes"], "'yes' is neither on nor off"),
+        (&["--net", "tp=x"], "did you mean 'tap'"),
+        (&["--debug-exit", "0x10000"], "is not a port"),
+        (&["--memry", "1G"], "--memory"),
+    ];
+    for (arguments, fragment) in cases {
+        assert!(flag_error(arguments).contains(fragment), "{}", flag_error(arguments));
+    }
+    let both = flags(&["--net", "none", "--net", "tap=t"]).into_request("k".into(), None);
+    assert!(both.unwrap_err().0.contains("leave one of them out"));
+}
+
+#[test]
+fn without_a_kernel_there_is_no_vm() {
+    let error = request(GivenSettings::default(), None).unwrap_err().to_string();
+    assert!(error.contains("add --kernel FILE"), "{error}");
+    assert!(Cli::try_parse_from(["yagura", "run"]).unwrap_err().to_string().contains("--kernel"));
+}
