@@ -1,0 +1,63 @@
+//! The bodies of Yagura's fuzz targets, one module each, and what they share.
+//!
+//! ```text
+//! fuzz_targets/NAME.rs ──bytes──► NAME::run ──Script──► device or loader, asserting what must always hold
+//! examples/write_seeds.rs ◄─────── NAME::seeds          inputs that go all the way, to start from
+//! ```
+//!
+//! An input is a [`Script`]: operations read from the front, fixed-size little-endian numbers, zeros behind
+//! the end. That is plain enough for seeds to be written by hand, and a change to one operation leaves the
+//! others as they were. Bodies panic when something is wrong; hangs and memory are libFuzzer's to watch.
+
+#![forbid(unsafe_code)]
+
+mod hostile_driver;
+mod hostile_ring;
+pub mod kernel_image;
+mod memory_disk;
+pub mod pci_config;
+mod ram;
+mod script;
+pub mod serial_16550;
+pub mod virtio_block;
+pub mod virtio_net;
+pub mod virtqueue;
+
+pub use script::{Notation, Script};
+
+/// An input to start from: a name for its file, and the bytes.
+pub type Seed = (&'static str, Vec<u8>);
+
+/// A target's name, its body and its seeds.
+pub struct Target {
+    /// As `cargo fuzz list` says it.
+    pub name: &'static str,
+    /// The body.
+    pub run: fn(&[u8]),
+    /// Inputs to start from.
+    pub seeds: fn() -> Vec<Seed>,
+}
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
+    Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
+    Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
+    Target { name: "virtio_block", run: virtio_block::run, seeds: virtio_block::seeds },
+    Target { name: "virtio_net", run: virtio_net::run, seeds: virtio_net::seeds },
+    Target { name: "bzimage", run: kernel_image::run, seeds: kernel_image::bzimage_seeds },
+    Target { name: "elf", run: kernel_image::run, seeds: kernel_image::elf_seeds },
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn seeds_run_through() {
+        for target in super::TARGETS {
+            for (name, seed) in (target.seeds)() {
+                println!("{} {name}: {} bytes", target.name, seed.len());
+                (target.run)(&seed);
+            }
+        }
+    }
+}
