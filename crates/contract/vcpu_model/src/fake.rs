@@ -10,7 +10,9 @@ use device_model::fake::{FakeIrqLine, FakeMsi, NoDoorbells};
 use device_model::{Doorbells, IrqLine, MsiController, lock};
 use guest_memory::{DirtyPages, GuestMemory};
 
-use crate::{Engine, EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
+use crate::{
+    Engine, EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig,
+};
 
 /// What a scripted vCPU does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,11 @@ impl FakeEngine {
 
     /// The line of input `gsi`, if the machine wired it.
     pub fn line(&self, gsi: u32) -> Option<Arc<FakeIrqLine>> {
-        lock(&self.shared.lines).iter().rev().find(|(number, _)| *number == gsi).map(|(_, line)| Arc::clone(line))
+        lock(&self.shared.lines)
+            .iter()
+            .rev()
+            .find(|(number, _)| *number == gsi)
+            .map(|(_, line)| Arc::clone(line))
     }
 
     /// How many VMs were made.
@@ -76,7 +82,7 @@ impl Engine for FakeEngine {
         "fake"
     }
 
-    fn create_vm(&self, config: &VmConfig) -> Result<FakeVm, EngineError> {
+    fn create_vm(&self, config: &VmConfig, _memory: &GuestMemory) -> Result<FakeVm, EngineError> {
         *lock(&self.shared.vms) += 1;
         let scripts = &mut *lock(&self.shared.scripts);
         scripts.resize(scripts.len().max(config.vcpus as usize), VecDeque::new());
@@ -92,14 +98,16 @@ pub struct FakeVm {
 impl Vm for FakeVm {
     type Vcpu = FakeVcpu;
 
-    fn map_memory(&self, _memory: &GuestMemory) -> Result<(), EngineError> {
-        Ok(())
-    }
-
     fn create_vcpu(&self, index: VcpuIndex) -> Result<FakeVcpu, EngineError> {
         let run_state = if index.0 == 0 { RunState::Running } else { RunState::Uninitialized };
         let state = CpuState { run_state, ..CpuState::default() };
-        Ok(FakeVcpu { shared: Arc::clone(&self.shared), index, state, kick: Arc::default(), counters: Arc::default() })
+        Ok(FakeVcpu {
+            shared: Arc::clone(&self.shared),
+            index,
+            state,
+            kick: Arc::default(),
+            counters: Arc::default(),
+        })
     }
 
     fn irq_line(&self, gsi: u32) -> Arc<dyn IrqLine> {
@@ -166,7 +174,8 @@ impl FakeKick {
 
     fn wait(&self) {
         let pending = lock(&self.pending);
-        let mut pending = self.changed.wait_while(pending, |pending| !*pending).unwrap_or_else(|e| e.into_inner());
+        let mut pending =
+            self.changed.wait_while(pending, |pending| !*pending).unwrap_or_else(|e| e.into_inner());
         *pending = false;
     }
 }
@@ -212,7 +221,8 @@ impl Vcpu for FakeVcpu {
             if self.kick.take() {
                 return Ok(Halt::Kicked);
             }
-            let next = lock(&self.shared.scripts).get_mut(self.index.0 as usize).and_then(VecDeque::pop_front);
+            let next =
+                lock(&self.shared.scripts).get_mut(self.index.0 as usize).and_then(VecDeque::pop_front);
             let Some(step) = next else {
                 self.kick.wait();
                 return Ok(Halt::Kicked);

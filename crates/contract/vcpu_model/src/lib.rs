@@ -78,17 +78,15 @@ pub trait Engine {
     /// Short name as users type it: `kvm`, `soft`.
     fn name(&self) -> &'static str;
 
-    /// Makes a VM without memory and vCPUs, with its interrupt controllers.
-    fn create_vm(&self, config: &VmConfig) -> Result<Self::Vm, EngineError>;
+    /// Makes a VM with all regions of `memory` mapped and its interrupt controllers, without vCPUs. The VM
+    /// keeps the memory for as long as it may touch it.
+    fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<Self::Vm, EngineError>;
 }
 
 /// One virtual machine's share of an engine.
 pub trait Vm: Send + Sync + 'static {
     /// The engine's vCPUs.
     type Vcpu: Vcpu;
-
-    /// Maps all regions of `memory` into the guest. Called once, before the first vCPU runs.
-    fn map_memory(&self, memory: &GuestMemory) -> Result<(), EngineError>;
 
     /// Makes vCPU `index`. Vcpu 0 starts running, the others wait for INIT, as after power-on.
     fn create_vcpu(&self, index: VcpuIndex) -> Result<Self::Vcpu, EngineError>;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use arch_model::x86_64::CpuModel;
 use arch_model::x86_64::cpuid::{self, Cpuid};
+use guest_memory::GuestMemory;
 use kvm_ioctls::Kvm;
 use vcpu_model::{Engine, EngineError, VmConfig};
 
@@ -86,7 +87,7 @@ impl Engine for KvmEngine {
         "kvm"
     }
 
-    fn create_vm(&self, config: &VmConfig) -> Result<KvmVm, EngineError> {
+    fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<KvmVm, EngineError> {
         let limit = self.capabilities.max_vcpus.min(vcpu_model::MAX_VCPUS);
         if !(1..=limit).contains(&config.vcpus) {
             let asked = config.vcpus;
@@ -95,7 +96,7 @@ impl Engine for KvmEngine {
             )));
         }
         let cpuid = self.guest_cpuid(config)?;
-        KvmVm::create(&self.kvm, self.capabilities, cpuid, config.vcpus)
+        KvmVm::create(&self.kvm, self.capabilities, cpuid, config.vcpus, memory)
     }
 }
 

@@ -1,8 +1,5 @@
 //! Guest RAM as KVM memory slots, and the dirty log (API 4.35, 4.8).
 
-use std::sync::Mutex;
-
-use device_model::lock;
 use guest_memory::{DirtyPages, GuestMemory, Region};
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
@@ -11,26 +8,24 @@ use vcpu_model::EngineError;
 use crate::failed;
 
 /// The slots of a VM: slot `n` is region `n` of its memory.
-#[derive(Default)]
 pub(crate) struct Slots {
-    mapped: Mutex<Option<GuestMemory>>,
+    /// Held for as long as the VM may touch it.
+    memory: GuestMemory,
 }
 
 impl Slots {
-    /// Maps every region. The memory is held for as long as the VM may touch it.
-    pub(crate) fn map(&self, vm: &VmFd, memory: &GuestMemory) -> Result<(), EngineError> {
+    /// Maps every region.
+    pub(crate) fn map(vm: &VmFd, memory: &GuestMemory) -> Result<Slots, EngineError> {
         for (slot, region) in memory.regions().enumerate() {
             set_slot(vm, slot, region, 0)?;
         }
-        *lock(&self.mapped) = Some(memory.clone());
-        Ok(())
+        Ok(Slots { memory: memory.clone() })
     }
 
     /// Turns logging on or off for all slots.
     pub(crate) fn set_logging(&self, vm: &VmFd, on: bool) -> Result<(), EngineError> {
         let flags = if on { KVM_MEM_LOG_DIRTY_PAGES } else { 0 };
-        let mapped = lock(&self.mapped);
-        for (slot, region) in mapped.iter().flat_map(GuestMemory::regions).enumerate() {
+        for (slot, region) in self.memory.regions().enumerate() {
             set_slot(vm, slot, region, flags)?;
         }
         Ok(())
@@ -39,8 +34,7 @@ impl Slots {
     /// What vCPUs wrote since the last call.
     pub(crate) fn take_dirty(&self, vm: &VmFd) -> Result<DirtyPages, EngineError> {
         let mut dirty = DirtyPages::default();
-        let mapped = lock(&self.mapped);
-        for (slot, region) in mapped.iter().flat_map(GuestMemory::regions).enumerate() {
+        for (slot, region) in self.memory.regions().enumerate() {
             let size = region.range.size_bytes as usize;
             let words = vm.get_dirty_log(slot as u32, size).map_err(failed("KVM_GET_DIRTY_LOG"))?;
             dirty.push_region(region.range.start.0, words);

@@ -34,14 +34,17 @@ struct Setup {
     vcpu: KvmVcpu,
 }
 
+fn ram() -> GuestMemory {
+    let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_BYTES };
+    GuestMemory::allocate(&[range], Policy::default()).unwrap()
+}
+
 /// A VM with 2 MiB of RAM and `code` at 0x1000, entered in real mode.
 fn setup(code: &[u8], vcpus: u32) -> Option<Setup> {
     let engine = engine()?;
-    let vm = engine.create_vm(&VmConfig { vcpus, cpu_model: None }).unwrap();
-    let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_BYTES };
-    let memory = GuestMemory::allocate(&[range], Policy::default()).unwrap();
+    let memory = ram();
+    let vm = engine.create_vm(&VmConfig { vcpus, cpu_model: None }, &memory).unwrap();
     memory.write_slice(code, GuestAddress(CODE)).unwrap();
-    vm.map_memory(&memory).unwrap();
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).unwrap();
     let mut state = vcpu.state().unwrap();
     enter_at(&mut state, CODE as u16);
@@ -440,11 +443,11 @@ fn an_application_processor_waits_for_its_start_up_ipi() {
 #[test]
 fn up_to_64_vcpus_and_no_more() {
     let Some(engine) = engine() else { return };
-    let vm = engine.create_vm(&VmConfig { vcpus: 64, cpu_model: None }).unwrap();
+    let vm = engine.create_vm(&VmConfig { vcpus: 64, cpu_model: None }, &ram()).unwrap();
     let vcpus: Vec<_> = (0..64).map(|index| vm.create_vcpu(VcpuIndex(index)).unwrap()).collect();
     assert_eq!(vcpus.len(), 64);
     for vcpus in [0, 65] {
-        let refused = engine.create_vm(&VmConfig { vcpus, cpu_model: None });
+        let refused = engine.create_vm(&VmConfig { vcpus, cpu_model: None }, &ram());
         assert!(matches!(refused, Err(EngineError::Unsupported(_))));
     }
 }

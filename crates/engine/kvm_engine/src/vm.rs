@@ -36,8 +36,12 @@ impl KvmVm {
         capabilities: Capabilities,
         cpuid: Cpuid,
         vcpus: u32,
+        memory: &GuestMemory,
     ) -> Result<KvmVm, EngineError> {
         let fd = Arc::new(create_fd(kvm)?);
+        // Before the interrupt controllers: with those in place, KVM waits milliseconds for its readers each
+        // time that memory changes.
+        let slots = Slots::map(&fd, memory)?;
         fd.set_tss_address(KVM_TSS_ADDRESS as usize).map_err(failed("KVM_SET_TSS_ADDR"))?;
         if capabilities.identity_map_address {
             fd.set_identity_map_address(KVM_IDENTITY_MAP_ADDRESS)
@@ -49,7 +53,7 @@ impl KvmVm {
         let supported = kvm.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST"))?;
         let saved_msrs = msr::saved().filter(|index| supported.as_slice().contains(index)).collect();
         let msi = KvmMsi::new(Arc::clone(&fd), &capabilities);
-        Ok(KvmVm { fd, slots: Slots::default(), capabilities, msi, cpuid, vcpus, saved_msrs })
+        Ok(KvmVm { fd, slots, capabilities, msi, cpuid, vcpus, saved_msrs })
     }
 }
 
@@ -65,10 +69,6 @@ fn create_fd(kvm: &Kvm) -> Result<VmFd, EngineError> {
 
 impl Vm for KvmVm {
     type Vcpu = KvmVcpu;
-
-    fn map_memory(&self, memory: &GuestMemory) -> Result<(), EngineError> {
-        self.slots.map(&self.fd, memory)
-    }
 
     fn create_vcpu(&self, index: VcpuIndex) -> Result<KvmVcpu, EngineError> {
         let fd = self.fd.create_vcpu(index.0.into()).map_err(failed("KVM_CREATE_VCPU"))?;

@@ -71,19 +71,22 @@ pub enum BuildError {
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 panic=-1";
 
 impl Machine {
-    /// Puts the machine of `spec` together on `vm`. Fresh RAM, devices as after power-on, the kernel loaded.
+    /// RAM for the machine of `spec`, for the engine to make a VM with.
+    pub fn allocate_ram(spec: &VmSpec) -> Result<GuestMemory, BuildError> {
+        let policy = Policy { mergeable: spec.merge, ..Policy::default() };
+        Ok(GuestMemory::allocate(&ram_ranges(spec.memory.bytes()), policy)?)
+    }
+
+    /// Puts the machine of `spec` together on `vm`, which was made with the fresh RAM `memory`: devices as
+    /// after power-on, the kernel loaded.
     pub fn build<V: Vm>(
         spec: &VmSpec,
         vm: &V,
+        memory: GuestMemory,
         backends: &Backends,
         power: Arc<dyn PowerSink>,
     ) -> Result<Machine, BuildError> {
-        let ram_bytes = spec.memory.bytes();
-        let policy = Policy { mergeable: spec.merge, ..Policy::default() };
-        let memory = GuestMemory::allocate(&ram_ranges(ram_bytes), policy)?;
-        vm.map_memory(&memory)?;
-
-        let windows = pci_windows(ram_bytes);
+        let windows = pci_windows(spec.memory.bytes());
         let mut wiring = Wiring::new(PciRoot::new(windows), memory.clone(), vm.msi(), vm.doorbells());
         let room = new_event().map_err(BuildError::Console)?;
         let serial_room = room.try_clone().map_err(BuildError::Console)?;

@@ -36,8 +36,9 @@ impl Wiring {
         doorbells: Arc<dyn Doorbells>,
     ) -> Wiring {
         let bus = Bus::new(pci.clone());
-        // Slot 0 is the host bridge.
-        Wiring { bus, pci, devices: Vec::new(), memory, msi, doorbells, next_slot: 1 }
+        // Slot 0 is the host bridge. The bus is resumed last, when its functions know where they are.
+        let devices: Vec<Shared<dyn Device>> = vec![shared(pci.clone())];
+        Wiring { bus, pci, devices, memory, msi, doorbells, next_slot: 1 }
     }
 
     fn chip<D: Device + PortIo + 'static>(

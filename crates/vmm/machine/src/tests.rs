@@ -43,11 +43,12 @@ fn setup() -> Setup {
         debug_exit: Some(0xf4),
     };
     let engine = FakeEngine::default();
-    let vm = engine.create_vm(&VmConfig { vcpus: 2, cpu_model: None }).unwrap();
+    let memory = Machine::allocate_ram(&spec).unwrap();
+    let vm = engine.create_vm(&VmConfig { vcpus: 2, cpu_model: None }, &memory).unwrap();
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
-    let machine = Machine::build(&spec, &vm, &backends, sink).unwrap();
+    let machine = Machine::build(&spec, &vm, memory, &backends, sink).unwrap();
     Setup { engine, vm, power, machine, folder }
 }
 
