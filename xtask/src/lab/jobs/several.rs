@@ -60,10 +60,10 @@ fn control(lab: &Lab) -> Result<Outcome> {
     let mut guest = lab.setup("control")?.start()?;
     guest.ready()?;
     let state = guest.control.get("/state")?;
-    ensure!(state["phase"] == "running", "the state is {state}");
+    ensure!(state["state"] == "running", "the state is {state}");
     guest.control.put("/pause")?;
     let state = guest.control.get("/state")?;
-    ensure!(state["phase"] == "paused", "the state is {state}");
+    ensure!(state["state"] == "paused", "the state is {state}");
     guest.console.send("echo typed while paused\n")?;
     let silent = guest.console.expect("typed while paused", std::time::Duration::from_millis(500)).is_err();
     ensure!(silent, "a paused guest answered");
