@@ -36,6 +36,8 @@ enum RunningQueue {
     Receive(Worker<Receive>),
     Transmit(Worker<Transmit>),
     Control(Worker<Control>),
+    /// Enabled by the driver, but for nothing: nobody serves it.
+    Idle(QueueState),
 }
 
 /// What a queue is for.
@@ -155,13 +157,15 @@ impl VirtioDevice for VirtioNet {
         resources: QueueResources,
         features: u64,
     ) -> Result<(), StartError> {
-        // A queue that the driver enabled but that is for nothing stays idle.
-        let Some(role) = self.role(index, features) else { return Ok(()) };
-        if matches!(role, Role::Receive(0)) {
+        let role = self.role(index, features);
+        if role == Some(Role::Receive(0)) {
             self.apply_settings(features).map_err(StartError::Backend)?;
         }
-        let worker = self.start_worker(role, resources, features).map_err(StartError::Worker)?;
-        self.workers[usize::from(index)] = Some(worker);
+        let running = match role {
+            Some(role) => self.start_worker(role, resources, features).map_err(StartError::Worker)?,
+            None => RunningQueue::Idle(resources.queue.state()),
+        };
+        self.workers[usize::from(index)] = Some(running);
         Ok(())
     }
 
@@ -171,6 +175,7 @@ impl VirtioDevice for VirtioNet {
             RunningQueue::Receive(worker) => worker.stop()?.queue,
             RunningQueue::Transmit(worker) => worker.stop()?.queue,
             RunningQueue::Control(worker) => worker.stop()?.queue,
+            RunningQueue::Idle(state) => return Some(state),
         };
         Some(queue.state())
     }
