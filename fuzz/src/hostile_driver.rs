@@ -3,8 +3,11 @@
 //!
 //! A queue serves what is available when it starts and drains before it stops, so a script that does no more
 //! than start and stop has the same effect each time; kicks in between race with the worker.
+//!
+//! Always: a stopped queue says where it stands, and each chain taken was completed or put back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use device_harness::RecordingInterrupt;
 use device_model::EventFd;
@@ -36,8 +39,9 @@ pub const RESTORE: u8 = START + 8;
 /// How many operations there are.
 pub const COUNT: u8 = START + 9;
 
-/// Turns of the scheduler that a worker is given.
-const PATIENCE: u32 = 32;
+/// How often a worker is looked at before it has had its chance, and how long in between.
+const LOOKS: u32 = 8;
+const BETWEEN_LOOKS: Duration = Duration::from_micros(50);
 
 struct Lane {
     ring: HostileRing,
@@ -110,6 +114,7 @@ impl HostileDriver {
         if lane.running {
             return;
         }
+        lane.interrupt = Arc::default();
         let max_size = self.device.queue_sizes()[index];
         let (layout, memory) = (lane.ring.layout, self.memory.clone());
         let queue = Queue::new(layout, max_size, lane.state, self.features, memory, lane.interrupt.clone());
@@ -122,8 +127,11 @@ impl HostileDriver {
     fn stop(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
         if lane.running {
-            lane.state = self.device.stop_queue(index as u16).expect("the worker lives");
-            lane.running = false;
+            let state = self.device.stop_queue(index as u16).expect("the worker lives");
+            let open = |state: QueueState| state.next_avail.wrapping_sub(state.next_used);
+            let balanced = open(state) == open(lane.state) || lane.interrupt.is_broken();
+            assert!(balanced, "what a device takes it completes or puts back");
+            (lane.state, lane.running) = (state, false);
         }
     }
 
@@ -134,10 +142,10 @@ impl HostileDriver {
     fn wait(&self, index: usize) {
         let lane = &self.lanes[index];
         let before = lane.interrupt.used();
-        let mut turns = 0;
-        while lane.running && lane.interrupt.used() == before && turns < PATIENCE {
-            std::thread::yield_now();
-            turns += 1;
+        let mut looks = 0;
+        while lane.running && lane.interrupt.used() == before && looks < LOOKS {
+            std::thread::sleep(BETWEEN_LOOKS);
+            looks += 1;
         }
     }
 

@@ -323,6 +323,13 @@ pub fn seeds() -> Vec<Seed> {
     let block = note_chain(Notation::new().u8(hostile_ring::CHAIN), Some(0x6000), &request);
     let block = kick(up(block, 1, 1), 1).u8(REGION_READ).u8(1).u16(0x2000).u8(3).u8(MOVE).u8(1).u8(0);
     let block = block.u8(REGION_READ).u8(1).u16(0x1000).u8(0).u8(RESET_BUS);
+    let request = [
+        SeedPiece::Read(0x4000, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        SeedPiece::Read(0x5000, &[7; 512]),
+        SeedPiece::Write(0x7000, 1),
+    ];
+    let write = note_chain(Notation::new().u8(hostile_ring::CHAIN), None, &request);
+    let write = kick(up(write, 1, 0), 1);
     let sized = (0..2u16).fold(Notation::new(), |script, register| {
         script
             .u8(ECAM_WRITE)
@@ -348,6 +355,7 @@ pub fn seeds() -> Vec<Seed> {
     vec![
         ("entropy", entropy.finish()),
         ("block", block.finish()),
+        ("write", write.finish()),
         ("moved", moved.finish()),
         ("ports", ports.finish()),
         ("window", window.finish()),

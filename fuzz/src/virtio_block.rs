@@ -134,10 +134,12 @@ pub fn seeds() -> Vec<Seed> {
             .u8(0)
             .u8(hostile_driver::RESET)
     };
-    let started = all(0x1c).u8(hostile_driver::START).u8(0);
-    let started =
-        chain(started, &[SeedPiece::Read(0x4000, &header(0, 0)), SeedPiece::Write(0x5000, 1024), status]);
-    let started = started.u8(hostile_driver::KICK).u8(0).u8(hostile_driver::WAIT).u8(0);
+    let started = |flags: u8| {
+        let script = all(flags).u8(hostile_driver::START).u8(0);
+        let read = [SeedPiece::Read(0x4000, &header(0, 0)), SeedPiece::Write(0x5000, 1024), status];
+        let script = chain(script, &read).u8(hostile_driver::KICK).u8(0).u8(hostile_driver::WAIT).u8(0);
+        chain(script, &read).u8(hostile_driver::KICK).u8(0).u8(hostile_driver::WAIT).u8(0)
+    };
     let parsed = Notation::new().u8(0).u8(PARSE).u8(6).gpa(0x4000).bytes(&header(0, 3));
     let parsed = parsed.u8(0).u16(0).u8(2).gpa(0x5000).u16(1024).gpa(0x7000).u16(1);
     vec![
@@ -145,7 +147,9 @@ pub fn seeds() -> Vec<Seed> {
         ("read_only", all(0x01).finish()),
         ("ring", all(0x12).finish()),
         ("threads", all(0x0b).finish()),
-        ("started", started.finish()),
+        ("started", started(0x1c).finish()),
+        ("started_ring", started(0x16).finish()),
+        ("started_threads", started(0x07).finish()),
         ("parsed", parsed.finish()),
     ]
 }
