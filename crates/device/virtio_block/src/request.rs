@@ -13,6 +13,11 @@ use crate::config::{
 };
 use crate::spec;
 
+/// Longest read or write, in bytes. The specification has no limit, and a chain may name the same memory many
+/// times over: with a large disk, a single request could keep its queue from stopping for minutes. Drivers
+/// stay far below.
+const MAX_TRANSFER_BYTES: u64 = 1 << 30;
+
 /// What requests are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -132,6 +137,9 @@ pub fn parse(chain: &Chain, memory: &GuestMemory, limits: &Limits) -> Result<Req
 fn check_transfer(sector: u64, length_bytes: u64, limits: &Limits) -> Result<u64, Refusal> {
     if !length_bytes.is_multiple_of(SECTOR_SIZE) {
         return Err(io_error("length is not a multiple of 512"));
+    }
+    if length_bytes > MAX_TRANSFER_BYTES {
+        return Err(io_error("transfer of more than 1 GiB"));
     }
     check_range(sector, length_bytes, limits)
 }

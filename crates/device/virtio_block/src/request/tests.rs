@@ -126,6 +126,13 @@ fn the_header_may_be_split_and_buffers_may_lie_anywhere() {
             assert_eq!(answer.is_err_and(|refusal| refusal.status == spec::S_IOERR), refused, "{outside:?}");
         }
     }
+    // The same memory over and over: up to a limit, however large the disk.
+    let large = Limits { size_bytes: 1 << 50, ..LIMITS };
+    for (count, refused) in [(1024, false), (1025, true)] {
+        let again = [vec![(GuestAddress(0), 1 << 20); count], vec![status]].concat();
+        let answer = parse(&Chain::from_pieces(0, vec![read], again), memory, &large);
+        assert_eq!(answer.is_err_and(|refusal| refusal.status == spec::S_IOERR), refused, "{count} MiB");
+    }
     // All the pieces in the world, each the longest.
     let huge = vec![(GuestAddress(0), u32::MAX); 2048];
     let chain = Chain::from_pieces(0, vec![read], huge);
