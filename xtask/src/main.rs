@@ -28,6 +28,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build yagura as users get it, and say where it is.
+    Build,
     /// Measure Yagura beside its peers.
     Bench(bench::Arguments),
     /// Show it: end in the shell of a guest.
@@ -50,6 +52,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Build => workspace::build_yagura().map(|file| println!("{}", file.display())),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Guests => guests::run(),

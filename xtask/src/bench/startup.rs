@@ -118,12 +118,7 @@ fn yagura_monitor(binary: PathBuf) -> Monitor {
 fn qemu_monitor() -> Monitor {
     let command = |guest: &Path| {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args([
-            "-M",
-            "microvm,accel=kvm,x-option-roms=off,rtc=off,pit=off,pic=off,acpi=off",
-            "-cpu",
-            "host",
-        ]);
+        command.args(["-M", "microvm,accel=kvm,x-option-roms=off,rtc=off,pit=off,pic=off,acpi=off"]);
         command.args([
             "-nodefaults",
             "-no-user-config",

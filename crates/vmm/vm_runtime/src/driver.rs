@@ -141,6 +141,7 @@ impl<'s> Driver<'s> {
             let cycle = PowerCycle::prepare(engine, self.spec, backends, &self.inbox.outbox())?;
             let powered_on = Instant::now();
             cycle.resume();
+            host_sys::memory::give_back_start_up_code();
             self.phase = Phase::Running;
             self.events.tell("started", None);
             let end = self.serve(&cycle);
@@ -265,6 +266,7 @@ impl<'s> Driver<'s> {
     fn resume<V: Vm>(&mut self, cycle: &PowerCycle<V>) {
         if self.phase == Phase::Paused {
             cycle.resume();
+            host_sys::memory::give_back_start_up_code();
             self.phase = Phase::Running;
             self.events.tell("resumed", None);
         }
