@@ -1,9 +1,12 @@
-//! The guests.
+//! The guests. All are entered in 32-bit protected mode without paging, as [`pvh_elf`](crate::pvh_elf) has it.
 
 use crate::guest_code;
 
 /// Where [`pvh_elf`](crate::pvh_elf) guests are loaded.
 pub const LOAD_ADDRESS: u32 = 0x10_0000;
+
+/// Port on which guests here end the monitor, where it was told so (`--debug-exit`).
+pub const EXIT_PORT: u16 = 0xf4;
 
 guest_code! {
     /// Writes `!` to COM1 and powers off by the ACPI sleep control register (see the machine's address map);
@@ -36,4 +39,157 @@ guest_code! {
     "cli",
     "2: hlt",
     "jmp 2b",
+}
+
+guest_code! {
+    /// Writes `!` to COM1 and resets by the keyboard controller.
+    resetter,
+    ".code32",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "mov al, 0xfe",
+    "out 0x64, al",
+    "2: hlt",
+    "jmp 2b",
+}
+
+guest_code! {
+    /// Brings its CPU to a triple fault.
+    faulter,
+    ".code32",
+    "mov esp, 0x9000",
+    "push 0",
+    "push 0",
+    "lidt [esp]",
+    "ud2",
+}
+
+guest_code! {
+    /// Empties COM1's FIFOs and writes `!`. Then it waits for a byte, sends it back plus one, and again; at `q`
+    /// it writes 0x15 to the exit port.
+    echo,
+    ".code32",
+    "mov dx, 0x3fa",
+    "mov al, 7",
+    "out dx, al",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "5: mov dx, 0x3fd",
+    "2: in al, dx",
+    "test al, 1",
+    "jz 2b",
+    "mov dx, 0x3f8",
+    "in al, dx",
+    "cmp al, 'q'",
+    "je 3f",
+    "inc al",
+    "out dx, al",
+    "jmp 5b",
+    "3: mov al, 0x15",
+    "out 0xf4, al",
+    "4: hlt",
+    "jmp 4b",
+}
+
+/// What [`equal_pages`] fills, in bytes, from [`EQUAL_PAGES_START`] on.
+pub const EQUAL_PAGES_BYTES: u32 = 4 << 20;
+/// See [`EQUAL_PAGES_BYTES`].
+pub const EQUAL_PAGES_START: u32 = 0x40_0000;
+
+guest_code! {
+    /// Fills 4 MiB with pages that differ from one another but not from those of other guests that run this,
+    /// and writes `!` to COM1. Then it obeys bytes from COM1: `r` sends the first byte of the first page;
+    /// any other byte is stored there and sent back.
+    equal_pages,
+    ".code32",
+    "cld",
+    "mov ebx, 0x400000",
+    // Each page: its own address in every double word.
+    "6: mov edi, ebx",
+    "mov eax, ebx",
+    "or eax, 0x41",
+    "mov ecx, 1024",
+    "rep stosd",
+    "add ebx, 4096",
+    "cmp ebx, 0x800000",
+    "jb 6b",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "2: mov dx, 0x3fd",
+    "3: in al, dx",
+    "test al, 1",
+    "jz 3b",
+    "mov dx, 0x3f8",
+    "in al, dx",
+    "cmp al, 'r'",
+    "je 4f",
+    "mov [0x400000], al",
+    "4: mov al, [0x400000]",
+    "out dx, al",
+    "jmp 2b",
+}
+
+guest_code! {
+    /// Reads and writes ports, PCI configuration space and PCI memory at random, 60,000 times in all, leaving
+    /// out only what ends or resets the machine; then it writes 0x2a to the exit port.
+    hostile,
+    ".code32",
+    "mov ebx, 0x2545f491",
+    "mov ebp, 20000",
+    // A step of a linear congruential generator, its upper bits in eax.
+    "11: imul ebx, ebx, 1664525",
+    "add ebx, 1013904223",
+    "mov eax, ebx",
+    "shr eax, 9",
+    // A port below 0x1000, but for the keyboard controller, the power block and the exit port.
+    "mov edx, eax",
+    "and edx, 0xfff",
+    "cmp edx, 0x60",
+    "jb 2f",
+    "cmp edx, 0x64",
+    "jbe 3f",
+    "2: cmp edx, 0xf0",
+    "jb 4f",
+    "cmp edx, 0xf7",
+    "jbe 3f",
+    "4: cmp edx, 0x5fc",
+    "jb 5f",
+    "cmp edx, 0x603",
+    "jbe 3f",
+    "5: test eax, 0x10000",
+    "jz 6f",
+    "out dx, al",
+    "out dx, eax",
+    "jmp 3f",
+    "6: in eax, dx",
+    "in ax, dx",
+    // Configuration space of the first eight slots.
+    "3: imul ebx, ebx, 1664525",
+    "add ebx, 1013904223",
+    "mov edi, ebx",
+    "shr edi, 11",
+    "and edi, 0x3fffc",
+    "add edi, 0xe0000000",
+    "test ebx, 0x40000000",
+    "jz 7f",
+    "mov [edi], ebx",
+    "jmp 8f",
+    "7: mov eax, [edi]",
+    // PCI memory below 4 GiB, where the write above may have put a region.
+    "8: imul ebx, ebx, 1664525",
+    "add ebx, 1013904223",
+    "mov edi, ebx",
+    "shr edi, 9",
+    "and edi, 0x7ffff",
+    "add edi, 0xc0000000",
+    "mov [edi], bl",
+    "dec ebp",
+    "jnz 11b",
+    "mov al, 0x2a",
+    "out 0xf4, al",
+    "9: hlt",
+    "jmp 9b",
 }

@@ -1,0 +1,98 @@
+//! A monitor process under test: started with a small guest, talked to over its console, ended in every case.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use test_guests::guests::LOAD_ADDRESS;
+use test_guests::pvh_elf;
+
+/// Longer than anything here takes, on a busy machine too.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why guests cannot be started here, if they cannot. A test that finds a reason prints it and returns.
+pub fn skipped() -> bool {
+    let opened = std::fs::File::options().read(true).write(true).open("/dev/kvm");
+    if let Err(error) = &opened {
+        println!("SKIPPED: /dev/kvm cannot be opened: {error}");
+    }
+    opened.is_err()
+}
+
+/// A running monitor. Killed when dropped.
+pub struct Monitor {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<u8>,
+    pub folder: tempfile::TempDir,
+}
+
+impl Monitor {
+    /// Starts `guest` with 64 MiB and its console on pipes. `DIR` in `arguments` stands for the test's folder.
+    pub fn start(guest: &[u8], arguments: &[&str]) -> Monitor {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = folder.path().join("guest.elf");
+        std::fs::write(&kernel, pvh_elf(guest, LOAD_ADDRESS)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+        command.args(["run", "--name", "test", "--memory", "64M"]).arg("--kernel").arg(kernel);
+        let path = folder.path().to_str().unwrap().to_owned();
+        command.args(arguments.iter().map(|argument| argument.replace("DIR", &path)));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take();
+        let mut stdout = child.stdout.take().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while stdout.read(&mut byte).is_ok_and(|count| count == 1) && sender.send(byte[0]).is_ok() {}
+        });
+        Monitor { child, input, output, folder }
+    }
+
+    /// A file in the test's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Types `bytes` at the console.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.input.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    /// The next byte from the console.
+    pub fn receive(&self) -> u8 {
+        self.output.recv_timeout(LIMIT).expect("the guest says nothing")
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the monitor does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
