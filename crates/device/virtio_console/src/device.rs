@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use char_backend::{CharBackend, WindowSize};
 use device_model::{Saved, Snapshot, SnapshotError, read_register};
-use virtio_core::{DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
 use crate::receive::Receive;
 use crate::spec::{F_SIZE, RECEIVE_QUEUE, TRANSMIT_QUEUE};
@@ -18,7 +18,7 @@ const QUEUE_SIZE: u16 = 128;
 pub struct VirtioConsole {
     backend: Arc<dyn CharBackend>,
     receive: Option<Worker<Receive>>,
-    transmit: Option<Worker<Transmit>>,
+    transmit: Option<Worker<ChainServer<Transmit>>>,
 }
 
 impl VirtioConsole {
@@ -66,7 +66,7 @@ impl VirtioDevice for VirtioConsole {
             RECEIVE_QUEUE => Receive::new(resources, backend)
                 .and_then(|(kick, handler)| Worker::start("console-rx", kick, handler))
                 .map(|worker| self.receive = Some(worker)),
-            TRANSMIT_QUEUE => Transmit::new(resources, backend)
+            TRANSMIT_QUEUE => ChainServer::new(resources, Transmit { backend })
                 .and_then(|(kick, handler)| Worker::start("console-tx", kick, handler))
                 .map(|worker| self.transmit = Some(worker)),
             _ => return Err(StartError::Protocol("the console has two queues")),
@@ -77,7 +77,7 @@ impl VirtioDevice for VirtioConsole {
     fn stop_queue(&mut self, index: u16) -> Option<QueueState> {
         let queue = match index {
             RECEIVE_QUEUE => self.receive.take()?.stop()?.queue,
-            TRANSMIT_QUEUE => self.transmit.take()?.stop()?.queue,
+            TRANSMIT_QUEUE => return Some(self.transmit.take()?.stop()?.queue().state()),
             _ => return None,
         };
         Some(queue.state())

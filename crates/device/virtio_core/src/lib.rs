@@ -5,6 +5,7 @@
 //! transport nor the bus. Implemented by: `virtio_block`, `virtio_net`, `virtio_rng`, `virtio_console`.
 
 mod chain;
+mod chain_server;
 mod config_change;
 mod device;
 mod queue;
@@ -12,6 +13,7 @@ mod transport;
 mod worker;
 
 pub use chain::{Chain, ChainError};
+pub use chain_server::{AnswerChain, ChainServer};
 pub use config_change::{ConfigChange, ConfigInterrupt};
 pub use device::{
     DeviceType, QueueResources, QueueState, StartError, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC,

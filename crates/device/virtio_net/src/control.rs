@@ -1,13 +1,12 @@
 //! Commands of the driver (5.1.6.5).
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 
-use device_model::{EventFd, lock};
+use device_model::lock;
+use guest_memory::GuestMemory;
 use net_backend::NetBackend;
 use tracing::debug;
-use virtio_core::{Chain, ChainError, Queue, QueueHandler, QueueResources};
+use virtio_core::{AnswerChain, Chain, ChainError};
 
 use crate::spec::{
     CTRL_GUEST_OFFLOADS, CTRL_GUEST_OFFLOADS_SET, CTRL_MAC, CTRL_MAC_ADDR_SET, CTRL_MAC_TABLE_SET, CTRL_MQ,
@@ -16,17 +15,7 @@ use crate::spec::{
 };
 use crate::{MacAddress, NetState};
 
-/// Commands obeyed before the worker looks for a stop.
-const BURST: usize = 64;
-
-/// Serves the control queue.
-pub struct Control {
-    pub queue: Queue,
-    kick: EventFd,
-    executor: Executor,
-}
-
-/// Carries commands out. Apart from the queue, so that it can be tested without.
+/// Carries commands out. It knows no queue, so that it can be tested without.
 pub struct Executor {
     pub settings: Arc<Mutex<NetState>>,
     pub backend: Arc<dyn NetBackend>,
@@ -34,18 +23,11 @@ pub struct Executor {
     pub features: u64,
 }
 
-impl Control {
-    /// Serves the queue of `resources`. The kick is also rung by the worker for itself.
-    pub fn new(resources: QueueResources, executor: Executor) -> io::Result<(EventFd, Control)> {
-        let QueueResources { queue, kick } = resources;
-        Ok((kick.try_clone()?, Control { queue, kick, executor }))
-    }
-
-    /// Answers one command and returns how many bytes of the answer were written.
-    fn answer(&self, chain: &Chain) -> u32 {
-        let memory = self.queue.memory();
+impl AnswerChain for Executor {
+    /// Answers one command with one byte.
+    fn answer(&mut self, memory: &GuestMemory, chain: &Chain) -> u32 {
         let read = |offset: u64, data: &mut [u8]| chain.read(memory, offset, data);
-        let ack = match self.executor.execute(chain.readable_bytes(), &read) {
+        let ack = match self.execute(chain.readable_bytes(), &read) {
             Ok(()) => OK,
             Err(reason) => {
                 debug!(?reason, "command of the driver refused");
@@ -165,31 +147,4 @@ fn bytes<const N: usize>(read: &Read<'_>, offset: u64) -> Result<[u8; N], Refusa
     let mut data = [0; N];
     read(offset, &mut data)?;
     Ok(data)
-}
-
-impl QueueHandler for Control {
-    fn sources(&self) -> Vec<BorrowedFd<'_>> {
-        Vec::new()
-    }
-
-    fn on_kick(&mut self) {
-        self.queue.disable_kicks();
-        for _ in 0..BURST {
-            let Some(chain) = self.queue.pop() else {
-                if self.queue.enable_kicks() {
-                    continue;
-                }
-                return self.queue.signal();
-            };
-            let written_bytes = self.answer(&chain);
-            self.queue.complete(chain.head, written_bytes);
-        }
-        self.queue.signal();
-        // There may be more: ring the worker's own bell. Fails only when it rings already.
-        let _ = self.kick.write(1);
-    }
-
-    fn on_source(&mut self, _index: usize) {}
-
-    fn drain(&mut self) {}
 }

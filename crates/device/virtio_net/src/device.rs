@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use device_model::{Saved, Snapshot, SnapshotError, lock, read_register};
 use net_backend::NetBackend;
-use virtio_core::{DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
-use crate::control::{Control, Executor};
+use crate::control::Executor;
 use crate::receive::Receive;
 use crate::spec::{
     F_CSUM, F_CTRL_GUEST_OFFLOADS, F_CTRL_MAC_ADDR, F_CTRL_RX, F_CTRL_VQ, F_GUEST_CSUM, F_GUEST_ECN,
@@ -34,8 +34,8 @@ pub struct VirtioNet {
 
 enum RunningQueue {
     Receive(Worker<Receive>),
-    Transmit(Worker<Transmit>),
-    Control(Worker<Control>),
+    Transmit(Worker<ChainServer<Transmit>>),
+    Control(Worker<ChainServer<Executor>>),
     /// Enabled by the driver, but for nothing: nobody serves it.
     Idle(QueueState),
 }
@@ -97,13 +97,14 @@ impl VirtioNet {
                 Worker::start(&format!("net-rx{index}"), kick, handler).map(RunningQueue::Receive)
             }
             Role::Transmit(index) => {
-                let (kick, handler) = Transmit::new(resources, pair(index), counters, features)?;
+                let transmit = Transmit { pair: pair(index), counters, features };
+                let (kick, handler) = ChainServer::new(resources, transmit)?;
                 Worker::start(&format!("net-tx{index}"), kick, handler).map(RunningQueue::Transmit)
             }
             Role::Control => {
                 let (settings, backend) = (Arc::clone(&self.settings), Arc::clone(&self.backend));
                 let executor = Executor { settings, backend, pairs: self.pairs, features };
-                let (kick, handler) = Control::new(resources, executor)?;
+                let (kick, handler) = ChainServer::new(resources, executor)?;
                 Worker::start("net-ctrl", kick, handler).map(RunningQueue::Control)
             }
         }
@@ -171,13 +172,13 @@ impl VirtioDevice for VirtioNet {
 
     fn stop_queue(&mut self, index: u16) -> Option<QueueState> {
         let worker = self.workers.get_mut(usize::from(index))?.take()?;
-        let queue = match worker {
-            RunningQueue::Receive(worker) => worker.stop()?.queue,
-            RunningQueue::Transmit(worker) => worker.stop()?.queue,
-            RunningQueue::Control(worker) => worker.stop()?.queue,
-            RunningQueue::Idle(state) => return Some(state),
+        let state = match worker {
+            RunningQueue::Receive(worker) => worker.stop()?.queue.state(),
+            RunningQueue::Transmit(worker) => worker.stop()?.queue().state(),
+            RunningQueue::Control(worker) => worker.stop()?.queue().state(),
+            RunningQueue::Idle(state) => state,
         };
-        Some(queue.state())
+        Some(state)
     }
 
     fn reset(&mut self) {

@@ -1,13 +1,11 @@
 //! Packets out of the guest.
 
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use device_model::EventFd;
+use guest_memory::GuestMemory;
 use net_backend::{HEADER_BYTES, NetPair};
 use tracing::debug;
-use virtio_core::{Chain, Queue, QueueHandler, QueueResources};
+use virtio_core::{AnswerChain, Chain};
 
 use crate::NetCounters;
 use crate::spec::{
@@ -15,16 +13,11 @@ use crate::spec::{
     HDR_GSO_TCPV6, PACKET_MAX_BYTES, PACKET_MIN_BYTES,
 };
 
-/// Packets sent before the worker looks for a stop.
-const BURST: usize = 64;
-
-/// Serves a transmit queue.
+/// Sends what chains hold.
 pub struct Transmit {
-    pub queue: Queue,
-    kick: EventFd,
-    pair: Arc<dyn NetPair>,
-    counters: Arc<NetCounters>,
-    features: u64,
+    pub pair: Arc<dyn NetPair>,
+    pub counters: Arc<NetCounters>,
+    pub features: u64,
 }
 
 /// Why a packet was not sent. All are counted, and end in a completed chain.
@@ -37,24 +30,12 @@ enum Unsent {
 }
 
 impl Transmit {
-    /// Serves the queue of `resources` with `pair`. The kick is also rung by the worker for itself.
-    pub fn new(
-        resources: QueueResources,
-        pair: Arc<dyn NetPair>,
-        counters: Arc<NetCounters>,
-        features: u64,
-    ) -> io::Result<(EventFd, Transmit)> {
-        let QueueResources { queue, kick } = resources;
-        Ok((kick.try_clone()?, Transmit { queue, kick, pair, counters, features }))
-    }
-
-    fn send(&self, chain: &Chain) -> Result<u64, Unsent> {
+    fn send(&self, memory: &GuestMemory, chain: &Chain) -> Result<u64, Unsent> {
         let len = chain.readable_bytes();
         if !(PACKET_MIN_BYTES as u64..=PACKET_MAX_BYTES as u64).contains(&len) {
             return Err(Unsent::Size);
         }
         let mut header = [0; HEADER_BYTES];
-        let memory = self.queue.memory();
         chain.read(memory, 0, &mut header).map_err(|_| Unsent::Memory)?;
         if !is_sensible(&header, self.features) {
             return Err(Unsent::Header);
@@ -82,37 +63,17 @@ fn is_sensible(header: &[u8; HEADER_BYTES], features: u64) -> bool {
         && (flags & HDR_F_NEEDS_CSUM == 0 || has(F_CSUM))
 }
 
-impl QueueHandler for Transmit {
-    fn sources(&self) -> Vec<BorrowedFd<'_>> {
-        Vec::new()
-    }
-
-    fn on_kick(&mut self) {
-        self.queue.disable_kicks();
-        for _ in 0..BURST {
-            let Some(chain) = self.queue.pop() else {
-                if self.queue.enable_kicks() {
-                    continue;
-                }
-                return self.queue.signal();
-            };
-            match self.send(&chain) {
-                Ok(bytes) => self.counters.sent.passed(bytes),
-                Err(reason) => {
-                    debug!(?reason, "packet of the guest dropped");
-                    self.counters.sent.dropped();
-                }
+impl AnswerChain for Transmit {
+    fn answer(&mut self, memory: &GuestMemory, chain: &Chain) -> u32 {
+        match self.send(memory, chain) {
+            Ok(bytes) => self.counters.sent.passed(bytes),
+            Err(reason) => {
+                debug!(?reason, "packet of the guest dropped");
+                self.counters.sent.dropped();
             }
-            self.queue.complete(chain.head, 0);
         }
-        self.queue.signal();
-        // There may be more: ring the worker's own bell. Fails only when it rings already.
-        let _ = self.kick.write(1);
+        0
     }
-
-    fn on_source(&mut self, _index: usize) {}
-
-    fn drain(&mut self) {}
 }
 
 #[cfg(test)]

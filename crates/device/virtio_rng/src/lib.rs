@@ -2,12 +2,12 @@
 //!
 //! One queue, no features, no configuration space, and no state that the driver could change.
 
-mod handler;
+mod entropy;
 
-use device_model::{EventFd, Saved, Snapshot, SnapshotError};
-use virtio_core::{DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+use device_model::{Saved, Snapshot, SnapshotError};
+use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
-use handler::EntropyHandler;
+use entropy::Entropy;
 
 /// Descriptors of the queue. Linux keeps one buffer in flight; others a few.
 const QUEUE_SIZE: u16 = 64;
@@ -15,7 +15,7 @@ const QUEUE_SIZE: u16 = 64;
 /// The entropy device.
 #[derive(Default)]
 pub struct VirtioRng {
-    worker: Option<Worker<EntropyHandler>>,
+    worker: Option<Worker<ChainServer<Entropy>>>,
 }
 
 impl VirtioRng {
@@ -53,23 +53,17 @@ impl VirtioDevice for VirtioRng {
         if index != 0 || self.worker.is_some() {
             return Err(StartError::Protocol("the entropy device has one queue, started once"));
         }
-        let QueueResources { queue, kick } = resources;
-        let again = kick.try_clone().map_err(StartError::Worker)?;
-        let handler = EntropyHandler::new(queue, again);
-        self.worker = Some(start_worker(kick, handler)?);
+        let (kick, server) = ChainServer::new(resources, Entropy).map_err(StartError::Worker)?;
+        self.worker = Some(Worker::start("virtio-rng", kick, server).map_err(StartError::Worker)?);
         Ok(())
     }
 
     fn stop_queue(&mut self, index: u16) -> Option<QueueState> {
         let worker = if index == 0 { self.worker.take() } else { None };
-        worker?.stop().map(|handler| handler.state())
+        worker?.stop().map(|server| server.queue().state())
     }
 
     fn reset(&mut self) {}
-}
-
-fn start_worker(kick: EventFd, handler: EntropyHandler) -> Result<Worker<EntropyHandler>, StartError> {
-    Worker::start("virtio-rng", kick, handler).map_err(StartError::Worker)
 }
 
 impl Snapshot for VirtioRng {

@@ -6,7 +6,7 @@ use device_harness::{Descriptor, DirectDriver, Piece, REPLY_TIMEOUT};
 use virtio_core::{VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1};
 
 use super::*;
-use crate::handler::MAX_CHAIN_BYTES;
+use crate::entropy::MAX_CHAIN_BYTES;
 
 const FEATURES: u64 = VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX;
 
