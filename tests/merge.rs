@@ -24,7 +24,7 @@ impl Ksm {
         let settings = [("run", "1"), ("pages_to_scan", "20000"), ("sleep_millisecs", "5")];
         let read =
             |name: &'static str| fs::read_to_string(format!("{KSM}/{name}")).ok().map(|text| (name, text));
-        let before: Option<Vec<_>> = settings.iter().map(|(name, _)| read(*name)).collect();
+        let before: Option<Vec<_>> = settings.iter().map(|(name, _)| read(name)).collect();
         let ksm = Ksm { before: before? };
         settings.iter().all(|(name, value)| fs::write(format!("{KSM}/{name}"), value).is_ok()).then_some(ksm)
     }

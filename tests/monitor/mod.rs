@@ -1,5 +1,7 @@
 //! A monitor process under test: started with a small guest, talked to over its console, ended in every case.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};

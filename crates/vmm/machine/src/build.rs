@@ -82,7 +82,7 @@ impl Machine {
     pub fn build<V: Vm>(
         spec: &VmSpec,
         vm: &V,
-        memory: GuestMemory,
+        memory: &GuestMemory,
         backends: &Backends,
         power: Arc<dyn PowerSink>,
     ) -> Result<Machine, BuildError> {
@@ -111,14 +111,14 @@ impl Machine {
         let boot = BootConfig {
             command_line: spec.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE),
             initrd: backends.initrd.as_ref(),
-            rsdp: Some(acpi::write_to(&tables, &memory)?),
+            rsdp: Some(acpi::write_to(&tables, memory)?),
             protocol: None,
             zeroed_ram: true,
         };
-        let kernel = backends.kernel.load(&memory, &boot)?;
+        let kernel = backends.kernel.load(memory, &boot)?;
         let take = move |data: &[u8]| lock(&serial).receive(data);
         let console = Console::start(&backends.console, room, take).map_err(BuildError::Console)?;
-        Ok(Machine::new(wiring, kernel.initial, power_button, console, counters))
+        Ok(Machine::new(wiring, &kernel.initial, power_button, console, counters))
     }
 }
 
@@ -131,19 +131,19 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
         let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
         let id = format!("block{index}");
         counters.add_block(id.clone(), block.counters());
-        wiring.virtio(id, Box::new(block))?;
+        wiring.virtio(&id, Box::new(block))?;
     }
     for (index, (backend, net)) in backends.nets.iter().zip(&spec.nets).enumerate() {
         let mac = net.mac.unwrap_or_else(|| MacAddress::derived(&spec.name, index));
         let card = VirtioNet::new(Arc::clone(backend), mac.0.try_into()?, net.queues);
         let id = format!("net{index}");
         counters.add_net(id.clone(), card.counters());
-        wiring.virtio(id, Box::new(card))?;
+        wiring.virtio(&id, Box::new(card))?;
     }
     if let Some(console) = &backends.virtio_console {
-        wiring.virtio("console0".to_owned(), Box::new(VirtioConsole::new(Arc::clone(console))))?;
+        wiring.virtio("console0", Box::new(VirtioConsole::new(Arc::clone(console))))?;
     }
-    wiring.virtio("rng0".to_owned(), Box::new(VirtioRng::new()))?;
+    wiring.virtio("rng0", Box::new(VirtioRng::new()))?;
     Ok(counters)
 }
 

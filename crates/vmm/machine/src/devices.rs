@@ -85,10 +85,10 @@ impl Wiring {
     }
 
     /// A virtio device in the next free slot.
-    pub(crate) fn virtio(&mut self, id: String, device: Box<dyn VirtioDevice>) -> Result<(), BuildError> {
-        let failed = |source: io::Error| BuildError::Virtio { id: id.clone(), source };
+    pub(crate) fn virtio(&mut self, id: &str, device: Box<dyn VirtioDevice>) -> Result<(), BuildError> {
+        let failed = |source: io::Error| BuildError::Virtio { id: id.to_owned(), source };
         let function =
-            VirtioPci::new(&*id, device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
+            VirtioPci::new(id, device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
         let function = shared(function.map_err(failed)?);
         self.pci.attach(Slot(self.next_slot), function.clone() as Shared<dyn PciFunction>)?;
         self.next_slot += 1;

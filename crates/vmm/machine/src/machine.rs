@@ -52,13 +52,21 @@ pub struct MachineState {
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
-        initial: InitialState,
+        initial: &InitialState,
         power_button: Shared<AcpiGed>,
         console: Console,
         counters: Counters,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
-        Machine { _console: console, memory, bus: Arc::new(bus), devices, power_button, counters, initial }
+        Machine {
+            _console: console,
+            memory,
+            bus: Arc::new(bus),
+            devices,
+            power_button,
+            counters,
+            initial: *initial,
+        }
     }
 
     /// Where vCPUs send their accesses.

@@ -48,7 +48,7 @@ fn setup() -> Setup {
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
-    let machine = Machine::build(&spec, &vm, memory, &backends, sink).unwrap();
+    let machine = Machine::build(&spec, &vm, &memory, &backends, sink).unwrap();
     Setup { engine, vm, power, machine, folder }
 }
 

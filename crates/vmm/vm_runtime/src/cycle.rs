@@ -31,7 +31,7 @@ impl<V: Vm> PowerCycle<V> {
         let memory = Machine::allocate_ram(spec)?;
         let vm = engine.create_vm(&VmConfig { vcpus: count, cpu_model: spec.cpu_model }, &memory)?;
         let power = Arc::new(PowerLatch::new(outbox.clone()));
-        let machine = Machine::build(spec, &vm, memory, backends, power.clone())?;
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
         let mut vcpus = Vec::with_capacity(count as usize);
         for index in (0..count).map(VcpuIndex) {
             let mut vcpu = vm.create_vcpu(index)?;
