@@ -39,7 +39,7 @@ mod tests {
             let ram = gib << 30;
             let base = pci_mmio64_base(ram);
             let end = ram_ranges(ram).last().map(|range| range.start.0 + range.size_bytes).unwrap();
-            assert!(base >= end && base % layout::PCI_MMIO64_SIZE == 0, "{gib} GiB");
+            assert!(base >= end && base.is_multiple_of(layout::PCI_MMIO64_SIZE), "{gib} GiB");
         }
     }
 }
