@@ -42,8 +42,10 @@ struct Monitor {
     command: Box<dyn Fn(&Path) -> Command>,
 }
 
-/// Size of guest RAM; the mapping of this size or more is not the monitor's own memory.
+/// Size of guest RAM, which is not the monitor's own memory.
 const RAM_MIB: u64 = 128;
+/// Smallest part of guest RAM with advice of its own, in bytes.
+const LEAST_RAM_PART: u64 = 1 << 20;
 /// A monitor that shows nothing for so long is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     const NEEDS: &[Need] = packages::LAB;
     packages::require(&[packages::BUILD, NEEDS])?;
     let yagura = workspace::build_yagura()?;
+    // A file that was just written counts as dirty where it is mapped, until it is on disk.
+    fs::File::open(&yagura)?.sync_all()?;
     let folder = tempfile::tempdir()?;
     let guest = |name: &str, code: &[u8]| -> Result<PathBuf> {
         let path = folder.path().join(name);
@@ -166,22 +170,54 @@ fn memory(monitor: &Monitor, guest: &Path) -> Result<Memory> {
     Ok(outside_ram(&maps?))
 }
 
+/// One mapping of `/proc/PID/smaps`.
+#[derive(Default)]
+struct Mapping {
+    start: u64,
+    end: u64,
+    anonymous: bool,
+    resident_kib: u64,
+    private_dirty_kib: u64,
+}
+
 /// Sums the mappings of `/proc/PID/smaps` but for guest RAM.
 fn outside_ram(smaps: &str) -> Memory {
-    let mut sum = Memory { resident_kib: 0, private_dirty_kib: 0 };
-    let mut in_ram = false;
+    let mut mappings: Vec<Mapping> = Vec::new();
     for line in smaps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(name), Some(value)) = (words.next(), words.next()) else { continue };
-        let Ok(kib) = value.parse::<u64>() else { continue };
-        match name {
-            "Size:" => in_ram = kib >= RAM_MIB * 1024,
-            "Rss:" if !in_ram => sum.resident_kib += kib,
-            "Private_Dirty:" if !in_ram => sum.private_dirty_kib += kib,
-            _ => {}
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let kib = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+        match (words.first().copied(), mappings.last_mut()) {
+            (Some("Rss:"), Some(mapping)) => mapping.resident_kib = kib,
+            (Some("Private_Dirty:"), Some(mapping)) => mapping.private_dirty_kib = kib,
+            (Some(range), _) => mappings.extend(header(range, &words)),
+            (None, _) => {}
+        }
+    }
+    let mut sum = Memory { resident_kib: 0, private_dirty_kib: 0 };
+    // Advice about parts of RAM splits its mapping: what touches without a gap is taken together.
+    for group in mappings.chunk_by(|one, next| one.anonymous && next.anonymous && one.end == next.start) {
+        let bytes: u64 = group.iter().map(|mapping| mapping.end - mapping.start).sum();
+        let holds_ram = bytes >= RAM_MIB << 20;
+        for mapping in group {
+            if !(holds_ram && mapping.end - mapping.start >= LEAST_RAM_PART) {
+                sum.resident_kib += mapping.resident_kib;
+                sum.private_dirty_kib += mapping.private_dirty_kib;
+            }
         }
     }
     sum
+}
+
+/// The line that begins a mapping: range, rights, offset, device, inode, and a name if it is a file's.
+fn header(range: &str, words: &[&str]) -> Option<Mapping> {
+    let (start, end) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some(Mapping {
+        start: address(start)?,
+        end: address(end)?,
+        anonymous: words.len() == 5,
+        ..Mapping::default()
+    })
 }
 
 fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a [Start], &'a Memory)>) -> Result<String> {
@@ -211,9 +247,19 @@ mod tests {
 
     #[test]
     fn guest_ram_is_not_counted() {
-        let smaps = "7f00-7f01 rw-p 0 00:00 0\nSize: 131072 kB\nRss: 2048 kB\nPrivate_Dirty: 2048 kB\n\
-                     5500-5600 r-xp 0 00:00 1 /bin/x\nSize: 400 kB\nRss: 300 kB\nPrivate_Dirty: 8 kB\n";
-        let memory = outside_ram(smaps);
-        assert_eq!((memory.resident_kib, memory.private_dirty_kib), (300, 8));
+        let mapping = |range: &str, file: &str, resident: u64, dirty: u64| {
+            format!(
+                "{range} rw-p 0 00:00 0 {file}\nSize: 1 kB\nRss: {resident} kB\nPrivate_Dirty: {dirty} kB\n"
+            )
+        };
+        let smaps = [
+            mapping("55000000-55100000", "/bin/x", 300, 8),
+            mapping("70000000-70200000", "", 40, 40),
+            mapping("70200000-78000000", "", 2048, 2048),
+            mapping("78000000-78010000", "", 5, 5),
+            mapping("7a000000-7a010000", "", 7, 7),
+        ];
+        let memory = outside_ram(&smaps.concat());
+        assert_eq!((memory.resident_kib, memory.private_dirty_kib), (312, 20));
     }
 }

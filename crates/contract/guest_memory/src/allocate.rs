@@ -8,7 +8,11 @@ use vm_memory::bitmap::NewBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
 use vm_memory::{FileOffset, GuestRegionCollectionError, GuestRegionMmap, bitmap::AtomicBitmap};
 
-use crate::{GpaRange, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, Ram};
+use crate::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, Ram};
+
+/// Below lie a few pages, far apart, that every boot writes (boot data, tables, the legacy area): a huge page
+/// for them would cost a small guest more time to clear than all the rest of its start.
+const FIRST_HUGE_GPA: GuestAddress = GuestAddress(2 << 20);
 
 /// What stands behind guest RAM in the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl GuestMemory {
         let memory = GuestMemory { ram: Arc::new(ram) };
         if policy.huge_pages {
             // Advice only: a kernel without transparent huge pages answers EINVAL and loses nothing.
-            let _ = memory.advise(libc::MADV_HUGEPAGE);
+            let _ = memory.advise(libc::MADV_HUGEPAGE, FIRST_HUGE_GPA);
         }
         if policy.mergeable {
             memory.set_mergeable(true).map_err(AllocateError::NotMergeable)?;
@@ -85,13 +89,15 @@ impl GuestMemory {
 
     /// Turns merging of equal pages on or off. Turning it off gives every page back its own copy.
     pub fn set_mergeable(&self, mergeable: bool) -> io::Result<()> {
-        self.advise(if mergeable { libc::MADV_MERGEABLE } else { libc::MADV_UNMERGEABLE })
+        self.advise(if mergeable { libc::MADV_MERGEABLE } else { libc::MADV_UNMERGEABLE }, GuestAddress(0))
     }
 
-    fn advise(&self, advice: c_int) -> io::Result<()> {
+    /// Gives advice about all RAM from guest-physical address `from` on.
+    fn advise(&self, advice: c_int, from: GuestAddress) -> io::Result<()> {
         for region in self.ram.iter() {
-            let (start, len) = (region.as_ptr(), region.len() as usize);
-            // SAFETY: the range is exactly one live mapping owned by `region`, and the advice values used
+            let skip = from.0.saturating_sub(region.start_addr().0).min(region.len());
+            let (start, len) = (region.as_ptr().wrapping_add(skip as usize), (region.len() - skip) as usize);
+            // SAFETY: the range lies in one live mapping owned by `region` (`skip` is at most its length), and the advice values used
             // here (HUGEPAGE, MERGEABLE, UNMERGEABLE) never change the contents of memory.
             if unsafe { libc::madvise(start.cast(), len, advice) } != 0 {
                 return Err(io::Error::last_os_error());
