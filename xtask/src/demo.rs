@@ -46,8 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// What the monitor itself says of this host.
 fn has_hardware(yagura: &Path) -> Result<bool> {
-    let report = process::output(Command::new(yagura).args(["doctor", "-f", "json"]))?;
-    let report: serde_json::Value = serde_json::from_str(&report).context("yagura doctor wrote no JSON")?;
+    let mut doctor = Command::new(yagura);
+    // Its exit status says whether guests can run here, and so is no error of its own.
+    let output = doctor.args(["doctor", "-f", "json"]).output().context("cannot run yagura doctor")?;
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("yagura doctor wrote no JSON")?;
     report["kvm"]["hardware"].as_bool().context("yagura doctor does not tell kvm.hardware")
 }
 

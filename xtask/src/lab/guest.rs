@@ -230,11 +230,12 @@ impl Guest {
         bail!("{} did not end in time", self.name)
     }
 
-    /// Adds what the monitor itself said to an error.
+    /// Shows what the monitor itself said, and what its threads are doing, beside an error.
     fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|_| {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            println!("--- {}\n{}\n---", self.shown, process::tail(&log, 20));
+            println!("--- {}\n{}", self.shown, process::tail(&log, 20));
+            println!("--- threads\n{}---", threads(self.child.id()));
         })
     }
 
@@ -251,4 +252,16 @@ impl Drop for Guest {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A line for each thread of a process: name, state, and the innermost function of the kernel that it is in.
+fn threads(pid: u32) -> String {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return "none\n".to_owned() };
+    let line = |task: PathBuf| {
+        let read = |name: &str| std::fs::read_to_string(task.join(name)).unwrap_or_default();
+        let status = read("status");
+        let state = status.lines().find_map(|line| line.strip_prefix("State:")).unwrap_or_default();
+        format!("{:<16} {:<16} {}\n", read("comm").trim(), state.trim(), read("wchan"))
+    };
+    tasks.flatten().map(|task| line(task.path())).collect()
 }

@@ -17,19 +17,19 @@ pub const JOBS: &[Job] = &[Job {
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const KSM: &str = "/sys/kernel/mm/ksm";
-/// Pages that have to be saved: each guest holds 16 MiB of the same text besides its kernel.
-const SAVED_PAGES: u64 = 2 * (16 << 20) / 4096;
+/// Pages that have to be saved: each guest holds 8 MiB of the same text besides its kernel.
+const SAVED_PAGES: u64 = 2 * (8 << 20) / 4096;
 
 fn merge(lab: &Lab) -> Result<Outcome> {
     if !Path::new(KSM).exists() {
         return Ok(Outcome::Skipped("this kernel merges no pages".to_owned()));
     }
-    let start = |name: &&str| lab.setup(name)?.with(&["--memory", "160M", "--merge", "on"]).start();
+    let start = |name: &&str| lab.setup(name)?.with(&["--memory", "128M", "--merge", "on"]).start();
     let mut guests = NAMES.iter().map(start).collect::<Result<Vec<Guest>>>()?;
     for guest in &mut guests {
         guest.ready()?;
         // Every page is another one, so that it can be merged only with the other guests' pages.
-        guest.slow_command("seq 1 2300000 >/text && ls -l /text", lab.limit(40))?;
+        guest.slow_command("seq 1 1200000 >/text && ls -l /text", lab.limit(40))?;
     }
     set("sleep_millisecs", "5")?;
     set("pages_to_scan", "4000")?;
