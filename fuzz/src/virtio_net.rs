@@ -1,7 +1,8 @@
 //! Target `virtio_net`: a network card with two queue pairs on a network in memory. Packets arrive, buffers of
 //! any kind are offered, packets of any kind are sent, and commands of any kind are given.
 //!
-//! Always: what reaches the network has a header that asks for nothing but what was negotiated, and fits.
+//! Always: what reaches the network is neither shorter nor longer than a packet can be, and the number of pairs
+//! in use is one that the card has. What is in the headers is not checked: the script may change them meanwhile.
 
 use std::sync::Arc;
 
