@@ -34,6 +34,27 @@ pub fn build_yagura() -> Result<PathBuf> {
     Ok(target().join(triple).join("release/yagura"))
 }
 
+/// Builds the KVM engine's own tests and returns their executable.
+pub fn build_engine_tests() -> Result<PathBuf> {
+    let step = progress::step("building the KVM engine's tests");
+    let mut build = cargo();
+    build.args([
+        "test",
+        "--no-run",
+        "--quiet",
+        "--package",
+        "kvm_engine",
+        "--lib",
+        "--message-format",
+        "json",
+    ]);
+    let text = process::output(&mut build)?;
+    step.done();
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    executable.context("cargo built no tests of the KVM engine")
+}
+
 /// What rustc calls this machine.
 fn host_triple() -> Result<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());

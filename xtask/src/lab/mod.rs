@@ -96,6 +96,8 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     let monitor = chosen.iter().any(|job| job.yagura);
     let yagura = monitor.then(workspace::build_yagura).transpose()?;
     let guests = monitor.then(|| guests::prepare(&cache)).transpose()?;
+    let tests = chosen.iter().any(|job| job.engine_tests);
+    let engine_tests = tests.then(workspace::build_engine_tests).transpose()?;
     let mut groups: Vec<Group> = chosen.iter().map(|job| machine.unwrap_or(job.group)).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -104,6 +106,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
         let members: Vec<&Job> =
             chosen.iter().filter(|job| machine.unwrap_or(job.group) == group).copied().collect();
         let plan = Plan::new(&members, yagura.clone(), guests.clone())?;
+        let plan = Plan { engine_tests: engine_tests.clone(), ..plan };
         let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
         report.verdicts.extend(l1::run(&material, group, &plan, &members, &step)?);
         step.done();

@@ -33,6 +33,8 @@ pub struct Plan {
     pub yagura: Option<PathBuf>,
     /// What guests boot from, where a job wants them.
     pub guests: Option<Guests>,
+    /// The KVM engine's tests, where a job wants them.
+    pub engine_tests: Option<PathBuf>,
 }
 
 impl Plan {
@@ -43,7 +45,7 @@ impl Plan {
             Err(_) => DEFAULT_SLOW,
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, shell: false, slow, yagura, guests })
+        Ok(Self { jobs, shell: false, slow, yagura, guests, engine_tests: None })
     }
 
     /// A time limit on this machine.

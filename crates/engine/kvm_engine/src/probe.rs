@@ -15,9 +15,9 @@ use crate::engine::KvmEngine;
 pub struct ProbeReport {
     /// The verdict.
     pub hardware: Hardware,
-    /// Time of the measured loop.
+    /// Time of the measured instructions.
     pub elapsed: Duration,
-    /// Ring-0 instructions in it.
+    /// How many they were, in ring 0.
     pub instructions: u64,
 }
 
@@ -30,22 +30,29 @@ pub enum Hardware {
     Absent,
 }
 
-/// Iterations of the measured loop, of two instructions each.
-const ITERATIONS: u16 = 2000;
-/// Slower than this on average is not hardware: the slowest nested virtualization enters the guest in tens of
-/// microseconds once and then runs these at full speed, an emulator needs 800 ns for each.
+/// Iterations of the two loops, of two instructions each. What both have in common, leaving the guest and
+/// entering it again, does not count: it takes long where this host is a guest itself.
+const SHORT_LOOP: u16 = 200;
+const LONG_LOOP: u16 = SHORT_LOOP + 4000;
+/// Slower than this on average is not hardware: nested or not, a CPU takes nanoseconds for each of these
+/// instructions, and an emulator hundreds.
 const LIMIT_PER_INSTRUCTION: Duration = Duration::from_nanos(150);
 /// Port on which the guest says where it is.
 const MARK_PORT: u16 = 0x80;
 
-/// Real-mode code: announce, count down, announce, execute `int3` through a vector that leads to the last
-/// announcement, halt.
-const CODE: [u8; 21] = {
-    let [low, high] = ITERATIONS.to_le_bytes();
+/// Real-mode code: announce, count down, announce, count down for longer, announce, execute `int3` through a
+/// vector that leads to the last announcement, halt.
+const CODE: [u8; 28] = {
+    let [short_low, short_high] = SHORT_LOOP.to_le_bytes();
+    let [long_low, long_high] = LONG_LOOP.to_le_bytes();
     [
         0xe6, 0x80, // out 0x80, al
-        0xb9, low, high, // mov cx, ITERATIONS
-        0x49, // dec cx
+        0xb9, short_low, short_high, // mov cx, SHORT_LOOP
+        0x49,       // dec cx
+        0x75, 0xfd, // jnz -3
+        0xe6, 0x80, // out 0x80, al
+        0xb9, long_low, long_high, // mov cx, LONG_LOOP
+        0x49,      // dec cx
         0x75, 0xfd, // jnz -3
         0xe6, 0x80, // out 0x80, al
         0xbc, 0x00, 0x20, // mov sp, 0x2000
@@ -54,11 +61,12 @@ const CODE: [u8; 21] = {
         0xe6, 0x80, // handler: out 0x80, al
         0xf4, // hlt
         0xeb, 0xfd, // jmp -3
-        0x90,
     ]
 };
 const CODE_ADDRESS: u64 = 0x1000;
-const HANDLER_OFFSET: u16 = 15;
+const HANDLER_OFFSET: u16 = 23;
+/// Announcements of a guest that came to its end.
+const ALL_MARKS: usize = 4;
 
 struct Marks {
     times: std::cell::RefCell<Vec<Instant>>,
@@ -73,7 +81,7 @@ impl GuestIo for Marks {
     fn port_write(&self, port: u16, _data: &[u8]) {
         if port == MARK_PORT {
             self.times.borrow_mut().push(Instant::now());
-            if self.times.borrow().len() == 3 {
+            if self.times.borrow().len() == ALL_MARKS {
                 self.done.kick();
             }
         }
@@ -99,16 +107,16 @@ pub(crate) fn probe(engine: &KvmEngine) -> Result<ProbeReport, EngineError> {
     let outcome = vcpu.run(&marks);
     let times = marks.times.borrow();
     let elapsed = match times.as_slice() {
-        [start, end, ..] => *end - *start,
+        [start, middle, end, ..] => (*end - *middle).saturating_sub(*middle - *start),
         _ => {
             return Err(outcome
                 .err()
                 .unwrap_or_else(|| EngineError::Unsupported("the probe guest did not run".into())));
         }
     };
-    let instructions = u64::from(ITERATIONS) * 2;
+    let instructions = u64::from(LONG_LOOP - SHORT_LOOP) * 2;
     let fast = elapsed < LIMIT_PER_INSTRUCTION * instructions as u32;
-    let whole = times.len() == 3 && matches!(outcome, Ok(Halt::Kicked));
+    let whole = times.len() == ALL_MARKS && matches!(outcome, Ok(Halt::Kicked));
     let hardware = if fast && whole { Hardware::Present } else { Hardware::Absent };
     Ok(ProbeReport { hardware, elapsed, instructions })
 }

@@ -75,6 +75,9 @@ impl Vm for KvmVm {
         let mut cpuid = self.cpuid.clone();
         cpuid::set_topology(&mut cpuid, index.0, self.vcpus);
         fd.set_cpuid2(&crate::cpuid::to_kvm(&cpuid)?).map_err(failed("KVM_SET_CPUID2"))?;
+        // KVM's map of APIC IDs is made anew when a LAPIC is set, and knows this vCPU only from then on.
+        let lapic = fd.get_lapic().map_err(failed("KVM_GET_LAPIC"))?;
+        fd.set_lapic(&lapic).map_err(failed("KVM_SET_LAPIC"))?;
         Ok(KvmVcpu::new(Arc::clone(&self.fd), fd, index, self.capabilities, Arc::clone(&self.saved_msrs)))
     }
 

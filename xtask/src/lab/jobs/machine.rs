@@ -17,6 +17,7 @@ const TEMPLATE: Job = Job {
     group: Group::PLAIN,
     quick: true,
     yagura: false,
+    engine_tests: false,
     limit_seconds: LIMIT_SECONDS,
     run: kvm_present,
 };

@@ -5,6 +5,7 @@ mod boot;
 mod debian;
 mod disk;
 mod endings;
+mod engine;
 mod machine;
 mod memory;
 mod merge;
@@ -39,6 +40,7 @@ const MONITOR: Job = Job {
     group: Group::PLAIN,
     quick: false,
     yagura: true,
+    engine_tests: false,
     limit_seconds: 60,
     run: |_| Ok(Outcome::Passed),
 };
@@ -72,6 +74,8 @@ pub struct Job {
     pub quick: bool,
     /// Whether it runs the monitor, and so wants it and guests prepared.
     pub yagura: bool,
+    /// Whether it wants the KVM engine's tests built.
+    pub engine_tests: bool,
     /// How long it may take on a quick and idle machine.
     pub limit_seconds: u64,
     /// What it does, inside the machine.
@@ -89,6 +93,7 @@ pub fn all() -> &'static [Job] {
     static ALL: std::sync::LazyLock<Vec<Job>> = std::sync::LazyLock::new(|| {
         [
             machine::JOBS,
+            engine::JOBS,
             boot::JOBS,
             debian::JOBS,
             endings::JOBS,
