@@ -18,6 +18,7 @@ const LAB_MODULES: &[&str] = &[
     "failover",
     "net_failover",
     "virtio_net",
+    "virtio_console",
     "9pnet",
     "netfs",
     "fscache",
