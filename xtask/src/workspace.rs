@@ -51,7 +51,8 @@ pub fn build_engine_tests() -> Result<PathBuf> {
     let text = process::output(&mut build)?;
     step.done();
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    let executable =
+        messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     executable.context("cargo built no tests of the KVM engine")
 }
 
