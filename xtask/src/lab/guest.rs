@@ -236,6 +236,12 @@ impl Guest {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             println!("--- {}\n{}", self.shown, process::tail(&log, 20));
             println!("--- threads\n{}---", threads(self.child.id()));
+            for _ in 0..2 {
+                println!("--- state {:?}", self.control.get("/state"));
+                println!("--- counters {:?}", self.control.get("/counters"));
+                println!("--- KVM {}", kvm_statistics(self.child.id()));
+                std::thread::sleep(Duration::from_secs(1));
+            }
         })
     }
 
@@ -252,6 +258,26 @@ impl Drop for Guest {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What KVM counted for a process's virtual machine, where debugfs can be read: figures that are not zero.
+fn kvm_statistics(pid: u32) -> String {
+    const FOLDER: &str = "/sys/kernel/debug/kvm";
+    // Fails where it is mounted already, or cannot be: then there is nothing to read.
+    let _ = std::process::Command::new("mount").args(["-t", "debugfs", "none", "/sys/kernel/debug"]).status();
+    let machines = std::fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = machines.filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{pid}-")))
+    });
+    let figure = |path: PathBuf| {
+        let value = std::fs::read_to_string(&path).ok()?;
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        (value.trim() != "0" && !value.trim().contains('\n')).then(|| format!("{name}={}", value.trim()))
+    };
+    let figures = |folder: PathBuf| {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).filter_map(figure)
+    };
+    ours.flat_map(figures).collect::<Vec<_>>().join(" ")
 }
 
 /// A line for each thread of a process: name, state, and the innermost function of the kernel that it is in.

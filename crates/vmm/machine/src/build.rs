@@ -7,7 +7,7 @@ use acpi::{AcpiConfig, AcpiError};
 use arch_model::x86_64::layout;
 use boot_loader::{BootConfig, LoadError};
 use device_model::{PowerSink, lock};
-use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, Policy};
+use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, GuestMemoryError, Policy};
 use host_sys::poll::new_event;
 use pci::{AssignError, AttachError, PciRoot, Window, Windows};
 use vcpu_model::{EngineError, Vm};
@@ -23,6 +23,7 @@ use crate::bus::Overlap;
 use crate::counters::Counters;
 use crate::devices::Wiring;
 use crate::machine::{Console, Machine};
+use crate::reset_vector;
 
 /// Why a machine could not be put together.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum BuildError {
     /// Kernel, initrd or command line.
     #[error(transparent)]
     Boot(#[from] LoadError),
+    /// The guest has no memory where firmware belongs.
+    #[error("cannot write the reset vector's code to guest memory")]
+    ResetVector(#[source] GuestMemoryError),
     /// ACPI tables.
     #[error(transparent)]
     Acpi(#[from] AcpiError),
@@ -108,6 +112,7 @@ impl Machine {
             mmio64: Some(range(windows.memory64.base, windows.memory64.size_bytes)),
             serial: true,
         };
+        reset_vector::write_to(memory).map_err(BuildError::ResetVector)?;
         let boot = BootConfig {
             command_line: spec.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE),
             initrd: backends.initrd.as_ref(),

@@ -10,6 +10,7 @@ mod bus;
 mod counters;
 mod devices;
 mod machine;
+mod reset_vector;
 #[cfg(test)]
 mod tests;
 

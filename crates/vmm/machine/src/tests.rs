@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use device_model::fake::FakePower;
 use device_model::{PowerRequest, PowerSink};
+use guest_memory::{Bytes, GuestAddress};
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
@@ -69,6 +70,14 @@ fn every_way_to_end_a_run_reaches_the_power_sink() {
     let expected =
         [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, PowerRequest::DebugExit(0x2a)];
     assert_eq!(s.power.take(), expected);
+}
+
+#[test]
+fn the_reset_vector_leads_to_the_reset_register() {
+    let s = setup();
+    let mut code = [0u8; 9];
+    s.machine.memory().read_slice(&mut code, GuestAddress(0xf_fff0)).unwrap();
+    assert_eq!(code, [0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd]);
 }
 
 #[test]

@@ -18,7 +18,9 @@ pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Value {
 fn memory() -> Value {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let ksm = fs::read_to_string("/proc/self/ksm_stat").unwrap_or_default();
-    let merged_pages = field(&ksm, "ksm_merging_pages");
+    // Kernels before 6.6 have the number of pages in a file of its own.
+    let alone = || fs::read_to_string("/proc/self/ksm_merging_pages").ok()?.trim().parse().ok();
+    let merged_pages = field(&ksm, "ksm_merging_pages").or_else(alone);
     let mut out = Map::new();
     let kib = |name| field(&rollup, name).map(|kib| kib * 1024);
     let page = rustix::param::page_size() as u64;

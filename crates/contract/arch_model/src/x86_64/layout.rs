@@ -50,7 +50,10 @@ pub const ACPI_GED_GSI: u32 = 9;
 /// Where the ACPI root pointer is put; operating systems search 0xe0000 to 0xfffff (ACPI 6.4, 5.2.5.1).
 pub const RSDP_ADDRESS: u64 = 0xe_0000;
 /// Room for all ACPI tables from [`RSDP_ADDRESS`] on, in bytes.
-pub const ACPI_AREA_SIZE: u64 = 0x2_0000;
+pub const ACPI_AREA_SIZE: u64 = RESET_VECTOR - RSDP_ADDRESS;
+/// Where an 80x86 begins after a reset, below 1 MiB, and where operating systems without another way to reset
+/// jump in real mode (`ffff:0000`).
+pub const RESET_VECTOR: u64 = 0xf_fff0;
 /// RAM below here is usable by the guest; above lies the classic hole up to 1 MiB.
 pub const LOW_HOLE_START: u64 = 0x9_fc00;
 /// End of the hole and the usual load address of kernels.
