@@ -105,6 +105,9 @@ struct Driver<'s> {
     resets: u32,
 }
 
+/// A cycle in which nothing has happened for so long is no longer starting.
+const SETTLED: Duration = Duration::from_millis(30);
+
 const SIGNALS: Token = Token(0);
 const INBOX: Token = Token(1);
 
@@ -141,7 +144,6 @@ impl<'s> Driver<'s> {
             let cycle = PowerCycle::prepare(engine, self.spec, backends, &self.inbox.outbox())?;
             let powered_on = Instant::now();
             cycle.resume();
-            host_sys::memory::give_back_start_up_code();
             self.phase = Phase::Running;
             self.events.tell("started", None);
             let end = self.serve(&cycle);
@@ -173,8 +175,14 @@ impl<'s> Driver<'s> {
                 return end;
             }
         }
+        // A VM that lives on gives back what only its start needed; one that ends at once is spared the work.
+        let mut timeout = Some(SETTLED);
         loop {
-            for token in self.poller.wait(None) {
+            let ready = self.poller.wait(timeout);
+            if ready.is_empty() && timeout.take().is_some() {
+                host_sys::memory::give_back_start_up_code();
+            }
+            for token in ready {
                 let end = match token {
                     SIGNALS => self.signal(cycle),
                     _ => self.messages(cycle),
