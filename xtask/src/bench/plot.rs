@@ -38,6 +38,8 @@ fn draw(file: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn std::
     chart
         .configure_mesh()
         .x_desc("milliseconds, logarithmic")
+        .x_labels(20)
+        .x_label_formatter(&|value| format!("{value:.0}"))
         .y_desc("share of starts, %")
         .light_line_style(WHITE)
         .draw()?;
@@ -51,7 +53,12 @@ fn draw(file: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn std::
             .label(series.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerMiddle)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     root.present()?;
     Ok(())
 }
