@@ -36,9 +36,21 @@ pub struct Finished {
 }
 
 impl Report {
+    /// The jobs that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Finished> {
+        self.verdicts.iter().filter(|job| matches!(job.verdict, Verdict::Failed(_)))
+    }
+
     /// How many jobs failed.
     pub fn failed(&self) -> usize {
-        self.verdicts.iter().filter(|job| matches!(job.verdict, Verdict::Failed(_))).count()
+        self.failures().count()
+    }
+}
+
+impl Finished {
+    /// The job's name without its machine's.
+    pub fn job_name(&self) -> &str {
+        self.name.split('@').next().unwrap_or(&self.name)
     }
 }
 
