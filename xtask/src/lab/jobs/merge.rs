@@ -35,15 +35,21 @@ fn merge(lab: &Lab) -> Result<Outcome> {
     set("pages_to_scan", "4000")?;
     set("run", "1")?;
     let deadline = Instant::now() + lab.limit(90);
-    while pages_sharing()? < SAVED_PAGES && Instant::now() < deadline {
+    let least = |guests: &[Guest]| -> Result<u64> {
+        let merged = guests.iter().map(|guest| read(&format!("/proc/{}/ksm_merging_pages", guest.pid())));
+        Ok(merged.collect::<Result<Vec<_>>>()?.into_iter().min().unwrap_or(0))
+    };
+    // ksmd takes one process after the other: the first two can save enough before it comes to the third.
+    while (pages_sharing()? < SAVED_PAGES || least(&guests)? <= SAVED_PAGES / 4) && Instant::now() < deadline
+    {
         std::thread::sleep(Duration::from_millis(500));
     }
     let saved = pages_sharing()?;
     println!("KSM keeps {saved} pages less: {} MiB", (saved * 4096) >> 20);
     ensure!(saved >= SAVED_PAGES, "KSM saves {saved} pages, wanted {SAVED_PAGES}");
+    let least = least(&guests)?;
+    ensure!(least > SAVED_PAGES / 4, "one of the guests has only {least} merged pages");
     for guest in &guests {
-        let merged: u64 = read(&format!("/proc/{}/ksm_merging_pages", guest.pid()))?;
-        ensure!(merged > SAVED_PAGES / 4, "{} has {merged} merged pages", guest.name);
         let counters = guest.control.get("/counters")?;
         let told = find_number(&counters, "merg")
             .with_context(|| format!("the counters tell of no merging: {counters}"))?;
