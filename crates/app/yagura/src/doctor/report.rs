@@ -6,10 +6,18 @@ use serde::Serialize;
 use super::facts::HostFacts;
 use super::rows::{Row, State};
 
+/// Narrower than this, columns would hold a few letters each.
+const LEAST_COLUMNS: u16 = 50;
+const USUAL_COLUMNS: u16 = 100;
+
 /// A table as wide as the terminal, coloured only on one.
 pub fn table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    // A terminal that tells no width, as over a serial line, gets one that most have.
+    if table.width().is_some_and(|columns| columns < LEAST_COLUMNS) {
+        table.set_width(USUAL_COLUMNS);
+    }
     let titles = ["feature", "state", "what was found", "what to do about it"];
     table.set_header(titles.map(|title| Cell::new(title).add_attribute(Attribute::Bold)));
     for Row { feature, state, detail, advice } in rows {
