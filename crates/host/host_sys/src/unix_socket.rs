@@ -31,10 +31,12 @@ pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
-        }
-        Ok(_) => fs::remove_file(path)?,
+        // Only a refusal says that nobody listens: a socket that may not be opened can be somebody's.
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) => return Err(error),
+        },
         Err(_) => {}
     }
     let before = umask(Mode::RWXG | Mode::RWXO);
