@@ -1,0 +1,5 @@
+//! The soft engine: guest code in software, where there is no hardware virtualization.
+#![forbid(unsafe_code)]
+
+mod platform;
+mod softfloat;
