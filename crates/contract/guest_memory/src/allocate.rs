@@ -4,11 +4,10 @@ use std::ffi::c_int;
 use std::io;
 use std::sync::Arc;
 
-use vm_memory::bitmap::NewBitmap;
 use vm_memory::mmap::{MmapRegionBuilder, MmapRegionError};
-use vm_memory::{FileOffset, GuestRegionCollectionError, GuestRegionMmap, bitmap::AtomicBitmap};
+use vm_memory::{FileOffset, GuestRegionCollectionError, GuestRegionMmap};
 
-use crate::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, Ram};
+use crate::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, Ram, WriteRecord};
 
 /// Below lie a few pages, far apart, that every boot writes (boot data, tables, the legacy area): a huge page
 /// for them would cost a small guest more time to clear than all the rest of its start.
@@ -107,10 +106,10 @@ impl GuestMemory {
     }
 }
 
-fn map_region(range: GpaRange, policy: Policy) -> Result<GuestRegionMmap<AtomicBitmap>, AllocateError> {
+fn map_region(range: GpaRange, policy: Policy) -> Result<GuestRegionMmap<WriteRecord>, AllocateError> {
     let size_bytes = range.size_bytes;
     let size = usize::try_from(size_bytes).map_err(|_| AllocateError::TooLarge(size_bytes))?;
-    let builder = MmapRegionBuilder::new_with_bitmap(size, AtomicBitmap::with_len(size))
+    let builder = MmapRegionBuilder::new_with_bitmap(size, WriteRecord::new(range.start.0, size))
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE);
     let builder = match policy.backing {
         Backing::PrivateAnonymous => {

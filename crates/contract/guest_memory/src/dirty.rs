@@ -62,7 +62,7 @@ impl GuestMemory {
     pub fn take_device_dirty(&self) -> DirtyPages {
         let mut dirty = DirtyPages::default();
         for region in self.ram.iter() {
-            let words = region.get_mmap().bitmap().get_and_reset();
+            let words = region.get_mmap().bitmap().take_dirty();
             dirty.push_region(region.start_addr().0, words);
         }
         dirty

@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
+use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
-use crate::{GuestMemory, IoBuffers};
+use crate::{GuestMemory, IoBuffers, Ram};
 
 impl GuestMemory {
     /// Host buffers for guest-physical pieces `(gpa, len)`, for `readv`, `writev` and io_uring.
     ///
-    /// Where a piece crosses regions it becomes several buffers. `written_by_host` marks the pages dirty
-    /// now, since the kernel's writes are not seen later. Fails when any byte lies outside guest RAM.
+    /// Where a piece crosses regions it becomes several buffers. `written_by_host` says that the kernel writes to
+    /// them, unseen: the pages count as written now and again when the buffers are dropped. Fails when any byte
+    /// lies outside guest RAM.
     pub fn io_buffers(
         &self,
         pieces: impl IntoIterator<Item = (GuestAddress, u32)>,
         written_by_host: bool,
     ) -> Result<IoBuffers, GuestMemoryError> {
         let mut iovecs = Vec::new();
+        let mut written = Vec::new();
         for (gpa, len) in pieces {
+            if written_by_host {
+                written.push((gpa, len));
+            }
             for slice in self.ram.get_slices(gpa, len as usize) {
                 let slice = slice?;
                 if written_by_host {
@@ -29,11 +35,26 @@ impl GuestMemory {
                 });
             }
         }
-        // SAFETY: every iovec points into a mapping owned by `self.ram`; the Arc handed over as owner keeps
+        let owner = Arc::new(Lent { ram: Arc::clone(&self.ram), written });
+        // SAFETY: every iovec points into a mapping owned by `self.ram`; the owner handed over keeps
         // that mapping alive for as long as the buffers live. Guest RAM is shared with the guest by nature,
         // so concurrent access by the kernel adds no aliasing that was not there.
-        Ok(unsafe { IoBuffers::new(iovecs, Arc::clone(&self.ram) as Arc<dyn std::any::Any + Send + Sync>) })
+        Ok(unsafe { IoBuffers::new(iovecs, owner as Arc<dyn std::any::Any + Send + Sync>) })
     }
 }
 
-use vm_memory::bitmap::Bitmap as _;
+/// Guest RAM in the host kernel's hands.
+struct Lent {
+    ram: Arc<Ram>,
+    written: Vec<(GuestAddress, u32)>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        for (gpa, len) in self.written.drain(..) {
+            for slice in self.ram.get_slices(gpa, len as usize).flatten() {
+                slice.bitmap().mark_dirty(0, slice.len());
+            }
+        }
+    }
+}

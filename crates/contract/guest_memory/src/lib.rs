@@ -11,19 +11,23 @@
 
 mod allocate;
 mod dirty;
+mod frame;
 mod io_buffers;
+mod write_record;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 pub use allocate::{AllocateError, Backing, Policy};
 pub use dirty::DirtyPages;
+pub use frame::{Frame, Word};
 pub use host_sys::io_buffers::IoBuffers;
+use vm_memory::GuestMemoryMmap;
 pub use vm_memory::{
     Address, ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, Le16,
     Le32, Le64, ReadVolatile, VolatileSlice, WriteVolatile,
 };
-use vm_memory::{GuestMemoryMmap, bitmap::AtomicBitmap};
+pub use write_record::{WriteRecord, WriteWatcher};
 
 /// Size of a guest page and of one bit of the dirty bitmap, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -31,7 +35,7 @@ pub const PAGE_SIZE: u64 = 4096;
 /// The collection of mapped regions behind a [`GuestMemory`].
 ///
 /// Named so that generic code of `virtio-queue` can be handed `&*memory`.
-pub type Ram = GuestMemoryMmap<AtomicBitmap>;
+pub type Ram = GuestMemoryMmap<WriteRecord>;
 
 /// A range of guest-physical addresses: `start .. start + size_bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
