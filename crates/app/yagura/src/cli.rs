@@ -79,6 +79,8 @@ Examples:
   yagura run --name web1 --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G \\
       --disk path=root.img --disk path=data.img,readonly,serial=DATA --net tap=tap0
   yagura run --config web1.toml --console file=web1.log
+  yagura run --kernel xen.gz --cmdline 'xen com1=115200 console=com1' \\
+      --module 'vmlinuz=vmlinuz console=hvc0' --module initrd.img
 
 A configuration file has the flags' names as keys; relative paths in it start at the file:
   kernel = \"vmlinuz\"
@@ -91,6 +93,7 @@ A configuration file has the flags' names as keys; relative paths in it start at
 
 Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
 ('ro' if that is readonly).
+Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
 Signals: SIGTERM presses the power button, a second one ends the VM at once.
 

@@ -1,10 +1,11 @@
-//! Where boot data lie in low memory, the memory map, and descriptors: what both entry ways need.
+//! Where boot data lie in low memory, the memory map, and descriptors: what all ways to enter need.
 
 use arch_model::x86_64::layout::{ECAM_BASE, ECAM_SIZE, HIGH_MEMORY_START, LOW_HOLE_START};
 use arch_model::x86_64::{DescriptorTable, Segment};
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 
 use crate::LoadError;
+use crate::place::loadable_ram;
 
 /// PVH start info with its module list and memory map behind it.
 pub(crate) const START_INFO: u64 = 0x6000;
@@ -21,7 +22,12 @@ pub(crate) const COMMAND_LINE: u64 = 0x2_0000;
 /// Room for the command line with its final zero, in bytes.
 pub(crate) const COMMAND_LINE_ROOM: usize = 0x1_0000;
 
-/// Usable memory, in the numbers of both e820 (ACPI 6.4, 15.2) and PVH's memory map.
+/// Multiboot's information structure with all that it points at, or the command lines of PVH's modules.
+pub(crate) const BOOT_INFO: u64 = 0x3_0000;
+/// Room for it in bytes: all command lines together.
+pub(crate) const BOOT_INFO_ROOM: u64 = 0x3_0000;
+
+/// Usable memory, in the numbers of e820 (ACPI 6.4, 15.2), PVH and Multiboot.
 pub(crate) const MAP_RAM: u32 = 1;
 /// Reserved addresses.
 pub(crate) const MAP_RESERVED: u32 = 2;
@@ -55,6 +61,20 @@ pub(crate) fn memory_map(memory: &GuestMemory) -> Vec<MapEntry> {
     map.sort_unstable_by_key(|entry| entry.start);
     map.truncate(MAX_MAP_ENTRIES);
     map
+}
+
+/// RAM as computers had it: below the hole under 1 MiB, and from 1 MiB to the next hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BasicMemory {
+    pub lower_kib: u32,
+    pub upper_kib: u32,
+}
+
+/// The two amounts of `memory`.
+pub(crate) fn basic_memory(memory: &GuestMemory) -> BasicMemory {
+    let (start, end) = loadable_ram(memory);
+    let kib = |bytes: u64| (bytes >> 10) as u32;
+    BasicMemory { lower_kib: kib(LOW_HOLE_START), upper_kib: kib(end - start) }
 }
 
 /// Selector of the code segment (Linux's `__BOOT_CS`).

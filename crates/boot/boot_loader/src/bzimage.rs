@@ -22,6 +22,8 @@ pub(crate) mod spec {
     pub const TYPE_OF_LOADER: usize = 0x210;
     /// `loadflags`
     pub const LOADFLAGS: usize = 0x211;
+    /// `code32_start`: where the protected-mode code lies.
+    pub const CODE32_START: usize = 0x214;
     /// `ramdisk_image`
     pub const RAMDISK_IMAGE: usize = 0x218;
     /// `ramdisk_size`
@@ -32,6 +34,8 @@ pub(crate) mod spec {
     pub const INITRD_ADDR_MAX: usize = 0x22c;
     /// `kernel_alignment` (2.05+)
     pub const KERNEL_ALIGNMENT: usize = 0x230;
+    /// `relocatable_kernel` (2.05+)
+    pub const RELOCATABLE_KERNEL: usize = 0x234;
     /// `xloadflags` (2.12+)
     pub const XLOADFLAGS: usize = 0x236;
     /// `cmdline_size` (2.06+), without the final zero
@@ -61,6 +65,8 @@ pub(crate) mod spec {
     pub const VERSION_INIT_SIZE: u16 = 0x020a;
     /// First protocol with `xloadflags`.
     pub const VERSION_XLOADFLAGS: u16 = 0x020c;
+    /// `loadflags`: the protected-mode code belongs above 1 MiB.
+    pub const LOADED_HIGH: u8 = 1 << 0;
     /// `xloadflags`: has the 64-bit entry at 0x200.
     pub const XLF_KERNEL_64: u16 = 1 << 0;
     /// Unit of `setup_sects` in bytes.
@@ -69,6 +75,8 @@ pub(crate) mod spec {
     pub const PARAGRAPH: u64 = 16;
     /// The 64-bit entry, from the protected-mode code.
     pub const ENTRY_64: u64 = 0x200;
+    /// The 32-bit entry, from the protected-mode code.
+    pub const ENTRY_32: u64 = 0;
     /// Where a kernel without `pref_address` is loaded.
     pub const DEFAULT_LOAD_ADDRESS: u64 = 0x10_0000;
 }
@@ -84,7 +92,7 @@ pub(crate) struct SetupHeader {
     pub cmdline_size: u32,
     /// Last address that the initrd may occupy.
     pub initrd_addr_max: u32,
-    /// Where the payload lies in the file; without one, the protected-mode code is what is loaded.
+    /// Where the payload lies in the file, if there is one.
     pub payload: Option<(u64, u64)>,
     /// Where the protected-mode code lies in the file.
     pub code: (u64, u64),
@@ -92,8 +100,23 @@ pub(crate) struct SetupHeader {
     pub load_address: u64,
     /// Memory that the kernel needs from there on until it knows its memory map, in bytes.
     pub init_size: u64,
-    /// The protected-mode code has a 64-bit entry.
-    pub has_entry_64: bool,
+    /// Where the protected-mode code can be instead: at multiples of this.
+    pub relocatable: Option<u64>,
+    /// How the protected-mode code is entered.
+    pub width: Width,
+}
+
+/// Ways into the protected-mode code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// The header says that there is a 64-bit entry.
+    Long,
+    /// It says that there is none.
+    Narrow,
+    /// It is too old to say.
+    Unsaid,
+    /// It belongs below 1 MiB, or is of a protocol (iPXE's 2.7) that was mostly entered in real mode.
+    Real,
 }
 
 /// Whether a file that begins with `head` is a Linux image of the x86 boot protocol.
@@ -118,9 +141,6 @@ impl SetupHeader {
         let bytes = head.get(SETUP_SECTS..end).ok_or(KernelFault::Truncated("the setup header"))?.to_vec();
         let has = |first: u16, field: usize| version >= first && field < end;
         let flags = if has(VERSION_XLOADFLAGS, XLOADFLAGS) { Some(u16_at(head, XLOADFLAGS)?) } else { None };
-        if flags.is_some_and(|flags| flags & XLF_KERNEL_64 == 0) {
-            return Err(KernelFault::ThirtyTwoBit);
-        }
         let code = code_range(head, file_size)?;
         let payload =
             if has(VERSION_PAYLOAD, PAYLOAD_LENGTH) { payload_range(head, code, file_size)? } else { None };
@@ -135,9 +155,20 @@ impl SetupHeader {
             initrd_addr_max: u32_at(head, INITRD_ADDR_MAX)?,
             payload,
             code,
-            load_address,
+            load_address: if load_address == 0 { DEFAULT_LOAD_ADDRESS } else { load_address },
             init_size,
-            has_entry_64: flags.is_some(),
+            relocatable: if head.get(RELOCATABLE_KERNEL).is_some_and(|flag| *flag != 0) {
+                Some(u64::from(u32_at(head, KERNEL_ALIGNMENT)?).max(1))
+            } else {
+                None
+            },
+            width: match flags {
+                _ if head.get(LOADFLAGS).is_none_or(|flags| flags & LOADED_HIGH == 0) => Width::Real,
+                _ if version < VERSION_PAYLOAD => Width::Real,
+                Some(flags) if flags & XLF_KERNEL_64 != 0 => Width::Long,
+                Some(_) => Width::Narrow,
+                None => Width::Unsaid,
+            },
         })
     }
 }

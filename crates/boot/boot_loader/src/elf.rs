@@ -243,6 +243,25 @@ impl Segment {
 }
 
 impl Executable {
+    /// One piece of a file that is no ELF file, entered at `entry`.
+    pub fn flat(segment: Segment, entry: u64) -> Executable {
+        Executable { class: Class::Elf32, entry, segments: vec![segment], notes: Vec::new() }
+    }
+
+    /// The same, its lowest address at `start`.
+    pub fn moved_to(mut self, start: u64) -> Executable {
+        let linked = self.start();
+        let moved = |address: u64| address.wrapping_sub(linked).wrapping_add(start);
+        self.entry = moved(self.entry);
+        self.segments.iter_mut().for_each(|segment| segment.physical = moved(segment.physical));
+        self
+    }
+
+    /// Lowest address of a segment.
+    pub fn start(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.physical).min().unwrap_or(0)
+    }
+
     /// The physical address of the entry, which files give as a physical or as a virtual address.
     pub fn physical_entry(&self) -> Result<u64, KernelFault> {
         if self.is_loaded(self.entry) {

@@ -23,8 +23,25 @@ pub enum LoadError {
         /// As given.
         path: PathBuf,
         /// What is wrong.
-        source: InitrdFault,
+        source: BootFileFault,
     },
+    /// A boot module.
+    #[error("cannot use module {path}")]
+    Module {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong.
+        source: BootFileFault,
+    },
+    /// Linux was given modules.
+    #[error("kernel {path} takes no modules: by the Linux boot protocol there is only an initrd")]
+    NoModules {
+        /// As given.
+        path: PathBuf,
+    },
+    /// There are so many modules, or their command lines are so long, that no list of them can be made.
+    #[error("the list of modules with their command lines is too long")]
+    TooManyModules,
     /// The command line is longer than the kernel reads.
     #[error("the command line has {length} bytes, kernel {path} takes at most {limit}")]
     CommandLineTooLong {
@@ -67,7 +84,7 @@ pub enum KernelFault {
     #[error(transparent)]
     File(#[from] FileFault),
     /// It is something else.
-    #[error("it is {looks_like}, not an x86 kernel (a bzImage or an ELF vmlinux)")]
+    #[error("it is {looks_like}, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)")]
     NotKernel {
         /// What it looks like, with its article.
         looks_like: String,
@@ -75,15 +92,26 @@ pub enum KernelFault {
     /// It ends too early.
     #[error("it is truncated: {0} is missing")]
     Truncated(&'static str),
-    /// It has no 64-bit and no PVH entry.
-    #[error("it is 32-bit only")]
+    /// It is a 32-bit ELF file that says no other way to enter it.
+    #[error("it is 32-bit only and has neither a PVH nor a Multiboot entry")]
     ThirtyTwoBit,
     /// The PVH entry was asked for.
     #[error("it has no PVH entry")]
     NoPvhEntry,
     /// The Linux entry was asked for where there is no kernel that it fits.
-    #[error("it has no 64-bit Linux entry")]
+    #[error("it has no Linux entry that can be used")]
     NoLinuxEntry,
+    /// A version of Multiboot was asked for.
+    #[error("it has no {0} header")]
+    NoMultibootHeader(&'static str),
+    /// It insists on something that cannot be had.
+    #[error("its {header} header requires {what}")]
+    Requires {
+        /// Which of its headers.
+        header: &'static str,
+        /// What, and why it cannot be had.
+        what: String,
+    },
     /// Its boot protocol is too old.
     #[error("its boot protocol {major}.{minor} is too old (2.6 is the first that can be used)")]
     ProtocolTooOld {
@@ -129,18 +157,21 @@ pub enum KernelFault {
     Memory(#[source] GuestMemoryError),
 }
 
-/// What is wrong with an initrd.
+/// What is wrong with an initrd or a module.
 #[derive(Debug, thiserror::Error)]
-pub enum InitrdFault {
+pub enum BootFileFault {
     /// What is wrong with the file as such.
     #[error(transparent)]
     File(#[from] FileFault),
+    /// What is to be said with it contains a zero byte, where the kernel would stop reading.
+    #[error("its command line contains a zero byte")]
+    CommandLineZero,
     /// There is not enough RAM for it.
     #[error("it has {size}, but only {room} of the guest's {ram} are free for it")]
     DoesNotFit {
         /// Its size.
         size: Size,
-        /// Free between the kernel and the end of usable RAM.
+        /// Free at one place of usable RAM.
         room: Size,
         /// All RAM.
         ram: Size,

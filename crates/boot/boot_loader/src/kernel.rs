@@ -6,36 +6,35 @@ use guest_memory::{GuestAddress, GuestMemory};
 use tracing::debug;
 
 use crate::boot_data::{COMMAND_LINE_ROOM, write_command_line};
-use crate::bzimage::{SetupHeader, is_bzimage, spec};
-use crate::elf::{self, Class, Executable, Header, Segment};
-use crate::place::{Image, check_fit, find_pvh_entry, load_segments};
-use crate::unpack::Unpacked;
-use crate::{BootConfig, BootProtocol, FileFault, KernelFault, LoadError, LoadedKernel, Source};
-use crate::{identify, linux, pvh};
+use crate::boot_file::{End, FreeRam, LoadedModule, load_all};
+use crate::bzimage::{SetupHeader, is_bzimage};
+use crate::multiboot::{self, Entered, Version};
+use crate::place::Image;
+use crate::plan::{Placed, Way, read_executable};
+use crate::unpack::{Compression, Unpacked};
+use crate::{BootConfig, FileFault, KernelFault, LoadError, LoadedKernel, Source};
+use crate::{elf, identify, linux, pvh};
 
-/// Last address of an initrd that is handed over by PVH: any below 4 GiB.
-const PVH_INITRD_LAST: u64 = u32::MAX as u64;
+/// Last address of what is handed over by PVH and Multiboot: any below 4 GiB.
+const LAST_32_BIT: u64 = u32::MAX as u64;
 
 /// A kernel, opened and recognized. It can be loaded again for each reset of the guest.
 #[derive(Debug)]
 pub struct Kernel {
     path: PathBuf,
-    source: Source,
-    kind: Kind,
+    pub(crate) source: Source,
+    pub(crate) kind: Kind,
 }
 
+/// What a kernel's file is.
 #[derive(Debug)]
-enum Kind {
+pub(crate) enum Kind {
     BzImage(SetupHeader),
-    Elf,
-}
-
-/// Where a loaded kernel is entered and what it occupies.
-struct Placed {
-    protocol: BootProtocol,
-    entry: u64,
-    /// Address behind everything that the kernel needs before it knows its memory map.
-    end: u64,
+    /// An ELF file, or one that only its Multiboot header describes; the whole of it may be packed.
+    Plain {
+        is_elf: bool,
+        packed: bool,
+    },
 }
 
 impl Kernel {
@@ -63,40 +62,69 @@ impl Kernel {
         &self.path
     }
 
-    /// Writes the kernel, its initrd and boot data to guest memory.
+    /// Writes the kernel, its initrd, modules and boot data to guest memory.
     pub fn load(&self, memory: &GuestMemory, config: &BootConfig<'_>) -> Result<LoadedKernel, LoadError> {
-        self.check_command_line(config)?;
         let placed = self
             .place(memory, config)
             .map_err(|source| LoadError::Kernel { path: self.path.clone(), source })?;
-        let last_address = match (placed.protocol, self.setup_header()) {
-            (BootProtocol::Pvh, _) => PVH_INITRD_LAST,
-            (BootProtocol::Linux64, Some(header)) => header.initrd_addr_max.into(),
-            (BootProtocol::Linux64, None) => linux::DEFAULT_INITRD_ADDR_MAX.into(),
+        self.check_command_line(placed.way, config)?;
+        let (last, end) = match (placed.way, self.setup_header()) {
+            (Way::Linux { .. }, Some(header)) => (header.initrd_addr_max.into(), End::High),
+            (Way::Linux { .. }, None) => (linux::DEFAULT_INITRD_ADDR_MAX.into(), End::High),
+            (Way::Pvh, _) => (LAST_32_BIT, End::High),
+            (Way::Multiboot { .. }, _) => (LAST_32_BIT, End::Low),
         };
-        let initrd = config.initrd.map(|initrd| initrd.load(memory, placed.end, last_address)).transpose()?;
-        let command_line = write_command_line(memory, config.command_line)?;
-        let Placed { protocol, entry, end: _ } = placed;
-        let initial = match protocol {
-            BootProtocol::Linux64 => {
-                linux::prepare(memory, self.setup_header(), entry, command_line, initrd, config)?
-            }
-            BootProtocol::Pvh => pvh::prepare(memory, entry as u32, command_line, initrd, config)?,
-        };
+        if matches!(placed.way, Way::Linux { .. }) && !config.modules.is_empty() {
+            return Err(LoadError::NoModules { path: self.path.clone() });
+        }
+        let free = FreeRam::around(memory, (placed.start, placed.end), last, end);
+        let modules = load_all(memory, config, free)?;
+        let initial = self.prepare(&placed, &modules, memory, config)?;
+        let (protocol, entry) = (placed.way.protocol(), placed.entry);
         debug!(path = %self.path.display(), ?protocol, entry, "kernel loaded");
         Ok(LoadedKernel { protocol, entry: GuestAddress(entry), initial })
     }
 
-    fn setup_header(&self) -> Option<&SetupHeader> {
-        match &self.kind {
-            Kind::BzImage(header) => Some(header),
-            Kind::Elf => None,
+    /// Writes what the way into the kernel wants to be told.
+    fn prepare(
+        &self,
+        placed: &Placed,
+        modules: &[LoadedModule<'_>],
+        memory: &GuestMemory,
+        config: &BootConfig<'_>,
+    ) -> Result<crate::InitialState, LoadError> {
+        let entry = placed.entry;
+        match placed.way {
+            Way::Linux { long, code } => {
+                let command_line = write_command_line(memory, config.command_line)?;
+                let entry = linux::Entry { address: entry, long, code };
+                let initrd = modules.first().copied();
+                linux::prepare(memory, self.setup_header(), entry, command_line, initrd, config)
+            }
+            Way::Pvh => {
+                let command_line = write_command_line(memory, config.command_line)?;
+                pvh::prepare(memory, entry, command_line, modules, config)
+            }
+            Way::Multiboot { version, load_base } => {
+                multiboot::prepare(version, memory, &Entered { entry, load_base }, modules, config)
+            }
         }
     }
 
-    fn check_command_line(&self, config: &BootConfig<'_>) -> Result<(), LoadError> {
-        let wanted = self.setup_header().map_or(linux::DEFAULT_CMDLINE_SIZE, |header| header.cmdline_size);
-        let limit = (wanted as usize).min(COMMAND_LINE_ROOM - 1);
+    pub(crate) fn setup_header(&self) -> Option<&SetupHeader> {
+        match &self.kind {
+            Kind::BzImage(header) => Some(header),
+            Kind::Plain { .. } => None,
+        }
+    }
+
+    fn check_command_line(&self, way: Way, config: &BootConfig<'_>) -> Result<(), LoadError> {
+        let most = COMMAND_LINE_ROOM - 1;
+        let limit = match (way, self.setup_header()) {
+            (Way::Multiboot { .. }, _) => most,
+            (_, Some(header)) => most.min(header.cmdline_size as usize),
+            (_, None) => most.min(linux::DEFAULT_CMDLINE_SIZE as usize),
+        };
         let length = config.command_line.len();
         if length > limit {
             return Err(LoadError::CommandLineTooLong { path: self.path.clone(), length, limit });
@@ -106,70 +134,6 @@ impl Kernel {
         }
         Ok(())
     }
-
-    fn place(&self, memory: &GuestMemory, config: &BootConfig<'_>) -> Result<Placed, KernelFault> {
-        match &self.kind {
-            Kind::Elf => self.place_elf(Image::File(&self.source), memory, config),
-            Kind::BzImage(header) => match header.payload {
-                Some((start, end)) => {
-                    let unpacked = Unpacked::new(&self.source, start, end)?;
-                    self.place_elf(Image::Unpacked(unpacked), memory, config)
-                }
-                None => self.place_code(header, memory, config),
-            },
-        }
-    }
-
-    /// Loads an ELF executable, unpacked or not.
-    fn place_elf(
-        &self,
-        mut image: Image<'_>,
-        memory: &GuestMemory,
-        config: &BootConfig<'_>,
-    ) -> Result<Placed, KernelFault> {
-        let executable = read_executable(&mut image)?;
-        load_segments(&mut image, &executable.segments, memory, config.zeroed_ram)?;
-        let pvh_entry = find_pvh_entry(&executable, &mut image, memory)?;
-        image.finish()?;
-        let default = match (&self.kind, pvh_entry) {
-            (Kind::Elf, Some(_)) => BootProtocol::Pvh,
-            _ => BootProtocol::Linux64,
-        };
-        let protocol = config.protocol.unwrap_or(default);
-        let entry = match (protocol, pvh_entry) {
-            (BootProtocol::Pvh, None) => return Err(KernelFault::NoPvhEntry),
-            (BootProtocol::Pvh, Some(entry)) => entry.into(),
-            (BootProtocol::Linux64, _) if executable.class == Class::Elf32 => {
-                return Err(KernelFault::ThirtyTwoBit);
-            }
-            (BootProtocol::Linux64, _) => executable.physical_entry()?,
-        };
-        if !executable.is_loaded(entry) {
-            return Err(KernelFault::Damaged("its entry is not in a segment"));
-        }
-        Ok(Placed { protocol, entry, end: executable.end() })
-    }
-
-    /// Loads a bzImage without payload: its protected-mode code is the kernel.
-    fn place_code(
-        &self,
-        header: &SetupHeader,
-        memory: &GuestMemory,
-        config: &BootConfig<'_>,
-    ) -> Result<Placed, KernelFault> {
-        if config.protocol == Some(BootProtocol::Pvh) {
-            return Err(KernelFault::NoPvhEntry);
-        }
-        if !header.has_entry_64 {
-            return Err(KernelFault::NoLinuxEntry);
-        }
-        let (start, end) = header.code;
-        let code = Segment::flat(start, end - start, header.load_address, header.init_size);
-        check_fit(&[code], memory)?;
-        load_segments(&mut Image::File(&self.source), &[code], memory, config.zeroed_ram)?;
-        let entry = header.load_address + spec::ENTRY_64;
-        Ok(Placed { protocol: BootProtocol::Linux64, entry, end: code.end() })
-    }
 }
 
 impl Kind {
@@ -178,24 +142,39 @@ impl Kind {
         if is_bzimage(&head) {
             return SetupHeader::parse(&head, source.size_bytes()).map(Kind::BzImage);
         }
-        if elf::is_elf(&head) {
-            read_executable(&mut Image::File(source))?;
-            return Ok(Kind::Elf);
+        let packed = !elf::is_elf(&head) && Compression::is_known(&head);
+        let mut image = if packed {
+            Image::Unpacked(Unpacked::new(source, 0, source.size_bytes())?)
+        } else {
+            Image::File(source)
+        };
+        let start = image.head(multiboot::SEARCH_SIZE)?;
+        if elf::is_elf(&start) {
+            // What is wrong with an ELF file does not matter where a Multiboot header takes its place.
+            match read_executable(&mut image) {
+                Ok(_) => return Ok(Kind::Plain { is_elf: true, packed }),
+                Err(fault) if !multiboot::has_addresses(&start) => return Err(fault),
+                Err(_) => {}
+            }
         }
-        Err(KernelFault::NotKernel { looks_like: identify::looks_like(&head).to_owned() })
+        if multiboot::has_addresses(&start) {
+            return Ok(Kind::Plain { is_elf: false, packed });
+        }
+        let kind = identify::looks_like(&head);
+        let looks_like = if packed {
+            format!(
+                "{kind} that holds {}",
+                identify::looks_like(&start[..start.len().min(identify::HEAD_SIZE)])
+            )
+        } else {
+            kind.to_owned()
+        };
+        // A header that could be used but for what it requires: that is then the reason.
+        for version in [Version::Two, Version::One] {
+            if let Err(fault @ KernelFault::Requires { .. }) = multiboot::Header::find(version, &start) {
+                return Err(fault);
+            }
+        }
+        Err(KernelFault::NotKernel { looks_like })
     }
-}
-
-/// Reads an ELF file's headers.
-fn read_executable(image: &mut Image<'_>) -> Result<Executable, KernelFault> {
-    let mut head = [0; elf::HEADER_SIZE];
-    image.read_at(0, &mut head, "the ELF header")?;
-    if !elf::is_elf(&head) {
-        return Err(KernelFault::Damaged("what is packed into it is not an ELF file"));
-    }
-    let header = Header::parse(&head)?;
-    let (offset, length) = header.table();
-    let mut table = vec![0; length];
-    image.read_at(offset, &mut table, "the table of ELF segments")?;
-    header.parse_table(&table)
 }

@@ -1,5 +1,6 @@
-//! The 64-bit Linux boot protocol (Linux, `Documentation/arch/x86/boot.rst`, "64-bit BOOT PROTOCOL"): a zero
-//! page, page tables for the first 4 GiB, and the state in which vCPU 0 enters the kernel.
+//! The Linux boot protocol (Linux, `Documentation/arch/x86/boot.rst`): a zero page and the state in which vCPU 0
+//! enters the kernel, that of "64-bit BOOT PROTOCOL" with page tables for the first 4 GiB, or that of "32-bit
+//! BOOT PROTOCOL".
 
 use arch_model::x86_64::{Registers, SystemRegisters};
 use guest_memory::{GuestMemory, PAGE_SIZE};
@@ -8,10 +9,10 @@ use crate::boot_data::{
     MapEntry, PAGE_TABLES, STACK_TOP, ZERO_PAGE, code_segment, data_segment, memory_map, no_local_table,
     task_segment, write, write_gdt,
 };
+use crate::boot_file::LoadedModule;
 use crate::bzimage::{SetupHeader, spec as header};
-use crate::initrd::LoadedInitrd;
 use crate::state::{
-    APIC_BASE_BOOT, CR0_BASE, CR0_PAGING, CR4_PAE, EFER_LONG_MODE, InitialState, RFLAGS_FIXED,
+    APIC_BASE_BOOT, CR0_BASE, CR0_PAGING, CR4_PAE, EFER_LONG_MODE, InitialState, RFLAGS_FIXED, protected_mode,
 };
 use crate::{BootConfig, LoadError};
 
@@ -33,8 +34,6 @@ mod zero_page {
 
 /// `type_of_loader`: one without a number of its own.
 const LOADER_UNKNOWN: u8 = 0xff;
-/// `loadflags`: protected-mode code is above 1 MiB.
-const LOADED_HIGH: u8 = 1 << 0;
 /// `loadflags`: the kernel was placed at random (set by its own stub), and there is a heap (real mode).
 const KASLR_OR_HEAP: u8 = 1 << 1 | 1 << 7;
 /// `vid_mode`: normal.
@@ -57,13 +56,24 @@ const TABLE_ENTRIES: u64 = 512;
 /// Page directories for 4 GiB.
 const DIRECTORIES: u64 = 4;
 
-/// Writes boot data and returns the state to enter the kernel at `entry` with.
+/// Where a Linux kernel is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Guest-physical address of its first instruction.
+    pub address: u64,
+    /// In 64-bit mode, else in 32-bit protected mode.
+    pub long: bool,
+    /// Where the protected-mode code lies, if it is that which is entered.
+    pub code: Option<u64>,
+}
+
+/// Writes boot data and returns the state to enter the kernel with.
 pub(crate) fn prepare(
     memory: &GuestMemory,
     setup: Option<&SetupHeader>,
-    entry: u64,
+    entry: Entry,
     command_line: u64,
-    initrd: Option<LoadedInitrd>,
+    initrd: Option<LoadedModule<'_>>,
     config: &BootConfig<'_>,
 ) -> Result<InitialState, LoadError> {
     let mut page = vec![0; PAGE_SIZE as usize];
@@ -72,19 +82,22 @@ pub(crate) fn prepare(
         None => make_header(&mut page),
     }
     fill_header(&mut page, command_line, initrd);
+    if let Some(code) = entry.code {
+        put(&mut page, header::CODE32_START, &(code as u32).to_le_bytes());
+    }
     put(&mut page, zero_page::ACPI_RSDP_ADDR, &config.rsdp.map_or(0, |address| address.0).to_le_bytes());
     fill_map(&mut page, &memory_map(memory));
     write(memory, ZERO_PAGE, &page)?;
-    write(memory, PAGE_TABLES, &page_tables())?;
+    let system = if entry.long { long_mode(memory)? } else { protected_mode(memory)? };
     Ok(InitialState {
         registers: Registers {
-            rip: entry,
+            rip: entry.address,
             rsi: ZERO_PAGE,
             rsp: STACK_TOP,
             rflags: RFLAGS_FIXED,
             ..Registers::default()
         },
-        system: system_registers(memory)?,
+        system,
     })
 }
 
@@ -104,10 +117,10 @@ fn make_header(page: &mut [u8]) {
 }
 
 /// What the boot loader writes into the header. All addresses are below 4 GiB.
-fn fill_header(page: &mut [u8], command_line: u64, initrd: Option<LoadedInitrd>) {
+fn fill_header(page: &mut [u8], command_line: u64, initrd: Option<LoadedModule<'_>>) {
     put(page, header::VID_MODE, &VID_MODE_NORMAL.to_le_bytes());
     page[header::TYPE_OF_LOADER] = LOADER_UNKNOWN;
-    page[header::LOADFLAGS] = page[header::LOADFLAGS] & !KASLR_OR_HEAP | LOADED_HIGH;
+    page[header::LOADFLAGS] = page[header::LOADFLAGS] & !KASLR_OR_HEAP | header::LOADED_HIGH;
     put(page, header::SETUP_DATA, &0u64.to_le_bytes());
     put(page, header::CMD_LINE_PTR, &(command_line as u32).to_le_bytes());
     let (address, size) = initrd.map_or((0, 0), |initrd| (initrd.address, initrd.size_bytes));
@@ -141,7 +154,9 @@ fn page_tables() -> Vec<u8> {
     entries.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-fn system_registers(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
+/// 64-bit mode on page tables of ours.
+fn long_mode(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
+    write(memory, PAGE_TABLES, &page_tables())?;
     let data = data_segment();
     Ok(SystemRegisters {
         cs: code_segment(true),

@@ -33,11 +33,19 @@ impl Image<'_> {
         }
     }
 
-    /// Checks what can be checked only at the end.
-    pub fn finish(self) -> Result<(), KernelFault> {
+    /// The first bytes, at most `limit`.
+    pub fn head(&self, limit: usize) -> Result<Vec<u8>, KernelFault> {
+        match self {
+            Image::File(source) => Ok(source.head(limit).map_err(FileFault::Read)?),
+            Image::Unpacked(unpacked) => Ok(unpacked.head(limit).to_vec()),
+        }
+    }
+
+    /// Checks what can be checked only at the end, and says how many bytes the image has.
+    pub fn finish(self) -> Result<u64, KernelFault> {
         match self {
             Image::Unpacked(unpacked) => unpacked.finish(),
-            Image::File(_) => Ok(()),
+            Image::File(source) => Ok(source.size_bytes()),
         }
     }
 }
@@ -91,23 +99,31 @@ pub(crate) fn load_segments(
     Ok(())
 }
 
-/// The PVH entry that the image's notes name, if any. Notes are part of a loaded segment as a rule: then they
-/// are read from where they were loaded to, since an unpacked image cannot be read again.
+/// The PVH entry that the image's notes name, if any. Notes are part of a segment as a rule: where that has been
+/// loaded to `loaded`, they are read there, since an unpacked image cannot be read again.
 pub(crate) fn find_pvh_entry(
     executable: &Executable,
     image: &mut Image<'_>,
-    memory: &GuestMemory,
+    loaded: Option<&GuestMemory>,
 ) -> Result<Option<u32>, KernelFault> {
     for notes in &executable.notes {
         let size = notes.file_size.min(crate::elf::MAX_NOTES);
         let mut bytes = vec![0; size as usize];
-        let place = executable.segments.iter().find_map(|segment| segment.place_of(notes.file_offset, size));
+        let place = loaded.and_then(|memory| {
+            let place = executable.segments.iter().find_map(|part| part.place_of(notes.file_offset, size));
+            Some((memory, place?))
+        });
         match (place, &mut *image) {
-            (Some(place), _) => {
+            (Some((memory, place)), _) => {
                 memory.read_slice(&mut bytes, GuestAddress(place)).map_err(KernelFault::Memory)?;
             }
             (None, Image::File(_)) => image.read_at(notes.file_offset, &mut bytes, "its notes")?,
-            (None, Image::Unpacked(_)) => continue,
+            (None, Image::Unpacked(unpacked)) => {
+                // Notes that lie before what was unpacked so far cannot be had any more.
+                if unpacked.read_at(notes.file_offset, &mut bytes).is_err() {
+                    continue;
+                }
+            }
         }
         if let Some(entry) = notes.pvh_entry(&bytes) {
             return Ok(Some(entry));

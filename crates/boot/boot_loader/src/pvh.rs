@@ -1,14 +1,12 @@
 //! The PVH entry (Xen, `docs/misc/pvh.pandoc` and `xen/include/public/arch-x86/hvm/start_info.h`): 32-bit
 //! protected mode without paging, EBX at the start info.
 
-use arch_model::x86_64::{Registers, SystemRegisters};
+use arch_model::x86_64::Registers;
 use guest_memory::GuestMemory;
 
-use crate::boot_data::{
-    START_INFO, code_segment, data_segment, memory_map, no_local_table, task_segment, write, write_gdt,
-};
-use crate::initrd::LoadedInitrd;
-use crate::state::{APIC_BASE_BOOT, CR0_BASE, InitialState, RFLAGS_FIXED};
+use crate::boot_data::{BOOT_INFO, BOOT_INFO_ROOM, GDT, START_INFO, memory_map, write};
+use crate::boot_file::LoadedModule;
+use crate::state::{InitialState, RFLAGS_FIXED, protected_mode};
 use crate::{BootConfig, LoadError};
 
 /// `XEN_HVM_START_MAGIC_VALUE`
@@ -23,70 +21,66 @@ const MODULE_SIZE: u64 = 32;
 /// Writes boot data and returns the state to enter the kernel at `entry` with.
 pub(crate) fn prepare(
     memory: &GuestMemory,
-    entry: u32,
+    entry: u64,
     command_line: u64,
-    initrd: Option<LoadedInitrd>,
+    modules: &[LoadedModule<'_>],
     config: &BootConfig<'_>,
 ) -> Result<InitialState, LoadError> {
-    write(memory, START_INFO, &start_info(memory, command_line, initrd, config))?;
+    let (list, lines) = module_list(modules);
+    let info = start_info(memory, command_line, &list, config);
+    if info.len() as u64 > GDT - START_INFO || lines.len() as u64 > BOOT_INFO_ROOM {
+        return Err(LoadError::TooManyModules);
+    }
+    write(memory, START_INFO, &info)?;
+    write(memory, BOOT_INFO, &lines)?;
     Ok(InitialState {
-        registers: Registers {
-            rip: entry.into(),
-            rbx: START_INFO,
-            rflags: RFLAGS_FIXED,
-            ..Registers::default()
-        },
-        system: system_registers(memory)?,
+        registers: Registers { rip: entry, rbx: START_INFO, rflags: RFLAGS_FIXED, ..Registers::default() },
+        system: protected_mode(memory)?,
     })
 }
 
-/// The start info, its one module and its memory map, one behind the other.
+/// An entry for each module, and the command lines that they point at, to be put at [`BOOT_INFO`].
+fn module_list(modules: &[LoadedModule<'_>]) -> (Vec<[u64; 4]>, Vec<u8>) {
+    let (mut list, mut lines) = (Vec::new(), Vec::new());
+    for LoadedModule { address, size_bytes, command_line } in modules {
+        let mut line = 0;
+        if !command_line.is_empty() {
+            line = BOOT_INFO + lines.len() as u64;
+            lines.extend_from_slice(command_line.as_bytes());
+            lines.push(0);
+        }
+        list.push([*address, *size_bytes, line, 0]);
+    }
+    (list, lines)
+}
+
+/// The start info, the list of modules and the memory map, one behind the other.
 fn start_info(
     memory: &GuestMemory,
     command_line: u64,
-    initrd: Option<LoadedInitrd>,
+    list: &[[u64; 4]],
     config: &BootConfig<'_>,
 ) -> Vec<u8> {
     let map = memory_map(memory);
     let modules = START_INFO + START_INFO_SIZE;
-    let map_address = modules + MODULE_SIZE;
+    let map_address = modules + list.len() as u64 * MODULE_SIZE;
     let mut info = Vec::new();
     let mut put32 = |value: u32| info.extend_from_slice(&value.to_le_bytes());
     put32(MAGIC);
     put32(VERSION);
     put32(0);
-    put32(u32::from(initrd.is_some()));
-    let module_list = if initrd.is_some() { modules } else { 0 };
+    put32(list.len() as u32);
     let mut put64 = |value: u64| info.extend_from_slice(&value.to_le_bytes());
-    put64(module_list);
+    put64(if list.is_empty() { 0 } else { modules });
     put64(command_line);
     put64(config.rsdp.map_or(0, |address| address.0));
     put64(map_address);
     // Number of entries and a reserved half.
     put64(map.len() as u64);
-    let (address, size) = initrd.map_or((0, 0), |initrd| (initrd.address, initrd.size_bytes));
-    [address, size, 0, 0].into_iter().for_each(&mut put64);
+    list.iter().flatten().copied().for_each(&mut put64);
     for entry in &map {
         // Type and a reserved half.
         [entry.start, entry.size_bytes, u64::from(entry.kind)].into_iter().for_each(&mut put64);
     }
     info
-}
-
-fn system_registers(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
-    let data = data_segment();
-    Ok(SystemRegisters {
-        cs: code_segment(false),
-        ds: data,
-        es: data,
-        fs: data,
-        gs: data,
-        ss: data,
-        tr: task_segment(),
-        ldt: no_local_table(),
-        gdt: write_gdt(memory, false)?,
-        cr0: CR0_BASE,
-        apic_base: APIC_BASE_BOOT,
-        ..SystemRegisters::default()
-    })
 }

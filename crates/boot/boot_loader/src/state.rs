@@ -2,6 +2,10 @@
 
 use arch_model::x86_64::layout::LAPIC_BASE;
 use arch_model::x86_64::{Registers, SystemRegisters};
+use guest_memory::GuestMemory;
+
+use crate::LoadError;
+use crate::boot_data::{code_segment, data_segment, no_local_table, task_segment, write_gdt};
 
 /// The registers that a boot protocol sets. The rest of vCPU 0 is as after power-on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,6 +14,25 @@ pub struct InitialState {
     pub registers: Registers,
     /// Segments, control registers, descriptor tables.
     pub system: SystemRegisters,
+}
+
+/// 32-bit protected mode with flat segments, without paging, as PVH, Multiboot and Linux's 32-bit entry have it.
+pub(crate) fn protected_mode(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
+    let data = data_segment();
+    Ok(SystemRegisters {
+        cs: code_segment(false),
+        ds: data,
+        es: data,
+        fs: data,
+        gs: data,
+        ss: data,
+        tr: task_segment(),
+        ldt: no_local_table(),
+        gdt: write_gdt(memory, false)?,
+        cr0: CR0_BASE,
+        apic_base: APIC_BASE_BOOT,
+        ..SystemRegisters::default()
+    })
 }
 
 /// CR0: protection on, and ET, which is always one (SDM vol. 3, 2.5).

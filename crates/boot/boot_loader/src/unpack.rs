@@ -43,6 +43,11 @@ const MAGICS: &[(&[u8], Compression)] = &[
 const UNKNOWN: &[(&[u8], &str)] = &[(b"BZh", "bzip2"), (b"\x5d\0\0", "lzma"), (b"\x89LZO", "lzo")];
 
 impl Compression {
+    /// Whether a payload that begins with `head` can be unpacked (or need not be).
+    pub fn is_known(head: &[u8]) -> bool {
+        MAGICS.iter().any(|(magic, _)| head.starts_with(magic))
+    }
+
     /// Recognizes a payload by its first bytes.
     pub fn of(head: &[u8]) -> Result<Compression, KernelFault> {
         if let Some((_, compression)) = MAGICS.iter().find(|(magic, _)| head.starts_with(magic)) {
@@ -125,13 +130,19 @@ impl<'a> Unpacked<'a> {
         Ok(())
     }
 
-    /// Unpacks the rest, which checks the decoder's checksum where the format has one.
-    pub fn finish(mut self) -> Result<(), KernelFault> {
+    /// The image's first bytes, at most `limit`, of those that are kept.
+    pub fn head(&self, limit: usize) -> &[u8] {
+        &self.head[..self.head.len().min(limit)]
+    }
+
+    /// Unpacks the rest, which checks the decoder's checksum where the format has one. Says how long the image
+    /// is in all.
+    pub fn finish(mut self) -> Result<u64, KernelFault> {
         let limit = MAX_UNPACKED.saturating_sub(self.position) + 1;
         let rest = io::copy(&mut self.decoder.by_ref().take(limit), &mut io::sink());
         match rest.map_err(|source| self.bad(source))? {
             bytes if bytes == limit => Err(KernelFault::TooLarge(Size(MAX_UNPACKED))),
-            _ => Ok(()),
+            bytes => Ok(self.position + bytes),
         }
     }
 

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use boot_loader::{Initrd, Kernel, LoadError};
+use boot_loader::{Initrd, Kernel, LoadError, Module};
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
 use disk::{Disk, OpenError, RawDisk};
 use net_backend::{NetBackend, Tap, TapError};
-use vm_spec::{ConsoleSpec, DiskSpec, NetSpec, VmSpec};
+use vm_spec::{ConsoleSpec, DiskSpec, ModuleSpec, NetSpec, VmSpec};
 
 /// A file or an interface of the host could not be opened. The message names which and why.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The kernel or the initrd.
+    /// The kernel, the initrd or a module.
     #[error(transparent)]
     Boot(#[from] LoadError),
     /// A disk.
@@ -25,10 +25,11 @@ pub enum BackendError {
     Console(#[from] CharError),
 }
 
-/// Kernel, disks, taps and consoles, open, in the order of the spec.
+/// Kernel, modules, disks, taps and consoles, open, in the order of the spec.
 pub struct Backends {
     pub(crate) kernel: Kernel,
     pub(crate) initrd: Option<Initrd>,
+    pub(crate) modules: Vec<Module>,
     pub(crate) disks: Vec<Arc<dyn Disk>>,
     pub(crate) nets: Vec<Arc<dyn NetBackend>>,
     pub(crate) console: Arc<dyn CharBackend>,
@@ -44,6 +45,8 @@ impl Backends {
     ) -> Result<Backends, BackendError> {
         let kernel = Kernel::open(&spec.kernel)?;
         let initrd = spec.initrd.as_deref().map(Initrd::open).transpose()?;
+        let module = |module: &ModuleSpec| Module::open(&module.path, &module.cmdline);
+        let modules = spec.modules.iter().map(module).collect::<Result<_, _>>()?;
         let disks = spec.disks.iter().map(open_disk).collect::<Result<_, _>>()?;
         let nets = spec.nets.iter().map(open_tap).collect::<Result<_, _>>()?;
         let virtio_console = spec.virtio_console.as_ref();
@@ -51,7 +54,7 @@ impl Backends {
             virtio_console.map(|console| open_console(console, on_quit.clone())).transpose()?;
         // Last, since it may change the terminal's mode: errors above are written to an unchanged one.
         let console = open_console(&spec.console, on_quit)?;
-        Ok(Backends { kernel, initrd, disks, nets, console, virtio_console })
+        Ok(Backends { kernel, initrd, modules, disks, nets, console, virtio_console })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use acpi::{AcpiConfig, AcpiError};
 use arch_model::x86_64::layout;
-use boot_loader::{BootConfig, LoadError};
+use boot_loader::{BootConfig, BootProtocol, LoadError};
 use device_model::{PowerSink, lock};
 use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, GuestMemoryError, Policy};
 use host_sys::poll::new_event;
@@ -31,7 +31,7 @@ pub enum BuildError {
     /// RAM.
     #[error(transparent)]
     Memory(#[from] AllocateError),
-    /// Kernel, initrd or command line.
+    /// Kernel, initrd, modules or command line.
     #[error(transparent)]
     Boot(#[from] LoadError),
     /// The guest has no memory where firmware belongs.
@@ -116,14 +116,26 @@ impl Machine {
         let boot = BootConfig {
             command_line: spec.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE),
             initrd: backends.initrd.as_ref(),
+            modules: &backends.modules,
             rsdp: Some(acpi::write_to(&tables, memory)?),
-            protocol: None,
+            protocol: forced_protocol(spec.boot_protocol),
             zeroed_ram: true,
         };
         let kernel = backends.kernel.load(memory, &boot)?;
         let take = move |data: &[u8]| lock(&serial).receive(data);
         let console = Console::start(&backends.console, room, take).map_err(BuildError::Console)?;
         Ok(Machine::new(wiring, &kernel.initial, power_button, console, counters))
+    }
+}
+
+/// The one way into the kernel that is wanted, if only one is.
+fn forced_protocol(wanted: vm_spec::BootProtocol) -> Option<BootProtocol> {
+    match wanted {
+        vm_spec::BootProtocol::Auto => None,
+        vm_spec::BootProtocol::Linux => Some(BootProtocol::Linux),
+        vm_spec::BootProtocol::Pvh => Some(BootProtocol::Pvh),
+        vm_spec::BootProtocol::Multiboot => Some(BootProtocol::Multiboot),
+        vm_spec::BootProtocol::Multiboot2 => Some(BootProtocol::Multiboot2),
     }
 }
 

@@ -10,7 +10,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
 use vcpu_model::{Engine, GuestIo, VmConfig};
-use vm_spec::{ConsoleSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, ConsoleSpec, OnReset, VmSpec};
 
 use crate::{Backends, Machine};
 
@@ -30,7 +30,9 @@ fn setup() -> Setup {
     let spec = VmSpec {
         name: "test".parse().unwrap(),
         kernel: path("kernel"),
+        boot_protocol: BootProtocol::Auto,
         initrd: None,
+        modules: vec![],
         cmdline: None,
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),

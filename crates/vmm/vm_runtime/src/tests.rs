@@ -11,7 +11,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{ConsoleSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, ConsoleSpec, OnReset, VmSpec};
 
 use crate::{Options, Outcome, RunError, run};
 
@@ -21,7 +21,9 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     VmSpec {
         name: "test".parse().unwrap(),
         kernel,
+        boot_protocol: BootProtocol::Auto,
         initrd: None,
+        modules: vec![],
         cmdline: None,
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),

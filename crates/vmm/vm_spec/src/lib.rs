@@ -4,12 +4,14 @@
 //! error is one line that names what was typed and what would be right. Nothing here touches the host: that
 //! a file exists or an interface is free is found out when it is opened.
 
+mod boot;
 mod console;
 mod disk;
 mod name;
 mod net;
 mod size;
 
+pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
 pub use disk::{DiskSerial, DiskSpec};
 pub use name::VmName;
@@ -34,10 +36,14 @@ pub const MAX_DEVICES_OF_A_KIND: usize = 12;
 pub struct VmSpec {
     /// Shown by `ps` and used in messages.
     pub name: VmName,
-    /// bzImage or ELF.
+    /// bzImage, ELF file or Multiboot image.
     pub kernel: PathBuf,
+    /// How it is entered.
+    pub boot_protocol: BootProtocol,
     /// Initial RAM disk.
     pub initrd: Option<PathBuf>,
+    /// Boot modules, in the order in which the kernel finds them, behind the initrd.
+    pub modules: Vec<ModuleSpec>,
     /// Kernel command line; `None` gets one that fits the console.
     pub cmdline: Option<String>,
     /// vCPUs.
@@ -144,7 +150,9 @@ mod tests {
         VmSpec {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
+            boot_protocol: BootProtocol::Auto,
             initrd: None,
+            modules: vec![],
             cmdline: None,
             cpus: "1".parse().unwrap(),
             memory: "512M".parse().unwrap(),

@@ -83,6 +83,8 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "name" => "name = \"web1\"",
         "kernel" => "kernel = \"vmlinuz\"",
+        "boot-protocol" => "boot-protocol = \"auto\"",
+        "module" => "[[module]] and below it path = \"module.gz\"",
         "initrd" => "initrd = \"initrd.img\"",
         "cmdline" => "cmdline = \"console=ttyS0\"",
         "cpus" => "cpus = 2",

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
-use vm_spec::{BadValue, ConsoleSpec, CpuCount, CpuModel, DiskSpec, MemorySize, OnReset, VmName, VmSpec};
+use vm_spec::{
+    BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSpec, MemorySize, ModuleSpec, OnReset,
+    VmName, VmSpec,
+};
 
 pub use file::FileError;
 pub use values::EngineChoice;
@@ -27,12 +30,23 @@ pub struct GivenSettings {
     #[arg(long, value_name = "NAME")]
     #[serde(deserialize_with = "values::text")]
     name: Option<VmName>,
-    /// Linux kernel, bzImage or ELF
+    /// Kernel: a Linux bzImage, an ELF file or a Multiboot image
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     kernel: Option<PathBuf>,
-    /// Initial RAM disk
+    /// Way into the kernel: auto, linux, pvh, multiboot or multiboot2 [default: auto]
+    ///
+    /// auto takes Linux for a bzImage; for another file the first that it offers of PVH, Multiboot2, Multiboot,
+    /// Linux.
+    #[arg(long, value_name = "PROTOCOL")]
+    #[serde(deserialize_with = "values::text")]
+    boot_protocol: Option<BootProtocol>,
+    /// Initial RAM disk; for a kernel that takes modules, the first of them
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    /// Boot module for a Multiboot or PVH kernel, with its command line; give it again for more modules
+    #[arg(long = "module", value_name = "PATH[=CMDLINE]")]
+    #[serde(rename = "module", deserialize_with = "values::modules")]
+    modules: Vec<ModuleSpec>,
     /// Kernel command line [default: see below]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     cmdline: Option<String>,
@@ -131,7 +145,9 @@ impl GivenSettings {
         GivenSettings {
             name: self.name.or(fallback.name),
             kernel: self.kernel.or(fallback.kernel),
+            boot_protocol: self.boot_protocol.or(fallback.boot_protocol),
             initrd: self.initrd.or(fallback.initrd),
+            modules: either_list(self.modules, fallback.modules),
             cmdline: self.cmdline.or(fallback.cmdline),
             cpus: self.cpus.or(fallback.cpus),
             memory: self.memory.or(fallback.memory),
@@ -151,13 +167,14 @@ impl GivenSettings {
     /// Makes relative paths start at `folder`.
     fn below(mut self, folder: &Path) -> GivenSettings {
         let disks = self.disks.iter_mut().map(|disk| &mut disk.path);
+        let modules = self.modules.iter_mut().map(|module| &mut module.path);
         let consoles =
             [&mut self.console, &mut self.virtio_console].into_iter().filter_map(|console| match console {
                 Some(ConsoleSpec::File(path) | ConsoleSpec::Socket(path)) => Some(path),
                 Some(ConsoleSpec::Stdio | ConsoleSpec::None) | None => None,
             });
         let single = [&mut self.kernel, &mut self.initrd, &mut self.control].into_iter().flatten();
-        for path in single.chain(disks).chain(consoles) {
+        for path in single.chain(disks).chain(modules).chain(consoles) {
             *path = folder.join(&*path);
         }
         self
@@ -168,7 +185,9 @@ impl GivenSettings {
         let spec = VmSpec {
             name: self.name.unwrap_or_else(|| default_name(config)),
             kernel,
+            boot_protocol: self.boot_protocol.unwrap_or_default(),
             initrd: self.initrd,
+            modules: self.modules,
             cmdline: Some(self.cmdline.unwrap_or_else(|| default_cmdline(&self.disks))),
             cpus: self.cpus.unwrap_or_default(),
             memory: self.memory.unwrap_or_default(),

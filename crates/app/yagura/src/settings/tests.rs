@@ -20,6 +20,7 @@ fn flag_error(arguments: &[&str]) -> String {
 const WHOLE_FILE: &str = r#"
 name = "web1"
 kernel = "vmlinuz"
+boot-protocol = "multiboot"
 initrd = "/boot/initrd.img"
 cmdline = "quiet"
 cpus = 2
@@ -32,6 +33,12 @@ cpu-model = "x86-64-v2"
 on-reset = "exit"
 debug-exit = 0xf4
 control = "web1.socket"
+
+[[module]]
+path = "a.mod"
+cmdline = "x=1"
+[[module]]
+path = "/b.mod"
 
 [[disk]]
 path = "a, b.img"
@@ -47,7 +54,8 @@ queues = 2
 "#;
 
 /// The same as [`WHOLE_FILE`], but for a comma.
-const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --initrd /boot/initrd.img --cmdline quiet --cpus 2 --memory 1G \
+const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --boot-protocol multiboot \
+    --initrd /boot/initrd.img --module a.mod=x=1 --module /b.mod --cmdline quiet --cpus 2 --memory 1G \
     --merge on --console socket=web1.console --virtio-console file=web1.log --engine kvm --cpu-model x86-64-v2 \
     --on-reset exit --debug-exit 0xf4 --control web1.socket --disk path=a.img \
     --disk path=/c.img,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
@@ -69,6 +77,8 @@ fn paths_in_a_file_start_at_the_file() {
     assert_eq!(settings.console, Some(ConsoleSpec::Socket("vms/web1.console".into())));
     assert_eq!(settings.virtio_console, Some(ConsoleSpec::File("vms/web1.log".into())));
     assert_eq!(settings.control, Some("vms/web1.socket".into()));
+    assert_eq!(settings.modules[0].path, PathBuf::from("vms/a.mod"));
+    assert_eq!(settings.modules[1].path, PathBuf::from("/b.mod"));
     assert_eq!(settings.disks[0].path, PathBuf::from("vms/a, b.img"));
     assert_eq!(settings.disks[1].path, PathBuf::from("/c.img"));
 }
@@ -81,7 +91,8 @@ fn flags_win_over_the_file_and_lists_replace_lists() {
     assert_eq!(request.spec.memory.bytes(), 2 << 30);
     assert_eq!(request.spec.cpus.get(), 2);
     assert_eq!(request.spec.name.as_str(), "web1");
-    assert_eq!(request.spec.disks.len(), 1);
+    assert_eq!((request.spec.disks.len(), request.spec.modules.len()), (1, 2));
+    assert_eq!(request.spec.boot_protocol, BootProtocol::Multiboot);
     assert!(request.spec.nets.is_empty());
     assert!(request.spec.merge);
     assert_eq!(request.spec.debug_exit, Some(0xf4));
@@ -95,6 +106,7 @@ fn what_is_not_said_gets_a_default() {
     assert_eq!((spec.name.as_str(), spec.cpus.get(), spec.memory.bytes()), ("vm", 1, 512 << 20));
     assert_eq!(spec.cmdline.as_deref(), Some("console=ttyS0 panic=-1"));
     assert_eq!((spec.console, spec.on_reset, spec.merge), (ConsoleSpec::Stdio, OnReset::Restart, false));
+    assert!(spec.modules.is_empty() && spec.boot_protocol == BootProtocol::Auto);
     assert!(spec.nets.is_empty() && spec.disks.is_empty() && spec.cpu_model.is_none() && control.is_none());
     assert_eq!(engine, EngineChoice::Auto);
     let cmdline = |disk| request(&["--disk", disk], None).spec.cmdline.unwrap();
@@ -118,7 +130,7 @@ fn every_flag_is_a_key_with_an_example_that_parses() {
         file::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         count += 1;
     }
-    assert_eq!(count, 16);
+    assert_eq!(count, 18);
 }
 
 #[test]
@@ -141,6 +153,8 @@ fn mistakes_in_a_file_name_line_key_and_remedy() {
         ("kernel = 5", 1, &["kernel: ", "write kernel = \"vmlinuz\""]),
         ("debug-exit = 65536", 1, &["'65536' is not a port"]),
         ("engine = \"soft\"", 1, &["'soft' is not an engine"]),
+        ("boot-protocol = \"multibot\"", 1, &["did you mean 'multiboot'"]),
+        ("[[module]]\npath = \"a\"\ncmd = \"x\"", 3, &["unknown key 'cmd'", "did you mean 'cmdline'"]),
         ("disk = \"a\"", 1, &["disk: ", "[[disk]] and below it path"]),
         ("name = \"a\"\n[[disk]]\nreadonly = true", 2, &["missing field `path`", "path = \"disk.img\""]),
         ("[[net]]\ntap = \"a,b/c\"", 1, &["not a name for a network interface"]),

@@ -1,7 +1,7 @@
 //! Values as flags and TOML have them.
 //!
-//! A flag's value is text. In a file numbers and switches are TOML's own, and disks and network cards are
-//! tables; all of them end in the same types, which `vm_spec` checks.
+//! A flag's value is text. In a file numbers and switches are TOML's own, and modules, disks and network
+//! cards are tables; all of them end in the same types, which `vm_spec` checks.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use vm_spec::{BadValue, DiskSpec, NetSpec, nearest};
+use vm_spec::{BadValue, DiskSpec, ModuleSpec, NetSpec, nearest};
 
 /// What executes the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +176,15 @@ struct DiskTable {
     serial: Option<vm_spec::DiskSerial>,
 }
 
+/// `[[module]]`
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModuleTable {
+    path: PathBuf,
+    #[serde(default)]
+    cmdline: String,
+}
+
 /// `[[net]]`
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +200,13 @@ pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
     let disk = |DiskTable { path, readonly, serial }| DiskSpec { path, readonly, serial };
     Ok(tables.into_iter().map(disk).collect())
+}
+
+/// An array of module tables.
+pub fn modules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ModuleSpec>, D::Error> {
+    let tables = Vec::<ModuleTable>::deserialize(deserializer)?;
+    let module = |ModuleTable { path, cmdline }| ModuleSpec { path, cmdline };
+    Ok(tables.into_iter().map(module).collect())
 }
 
 /// An array of network card tables.

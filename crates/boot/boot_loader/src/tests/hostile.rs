@@ -129,5 +129,5 @@ fn tables_and_notes_that_make_no_sense_are_refused_or_passed_over() {
     let mut note = elf64(true);
     note[0x1800..0x1804].fill(0xff);
     let loaded = load(note, &memory(4), &BootConfig::default()).unwrap();
-    assert_eq!(loaded.protocol, BootProtocol::Linux64);
+    assert_eq!(loaded.protocol, BootProtocol::Linux);
 }

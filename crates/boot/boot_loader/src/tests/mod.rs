@@ -1,5 +1,8 @@
+mod code;
 mod fixtures;
 mod hostile;
+mod multiboot;
+mod multiboot_hostile;
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +41,7 @@ fn every_packing_gives_the_same_kernel() {
             }
             let config = BootConfig { zeroed_ram, ..BootConfig::default() };
             let loaded = load(image.clone(), &memory, &config).unwrap();
-            assert_eq!((loaded.protocol, loaded.entry.0), (BootProtocol::Linux64, BASE + 0x80), "{name}");
+            assert_eq!((loaded.protocol, loaded.entry.0), (BootProtocol::Linux, BASE + 0x80), "{name}");
             assert_eq!(read(&memory, BASE, CODE_SIZE as usize), code(), "{name}");
             let bss = read(&memory, BASE + CODE_SIZE, BSS_SIZE as usize);
             assert!(bss.iter().all(|byte| *byte == 0), "{name}");
@@ -72,20 +75,20 @@ fn large_kernels_unpack_block_by_block_and_zeros_take_no_memory() {
 
 #[test]
 fn protocol_follows_the_file_unless_forced() {
-    use BootProtocol::{Linux64, Pvh};
+    use BootProtocol::{Linux, Pvh};
     let bzimage = || bzimage(&gzip(&elf64(true)));
     type Case = (Vec<u8>, Option<BootProtocol>, Result<BootProtocol, &'static str>);
     let cases: [Case; 11] = [
         (elf64(true), None, Ok(Pvh)),
-        (elf64(true), Some(Linux64), Ok(Linux64)),
-        (elf64(false), None, Ok(Linux64)),
+        (elf64(true), Some(Linux), Ok(Linux)),
+        (elf64(false), None, Ok(Linux)),
         (elf64(false), Some(Pvh), Err("it has no PVH entry")),
         (elf32(true), None, Ok(Pvh)),
-        (elf32(true), Some(Linux64), Err("it is 32-bit only")),
-        (elf32(false), None, Err("it is 32-bit only")),
-        (bzimage(), None, Ok(Linux64)),
+        (elf32(true), Some(Linux), Err("it is 32-bit only and has neither a PVH nor a Multiboot entry")),
+        (elf32(false), None, Err("it is 32-bit only and has neither a PVH nor a Multiboot entry")),
+        (bzimage(), None, Ok(Linux)),
         (bzimage(), Some(Pvh), Ok(Pvh)),
-        (bzimage(), Some(Linux64), Ok(Linux64)),
+        (bzimage(), Some(Linux), Ok(Linux)),
         (super::tests::bzimage(&gzip(&elf64(false))), Some(Pvh), Err("it has no PVH entry")),
     ];
     for (index, (image, protocol, expected)) in cases.into_iter().enumerate() {
@@ -200,16 +203,6 @@ fn pvh_gets_its_start_info_and_protected_mode() {
 }
 
 #[test]
-fn an_image_without_payload_is_entered_at_its_64_bit_entry() {
-    let mut image = bzimage(&[0x90; 4096]);
-    image[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4].fill(0);
-    let memory = memory(4);
-    let loaded = load(image.clone(), &memory, &BootConfig::default()).unwrap();
-    assert_eq!(loaded.entry.0, BASE + 0x200);
-    assert_eq!(read(&memory, BASE, image.len() - 1024), image[1024..]);
-}
-
-#[test]
 fn command_lines_end_where_the_kernel_stops_reading() {
     let long = "x".repeat(101);
     let config = BootConfig { command_line: &long, ..BootConfig::default() };
@@ -243,31 +236,32 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     let arm64 = [&[0; 56][..], b"ARM\x64", &[0; 100]].concat();
     let mut old = bzimage(&gzip(&elf64(true)));
     old[VERSION..VERSION + 2].copy_from_slice(&0x0205u16.to_le_bytes());
-    let mut only_32 = bzimage(&gzip(&elf64(true)));
-    only_32[XLOADFLAGS] &= !1;
     let mut other_machine = elf64(true);
     other_machine[18] = 183;
     let mut library = elf64(true);
     library[16] = 3;
-    let cases: [(&[u8], &str); 14] = [
+    let cases: [(&[u8], &str); 11] = [
         (b"", "it is empty"),
-        (b"hello world\n", "it is text, not an x86 kernel (a bzImage or an ELF vmlinux)"),
-        (&[0; 5000], "it is a file of zeros, not an x86 kernel (a bzImage or an ELF vmlinux)"),
-        (&gzip(&elf64(true)), "it is a gzip file, not an x86 kernel (a bzImage or an ELF vmlinux)"),
-        (&arm64, "it is an arm64 Image, not an x86 kernel (a bzImage or an ELF vmlinux)"),
-        (&other_machine, "it is an ELF file for arm64, not an x86 kernel (a bzImage or an ELF vmlinux)"),
+        (b"hello world\n", "it is text, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)"),
+        (
+            &[0; 5000],
+            "it is a file of zeros, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)",
+        ),
+        (
+            &gzip(b"hello world\n"),
+            "it is a gzip file that holds text, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)",
+        ),
+        (&arm64, "it is an arm64 Image, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)"),
+        (
+            &other_machine,
+            "it is an ELF file for arm64, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)",
+        ),
         (
             &library,
-            "it is a dynamically linked program or library, not an x86 kernel (a bzImage or an ELF vmlinux)",
+            "it is a dynamically linked program or library, not an x86 kernel (a bzImage, an ELF file or a Multiboot image)",
         ),
         (&elf64(true)[..50], "it is truncated: the ELF header is missing"),
         (&old, "its boot protocol 2.5 is too old (2.6 is the first that can be used)"),
-        (&only_32, "it is 32-bit only"),
-        (&bzimage(b"BZh91AY"), "it is packed with bzip2 (gzip, xz, lz4 and zstd can be unpacked)"),
-        (
-            &bzimage(b"\x01\x02\x03\x04"),
-            "it is packed with an unknown method (gzip, xz, lz4 and zstd can be unpacked)",
-        ),
         (&bzimage(&gzip(b"no kernel")), "its gzip data are bad: failed to fill whole buffer"),
         (&bzimage(&gzip(&[1; 100])), "it is damaged: what is packed into it is not an ELF file"),
     ];

@@ -1,0 +1,95 @@
+//! What besides kernel and initrd a guest is started with: boot modules, and the way into the kernel.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::{BadValue, nearest};
+
+/// A file that is loaded for the kernel as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSpec {
+    /// The file.
+    pub path: PathBuf,
+    /// What the kernel is told with it; may be empty.
+    pub cmdline: String,
+}
+
+impl FromStr for ModuleSpec {
+    type Err = BadValue;
+
+    /// `PATH[=CMDLINE]`. Of a path with `=` in it, a configuration file can speak.
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (path, cmdline) = text.split_once('=').unwrap_or((text, ""));
+        if path.is_empty() {
+            return Err(BadValue(format!("module '{text}' names no file; write PATH or PATH=CMDLINE")));
+        }
+        Ok(ModuleSpec { path: path.into(), cmdline: cmdline.to_owned() })
+    }
+}
+
+/// How the kernel is entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootProtocol {
+    /// The first of the others that the kernel offers: a bzImage by Linux, another file by PVH, Multiboot2,
+    /// Multiboot, Linux.
+    #[default]
+    Auto,
+    /// The Linux boot protocol.
+    Linux,
+    /// Xen's PVH.
+    Pvh,
+    /// Multiboot, version 1.
+    Multiboot,
+    /// Multiboot, version 2.
+    Multiboot2,
+}
+
+const PROTOCOLS: [(&str, BootProtocol); 5] = [
+    ("auto", BootProtocol::Auto),
+    ("linux", BootProtocol::Linux),
+    ("pvh", BootProtocol::Pvh),
+    ("multiboot", BootProtocol::Multiboot),
+    ("multiboot2", BootProtocol::Multiboot2),
+];
+
+impl FromStr for BootProtocol {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let known = PROTOCOLS.iter().find(|(name, _)| *name == text);
+        known.map(|(_, protocol)| *protocol).ok_or_else(|| {
+            let names = PROTOCOLS.map(|(name, _)| name);
+            let hint = nearest(text, names);
+            BadValue(format!("'{text}' is not a boot protocol (there are {}){hint}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_a_path_and_perhaps_a_line() {
+        let module = |text: &str| {
+            let module: ModuleSpec = text.parse().unwrap();
+            (module.path.to_str().unwrap().to_owned(), module.cmdline)
+        };
+        let pair = |path: &str, line: &str| (path.to_owned(), line.to_owned());
+        assert_eq!(module("ext2fs.gz"), pair("ext2fs.gz", ""));
+        assert_eq!(module("vmlinuz=root=/dev/vda, rw"), pair("vmlinuz", "root=/dev/vda, rw"));
+        assert_eq!(module("a b="), pair("a b", ""));
+        for bad in ["", "=x"] {
+            assert!(bad.parse::<ModuleSpec>().unwrap_err().0.contains("names no file"));
+        }
+    }
+
+    #[test]
+    fn protocols_have_names() {
+        assert_eq!("multiboot2".parse(), Ok(BootProtocol::Multiboot2));
+        assert_eq!("auto".parse(), Ok(BootProtocol::default()));
+        let wrong = "multibot".parse::<BootProtocol>().unwrap_err().0;
+        assert!(wrong.contains("auto, linux, pvh, multiboot, multiboot2"), "{wrong}");
+        assert!(wrong.ends_with("did you mean 'multiboot'?"), "{wrong}");
+    }
+}
