@@ -1,6 +1,6 @@
-//! Targets `bzimage` and `elf`: the boot loader on kernels of any contents, into 64 MiB of RAM.
+//! Targets `bzimage`, `elf` and `multiboot`: the boot loader on kernels of any contents, into 64 MiB of RAM.
 //!
-//! The two have one body and different seeds: which way the loader goes is in the file's first bytes.
+//! They have one body and different seeds: which way the loader goes is in the file's first bytes.
 //! Always: a kernel that was loaded is entered in RAM, and loading it again, as a reset does, comes to the
 //! same. That memory stays bounded is for libFuzzer to see: `-rss_limit_mb=1024 -timeout=10`.
 
@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use boot_loader::{BootConfig, BootProtocol, Initrd, Kernel};
+use boot_loader::{BootConfig, BootProtocol, Initrd, Kernel, Module};
 use guest_memory::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, Policy};
 
 use crate::{Notation, Script, Seed};
@@ -28,11 +28,14 @@ pub fn run(data: &[u8]) {
     let config = BootConfig {
         command_line: if flags & 8 != 0 { "console=ttyS0 panic=-1" } else { "" },
         initrd: (flags & 4 != 0).then(initrd),
+        modules: if flags & 0x40 != 0 { modules() } else { &[] },
         rsdp: Some(GuestAddress(0xe_0000)),
-        protocol: match flags & 3 {
-            0 | 1 => None,
-            2 => Some(BootProtocol::Linux64),
-            _ => Some(BootProtocol::Pvh),
+        protocol: match (flags & 3, flags & 0x80 != 0) {
+            (0 | 1, false) => None,
+            (2, false) => Some(BootProtocol::Linux),
+            (_, false) => Some(BootProtocol::Pvh),
+            (0 | 1, true) => Some(BootProtocol::Multiboot),
+            (_, true) => Some(BootProtocol::Multiboot2),
         },
         zeroed_ram: true,
     };
@@ -66,6 +69,19 @@ fn initrd() -> &'static Initrd {
         (file, initrd)
     });
     initrd
+}
+
+/// Two modules, one of which is told something.
+fn modules() -> &'static [Module] {
+    static MODULES: OnceLock<(File, [Module; 2])> = OnceLock::new();
+    let (_, modules) = MODULES.get_or_init(|| {
+        let file = host_sys::memory::memfd("fuzz-module", 5000).expect("a small memfd");
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let open = |line: &str| Module::open(&path, line).expect("a module may hold anything");
+        let modules = [open("a line"), open("")];
+        (file, modules)
+    });
+    modules
 }
 
 /// A program header: kind, offset and size in the file, address, size in memory.
@@ -190,13 +206,56 @@ pub fn bzimage_seeds() -> Vec<Seed> {
     ]
 }
 
+/// Fields of a header of version 1: magic, flags, checksum, and what follows.
+fn multiboot(flags: u32, fields: &[u32]) -> Vec<u8> {
+    const MAGIC: u32 = 0x1bad_b002;
+    let fixed = [MAGIC, flags, 0u32.wrapping_sub(MAGIC).wrapping_sub(flags)];
+    fixed.iter().chain(fields).copied().fold(Notation::new(), Notation::u32).finish()
+}
+
+/// A header of version 2 with `tags`, of which each has an even number of words.
+fn multiboot2(tags: &[u32]) -> Vec<u8> {
+    const MAGIC: u32 = 0xe852_50d6;
+    let length = 16 + 4 * tags.len() as u32 + 8;
+    let fixed = [MAGIC, 0, length, 0u32.wrapping_sub(MAGIC).wrapping_sub(length)];
+    fixed.iter().chain(tags).chain(&[0, 8]).copied().fold(Notation::new(), Notation::u32).finish()
+}
+
+/// Multiboot kernels of both versions: ELF files, and images with addresses in their headers.
+pub fn multiboot_seeds() -> Vec<Seed> {
+    const LOAD32: u32 = LOAD_ADDRESS as u32;
+    let with = |flags: u8, file: &[u8]| [&[flags][..], file].concat();
+    let around = |header: &[u8]| {
+        let contents = [header, &CODE].concat();
+        let size = contents.len() as u64;
+        elf32(&[(LOAD, 52 + 32, size, LOAD_ADDRESS, size + 0x1000)], &contents)
+    };
+    let addresses = [LOAD32, LOAD32, LOAD32 + 64, LOAD32 + 0x2000, LOAD32 + 32];
+    let tags2 = [[2, 24, LOAD32, LOAD32, LOAD32 + 96, 0].as_slice(), &[3, 12, LOAD32 + 72, 0]].concat();
+    let raw = [multiboot(1 << 16 | 3, &addresses), CODE.to_vec()].concat();
+    let raw2 = [multiboot2(&tags2), CODE.to_vec()].concat();
+    // Header at a multiple of 8: the program header ends at 84.
+    let moving = [vec![0; 4], multiboot2(&[10, 24, 0x30_0000, u32::MAX, 0x1000, 2, 1, 16, 4, 6])].concat();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&raw).expect("a vector takes everything");
+    let gzip = gzip.finish().expect("a vector takes everything");
+    vec![
+        ("elf", with(0x6c, &around(&multiboot(3, &[])))),
+        ("elf2", with(0x68, &around(&moving))),
+        ("addresses", with(0x20, &raw)),
+        ("addresses2", with(0x60, &raw2)),
+        ("packed", with(0x28, &gzip)),
+        ("forced", with(0xe8, &raw)),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn seeds_are_kernels_that_load() {
-        for (name, seed) in [bzimage_seeds(), elf_seeds()].concat() {
+        for (name, seed) in [bzimage_seeds(), elf_seeds(), multiboot_seeds()].concat() {
             let kernel =
                 Kernel::parse(seed[1..].to_vec()).unwrap_or_else(|error| panic!("{name}: {error:?}"));
             let config = BootConfig { zeroed_ram: true, ..BootConfig::default() };

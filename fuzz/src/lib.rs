@@ -39,7 +39,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
@@ -47,6 +47,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "virtio_net", run: virtio_net::run, seeds: virtio_net::seeds },
     Target { name: "bzimage", run: kernel_image::run, seeds: kernel_image::bzimage_seeds },
     Target { name: "elf", run: kernel_image::run, seeds: kernel_image::elf_seeds },
+    Target { name: "multiboot", run: kernel_image::run, seeds: kernel_image::multiboot_seeds },
 ];
 
 #[cfg(test)]

@@ -32,11 +32,17 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts `guest` with 64 MiB and its console on pipes. `DIR` in `arguments` stands for the test's folder.
+    /// Starts `guest`, entered by PVH.
     pub fn start(guest: &[u8], arguments: &[&str]) -> Monitor {
+        Monitor::start_kernel(&pvh_elf(guest, LOAD_ADDRESS), arguments)
+    }
+
+    /// Starts the kernel `image` with 64 MiB and its console on pipes. `DIR` in `arguments` stands for the test's
+    /// folder.
+    pub fn start_kernel(image: &[u8], arguments: &[&str]) -> Monitor {
         let folder = tempfile::tempdir().unwrap();
-        let kernel = folder.path().join("guest.elf");
-        std::fs::write(&kernel, pvh_elf(guest, LOAD_ADDRESS)).unwrap();
+        let kernel = folder.path().join("kernel");
+        std::fs::write(&kernel, image).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
         command.args(["run", "--name", "test", "--memory", "64M"]).arg("--kernel").arg(kernel);
         let path = folder.path().to_str().unwrap().to_owned();

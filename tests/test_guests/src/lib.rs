@@ -1,5 +1,5 @@
-//! Small guests of the project's own, assembled into the test binary, and the ELF wrapper that lets any
-//! monitor with PVH support start them.
+//! Small guests of the project's own, assembled into the test binary, and the kernel images around
+//! them: an ELF file that any monitor with PVH support starts, and others.
 //!
 //! Code lies anywhere in this binary and runs at an address of the guest: jumps are relative, and data that
 //! is addressed absolutely is put at a known offset by `.org`.
@@ -7,9 +7,12 @@
 #![allow(unsafe_code)]
 
 mod elf;
+pub mod entries;
 pub mod guests;
+mod images;
 
 pub use elf::pvh_elf;
+pub use images::{linux_image, multiboot_image, multiboot2_image};
 
 /// Defines a function that returns assembled guest code. Intel syntax; choose the mode with `.code16`,
 /// `.code32` or `.code64` first.

@@ -204,7 +204,8 @@ fn place_elf(
         let entry = find_pvh_entry(&executable, &mut image, Some(memory))?;
         (Way::Pvh, entry.ok_or(KernelFault::NoPvhEntry)?.into())
     } else if executable.class == Class::Elf32 {
-        return Err(KernelFault::ThirtyTwoBit);
+        let forced = config.protocol.is_some();
+        return Err(if forced { KernelFault::NoLinuxEntry } else { KernelFault::ThirtyTwoBit });
     } else {
         (Way::Linux { long: true, code: None }, executable.physical_entry()?)
     };

@@ -84,7 +84,7 @@ fn protocol_follows_the_file_unless_forced() {
         (elf64(false), None, Ok(Linux)),
         (elf64(false), Some(Pvh), Err("it has no PVH entry")),
         (elf32(true), None, Ok(Pvh)),
-        (elf32(true), Some(Linux), Err("it is 32-bit only and has neither a PVH nor a Multiboot entry")),
+        (elf32(true), Some(Linux), Err("it has no Linux entry that can be used")),
         (elf32(false), None, Err("it is 32-bit only and has neither a PVH nor a Multiboot entry")),
         (bzimage(), None, Ok(Linux)),
         (bzimage(), Some(Pvh), Ok(Pvh)),

@@ -100,7 +100,7 @@ fn the_first_way_in_the_order_is_taken_unless_another_is_forced() {
                 assert_eq!(result.unwrap().protocol, protocol);
             } else {
                 let expected = match protocol {
-                    Linux => "it is 32-bit only and has neither a PVH nor a Multiboot entry",
+                    Linux => "it has no Linux entry that can be used",
                     Pvh => "it has no PVH entry",
                     Multiboot => "it has no Multiboot header",
                     Multiboot2 => "it has no Multiboot2 header",
