@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 mod platform;
-mod softfloat;
+#[doc(hidden)]
+pub mod softfloat;
