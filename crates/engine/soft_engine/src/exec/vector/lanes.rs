@@ -1,0 +1,222 @@
+//! Vectors as values: how they come apart into lanes and are put together.
+
+/// An MMX register's value.
+pub type Mm = [u64; 1];
+/// An XMM register's value.
+pub type Xmm = [u64; 2];
+
+/// A value of one vector width. Operations that do not cross 64 bits are written for `u64` and applied by
+/// [`Vector::vertical`]; packs and unpacks follow one pattern in both widths. (In wider vectors they would be applied
+/// to each 128 bits.)
+pub trait Vector: Copy {
+    /// Applies `operation` to each 64 bits of one vector.
+    fn each(self, operation: impl Fn(u64) -> u64) -> Self;
+
+    /// Applies `operation` to each 64 bits of two vectors.
+    fn vertical(self, other: Self, operation: impl Fn(u64, u64) -> u64) -> Self;
+
+    /// Makes 32 bits of each 64 of this vector and then of the other, in order: packs and horizontal sums.
+    fn narrow(self, other: Self, operation: impl Fn(u64) -> u32) -> Self;
+
+    /// Makes 64 bits of each 32 of one half of both vectors: unpacks. The lower half, or the higher one.
+    fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self;
+
+    /// Makes each byte of `operation`, which is told the byte's index.
+    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self;
+
+    /// The byte at `index`, taken modulo the size.
+    fn byte(self, index: usize) -> u8;
+
+    /// The low 64 bits.
+    fn low(self) -> u64;
+}
+
+impl Vector for Mm {
+    #[inline(always)]
+    fn each(self, operation: impl Fn(u64) -> u64) -> Self {
+        [operation(self[0])]
+    }
+
+    #[inline(always)]
+    fn vertical(self, other: Self, operation: impl Fn(u64, u64) -> u64) -> Self {
+        [operation(self[0], other[0])]
+    }
+
+    #[inline(always)]
+    fn narrow(self, other: Self, operation: impl Fn(u64) -> u32) -> Self {
+        [join_halves(operation(self[0]), operation(other[0]))]
+    }
+
+    #[inline(always)]
+    fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self {
+        [operation(half(self[0], high), half(other[0], high))]
+    }
+
+    #[inline(always)]
+    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self {
+        [u64::from_le_bytes(std::array::from_fn(operation))]
+    }
+
+    #[inline(always)]
+    fn byte(self, index: usize) -> u8 {
+        (self[0] >> ((index & 7) * 8)) as u8
+    }
+
+    #[inline(always)]
+    fn low(self) -> u64 {
+        self[0]
+    }
+}
+
+impl Vector for Xmm {
+    #[inline(always)]
+    fn each(self, operation: impl Fn(u64) -> u64) -> Self {
+        [operation(self[0]), operation(self[1])]
+    }
+
+    #[inline(always)]
+    fn vertical(self, other: Self, operation: impl Fn(u64, u64) -> u64) -> Self {
+        [operation(self[0], other[0]), operation(self[1], other[1])]
+    }
+
+    #[inline(always)]
+    fn narrow(self, other: Self, operation: impl Fn(u64) -> u32) -> Self {
+        [
+            join_halves(operation(self[0]), operation(self[1])),
+            join_halves(operation(other[0]), operation(other[1])),
+        ]
+    }
+
+    #[inline(always)]
+    fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self {
+        let (a, b) = (self[usize::from(high)], other[usize::from(high)]);
+        [operation(half(a, false), half(b, false)), operation(half(a, true), half(b, true))]
+    }
+
+    #[inline(always)]
+    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self {
+        from_bytes(std::array::from_fn(operation))
+    }
+
+    #[inline(always)]
+    fn byte(self, index: usize) -> u8 {
+        (self[index >> 3 & 1] >> ((index & 7) * 8)) as u8
+    }
+
+    #[inline(always)]
+    fn low(self) -> u64 {
+        self[0]
+    }
+}
+
+/// An integer that 64 bits hold several of.
+pub trait Lane: Copy {
+    /// Applies `operation` to each lane of 64 bits.
+    fn map(a: u64, operation: impl Fn(Self) -> Self) -> u64;
+    /// Applies `operation` to each lane of two 64-bit values.
+    fn zip(a: u64, b: u64, operation: impl Fn(Self, Self) -> Self) -> u64;
+    /// All ones if `condition` holds, else zero.
+    fn mask(condition: bool) -> Self;
+}
+
+macro_rules! lane {
+    ($($lane:ty),*) => {$(
+        impl Lane for $lane {
+            #[inline(always)]
+            fn map(a: u64, operation: impl Fn(Self) -> Self) -> u64 {
+                let mut bytes = a.to_le_bytes();
+                for lane in bytes.as_chunks_mut().0 {
+                    *lane = operation(<$lane>::from_le_bytes(*lane)).to_le_bytes();
+                }
+                u64::from_le_bytes(bytes)
+            }
+
+            #[inline(always)]
+            fn zip(a: u64, b: u64, operation: impl Fn(Self, Self) -> Self) -> u64 {
+                let (mut a, b) = (a.to_le_bytes(), b.to_le_bytes());
+                for (a, b) in a.as_chunks_mut().0.iter_mut().zip(b.as_chunks().0) {
+                    *a = operation(<$lane>::from_le_bytes(*a), <$lane>::from_le_bytes(*b)).to_le_bytes();
+                }
+                u64::from_le_bytes(a)
+            }
+
+            #[inline(always)]
+            fn mask(condition: bool) -> Self {
+                if condition { !0 } else { 0 }
+            }
+        }
+    )*};
+}
+lane!(u8, i8, u16, i16, u32, i32, u64, i64);
+
+/// The low or the high 32 bits.
+#[inline(always)]
+pub fn half(value: u64, high: bool) -> u32 {
+    if high { (value >> 32) as u32 } else { value as u32 }
+}
+
+/// 64 bits of two halves.
+#[inline(always)]
+pub fn join_halves(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+/// Four 16-bit lanes of 64 bits.
+#[inline(always)]
+pub fn words_of(value: u64) -> [u16; 4] {
+    std::array::from_fn(|index| (value >> (16 * index)) as u16)
+}
+
+/// 64 bits of four 16-bit lanes.
+#[inline(always)]
+pub fn join_words(words: [u16; 4]) -> u64 {
+    words.iter().rev().fold(0, |value, word| value << 16 | u64::from(*word))
+}
+
+/// The sixteen bytes.
+#[inline(always)]
+pub fn bytes(value: Xmm) -> [u8; 16] {
+    bits(value).to_le_bytes()
+}
+
+/// A vector of sixteen bytes.
+#[inline(always)]
+pub fn from_bytes(bytes: [u8; 16]) -> Xmm {
+    from_bits(u128::from_le_bytes(bytes))
+}
+
+/// The eight 16-bit lanes.
+#[inline(always)]
+pub fn words(value: Xmm) -> [u16; 8] {
+    std::array::from_fn(|index| (bits(value) >> (16 * index)) as u16)
+}
+
+/// A vector of eight 16-bit lanes.
+#[inline(always)]
+pub fn from_words(words: [u16; 8]) -> Xmm {
+    from_bits(words.iter().rev().fold(0, |value, word| value << 16 | u128::from(*word)))
+}
+
+/// The four 32-bit lanes.
+#[inline(always)]
+pub fn dwords(value: Xmm) -> [u32; 4] {
+    [half(value[0], false), half(value[0], true), half(value[1], false), half(value[1], true)]
+}
+
+/// A vector of four 32-bit lanes.
+#[inline(always)]
+pub fn from_dwords(dwords: [u32; 4]) -> Xmm {
+    [join_halves(dwords[0], dwords[1]), join_halves(dwords[2], dwords[3])]
+}
+
+/// The vector as one number.
+#[inline(always)]
+pub fn bits(value: Xmm) -> u128 {
+    u128::from(value[0]) | u128::from(value[1]) << 64
+}
+
+/// A vector from one number.
+#[inline(always)]
+pub fn from_bits(bits: u128) -> Xmm {
+    [bits as u64, (bits >> 64) as u64]
+}

@@ -1,0 +1,58 @@
+//! MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA.
+//!
+//! ```text
+//! handler ──► access: may it run? sources (alignment) ──► lanes: a pure function of values ──► access: destination
+//! ```
+//!
+//! A handler is a pure function on vectors, wrapped by one of `access`'s functions, which alone know where operands
+//! are, how wide they are and what is checked. Most integer operations are given for 64 bits and serve MMX and XMM
+//! registers alike; those that cross 64 bits are given through [`lanes::Vector`].
+
+use super::Form;
+use crate::decode::insn::Handler;
+
+pub(super) mod access;
+mod aes;
+mod carryless;
+mod compare;
+mod float;
+mod float_arith;
+mod float_compare;
+mod float_convert;
+pub(super) mod fxsave;
+mod int_arith;
+mod int_convert;
+mod int_logic_shift;
+mod lanes;
+mod mmx;
+mod moves;
+mod moves_partial;
+mod pack_shuffle;
+mod sha;
+mod string_compare;
+
+type Family = fn(&Form<'_>) -> Option<Handler>;
+
+const FAMILIES: &[Family] = &[
+    moves::handler,
+    moves_partial::handler,
+    int_logic_shift::handler,
+    compare::handler,
+    int_arith::handler,
+    pack_shuffle::handler,
+    int_convert::handler,
+    float_arith::handler,
+    float_convert::handler,
+    float_compare::handler,
+    string_compare::handler,
+    aes::handler,
+    carryless::handler,
+    sha::handler,
+    mmx::handler,
+    fxsave::handler,
+];
+
+/// What executes a vector instruction.
+pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
+    FAMILIES.iter().find_map(|family| family(form))
+}
