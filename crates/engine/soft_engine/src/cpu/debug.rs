@@ -1,0 +1,129 @@
+//! Debug registers, breakpoints, single step (SDM vol. 3, ch. 18).
+
+use super::mode::cr4;
+use super::{Core, Exception, Exec, flags, vector};
+
+/// DR6 bits that always read as one.
+const DR6_FIXED: u64 = 0xffff_0ff0;
+/// DR6: an access to a debug register while DR7.GD is set.
+const BD: u64 = 1 << 13;
+/// DR6: single step.
+pub const BS: u64 = 1 << 14;
+/// DR7: bit 10 always reads as one.
+const DR7_FIXED: u64 = 1 << 10;
+/// DR7: general detect.
+const GD: u64 = 1 << 13;
+
+/// Kinds of breakpoints in DR7 (SDM vol. 3, 18.2.4).
+mod kind {
+    pub(super) const EXECUTE: u64 = 0;
+    pub(super) const WRITE: u64 = 1;
+    pub(super) const READ_WRITE: u64 = 3;
+}
+
+impl Core<'_> {
+    /// MOV from a debug register. DR4 and DR5 are DR6 and DR7 unless CR4.DE says that they do not exist.
+    pub fn read_debug_register(&mut self, number: u8) -> Exec<u64> {
+        let number = self.check_debug_access(number)?;
+        Ok(match number {
+            0..=3 => self.debug.addresses[usize::from(number)],
+            6 => self.debug.dr6,
+            _ => self.debug.dr7,
+        })
+    }
+
+    /// MOV to a debug register.
+    pub fn write_debug_register(&mut self, number: u8, value: u64) -> Exec {
+        let number = self.check_debug_access(number)?;
+        if number >= 6 && value >> 32 != 0 {
+            return self.general_protection(0);
+        }
+        match number {
+            0..=3 => self.cpu.debug.addresses[usize::from(number)] = value,
+            6 => self.cpu.debug.dr6 = value & 0xe00f | DR6_FIXED,
+            _ => self.cpu.debug.dr7 = value & 0xffff_2bff | DR7_FIXED,
+        }
+        self.update_view();
+        self.attention = true;
+        Ok(())
+    }
+
+    fn check_debug_access(&mut self, number: u8) -> Exec<u8> {
+        let aliased = matches!(number, 4 | 5);
+        if number > 7 || (aliased && self.cr4 & cr4::DE != 0) {
+            return self.undefined();
+        }
+        self.require_cpl0()?;
+        if self.debug.dr7 & GD != 0 {
+            return self.raise(Exception { payload: BD, ..Exception::plain(vector::DB) });
+        }
+        Ok(if aliased { number + 2 } else { number })
+    }
+
+    /// #DB is being delivered: DR6 says why, and DR7.GD is cleared.
+    pub(super) fn note_debug_exception(&mut self, bits: u64) {
+        let sticky = self.debug.dr6 & (BD | BS) & !bits;
+        self.cpu.debug.dr6 = DR6_FIXED | self.debug.dr6 & 0xe000 & !sticky | sticky | bits;
+        self.cpu.debug.dr7 &= !GD;
+    }
+
+    /// Whether each instruction has to be looked at alone: single step, or breakpoints on instructions.
+    #[inline(always)]
+    pub fn is_stepping(&self) -> bool {
+        self.flags.has(flags::TF) || self.debug.dr7 & 0xff != 0
+    }
+
+    /// Whether a breakpoint on data is enabled.
+    pub fn has_data_breakpoints(&self) -> bool {
+        self.debug.dr7 & 0xff != 0 && (0..4).any(|n| self.is_enabled(n) && self.kind(n) != kind::EXECUTE)
+    }
+
+    /// Raises #DB if a breakpoint is at the instruction about to be executed.
+    pub fn check_instruction_breakpoints(&mut self, address: u64) -> Exec {
+        if self.debug.dr7 & 0xff == 0 || self.flags.has(flags::RF) {
+            return Ok(());
+        }
+        let hit = |n: &usize| {
+            self.is_enabled(*n) && self.kind(*n) == kind::EXECUTE && self.debug.addresses[*n] == address
+        };
+        let bits = (0..4usize).filter(hit).fold(0, |bits, n| bits | 1 << n);
+        if bits == 0 {
+            return Ok(());
+        }
+        self.raise(Exception { payload: bits, ..Exception::plain(vector::DB) })
+    }
+
+    /// Notes breakpoints that an access of data at `address` hits; the trap comes after the instruction. The
+    /// access is taken as one of up to 8 bytes: of a longer one the first bytes count.
+    pub(crate) fn note_data_breakpoints(&mut self, address: u64, write: bool) {
+        for n in 0..4 {
+            let len = [1, 2, 8, 4][(self.debug.dr7 >> (18 + 4 * n) & 3) as usize];
+            let kind_hits = match self.kind(n) {
+                kind::WRITE => write,
+                kind::READ_WRITE => true,
+                _ => false,
+            };
+            let start = self.debug.addresses[n] & !(len - 1);
+            if kind_hits && self.is_enabled(n) && address.wrapping_sub(start) < len {
+                self.debug_trap |= 1 << n;
+            }
+        }
+    }
+
+    /// After an instruction: the trap for single step and data breakpoints. `stepping` is TF before it.
+    pub fn take_debug_trap(&mut self, stepping: bool) -> Exec {
+        let bits = std::mem::take(&mut self.debug_trap) | if stepping { BS } else { 0 };
+        if bits == 0 {
+            return Ok(());
+        }
+        self.raise(Exception { payload: bits, trap: true, ..Exception::plain(vector::DB) })
+    }
+
+    fn is_enabled(&self, n: usize) -> bool {
+        self.debug.dr7 >> (2 * n) & 3 != 0
+    }
+
+    fn kind(&self, n: usize) -> u64 {
+        self.debug.dr7 >> (16 + 4 * n) & 3
+    }
+}

@@ -1,0 +1,212 @@
+//! The vCPU: its state, and everything about it that is not one instruction's own business.
+
+pub mod control;
+mod debug;
+mod devices;
+pub mod event;
+pub mod fault;
+pub mod flags;
+pub mod mode;
+mod msr;
+mod operand;
+pub mod registers;
+mod reset;
+pub mod segment;
+pub mod state;
+pub mod stack;
+mod word;
+
+use std::ops::{Deref, DerefMut};
+
+use arch_model::x86_64::cpuid::Cpuid;
+use vcpu_model::{ExitCounters, GuestIo};
+
+pub use fault::{Exception, Exec, Raised, vector};
+pub use flags::Flags;
+pub use mode::Mode;
+pub use registers::{Cpu, Fpu, X87Register, gpr, seg};
+pub use word::Word;
+
+use crate::memory::{Translations, View};
+use crate::platform::{Lapic, Request};
+use crate::vm::{Notice, Shared};
+
+/// A vCPU while it executes: its state and its way to memory and devices. Lives for one
+/// [`run`](vcpu_model::Vcpu::run).
+pub struct Core<'m> {
+    /// Architectural state.
+    pub cpu: Cpu,
+    /// The local APIC.
+    pub lapic: &'m mut Lapic,
+    /// What the vCPU shares with the others.
+    pub shared: &'m Shared,
+    /// This vCPU's number.
+    pub index: usize,
+    /// Software TLBs.
+    pub translations: Translations<'m>,
+    /// The rules for data accesses now.
+    pub view: View,
+    /// The exception that the instruction raised, when it answered [`Raised`].
+    pub fault: Option<Exception>,
+    /// Something happened that the run loop has to look at before the next instruction.
+    pub attention: bool,
+    /// Pages and grains that were written and may have been decoded.
+    pub stale_code: Vec<(u64, u64)>,
+    /// The vCPU cannot go on, and why.
+    pub dead: Option<vcpu_model::Halt>,
+    /// What CPUID answers.
+    pub cpuid: &'m Cpuid,
+    io: &'m dyn GuestIo,
+    counters: &'m ExitCounters,
+    /// Bits for DR6 of a debug trap that is due when the instruction ends.
+    debug_trap: u64,
+}
+
+impl Deref for Core<'_> {
+    type Target = Cpu;
+
+    #[inline(always)]
+    fn deref(&self) -> &Cpu {
+        &self.cpu
+    }
+}
+
+impl DerefMut for Core<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Cpu {
+        &mut self.cpu
+    }
+}
+
+impl<'m> Core<'m> {
+    /// A vCPU that goes on from `cpu`.
+    pub fn new(
+        cpu: Cpu,
+        lapic: &'m mut Lapic,
+        index: usize,
+        shared: &'m Shared,
+        cpuid: &'m Cpuid,
+        io: &'m dyn GuestIo,
+        counters: &'m ExitCounters,
+    ) -> Core<'m> {
+        let mut core = Core {
+            cpu,
+            lapic,
+            shared,
+            index,
+            translations: Translations::new(),
+            view: View::default(),
+            fault: None,
+            attention: true,
+            stale_code: Vec::new(),
+            dead: None,
+            cpuid,
+            io,
+            counters,
+            debug_trap: 0,
+        };
+        core.update_mode();
+        core.update_address_space(false);
+        core
+    }
+
+    /// Raises `exception`: the instruction answers with what this returns.
+    #[cold]
+    #[inline(never)]
+    pub fn raise<T>(&mut self, exception: Exception) -> Exec<T> {
+        self.fault = Some(exception);
+        Err(Raised(()))
+    }
+
+    /// Raises #UD.
+    pub fn undefined<T>(&mut self) -> Exec<T> {
+        self.raise(Exception::plain(vector::UD))
+    }
+
+    /// Raises #GP with `error`.
+    pub fn general_protection<T>(&mut self, error: u32) -> Exec<T> {
+        self.raise(Exception::with_error(vector::GP, error))
+    }
+
+    /// Raises #GP(0) unless CPL is 0.
+    pub fn require_cpl0(&mut self) -> Exec {
+        if self.cpl == 0 { Ok(()) } else { self.general_protection(0) }
+    }
+
+    /// Linear address of the instruction at RIP, after the check against CS's limit.
+    #[inline(always)]
+    pub fn fetch_address(&mut self) -> Exec<u64> {
+        if self.mode == Mode::Long {
+            return Ok(self.rip);
+        }
+        let code = self.segments[seg::CS];
+        if self.rip > code.limit.into() {
+            return self.general_protection(0);
+        }
+        Ok(code.base.wrapping_add(self.rip) & 0xffff_ffff)
+    }
+
+    /// The linear address of the page after the one of `address`.
+    pub fn next_page(&self, address: u64) -> u64 {
+        let next = (address | 0xfff).wrapping_add(1);
+        if self.mode == Mode::Long { next } else { next & 0xffff_ffff }
+    }
+
+    /// Notes that bytes of the page at `gpa` are being decoded.
+    pub fn code_decoded(&mut self, gpa: u64, grains: u64) {
+        if self.shared.code.mark(gpa, grains) {
+            self.translations.protect(gpa);
+            self.shared.memory.watch_writes(gpa);
+            self.shared.tell_others(self.index, Notice::Decoded { gpa });
+        }
+    }
+
+    /// Notes that decoded bytes of the page at `gpa` were written.
+    pub fn code_written(&mut self, gpa: u64, grains: u64) {
+        self.stale_code.push((gpa, grains));
+        self.attention = true;
+        self.shared.tell_others(self.index, Notice::Written { gpa, grains });
+    }
+
+    /// Takes in what other vCPUs and devices told about code.
+    pub fn take_notices(&mut self) {
+        for notice in self.shared.take_notices(self.index) {
+            match notice {
+                Notice::Written { gpa, grains } => self.stale_code.push((gpa, grains)),
+                // If this vCPU could write the page unnoticed, it may have.
+                Notice::Decoded { gpa } => {
+                    if self.translations.protect(gpa) {
+                        self.stale_code.push((gpa, u64::MAX));
+                        self.shared.tell_others(self.index, Notice::Written { gpa, grains: u64::MAX });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether others want something of this vCPU.
+    #[inline(always)]
+    pub fn has_requests(&self) -> bool {
+        self.shared.platform.mailbox(self.index).pending() != 0
+    }
+
+    /// Asks the run loop to look for interrupts: they may have become deliverable.
+    pub fn recheck_interrupts(&mut self) {
+        self.attention = true;
+    }
+
+    /// Counters of exits.
+    pub fn counters(&self) -> &ExitCounters {
+        self.counters
+    }
+
+    /// Posts a request to this vCPU itself.
+    pub fn post_self(&self, request: Request) {
+        self.shared.platform.mailbox(self.index).post(request);
+    }
+
+    /// Guest TSC.
+    pub fn tsc(&self) -> u64 {
+        self.shared.platform.clock().now_ns().wrapping_add(self.tsc_offset)
+    }
+}

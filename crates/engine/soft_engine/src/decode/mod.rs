@@ -1,0 +1,5 @@
+//! From bytes in guest memory to blocks of decoded instructions.
+
+pub mod block;
+pub mod insn;
+mod lower;

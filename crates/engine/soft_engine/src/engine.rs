@@ -1,0 +1,40 @@
+//! The engine: makes VMs.
+
+use arch_model::x86_64::{CpuModel, cpuid};
+use guest_memory::GuestMemory;
+use vcpu_model::{Engine, EngineError, MAX_VCPUS, VmConfig};
+
+use crate::features;
+use crate::vm::SoftVm;
+
+/// Guest code in software.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SoftEngine;
+
+impl SoftEngine {
+    /// The highest named CPU model that this engine offers.
+    pub fn highest_cpu_model(&self) -> Option<CpuModel> {
+        cpuid::highest_level(&features::offered())
+    }
+}
+
+impl Engine for SoftEngine {
+    type Vm = SoftVm;
+
+    fn name(&self) -> &'static str {
+        "soft"
+    }
+
+    fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<SoftVm, EngineError> {
+        if !(1..=MAX_VCPUS).contains(&config.vcpus) {
+            let asked = config.vcpus;
+            return Err(EngineError::Unsupported(format!("{asked} vCPUs: the soft engine takes 1 to {MAX_VCPUS}")));
+        }
+        let offered = features::offered();
+        let model = config.cpu_model.or_else(|| cpuid::highest_level(&offered)).unwrap_or(CpuModel::V1);
+        let cpuid = cpuid::restrict(offered, model).map_err(|error| {
+            EngineError::Unsupported(format!("the soft engine cannot offer CPU model {model}: it lacks {}", error.missing.join(", ")))
+        })?;
+        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus))
+    }
+}

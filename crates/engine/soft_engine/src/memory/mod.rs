@@ -1,0 +1,185 @@
+//! From the guest's linear addresses to its RAM and devices.
+//!
+//! A load looks into the software TLB of the current view ([`tlb`]); what misses is translated by the guest's page
+//! tables ([`paging`]) and remembered. [`access`] has the loads and stores that instructions use.
+
+pub mod access;
+pub mod code_map;
+pub mod paging;
+pub mod tlb;
+pub mod write_log;
+
+use guest_memory::{Frame, GuestMemory};
+use paging::Tables;
+use tlb::{Fill, Tlb};
+use write_log::WriteLog;
+
+/// Under which rules data is accessed: each has translations of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum View {
+    /// CPL 3.
+    User = 0,
+    /// CPL 0 to 2, and accesses that the CPU makes on its own account.
+    #[default]
+    Supervisor = 1,
+    /// CPL 0 to 2 while EFLAGS.AC lifts SMAP.
+    SupervisorToUser = 2,
+    /// Every access is looked at closely: alignment is checked, or a data breakpoint is set.
+    Careful = 3,
+}
+
+/// Address spaces whose translations are kept at the same time.
+const SPACES: usize = 6;
+
+/// The translations of one address space.
+struct Space<'m> {
+    /// Process-context identifier (SDM vol. 3, 4.10.1).
+    pcid: u16,
+    data: [Option<Tlb<'m>>; 3],
+    code: [Option<Tlb<'m>>; 2],
+}
+
+impl<'m> Space<'m> {
+    fn new(pcid: u16) -> Space<'m> {
+        Space { pcid, data: [None, None, None], code: [None, None] }
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Tlb<'m>> {
+        self.data.iter_mut().chain(&mut self.code).flatten()
+    }
+}
+
+/// All translations of one vCPU.
+pub struct Translations<'m> {
+    spaces: Vec<Space<'m>>,
+    current: usize,
+    /// Where the next new address space goes when all places are taken.
+    next_victim: usize,
+}
+
+impl<'m> Translations<'m> {
+    /// None yet.
+    pub fn new() -> Translations<'m> {
+        Translations { spaces: vec![Space::new(0)], current: 0, next_victim: 0 }
+    }
+
+    /// Translations for data under `view`, which is not `Careful`.
+    #[inline(always)]
+    pub fn data(&self, view: View) -> Option<&Tlb<'m>> {
+        self.spaces[self.current].data.get(view as usize)?.as_ref()
+    }
+
+    /// Translations for instruction fetches.
+    #[inline(always)]
+    pub fn code(&self, user: bool) -> Option<&Tlb<'m>> {
+        self.spaces[self.current].code[usize::from(!user)].as_ref()
+    }
+
+    /// Remembers a translation for data.
+    pub fn fill_data(&mut self, view: View, fill: Fill<'m>) {
+        if let Some(slot) = self.spaces[self.current].data.get_mut(view as usize) {
+            slot.get_or_insert_with(Tlb::for_data).fill(fill);
+        }
+    }
+
+    /// Remembers a translation for instruction fetches.
+    pub fn fill_code(&mut self, user: bool, fill: Fill<'m>) {
+        self.spaces[self.current].code[usize::from(!user)].get_or_insert_with(Tlb::for_code).fill(fill);
+    }
+
+    /// Goes on in the address space `pcid`; `keep` says that what is remembered of it still holds.
+    pub fn switch(&mut self, pcid: u16, keep: bool) {
+        match self.spaces.iter().position(|space| space.pcid == pcid) {
+            Some(place) => {
+                self.current = place;
+                if !keep {
+                    self.spaces[place].all().for_each(Tlb::flush_local);
+                }
+            }
+            None if self.spaces.len() < SPACES => {
+                self.spaces.push(Space::new(pcid));
+                self.current = self.spaces.len() - 1;
+            }
+            None => {
+                self.next_victim = (self.next_victim + 1) % SPACES;
+                self.current = self.next_victim;
+                let space = &mut self.spaces[self.current];
+                space.pcid = pcid;
+                space.all().for_each(Tlb::flush_local);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn flush(&mut self) {
+        self.all().for_each(Tlb::flush);
+    }
+
+    /// Forgets what is not global in all address spaces.
+    pub fn flush_local(&mut self) {
+        self.all().for_each(Tlb::flush_local);
+    }
+
+    /// Forgets what is not global in one address space.
+    pub fn flush_space(&mut self, pcid: u16) {
+        for space in self.spaces.iter_mut().filter(|space| space.pcid == pcid) {
+            space.all().for_each(Tlb::flush_local);
+        }
+    }
+
+    /// Forgets one linear address, in all address spaces.
+    pub fn flush_address(&mut self, address: u64) {
+        self.all().for_each(|tlb| tlb.flush_address(address));
+    }
+
+    /// Makes writes to the page of RAM at `gpa` need a closer look. True if any did not before.
+    pub fn protect(&mut self, gpa: u64) -> bool {
+        self.all().fold(false, |found, tlb| tlb.protect(gpa) | found)
+    }
+
+    /// Makes all writes need a closer look.
+    pub fn protect_all(&mut self) {
+        self.all().for_each(Tlb::protect_all);
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Tlb<'m>> {
+        self.spaces.iter_mut().flat_map(Space::all)
+    }
+}
+
+/// Page tables in RAM.
+pub struct RamTables<'m> {
+    /// Where they are.
+    pub memory: &'m GuestMemory,
+    /// Where their changes are recorded.
+    pub log: &'m WriteLog,
+}
+
+impl<'m> RamTables<'m> {
+    fn place(&self, gpa: u64) -> Option<(Frame<'m>, usize)> {
+        Some((self.memory.frame(gpa)?, (gpa & 0xfff) as usize))
+    }
+}
+
+impl Tables for RamTables<'_> {
+    fn read(&self, gpa: u64, wide: bool) -> u64 {
+        match self.place(gpa) {
+            Some((frame, offset)) if wide => frame.load::<u64>(offset),
+            Some((frame, offset)) => frame.load::<u32>(offset).into(),
+            None if wide => u64::MAX,
+            None => u32::MAX.into(),
+        }
+    }
+
+    fn set_bits(&self, gpa: u64, wide: bool, entry: u64, bits: u64) -> bool {
+        let Some((frame, offset)) = self.place(gpa) else { return true };
+        if self.log.is_on() {
+            self.log.record(gpa);
+        }
+        if wide {
+            frame.compare_exchange(offset, entry, entry | bits).is_ok()
+        } else {
+            frame.compare_exchange(offset, entry as u32, (entry | bits) as u32).is_ok()
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! One vCPU: the run loop.
+//!
+//! ```text
+//!          ┌──────────► Running ──HLT──► Halted ──interrupt, NMI──┐
+//!          │               ▲ └────────────────────────────────────┘
+//!   start-up IPI           │ INIT (boot processor)
+//!          │               │
+//!     InitReceived ◄──INIT─┴── any state
+//! ```
+//!
+//! At each block's edge the loop looks at what others posted and at what the last instructions changed; then it
+//! executes the block at RIP. Exceptions are delivered between instructions.
+
+use std::sync::Arc;
+
+use arch_model::x86_64::cpuid::Cpuid;
+use arch_model::x86_64::{CpuState, RunState};
+use vcpu_model::{EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex};
+
+use crate::cpu::event::Source;
+use crate::cpu::{Core, Cpu, gpr, vector};
+use crate::decode::block::BlockCache;
+use crate::features::Features;
+use crate::memory::paging::PHYSICAL_BITS;
+use crate::platform::{Lapic, Request};
+use crate::vm::Shared;
+
+/// Blocks between two looks at the clock for timers.
+const BLOCKS_PER_CLOCK: u32 = 256;
+
+/// A vCPU of the soft engine.
+pub struct SoftVcpu {
+    shared: Arc<Shared>,
+    index: VcpuIndex,
+    cpuid: Arc<Cpuid>,
+    cpu: Cpu,
+    lapic: Lapic,
+    blocks: BlockCache,
+    counters: Arc<ExitCounters>,
+}
+
+impl SoftVcpu {
+    pub(crate) fn new(shared: Arc<Shared>, index: VcpuIndex, cpuid: Cpuid, features: Features) -> SoftVcpu {
+        let number = index.0 as usize;
+        let lapic = Lapic::new(&shared.platform, index.0, PHYSICAL_BITS);
+        let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
+        let counters = Arc::default();
+        SoftVcpu {
+            shared,
+            index,
+            cpuid: Arc::new(cpuid),
+            cpu,
+            lapic,
+            blocks: BlockCache::new(features),
+            counters,
+        }
+    }
+
+    /// Runs `work` with a core that has this vCPU's state, and takes the state back.
+    fn with_core<R>(&mut self, io: &dyn GuestIo, work: impl FnOnce(&mut Core<'_>, &mut BlockCache) -> R) -> R {
+        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, counters } = self;
+        let number = index.0 as usize;
+        let mut core = Core::new(cpu.clone(), lapic, number, shared, cpuid, io, counters);
+        let result = work(&mut core, blocks);
+        *cpu = core.cpu;
+        result
+    }
+}
+
+/// Posts a kick to a vCPU.
+struct SoftKick {
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl Kick for SoftKick {
+    fn kick(&self) {
+        self.shared.platform.mailbox(self.index).post(Request::KICK);
+    }
+}
+
+impl Vcpu for SoftVcpu {
+    fn kicker(&self) -> Arc<dyn Kick> {
+        Arc::new(SoftKick { shared: Arc::clone(&self.shared), index: self.index.0 as usize })
+    }
+
+    fn run(&mut self, io: &impl GuestIo) -> Result<Halt, EngineError> {
+        let number = self.index.0 as usize;
+        self.shared.platform.clock().resume();
+        self.shared.set_inside(number, true);
+        let halt = self.with_core(io, run);
+        self.shared.set_inside(number, false);
+        Ok(halt)
+    }
+
+    fn settle(&mut self, _io: &impl GuestIo) -> Result<(), EngineError> {
+        // Accesses to devices are carried out in mid-instruction: there is never one half-way.
+        Ok(())
+    }
+
+    fn state(&self) -> Result<CpuState, EngineError> {
+        // What counts from the clock is to be saved as of one moment.
+        self.shared.platform.clock().hold();
+        Ok(crate::cpu::state::save(&self.cpu, &self.lapic, &self.shared))
+    }
+
+    fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
+        crate::cpu::state::restore(&mut self.cpu, &mut self.lapic, &self.shared, state);
+        self.blocks.clear();
+        Ok(())
+    }
+
+    fn counters(&self) -> Arc<ExitCounters> {
+        Arc::clone(&self.counters)
+    }
+}
+
+/// Runs until there is a reason to stop.
+fn run(core: &mut Core<'_>, blocks: &mut BlockCache) -> Halt {
+    let mut until_clock = BLOCKS_PER_CLOCK;
+    loop {
+        until_clock -= 1;
+        if until_clock == 0 || core.attention || core.has_requests() {
+            until_clock = BLOCKS_PER_CLOCK;
+            if let Some(halt) = attend(core, blocks) {
+                return halt;
+            }
+        }
+        execute(core, blocks);
+    }
+}
+
+/// Executes the block at RIP, or one instruction where each has to be looked at.
+#[inline]
+fn execute(core: &mut Core<'_>, blocks: &mut BlockCache) {
+    if core.is_stepping() || core.shadow != 0 {
+        return execute_one(core, blocks);
+    }
+    let Ok(block) = blocks.at_rip(core, false) else { return core.deliver_fault() };
+    for insn in &block.insns {
+        core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
+        if (insn.run)(core, insn).is_err() {
+            return core.deliver_fault();
+        }
+        core.cpu.rip = core.cpu.gpr[gpr::NEXT_RIP];
+        if core.attention {
+            return;
+        }
+    }
+}
+
+/// Executes one instruction, with breakpoints, single step, and the end of an interrupt shadow.
+#[cold]
+fn execute_one(core: &mut Core<'_>, blocks: &mut BlockCache) {
+    let stepping = core.flags.has(crate::cpu::flags::TF);
+    let shadow = core.shadow;
+    let result = core.fetch_address().and_then(|address| {
+        core.check_instruction_breakpoints(address)?;
+        let insn = blocks.at_rip(core, true)?.insns[0];
+        core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
+        (insn.run)(core, &insn)
+    });
+    let delivered = match result {
+        Ok(()) => {
+            core.cpu.rip = core.next_rip();
+            core.flags.put(crate::cpu::flags::RF, false);
+            core.take_debug_trap(stepping)
+        }
+        Err(raised) => Err(raised),
+    };
+    if core.shadow == shadow {
+        core.cpu.shadow = 0;
+        core.attention = true;
+    }
+    if delivered.is_err() {
+        core.deliver_fault();
+    }
+}
+
+/// Looks at requests, timers and interrupts; sleeps while the vCPU is halted.
+fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
+    loop {
+        core.attention = false;
+        if let Some(halt) = core.dead {
+            return Some(halt);
+        }
+        if let Some(halt) = take_requests(core) {
+            return Some(halt);
+        }
+        for (gpa, grains) in std::mem::take(&mut core.stale_code) {
+            blocks.invalidate(gpa, grains);
+        }
+        core.lapic.poll_errors();
+        let now_ns = core.shared.platform.clock().now_ns();
+        core.lapic.poll_timer(now_ns);
+        deliver_interrupts(core);
+        if core.run_state == RunState::Halted && std::mem::take(&mut core.cpu.unhalted) {
+            core.run_state = RunState::Running;
+        }
+        match core.run_state {
+            RunState::Running if core.dead.is_none() => return None,
+            RunState::Running => {}
+            _ => sleep(core),
+        }
+    }
+}
+
+fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
+    let requests = core.shared.platform.mailbox(core.index).take(Request::ALL);
+    if requests == Request::default() {
+        return None;
+    }
+    if requests.has(Request::INVALIDATE_CODE) {
+        core.take_notices();
+    }
+    if requests.has(Request::PROTECT) {
+        let asked = core.shared.protection_asked(core.index);
+        core.translations.protect_all();
+        core.shared.protected(core.index, asked);
+    }
+    if requests.has(Request::FLUSH_TLB) {
+        core.translations.flush();
+    }
+    if requests.has(Request::INIT) {
+        let signature = core.shared.cpuid_words.leaf1_eax;
+        core.init(signature);
+    }
+    if requests.has(Request::SIPI) {
+        let vector = core.shared.platform.mailbox(core.index).sipi_vector();
+        core.start_up(vector);
+    }
+    if requests.has(Request::NMI) {
+        core.cpu.nmi_pending = true;
+    }
+    if requests.has(Request::UNHALT) {
+        core.cpu.unhalted = true;
+    }
+    if requests.has(Request::KICK) {
+        core.counters().count(ExitKind::Interrupted);
+        // What else was asked for stays noted in the state.
+        return Some(Halt::Kicked);
+    }
+    None
+}
+
+fn deliver_interrupts(core: &mut Core<'_>) {
+    let can_take = matches!(core.run_state, RunState::Running | RunState::Halted);
+    if !can_take || core.shadow & 1 != 0 {
+        return;
+    }
+    if core.nmi_pending && !core.nmi_masked && core.shadow == 0 {
+        core.cpu.nmi_pending = false;
+        core.cpu.nmi_masked = true;
+        core.run_state = RunState::Running;
+        let rip = core.rip;
+        core.interrupt(vector::NMI, Source::External, rip);
+    } else if core.interrupts_enabled()
+        && let Some(number) = core.lapic.accept()
+    {
+        core.run_state = RunState::Running;
+        let rip = core.rip;
+        core.interrupt(number, Source::External, rip);
+    }
+}
+
+/// Sleeps until a request arrives or the timer is due.
+fn sleep(core: &mut Core<'_>) {
+    let mailbox = core.shared.platform.mailbox(core.index);
+    match core.run_state {
+        RunState::Halted if core.lapic.has_work(core.interrupts_enabled()) => {}
+        RunState::Halted => core.lapic.sleep(),
+        // Only INIT and a start-up IPI count.
+        _ => mailbox.sleep_until(None, core.shared.platform.clock()),
+    }
+}

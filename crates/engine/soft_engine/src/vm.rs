@@ -1,0 +1,229 @@
+//! One VM: memory, platform, and what its vCPUs tell each other about code.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arch_model::x86_64::PlatformState;
+use arch_model::x86_64::cpuid::{self, Cpuid};
+use device_model::{Doorbells, HostClock, IrqLine, MsiController, lock};
+use guest_memory::{DirtyPages, GuestMemory, WriteWatcher};
+use vcpu_model::{EngineError, VcpuIndex, Vm};
+
+use crate::features::Features;
+use crate::memory::code_map::CodeMap;
+use crate::memory::write_log::WriteLog;
+use crate::platform::{DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi};
+use crate::vcpu::SoftVcpu;
+
+/// What all vCPUs of a VM share.
+pub struct Shared {
+    /// Guest RAM.
+    pub memory: GuestMemory,
+    /// Interrupt controllers and clock.
+    pub platform: Arc<Platform>,
+    /// Guest writes that are events.
+    pub doorbells: Arc<DoorbellMap>,
+    /// Which bytes of RAM have been decoded.
+    pub code: CodeMap,
+    /// The dirty log.
+    pub log: WriteLog,
+    /// Feature words that the CPU looks at while it runs.
+    pub cpuid_words: CpuidWords,
+    cpuid: Cpuid,
+    vcpus: Vec<Mailroom>,
+}
+
+/// Feature words of CPUID.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(missing_docs, reason = "the names are the manual's")]
+pub struct CpuidWords {
+    pub leaf1_eax: u32,
+    pub leaf1_ecx: u32,
+    pub leaf7_ebx: u32,
+    pub leaf7_ecx: u32,
+}
+
+/// What a vCPU tells the others about code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Bytes of the page at `gpa` are being decoded: from now on writes to it matter.
+    Decoded {
+        /// Page.
+        gpa: u64,
+    },
+    /// Decoded bytes in the grains `grains` of the page at `gpa` were written.
+    Written {
+        /// Page.
+        gpa: u64,
+        /// A bit for each 64 bytes.
+        grains: u64,
+    },
+}
+
+/// Notices for one vCPU, and where it stands with the dirty log.
+#[derive(Default)]
+struct Mailroom {
+    notices: Mutex<Vec<Notice>>,
+    /// Inside [`run`](vcpu_model::Vcpu::run).
+    inside: AtomicBool,
+    asked: AtomicU64,
+    done: AtomicU64,
+}
+
+impl Shared {
+    /// Starts with no vCPU inside.
+    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32) -> Arc<Shared> {
+        let word = |function, index: u32| {
+            cpuid
+                .iter()
+                .find(|leaf| leaf.function == function && leaf.index.unwrap_or(0) == index)
+                .copied()
+                .unwrap_or_default()
+        };
+        let cpuid_words = CpuidWords {
+            leaf1_eax: word(1, 0).eax,
+            leaf1_ecx: word(1, 0).ecx,
+            leaf7_ebx: word(7, 0).ebx,
+            leaf7_ecx: word(7, 0).ecx,
+        };
+        let shared = Arc::new(Shared {
+            platform: Arc::new(Platform::new(vcpus, Arc::new(HostClock::default()))),
+            doorbells: Arc::new(DoorbellMap::default()),
+            code: CodeMap::new(&memory),
+            log: WriteLog::new(&memory),
+            memory,
+            cpuid_words,
+            cpuid,
+            vcpus: (0..vcpus).map(|_| Mailroom::default()).collect(),
+        });
+        let watcher = Arc::downgrade(&shared);
+        let watcher: Arc<dyn WriteWatcher> = Arc::new(DeviceWrites(watcher));
+        shared.memory.set_write_watcher(&watcher);
+        shared
+    }
+
+    /// Tells every vCPU but `from`.
+    pub fn tell_others(&self, from: usize, notice: Notice) {
+        for (index, mailroom) in self.vcpus.iter().enumerate().filter(|(index, _)| *index != from) {
+            lock(&mailroom.notices).push(notice);
+            self.platform.mailbox(index).post(Request::INVALIDATE_CODE);
+        }
+    }
+
+    /// What others told vCPU `index` since the last call.
+    pub fn take_notices(&self, index: usize) -> Vec<Notice> {
+        std::mem::take(&mut *lock(&self.vcpus[index].notices))
+    }
+
+    /// vCPU `index` starts or stops running; its software TLBs are empty at both times.
+    pub fn set_inside(&self, index: usize, inside: bool) {
+        self.vcpus[index].inside.store(inside, Ordering::SeqCst);
+    }
+
+    /// vCPU `index` is about to make its TLBs ask again before writes: the number to give to
+    /// [`protected`](Shared::protected).
+    pub fn protection_asked(&self, index: usize) -> u64 {
+        self.vcpus[index].asked.load(Ordering::SeqCst)
+    }
+
+    /// vCPU `index` has done what was asked up to number `asked`.
+    pub fn protected(&self, index: usize, asked: u64) {
+        self.vcpus[index].done.store(asked, Ordering::SeqCst);
+    }
+
+    /// Makes every vCPU look closely at its next write to each page, and waits until they all do.
+    fn protect_all(&self) {
+        let asked: Vec<u64> = (0..self.vcpus.len())
+            .map(|index| {
+                let asked = self.vcpus[index].asked.fetch_add(1, Ordering::SeqCst) + 1;
+                self.platform.mailbox(index).post(Request::PROTECT);
+                asked
+            })
+            .collect();
+        for (vcpu, asked) in self.vcpus.iter().zip(asked) {
+            while vcpu.inside.load(Ordering::SeqCst) && vcpu.done.load(Ordering::SeqCst) < asked {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
+    }
+}
+
+/// Devices' writes to pages with decoded code.
+struct DeviceWrites(std::sync::Weak<Shared>);
+
+impl WriteWatcher for DeviceWrites {
+    fn written(&self, gpa: u64) {
+        if let Some(shared) = self.0.upgrade()
+            && shared.code.take(gpa, u64::MAX) != 0
+        {
+            shared.tell_others(usize::MAX, Notice::Written { gpa, grains: u64::MAX });
+        }
+    }
+}
+
+/// A virtual machine on the soft engine.
+pub struct SoftVm {
+    shared: Arc<Shared>,
+}
+
+impl SoftVm {
+    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32) -> SoftVm {
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus) }
+    }
+}
+
+impl Vm for SoftVm {
+    type Vcpu = SoftVcpu;
+
+    fn create_vcpu(&self, index: VcpuIndex) -> Result<SoftVcpu, EngineError> {
+        let count = self.shared.vcpus.len() as u32;
+        if index.0 >= count {
+            return Err(EngineError::Unsupported(format!("vCPU {index} of {count}")));
+        }
+        let mut cpuid = self.shared.cpuid.clone();
+        cpuid::set_topology(&mut cpuid, index.0, count);
+        let features = Features::of(&cpuid);
+        Ok(SoftVcpu::new(Arc::clone(&self.shared), index, cpuid, features))
+    }
+
+    fn irq_line(&self, gsi: u32) -> Arc<dyn IrqLine> {
+        Arc::new(SoftIrqLine::new(Arc::clone(&self.shared.platform), gsi))
+    }
+
+    fn msi(&self) -> Arc<dyn MsiController> {
+        Arc::new(SoftMsi::new(Arc::clone(&self.shared.platform)))
+    }
+
+    fn doorbells(&self) -> Arc<dyn Doorbells> {
+        Arc::clone(&self.shared.doorbells) as Arc<dyn Doorbells>
+    }
+
+    fn start_dirty_log(&self) -> Result<(), EngineError> {
+        self.shared.log.take();
+        self.shared.log.set(true);
+        self.shared.protect_all();
+        Ok(())
+    }
+
+    fn take_dirty_log(&self) -> Result<DirtyPages, EngineError> {
+        // Taken first: a write that goes on unseen until its vCPU has answered is to a page in this set.
+        let pages = self.shared.log.take();
+        self.shared.protect_all();
+        Ok(pages)
+    }
+
+    fn stop_dirty_log(&self) -> Result<(), EngineError> {
+        self.shared.log.set(false);
+        Ok(())
+    }
+
+    fn platform_state(&self) -> Result<PlatformState, EngineError> {
+        Ok(self.shared.platform.save())
+    }
+
+    fn set_platform_state(&self, state: &PlatformState) -> Result<(), EngineError> {
+        self.shared.platform.restore(state);
+        Ok(())
+    }
+}
