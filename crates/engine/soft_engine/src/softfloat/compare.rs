@@ -24,10 +24,8 @@ pub fn compare<F: Format>(env: &mut Env, a: F, b: F, quiet: bool) -> Relation {
     let (a, b) = (a.operand(env), b.operand(env));
     env.rounded_up = false;
     let operands = [a, b];
-    if operands.iter().any(|number| number.is_nan() || number.class == Class::Unsupported) {
-        if !quiet
-            || operands.iter().any(|number| !matches!(number.class, Class::QuietNan) && is_no_number(number))
-        {
+    if operands.iter().any(is_no_number) {
+        if !quiet || operands.iter().any(is_signaling) {
             env.raise(flag::INVALID);
         }
         return Relation::Unordered;
@@ -54,6 +52,10 @@ fn choose<F: Format>(env: &mut Env, a: F, b: F, wanted: Relation) -> F {
 
 fn is_no_number(number: &Unpacked) -> bool {
     number.is_nan() || number.class == Class::Unsupported
+}
+
+fn is_signaling(number: &Unpacked) -> bool {
+    matches!(number.class, Class::SignalingNan | Class::Unsupported)
 }
 
 fn order(a: Unpacked, b: Unpacked) -> Relation {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Every operation goes this way: operands are taken apart (`format`), NaNs answered (`nan`), the exact or
-//! sticky value computed ([`Real`]), and one function (`rounding`) makes a result and its flags of it. The host's
+//! sticky value computed (`Real`), and one function (`rounding`) makes a result and its flags of it. The host's
 //! arithmetic is used only where `fast` shows that it gives the same bits and flags.
 
 mod arithmetic;
@@ -28,6 +28,8 @@ mod rounding;
 mod tests;
 mod x87;
 
+use real::Real;
+
 pub use arithmetic::{add, div, mul, sqrt, sub};
 pub use compare::{Relation, compare, max, min};
 pub use convert::{convert, from_i64, to_i16, to_i32, to_i64};
@@ -36,7 +38,6 @@ pub use extended::F80;
 pub use format::{Class, F16, F32, F64, Format, Unpacked};
 pub use fused::{Negate, fused_multiply_add};
 pub use integral::round_to_integral;
-pub use real::Real;
 pub use x87::{
     Extracted, Remainder, RemainderKind, arctangent, bcd_load, bcd_store, cosine, exponential_minus_one,
     extract, logarithm, logarithm_plus_one, remainder, scale, sine, sine_cosine, tangent,

@@ -102,3 +102,40 @@ fn arctangent_below_one(z: Real) -> Real {
 fn arctangent_series(z: Real) -> Real {
     z.times(odd_reciprocals(z.times(z).negated(), 36))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Angles and numbers from 2^-40 to 0.78.
+    fn arguments() -> impl Iterator<Item = Real> {
+        let significands = [1 << 127, 0xc7 << 120, 0x9e37_79b9_7f4a_7c15 << 64, (1 << 127) + (1 << 90)];
+        [-40, -20, -8, -4, -3, -2, -1].into_iter().flat_map(move |exponent| {
+            significands.map(|significand| Real { sign: false, exponent, significand })
+        })
+    }
+
+    /// Whether two values agree to 117 bits, counted from `scale`.
+    fn agree(a: Real, b: Real, scale: i32) -> bool {
+        let difference = a.minus(b);
+        difference.is_zero() || difference.exponent <= scale - 117
+    }
+
+    #[test]
+    fn sine_and_cosine_lie_on_the_circle_at_their_angle() {
+        for angle in arguments() {
+            let (sine, cosine) = (sine(angle), cosine(angle));
+            assert!(agree(sine.times(sine).plus(cosine.times(cosine)), Real::ONE, 0), "{angle:x?}");
+            assert!(agree(arctangent(sine, cosine), angle, angle.exponent), "{angle:x?}");
+        }
+    }
+
+    #[test]
+    fn logarithms_invert_powers() {
+        for x in arguments().flat_map(|x| [x, x.negated()]) {
+            let power = exponential_minus_one(x);
+            assert!(agree(logarithm_plus_one(power), x, x.exponent), "{x:x?}");
+            assert!(agree(logarithm(Real::ONE.plus(power)), x, 0), "{x:x?}");
+        }
+    }
+}
