@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn extracting_undoes_depositing() {
-        let (source, mask) = (0x0123_4567_89ab_cdef, 0x8421_ff00_0ff0_1248);
+        let (source, mask) = (0x0123_4567_89ab_cdef, 0x8421_ff00_0ff0_1248_u64);
         let kept = low_bits(mask.count_ones());
         assert_eq!(deposited(source, mask) & !mask, 0);
         assert_eq!(extracted(deposited(source, mask), mask), source & kept);

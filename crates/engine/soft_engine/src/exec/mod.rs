@@ -19,12 +19,15 @@ mod interrupt_ops;
 mod logic;
 mod muldiv;
 mod port_ops;
+#[cfg(test)]
+mod program;
 mod segment_ops;
 mod shift;
 mod stack_ops;
 mod string;
 mod system;
 mod vector;
+mod x87;
 
 /// An instruction as a family looks at it.
 pub struct Form<'i> {
@@ -103,6 +106,7 @@ const FAMILIES: &[Family] = &[
     port_ops::handler,
     bcd::handler,
     vector::handler,
+    x87::handler,
 ];
 
 /// What executes `insn`; `None` if no CPU of ours does.

@@ -176,8 +176,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_divided_in_every_way() {
-        for dividend in 0..=u16::MAX {
+    fn bytes_divided_by_every_byte() {
+        for dividend in (0..=u16::MAX).step_by(13) {
             for divisor in 0..=u8::MAX {
                 let (low, high) = (dividend as u8, (dividend >> 8) as u8);
                 let fitting = dividend

@@ -203,3 +203,63 @@ fn leave<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.set_reg_sized(gpr::RBP, SIZE, outer);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::gpr::{RBP, RSP};
+    use crate::exec::program::{CODE, DATA, READ_ONLY, execute, page_fault, read, state, with_probe};
+    use crate::probe::Outcome;
+
+    const TOP: u64 = DATA + 0x1000;
+
+    #[test]
+    fn frames_copy_the_display_of_the_outer_ones() {
+        with_probe(|probe| {
+            let outer = DATA + 0x100;
+            probe.write(outer - 8, &0xaaaa_u64.to_le_bytes());
+            probe.write(outer - 16, &0xbbbb_u64.to_le_bytes());
+            let mut state = state();
+            (state.gpr[RSP], state.gpr[RBP]) = (TOP, outer);
+            // ENTER 32, 3
+            assert_eq!(execute(probe, &[0xc8, 32, 0, 3], &mut state), Outcome::Done);
+            assert_eq!((state.gpr[RBP], state.gpr[RSP]), (TOP - 8, TOP - 32 - 32));
+            let words: Vec<u64> = read::<32>(probe, TOP - 32)
+                .chunks(8)
+                .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+                .collect();
+            assert_eq!(words, [TOP - 8, 0xbbbb, 0xaaaa, outer]);
+            // LEAVE
+            state.rip = CODE;
+            assert_eq!(execute(probe, &[0xc9], &mut state), Outcome::Done);
+            assert_eq!((state.gpr[RBP], state.gpr[RSP]), (outer, TOP));
+        });
+    }
+
+    #[test]
+    fn a_frame_needs_room_for_its_locals() {
+        with_probe(|probe| {
+            let mut state = state();
+            (state.gpr[RSP], state.gpr[RBP]) = (DATA + 16, DATA);
+            // ENTER 24, 0: the last local is below the page.
+            assert_eq!(execute(probe, &[0xc8, 24, 0, 0], &mut state), page_fault(DATA - 16, 6));
+            assert_eq!((state.gpr[RSP], state.gpr[RBP]), (DATA + 16, DATA));
+        });
+    }
+
+    #[test]
+    fn pops_to_memory_use_the_stack_pointer_after() {
+        with_probe(|probe| {
+            probe.write(DATA, &0x1234_u64.to_le_bytes());
+            let mut popped = state();
+            popped.gpr[RSP] = DATA;
+            // POP qword [rsp + 8]
+            assert_eq!(execute(probe, &[0x8f, 0x44, 0x24, 8], &mut popped), Outcome::Done);
+            assert_eq!((popped.gpr[RSP], read::<2>(probe, DATA + 16)), (DATA + 8, [0x34, 0x12]));
+            // POP qword [rbp]: a fault leaves the stack pointer.
+            let mut faulted = state();
+            (faulted.gpr[RSP], faulted.gpr[RBP]) = (DATA, READ_ONLY);
+            assert_eq!(execute(probe, &[0x8f, 0x45, 0], &mut faulted), page_fault(READ_ONLY, 7));
+            assert_eq!(faulted.gpr[RSP], DATA);
+        });
+    }
+}

@@ -150,13 +150,12 @@ fn outs<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 }
 
 /// Does one element, or with a REP prefix those that the counter says, up to a batch. `step` is told how many are
-/// left, and leaves everything as it was when it raises; the flags are then those from before the instruction.
+/// left, and leaves everything as it was when it raises.
 #[inline(always)]
 fn repeat(core: &mut Core<'_>, insn: &Insn, step: impl Fn(&mut Core<'_>, &Insn, u64) -> Exec<Step>) -> Exec {
     if !is_repeated(insn) {
         return step(core, insn, 1).map(drop);
     }
-    let flags = core.flags;
     let stepping = core.is_stepping();
     let mut done = 0;
     loop {
@@ -164,13 +163,7 @@ fn repeat(core: &mut Core<'_>, insn: &Insn, step: impl Fn(&mut Core<'_>, &Insn, 
         if left == 0 {
             return Ok(());
         }
-        let step = match step(core, insn, if stepping { 1 } else { left }) {
-            Ok(step) => step,
-            Err(raised) => {
-                core.flags = flags;
-                return Err(raised);
-            }
-        };
+        let step = step(core, insn, if stepping { 1 } else { left })?;
         core.set_reg_sized(gpr::RCX, insn.address_size, left - step.elements);
         if step.ends || left == step.elements {
             return Ok(());
