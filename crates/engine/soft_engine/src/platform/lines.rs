@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use device_model::{IrqLine, MsiController, MsiMessage, MsiVector, lock};
 
-use super::message::Message;
 use super::router::Platform;
 
 /// An input of the I/O APIC.
@@ -46,20 +45,20 @@ impl MsiController for SoftMsi {
 
 struct SoftMsiVector {
     platform: Arc<Platform>,
-    /// What to send. A message that means nothing reaches nobody, as on hardware.
-    route: Mutex<Option<Message>>,
+    /// What to send, unless the guest has the vector masked.
+    route: Mutex<Option<MsiMessage>>,
 }
 
 impl MsiVector for SoftMsiVector {
     fn route(&self, message: Option<MsiMessage>) -> io::Result<()> {
-        *lock(&self.route) = message.and_then(Message::from_msi);
+        *lock(&self.route) = message;
         Ok(())
     }
 
     fn signal(&self) {
         let route = *lock(&self.route);
         if let Some(message) = route {
-            self.platform.deliver(&message);
+            self.platform.deliver_msi(message);
         }
     }
 }

@@ -8,12 +8,11 @@
 //!    └──────────────── accept ◄──────────────── Lapic of that vCPU ◄──────┘
 //! ```
 //!
-//! What other threads may touch of a vCPU is its [`Mailbox`], which is atomics; its [`Lapic`] belongs to the
+//! What other threads may touch of a vCPU is its [`Mailbox`](mailbox::Mailbox), which is atomics; its [`Lapic`] belongs to the
 //! thread that runs it. Lock order: the [`IoApic`](ioapic::IoApic)'s lock, then a mailbox's sleep lock, which
 //! is the innermost. The clock's lock is taken alone.
 //!
 //! Saved states have KVM's layout and meaning, so that they move between the engines.
-#![allow(dead_code)]
 
 mod clock;
 mod doorbells;
@@ -28,11 +27,10 @@ mod router;
 mod target;
 mod vectors;
 
-pub(crate) use clock::GuestClock;
 pub(crate) use doorbells::DoorbellMap;
 pub(crate) use kvmclock::{TimeInfo, WallClock};
-pub(crate) use lapic::{GeneralProtection, Lapic};
+pub(crate) use lapic::Lapic;
 pub(crate) use lines::{SoftIrqLine, SoftMsi};
-pub(crate) use mailbox::{Mailbox, Request};
+pub(crate) use mailbox::Request;
 pub(crate) use paravirtual::SendIpi;
 pub(crate) use router::Platform;

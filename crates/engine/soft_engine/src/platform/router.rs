@@ -10,7 +10,7 @@ use vcpu_model::MAX_VCPUS;
 use super::clock::GuestClock;
 use super::ioapic::IoApic;
 use super::lapic;
-use super::mailbox::{Mailbox, Request};
+use super::mailbox::Mailbox;
 use super::message::{DeliveryMode, Message};
 use super::target::Destination;
 
@@ -71,7 +71,7 @@ impl Platform {
         lock(&self.ioapic).end_of_interrupt(vector, &|message| self.deliver(message) != 0);
     }
 
-    /// Delivers a message-signalled interrupt.
+    /// Delivers a message-signalled interrupt. A message that means nothing reaches nobody, as on hardware.
     pub(crate) fn deliver_msi(&self, msi: MsiMessage) {
         if let Some(message) = Message::from_msi(msi) {
             self.deliver(&message);
@@ -112,13 +112,6 @@ impl Platform {
         let chosen = (able.rotate_right(start).trailing_zeros() + start) % u64::BITS;
         self.next_target.store(chosen.wrapping_add(1), Ordering::Relaxed);
         1 << chosen
-    }
-
-    /// Posts `request` to every vCPU but `sender`.
-    pub(crate) fn post_others(&self, sender: usize, request: Request) {
-        for (_, mailbox) in self.mailboxes.iter().enumerate().filter(|(index, _)| *index != sender) {
-            mailbox.post(request);
-        }
     }
 
     /// Whether all vCPUs' TSCs show the same.

@@ -2,6 +2,7 @@ use device_model::fake::FakeClock;
 use device_model::{IrqLine, MsiController};
 
 use super::*;
+use crate::platform::Request;
 use crate::platform::lines::{SoftIrqLine, SoftMsi};
 use crate::platform::target::{Target, x2apic_ldr};
 
@@ -111,14 +112,6 @@ fn lines_and_vectors_of_devices() {
     vector.route(Some(msi(0x1000, 0x42))).unwrap();
     vector.signal();
     assert_eq!(taken(&platform, 0x42), [0usize; 0]);
-}
-
-#[test]
-fn requests_to_the_others() {
-    let platform = platform(3);
-    platform.post_others(1, Request::FLUSH_TLB);
-    let pending: Vec<_> = platform.mailboxes().iter().map(|mailbox| mailbox.pending()).collect();
-    assert_eq!(pending, [Request::FLUSH_TLB.0, 0, Request::FLUSH_TLB.0]);
 }
 
 #[test]

@@ -51,11 +51,6 @@ impl Lapic {
         ApicMode::of(self.apic_base).unwrap_or(ApicMode::Disabled)
     }
 
-    /// Whether CPUID.1:EDX tells of an APIC: not while it is disabled (SDM vol. 3, 11.4.3).
-    pub(crate) fn is_enabled(&self) -> bool {
-        self.mode() != ApicMode::Disabled
-    }
-
     /// Whether this is the bootstrap processor.
     pub(crate) fn is_bsp(&self) -> bool {
         self.apic_base & base::BSP != 0

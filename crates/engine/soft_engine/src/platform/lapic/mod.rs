@@ -220,7 +220,7 @@ impl Lapic {
         due
     }
 
-    /// What [the clock](super::GuestClock) shows, in nanoseconds, when the timer is due; none if it then
+    /// What [the clock](super::clock::GuestClock) shows, in nanoseconds, when the timer is due; none if it then
     /// interrupts nobody.
     pub(crate) fn deadline_ns(&self) -> Option<u64> {
         self.timer.deadline_ns().filter(|_| self.lvt[lvt::TIMER] & lvt::MASKED == 0)
