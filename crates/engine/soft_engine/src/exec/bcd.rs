@@ -113,7 +113,7 @@ fn adjustment(low: bool, high: bool) -> u8 {
 }
 
 fn set_carries(flags: &mut Flags, low: bool, high: bool) {
-    flags.set_some(CF | AF, u64::from(high) * CF | u64::from(low) * AF);
+    flags.set_some(CF | AF, (u64::from(high) * CF) | (u64::from(low) * AF));
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ fn tzcnt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 fn finish_count<T: Word>(core: &mut Core<'_>, insn: &Insn, count: u32) -> Exec {
     core.write(insn, 0, T::from_u64(count.into()))?;
-    let flags = u64::from(count == T::BITS) * CF | u64::from(count == 0) * ZF;
+    let flags = (u64::from(count == T::BITS) * CF) | (u64::from(count == 0) * ZF);
     core.flags.set_some(CF | PF | AF | ZF | SF, flags);
     Ok(())
 }

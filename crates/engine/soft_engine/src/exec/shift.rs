@@ -246,7 +246,7 @@ fn after_shift<T: Word>(flags: &mut Flags, result: T, carry: bool, overflow: boo
 
 #[inline(always)]
 fn after_rotate(flags: &mut Flags, carry: bool, overflow: bool) {
-    flags.set_some(CF | OF, u64::from(carry) * CF | u64::from(overflow) * OF);
+    flags.set_some(CF | OF, (u64::from(carry) * CF) | (u64::from(overflow) * OF));
 }
 
 #[cfg(test)]

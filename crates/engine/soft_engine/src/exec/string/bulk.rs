@@ -82,7 +82,7 @@ fn stretch<'m>(
     if tag ^ address >= PAGE_SIZE {
         return None;
     }
-    Some(Stretch { frame: entry.frame?, gpa: entry.gpa() | address % PAGE_SIZE, len })
+    Some(Stretch { frame: entry.frame?, gpa: entry.gpa() + address % PAGE_SIZE, len })
 }
 
 /// A linear address, if all of the bytes are inside the segment; what is wrong else is raised by the single element.
