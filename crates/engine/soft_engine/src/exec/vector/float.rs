@@ -16,8 +16,6 @@ pub trait Element: Format {
     fn get(value: &Xmm, index: usize) -> Self;
     /// Replaces element `index`.
     fn set(value: &mut Xmm, index: usize, element: Self);
-    /// Its bits.
-    fn bits(self) -> u64;
     /// An element whose bits are all ones or all zeros.
     fn mask(condition: bool) -> Self;
     /// Operand `index` of a scalar instruction: the lowest element of a register, or memory.
@@ -43,11 +41,6 @@ impl Element for F32 {
     }
 
     #[inline(always)]
-    fn bits(self) -> u64 {
-        self.0.into()
-    }
-
-    #[inline(always)]
     fn mask(condition: bool) -> Self {
         F32(if condition { !0 } else { 0 })
     }
@@ -69,11 +62,6 @@ impl Element for F64 {
     #[inline(always)]
     fn set(value: &mut Xmm, index: usize, element: Self) {
         value[index & 1] = element.0;
-    }
-
-    #[inline(always)]
-    fn bits(self) -> u64 {
-        self.0
     }
 
     #[inline(always)]

@@ -13,6 +13,7 @@ use crate::decode::insn::Handler;
 
 pub(super) mod access;
 mod aes;
+mod approximate;
 mod carryless;
 mod compare;
 mod float;
@@ -43,6 +44,7 @@ const FAMILIES: &[Family] = &[
     int_convert::handler,
     float_arith::handler,
     float_convert::handler,
+    approximate::handler,
     float_compare::handler,
     string_compare::handler,
     aes::handler,

@@ -6,7 +6,6 @@ use crate::decode::insn::Insn;
 use crate::softfloat::{Env, F80, Format, flag};
 
 /// Bits of the status word (SDM vol. 1, 8.1.3).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod status {
     /// Exception flags.
     pub const FLAGS: u16 = 0x3f;
