@@ -11,16 +11,16 @@
 use super::Form;
 use crate::decode::insn::Handler;
 
-pub(super) mod access;
+mod access;
 mod aes;
 mod approximate;
 mod carryless;
 mod compare;
 mod float;
 mod float_arith;
-mod float_compare;
+pub(super) mod float_compare;
 mod float_convert;
-pub(super) mod fxsave;
+mod fxsave;
 mod int_arith;
 mod int_convert;
 mod int_logic_shift;

@@ -175,7 +175,7 @@ fn maskmovq(core: &mut Core<'_>, insn: &Insn) -> Exec {
 /// none is selected nothing is checked, which the manual leaves open.
 fn store_masked(core: &mut Core<'_>, insn: &Insn, value: &[u8], mask: &[u8]) -> Exec {
     let selected = || mask.iter().enumerate().filter(|(_, byte)| **byte & 0x80 != 0).map(|(index, _)| index);
-    let (Some(first), Some(last)) = (selected().next(), selected().last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (selected().next(), selected().next_back()) else { return Ok(()) };
     let segment = insn.segment.into();
     let base: u64 = match insn.address_size {
         8 => core.get_reg(crate::cpu::gpr::RDI),

@@ -4,9 +4,10 @@ use iced_x86::Mnemonic;
 
 use super::number::{InMemory, Number};
 use super::stack::{StackFault, begin, finish, status};
-use crate::cpu::{Core, Exec, Fpu, flags};
+use crate::cpu::{Core, Exec, Fpu};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
+use crate::exec::vector::float_compare::relation_flags;
 use crate::softfloat::{self, Class, F32, F64, F80, Format, Relation};
 
 /// How a comparison treats quiet NaNs and the stack.
@@ -104,13 +105,7 @@ fn to_flags(core: &mut Core<'_>, insn: &Insn, manner: Manner) -> Exec {
     begin(core)?;
     let source = core.fpu.st(insn.ops[1].register).map(Number::of);
     if let Some(relation) = compare(&mut core.fpu, source, manner) {
-        let status = match relation {
-            Relation::Greater => 0,
-            Relation::Less => flags::CF,
-            Relation::Equal => flags::ZF,
-            Relation::Unordered => flags::ZF | flags::PF | flags::CF,
-        };
-        core.flags.set_status(status);
+        core.flags.set_status(relation_flags(relation));
     }
     finish(core, insn)
 }

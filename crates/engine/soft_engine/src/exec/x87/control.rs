@@ -33,8 +33,8 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 }
 
 impl Fpu {
-    /// Sets the control word.
-    pub(super) fn set_control(&mut self, control: u16) {
+    /// Sets the control word; ES and B follow.
+    pub(in crate::exec) fn set_control(&mut self, control: u16) {
         self.control = control & CONTROL_DEFINED | CONTROL_FIXED;
         self.summarize();
     }

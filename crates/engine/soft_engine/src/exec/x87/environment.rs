@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn tags_tell_the_contents() {
-        assert_eq!(tags(&example()), 0b00_01_10_11_1111_1111);
+        assert_eq!(tags(&example()), 0b0001_1011_1111_1111);
         assert_eq!(valid(tags(&example())), 0xe0);
     }
 
