@@ -1,0 +1,40 @@
+//! Prefixes that a form does not ask for: ignored, or forbidden, or turning it into another form.
+
+use iced_x86::{Code, Instruction};
+
+use super::encode::decode;
+use crate::layout::CODE;
+use crate::random::Random;
+
+const LOCK: u8 = 0xf0;
+/// Prefix bytes (SDM vol. 2A, 2.1.1 and 2.2.1).
+const PREFIXES: &[u8] =
+    &[0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, LOCK, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f];
+/// Longest instruction in bytes.
+const INSN_MAX: usize = 15;
+
+/// Most often `bytes` as they are; sometimes with one more prefix. `None` if that makes something that is not
+/// compared.
+pub fn vary(
+    mut bytes: Vec<u8>,
+    random: &mut Random,
+    allowed: &impl Fn(Code) -> bool,
+) -> Option<(Vec<u8>, Instruction)> {
+    let mut added = 0;
+    if random.chance(7) {
+        added = random.pick(PREFIXES);
+        bytes.insert(0, added);
+    }
+    let insn = decode(&bytes, CODE);
+    // A lock prefix where none is allowed makes an instruction invalid for iced and for processors alike.
+    let fits =
+        if insn.is_invalid() { added == LOCK } else { allowed(insn.code()) && insn.len() == bytes.len() };
+    // Intel ignores an operand size prefix before a near branch, AMD does not.
+    let differs = is_near_branch(&insn) && bytes.contains(&0x66);
+    (fits && !differs && bytes.len() <= INSN_MAX).then_some((bytes, insn))
+}
+
+fn is_near_branch(insn: &Instruction) -> bool {
+    use iced_x86::FlowControl as Flow;
+    !matches!(insn.flow_control(), Flow::Next | Flow::Exception)
+}

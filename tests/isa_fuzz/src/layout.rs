@@ -1,0 +1,42 @@
+//! The memory that both processors have, at the same addresses.
+//!
+//! ```text
+//!  CODE  one page, read and execute; nothing behind it
+//!  DATA  two pages, read and write; nothing before them
+//!        one page, read only; nothing behind it
+//! ```
+
+use soft_engine::probe::ProgramPage;
+
+use crate::random::Random;
+
+/// Size of a page.
+pub const PAGE: u64 = 4096;
+/// The page of code.
+pub const CODE: u64 = 0x1000_0000;
+/// The first page of data.
+pub const DATA: u64 = 0x2000_0000;
+/// Size of the writable data, in bytes.
+pub const DATA_SIZE: usize = 2 * PAGE as usize;
+/// The page that can only be read.
+pub const READ_ONLY: u64 = DATA + DATA_SIZE as u64;
+/// Unit in which memory is given and compared, in bytes.
+pub const LINE: usize = 64;
+
+/// All pages.
+pub const PAGES: [ProgramPage; 4] = [
+    ProgramPage { address: CODE, writable: false },
+    ProgramPage { address: DATA, writable: true },
+    ProgramPage { address: DATA + PAGE, writable: true },
+    ProgramPage { address: READ_ONLY, writable: false },
+];
+
+/// What data pages, the read-only one included, hold before a case's own lines are put in.
+pub fn background() -> Box<[u8; DATA_SIZE + PAGE as usize]> {
+    let mut random = Random::new(0x5eed);
+    let mut bytes = Box::new([0; DATA_SIZE + PAGE as usize]);
+    for chunk in bytes.chunks_exact_mut(8) {
+        chunk.copy_from_slice(&random.word().to_le_bytes());
+    }
+    bytes
+}

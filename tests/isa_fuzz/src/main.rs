@@ -1,0 +1,96 @@
+//! Compares the soft engine's instructions with the host processor's.
+
+fn main() -> std::process::ExitCode {
+    #[cfg(target_arch = "x86_64")]
+    return command::main();
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        eprintln!("isa_fuzz compares with an x86-64 processor, and this is none");
+        std::process::ExitCode::FAILURE
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod command {
+    use std::io::{self, IsTerminal, Write};
+    use std::process::ExitCode;
+
+    use clap::Parser;
+    use isa_fuzz::forms::Form;
+    use isa_fuzz::{Host, run};
+    use regex_lite::Regex;
+
+    /// Compares the soft engine's instructions with the host processor's.
+    #[derive(Parser)]
+    struct Arguments {
+        /// Only forms whose name (iced's Code) matches.
+        #[arg(long, value_name = "REGEX", default_value = "")]
+        forms: Regex,
+        /// Only forms of a family: integer, vector, x87.
+        #[arg(long, value_name = "NAME")]
+        family: Option<String>,
+        /// Cases for each form.
+        #[arg(long, value_name = "N", default_value_t = 2000)]
+        cases: u64,
+        /// Seed of the first case; the others count up from it.
+        #[arg(long, value_name = "S", default_value_t = 1)]
+        seed: u64,
+        /// Lists the forms, and those left out with the reason, and does nothing.
+        #[arg(long)]
+        list: bool,
+    }
+
+    pub fn main() -> ExitCode {
+        let arguments = Arguments::parse();
+        let outcome = if arguments.list { list() } else { fuzz(arguments) };
+        match outcome {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("isa_fuzz: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn list() -> io::Result<bool> {
+        let mut out = io::stdout().lock();
+        for form in run::forms(&run::probe_vm()?) {
+            match form {
+                Ok(Form { code, family, offered }) => {
+                    let offered = if offered { "" } else { " (not offered to guests)" };
+                    writeln!(out, "{code:?}: {family}{offered}")?;
+                }
+                Err((code, reason)) => writeln!(out, "{code:?}: left out: {reason}")?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn fuzz(arguments: Arguments) -> io::Result<bool> {
+        if !Host::is_usable() {
+            return Err(io::Error::other(
+                "the host's kernel does not let programs write FS's base (FSGSBASE)",
+            ));
+        }
+        let Arguments { forms, family, cases, seed, .. } = arguments;
+        let wanted = move |form: Form| {
+            let in_family = family.as_ref().is_none_or(|family| *family == form.family.to_string());
+            in_family && forms.is_match(&format!("{:?}", form.code))
+        };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let plan = run::Plan { wanted: Box::new(wanted), cases, seed, workers };
+        let on_terminal = io::stderr().is_terminal();
+        let progress = |done: usize, all: usize| {
+            if on_terminal {
+                eprint!("\r{done} of {all} forms");
+            }
+        };
+        let summary = run::run(&plan, progress)?;
+        if on_terminal {
+            eprintln!();
+        }
+        write!(io::stdout().lock(), "{summary}")?;
+        Ok(summary.divergence_count() == 0)
+    }
+}

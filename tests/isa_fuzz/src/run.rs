@@ -1,0 +1,197 @@
+//! A run: every form that was asked for, so many cases each, on both processors.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use iced_x86::Code;
+use soft_engine::probe::ProbeVm;
+
+use crate::case::Record;
+use crate::compare::{self, Rules};
+use crate::engine::Engine;
+use crate::forms::{self, Family, Form, Omission};
+use crate::generate::{Generated, Generator};
+use crate::host::{BATCH, Host};
+use crate::host_cpuid;
+use crate::layout::PAGES;
+use crate::report::Divergence;
+
+/// Divergences of one form that are kept to be shown.
+const SHOWN_PER_FORM: usize = 2;
+/// Divergences of one form after which it is left.
+const ENOUGH: usize = 20;
+
+/// What to do.
+pub struct Plan {
+    /// Which forms, by the name of their code.
+    pub wanted: Box<dyn Fn(Form) -> bool + Sync>,
+    /// Cases for each.
+    pub cases: u64,
+    /// Seed of each form's first case; the next ones follow.
+    pub seed: u64,
+    /// Processors to use.
+    pub workers: usize,
+}
+
+/// What became of one form.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Which.
+    pub form: Form,
+    /// Cases compared.
+    pub cases: u64,
+    /// Cases that differed.
+    pub divergences: usize,
+    /// Cases lost because they ended the host's child.
+    pub lost: usize,
+    /// The engine raises #UD for it.
+    pub missing: bool,
+}
+
+/// What came of a run.
+#[derive(Default)]
+pub struct Summary {
+    /// Every form wanted.
+    pub tallies: Vec<Tally>,
+    /// Forms left out.
+    pub omissions: Vec<(Code, Omission)>,
+    /// Some divergences of each form.
+    pub divergences: Vec<Divergence>,
+}
+
+impl Summary {
+    /// All divergences, shown or not.
+    pub fn divergence_count(&self) -> usize {
+        self.tallies.iter().map(|tally| tally.divergences).sum()
+    }
+
+    /// Tallies of one family.
+    pub fn family(&self, family: Family) -> impl Iterator<Item = &Tally> {
+        self.tallies.iter().filter(move |tally| tally.form.family == family)
+    }
+}
+
+/// The VM of the engine's side, with the extensions of the host's processor.
+pub fn probe_vm() -> io::Result<ProbeVm> {
+    ProbeVm::new(host_cpuid::features(), &PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// All forms, as far as `vm` has them.
+pub fn forms(vm: &ProbeVm) -> Vec<Result<Form, (Code, Omission)>> {
+    forms::all(|feature| vm.has(feature), ProbeVm::is_offered)
+}
+
+/// Runs `plan`; `progress` hears of every form that is done, and of how many there are.
+pub fn run(plan: &Plan, progress: impl Fn(usize, usize) + Sync) -> io::Result<Summary> {
+    let all = forms(&probe_vm()?);
+    let (mut wanted, mut allowed, mut summary) = (Vec::new(), Vec::new(), Summary::default());
+    for form in all {
+        match form {
+            Ok(form) => {
+                allowed.push(form.code);
+                if (plan.wanted)(form) {
+                    wanted.push(form);
+                }
+            }
+            Err(omission) => summary.omissions.push(omission),
+        }
+    }
+    let work = Work { plan, wanted, allowed, next: AtomicUsize::new(0), summary: Mutex::new(summary) };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..plan.workers.max(1)).map(|_| scope.spawn(|| work.run(&progress))).collect();
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })?;
+    let mut summary = work.summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    summary.tallies.sort_by_key(|tally| tally.form.code);
+    summary.divergences.sort_by_key(|divergence| (divergence.form.code, divergence.seed));
+    Ok(summary)
+}
+
+struct Work<'p> {
+    plan: &'p Plan,
+    wanted: Vec<Form>,
+    allowed: Vec<Code>,
+    next: AtomicUsize,
+    summary: Mutex<Summary>,
+}
+
+/// What a worker has of its own.
+struct Bench<'v> {
+    rules: Rules,
+    generator: Generator,
+    host: Host,
+    engine: Engine<'v>,
+    records: Vec<Record>,
+    mine: Box<Record>,
+}
+
+impl Work<'_> {
+    fn run(&self, progress: &(impl Fn(usize, usize) + Sync)) -> io::Result<()> {
+        let mut vm = probe_vm()?;
+        let first = soft_engine::probe::UserState::default();
+        let mut bench = Bench {
+            rules: Rules { undefined_flags: host_cpuid::is_amd() },
+            generator: Generator::default(),
+            host: Host::start()?,
+            engine: Engine::new(vm.probe()),
+            records: Vec::with_capacity(BATCH),
+            mine: Box::new(Record::new(&first)),
+        };
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(form) = self.wanted.get(index) else { return Ok(()) };
+            let (tally, divergences) = self.run_form(*form, &mut bench)?;
+            {
+                let mut summary = self.summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                summary.tallies.push(tally);
+                summary.divergences.extend(divergences);
+            }
+            progress(index + 1, self.wanted.len());
+        }
+    }
+
+    fn run_form(&self, form: Form, bench: &mut Bench<'_>) -> io::Result<(Tally, Vec<Divergence>)> {
+        let mut tally = Tally { form, cases: 0, divergences: 0, lost: 0, missing: false };
+        let mut divergences = Vec::new();
+        let allowed = |code: Code| self.allowed.binary_search(&code).is_ok();
+        let mut seeds = (0..self.plan.cases).map(|index| self.plan.seed.wrapping_add(index));
+        loop {
+            let batch: Vec<(u64, Generated)> = seeds
+                .by_ref()
+                .take(BATCH)
+                .filter_map(|seed| Some((seed, bench.generator.generate(form.code, seed, allowed)?)))
+                .filter(|(_, generated)| {
+                    bench.engine.executes(&generated.case) || generated.insn.is_invalid()
+                })
+                .collect();
+            if batch.is_empty() || tally.divergences >= ENOUGH {
+                tally.missing = tally.cases == 0;
+                return Ok((tally, divergences));
+            }
+            let cases: Vec<_> = batch.iter().map(|(_, generated)| generated.case).collect();
+            bench.host.run(&cases, &mut bench.records)?;
+            for ((seed, generated), host) in batch.iter().zip(&bench.records) {
+                if host.lost {
+                    tally.lost += 1;
+                    continue;
+                }
+                tally.cases += 1;
+                bench.engine.run(&generated.case, &mut bench.mine);
+                let found =
+                    compare::differences(bench.rules, &generated.case, &generated.insn, host, &bench.mine);
+                if found.is_empty() {
+                    continue;
+                }
+                tally.divergences += 1;
+                if divergences.len() < SHOWN_PER_FORM {
+                    let case = Box::new(generated.case);
+                    divergences.push(Divergence { form, seed: *seed, case, insn: generated.insn, found });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Where two right answers may differ.
+
+use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
+
+use crate::case::{Case, Line};
+use crate::layout::{DATA, LINE};
+
+/// RFLAGS bits by iced's names for them.
+const FLAGS: [(u32, u64); 6] = [
+    (RflagsBits::CF, 1 << 0),
+    (RflagsBits::PF, 1 << 2),
+    (RflagsBits::AF, 1 << 4),
+    (RflagsBits::ZF, 1 << 6),
+    (RflagsBits::SF, 1 << 7),
+    (RflagsBits::OF, 1 << 11),
+];
+/// C1 of the x87 status word: rounded up.
+const C1: u64 = 1 << 9;
+/// MXCSR_MASK in an FXSAVE area.
+const MXCSR_MASK: std::ops::Range<u64> = 28..32;
+
+/// Flags that the manual leaves undefined after `insn` (SDM vol. 2, "Flags Affected" of each; vol. 1, appendix A).
+/// Processors that leave them alone are as right as those that do not.
+pub fn undefined_flags(insn: &Instruction) -> u64 {
+    let undefined = insn.rflags_undefined();
+    FLAGS.iter().filter(|(bit, _)| undefined & bit != 0).fold(0, |mask, (_, flag)| mask | flag)
+}
+
+/// Undefined flags that the engine leaves differently from the processor it follows elsewhere.
+pub fn loose_flags(_insn: &Instruction) -> u64 {
+    0
+}
+
+/// x87 status bits that depend on the last bit of an approximation.
+pub fn loose_status(insn: &Instruction) -> u64 {
+    if is_transcendental(insn) { C1 } else { 0 }
+}
+
+/// Whether two x87 registers agree: within one unit in the last place after a transcendental instruction
+/// (SDM vol. 1, 8.3.10).
+pub fn is_close_extended(insn: &Instruction, host: &[u8], engine: &[u8]) -> bool {
+    if host == engine {
+        return true;
+    }
+    let ordered = |bytes: &[u8]| bytes.iter().rev().fold(0u128, |word, byte| word << 8 | u128::from(*byte));
+    let (host, engine) = (ordered(host), ordered(engine));
+    // With the explicit integer bit taken out, neighbours differ by one.
+    let index = |value: u128| value >> 64 << 63 | value & (u128::MAX >> 65);
+    let is_number = |value: u128| value >> 64 & 0x7fff != 0x7fff;
+    is_transcendental(insn)
+        && is_number(host)
+        && is_number(engine)
+        && index(host).abs_diff(index(engine)) <= 1
+}
+
+/// Whether two XMM registers agree: within 1.5 times 2 to the power of -12 of each other's error after an
+/// approximation (SDM vol. 2B, RCPPS, RSQRTPS).
+pub fn is_close_vector(insn: &Instruction, host: &[u8], engine: &[u8]) -> bool {
+    const ERROR: f32 = 3.0 / 4096.0;
+    if host == engine {
+        return true;
+    }
+    let lanes = |bytes: &[u8]| -> [f32; 4] {
+        std::array::from_fn(|n| {
+            f32::from_le_bytes([bytes[4 * n], bytes[4 * n + 1], bytes[4 * n + 2], bytes[4 * n + 3]])
+        })
+    };
+    let close = |(host, engine): (f32, f32)| {
+        host.to_bits() == engine.to_bits() || (host - engine).abs() <= host.abs().min(engine.abs()) * ERROR
+    };
+    is_approximation(insn) && lanes(host).into_iter().zip(lanes(engine)).all(close)
+}
+
+/// Whether two lines of memory agree: MXCSR_MASK is the processor's own.
+pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Line) -> bool {
+    if !matches!(insn.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64) {
+        return host.bytes == engine.bytes;
+    }
+    let Some(area) = operand_address(insn, case) else { return false };
+    let start = DATA + u64::from(host.index) * LINE as u64;
+    let differs = |at: &usize| host.bytes[*at] != engine.bytes[*at];
+    let is_own = |at: usize| MXCSR_MASK.contains(&(start + at as u64).wrapping_sub(area));
+    (0..LINE).filter(differs).all(is_own)
+}
+
+fn operand_address(insn: &Instruction, case: &Case) -> Option<u64> {
+    use iced_x86::Register;
+    let operand = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory)?;
+    insn.virtual_address(operand, 0, |register, _, _| match register {
+        Register::FS => Some(case.state.fs_base),
+        Register::GS => Some(case.state.gs_base),
+        register if register.is_gpr64() => Some(case.state.gpr[register.number()]),
+        register if register.is_gpr32() => Some(case.state.gpr[register.number()] & 0xffff_ffff),
+        _ => Some(0),
+    })
+}
+
+fn is_transcendental(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        insn.mnemonic(),
+        M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fptan | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos
+    )
+}
+
+fn is_approximation(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        insn.mnemonic(),
+        M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss | M::Vrcpps | M::Vrcpss | M::Vrsqrtps | M::Vrsqrtss
+    )
+}

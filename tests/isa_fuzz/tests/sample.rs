@@ -1,0 +1,16 @@
+//! A fast sample of all forms that the engine executes.
+#![cfg(target_arch = "x86_64")]
+
+use isa_fuzz::{Host, run};
+
+#[test]
+fn the_engine_does_what_the_host_does() {
+    if !Host::is_usable() {
+        println!("SKIPPED: the host's kernel does not let programs write FS's base");
+        return;
+    }
+    let plan = run::Plan { wanted: Box::new(|_| true), cases: 24, seed: 1, workers: 2 };
+    let summary = run::run(&plan, |_, _| {}).unwrap();
+    println!("{summary}");
+    assert_eq!(summary.divergence_count(), 0);
+}
