@@ -119,7 +119,8 @@ fn register_operand(register: Register) -> (OperandKind, u8) {
         Register::CH => (OperandKind::HighByte, 1),
         Register::DH => (OperandKind::HighByte, 2),
         Register::BH => (OperandKind::HighByte, 3),
-        other => (OperandKind::Register, other.number() as u8),
+        // Numbers of byte registers count AH to BH too; those of full registers are what instructions encode.
+        other => (OperandKind::Register, other.full_register().number() as u8),
     }
 }
 
