@@ -27,6 +27,7 @@ mod stack_ops;
 mod string;
 mod system;
 mod vector;
+mod wide;
 mod x87;
 
 /// An instruction as a family looks at it.
@@ -154,8 +155,10 @@ fn is_repeated_string(insn: &Instruction) -> bool {
 /// Segment, control and debug registers as destinations.
 fn writes_system_register(insn: &Instruction) -> bool {
     let register = insn.op0_register();
-    let loads_far_pointer =
-        matches!(insn.mnemonic(), Mnemonic::Lds | Mnemonic::Les | Mnemonic::Lfs | Mnemonic::Lgs | Mnemonic::Lss);
+    let loads_far_pointer = matches!(
+        insn.mnemonic(),
+        Mnemonic::Lds | Mnemonic::Les | Mnemonic::Lfs | Mnemonic::Lgs | Mnemonic::Lss
+    );
     loads_far_pointer
         || insn.op0_kind() == OpKind::Register
             && matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Pop)

@@ -95,7 +95,7 @@ impl Register for Xmm {
     #[inline(always)]
     fn load(core: &mut Core<'_>, insn: &Insn) -> Exec<Self> {
         let offset = core.effective_address(insn);
-        check_aligned(core, insn, offset, Kind::Read)?;
+        core.require_alignment(insn.segment, offset, Kind::Read)?;
         load_xmm(core, insn, offset)
     }
 }
@@ -120,22 +120,17 @@ pub fn enter_mmx(core: &mut Core<'_>) {
     core.fpu.valid = 0xff;
 }
 
-/// Raises #GP(0) unless the 16 bytes at `offset` are aligned.
-#[inline(always)]
-pub fn check_aligned(core: &mut Core<'_>, insn: &Insn, offset: u64, kind: Kind) -> Exec {
-    let address = core.linear(insn.segment.into(), offset, 16, kind)?;
-    if address.is_multiple_of(16) { Ok(()) } else { core.general_protection(0) }
-}
-
-/// Loads 16 bytes, aligned or not.
+/// Loads 16 bytes; that they are not aligned matters only if alignment is checked.
 #[inline(always)]
 pub fn load_xmm(core: &mut Core<'_>, insn: &Insn, offset: u64) -> Exec<Xmm> {
+    core.check_wide_alignment(insn.segment, offset, 16)?;
     Ok(super::lanes::from_bytes(core.load_bytes(insn.segment.into(), offset)?))
 }
 
-/// Stores 16 bytes, aligned or not.
+/// Stores 16 bytes, as [`load_xmm`] loads them.
 #[inline(always)]
 pub fn store_xmm(core: &mut Core<'_>, insn: &Insn, offset: u64, value: Xmm) -> Exec {
+    core.check_wide_alignment(insn.segment, offset, 16)?;
     core.store_slice(insn.segment.into(), offset, &super::lanes::bytes(value))
 }
 
@@ -176,6 +171,18 @@ pub fn combine<V: Register>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn
     let destination = insn.ops[0].register;
     let first = V::get(core, destination);
     V::set(core, destination, operation(first, second));
+    Ok(())
+}
+
+/// As [`combine`] for XMM registers, with a source in memory that need not be aligned: the SHA extensions on AMD's
+/// processors.
+#[inline(always)]
+pub fn combine_unaligned(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(Xmm, Xmm) -> Xmm) -> Exec {
+    check_sse(core)?;
+    let second = unaligned_source(core, insn, 1)?;
+    let destination = insn.ops[0].register;
+    let first = Xmm::get(core, destination);
+    Xmm::set(core, destination, operation(first, second));
     Ok(())
 }
 

@@ -151,15 +151,19 @@ fn widen(core: &mut Core<'_>, insn: &Insn, convert: impl Fn(&mut Env, u32) -> u6
     })
 }
 
-/// From an MMX register or memory to an XMM register.
+/// From an MMX register or memory to an XMM register. Only the register makes the unit MMX's, also if an exception
+/// follows.
 #[inline(always)]
 fn from_mmx(core: &mut Core<'_>, insn: &Insn, convert: impl Fn(&mut Env, Xmm, u64) -> Xmm) -> Exec {
     access::check_sse(core)?;
-    access::check_mmx(core)?;
-    let [source] = Mm::source(core, insn, 1)?;
-    finish_packed(core, insn, source, convert)?;
-    access::enter_mmx(core);
-    Ok(())
+    let [source] = if insn.ops[1].is_memory() {
+        Mm::load(core, insn)?
+    } else {
+        access::check_mmx(core)?;
+        access::enter_mmx(core);
+        Mm::get(core, insn.ops[1].register)
+    };
+    finish_packed(core, insn, source, convert)
 }
 
 fn singles_to_mmx(core: &mut Core<'_>, insn: &Insn, rounding: Option<Rounding>) -> Exec {
@@ -179,7 +183,9 @@ fn doubles_to_mmx(core: &mut Core<'_>, insn: &Insn, rounding: Option<Rounding>) 
     to_mmx(core, insn, |env| doubles_to_dwords(env, source, rounding))
 }
 
+/// The unit becomes MMX's also if an exception follows.
 fn to_mmx(core: &mut Core<'_>, insn: &Insn, convert: impl FnOnce(&mut Env) -> u64) -> Exec {
+    access::enter_mmx(core);
     let mut env = environment(core);
     let value = convert(&mut env);
     settle(core, &env)?;

@@ -13,6 +13,8 @@ use crate::memory::paging::Kind;
 
 /// Bits of MXCSR that exist; others cannot be set (SDM vol. 1, 11.6.6).
 const MXCSR_MASK: u32 = 0xffff;
+/// Size of the operand.
+const AREA_SIZE: usize = 512;
 /// What FXSAVE writes: neither reserved space after the registers nor what software may use.
 const IMAGE_SIZE: usize = 416;
 /// Where the registers of 64-bit mode begin.
@@ -40,7 +42,9 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    access::check_aligned(core, insn, offset, Kind::Write)?;
+    core.check_wide_alignment(insn.segment, offset, 16)?;
+    core.require_alignment(insn.segment, offset, Kind::Write)?;
+    core.probe_byte_write(insn, AREA_SIZE - 1)?;
     let mut image = legacy_area(&core.fpu, core.mxcsr, &core.vectors);
     if !wide {
         narrow_pointers(&mut image);
@@ -52,8 +56,10 @@ fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
 fn fxrstor(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    access::check_aligned(core, insn, offset, Kind::Read)?;
-    let mut image: [u8; 512] = core.load_bytes(insn.segment.into(), offset)?;
+    core.check_wide_alignment(insn.segment, offset, 16)?;
+    core.require_alignment(insn.segment, offset, Kind::Read)?;
+    core.probe_byte_read(insn, AREA_SIZE - 1)?;
+    let mut image: [u8; AREA_SIZE] = core.load_bytes(insn.segment.into(), offset)?;
     let mxcsr = u32::from_le_bytes(bytes_at(&image, MXCSR));
     if mxcsr & !MXCSR_MASK != 0 {
         return core.general_protection(0);
@@ -100,12 +106,12 @@ fn check(core: &mut Core<'_>) -> Exec {
     Ok(())
 }
 
-fn narrow_pointers(image: &mut [u8; 512]) {
+fn narrow_pointers(image: &mut [u8; AREA_SIZE]) {
     for high in POINTERS_HIGH {
         image[high].fill(0);
     }
 }
 
-fn bytes_at<const N: usize>(image: &[u8; 512], at: usize) -> [u8; N] {
+fn bytes_at<const N: usize>(image: &[u8; AREA_SIZE], at: usize) -> [u8; N] {
     std::array::from_fn(|index| image[at + index])
 }

@@ -5,7 +5,7 @@ use iced_x86::{Mnemonic, OpKind};
 
 use super::access::{self, Register};
 use super::lanes::{Mm, Xmm};
-use crate::cpu::{Core, Exec, Word};
+use crate::cpu::{Core, Exec, Word, gpr};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
 use crate::memory::paging::Kind;
@@ -49,7 +49,7 @@ fn load_unaligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn store_aligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_sse(core)?;
     let offset = core.effective_address(insn);
-    access::check_aligned(core, insn, offset, Kind::Write)?;
+    core.require_alignment(insn.segment, offset, Kind::Write)?;
     let value = Xmm::get(core, insn.ops[1].register);
     access::store_xmm(core, insn, offset, value)
 }
@@ -163,28 +163,29 @@ fn maskmovdqu(core: &mut Core<'_>, insn: &Insn) -> Exec {
     store_masked(core, insn, &super::lanes::bytes(value), &super::lanes::bytes(mask))
 }
 
+/// Already an attempt that ends in a fault makes the unit MMX's.
 fn maskmovq(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_mmx(core)?;
     let ([value], [mask]) = (Mm::get(core, insn.ops[1].register), Mm::get(core, insn.ops[2].register));
-    store_masked(core, insn, &value.to_le_bytes(), &mask.to_le_bytes())?;
     access::enter_mmx(core);
-    Ok(())
+    store_masked(core, insn, &value.to_le_bytes(), &mask.to_le_bytes())
 }
 
-/// Stores those bytes whose mask byte has its highest bit set, at DS:rDI. All are checked before any is stored; where
-/// none is selected nothing is checked, which the manual leaves open.
+/// Stores those bytes whose mask byte has its highest bit set, at DS:rDI. All must be writable, even if none is
+/// selected, which the manual leaves open.
 fn store_masked(core: &mut Core<'_>, insn: &Insn, value: &[u8], mask: &[u8]) -> Exec {
-    let selected = || mask.iter().enumerate().filter(|(_, byte)| **byte & 0x80 != 0).map(|(index, _)| index);
-    let (Some(first), Some(last)) = (selected().next(), selected().next_back()) else { return Ok(()) };
-    let segment = insn.segment.into();
     let base: u64 = match insn.address_size {
-        8 => core.get_reg(crate::cpu::gpr::RDI),
-        4 => core.get_reg::<u32>(crate::cpu::gpr::RDI).into(),
-        _ => core.get_reg::<u16>(crate::cpu::gpr::RDI).into(),
+        8 => core.get_reg(gpr::RDI),
+        4 => core.get_reg::<u32>(gpr::RDI).into(),
+        _ => core.get_reg::<u16>(gpr::RDI).into(),
     };
-    core.probe_write(segment, base.wrapping_add(first as u64), (last - first + 1) as u32)?;
-    for index in selected() {
-        core.store(segment, base.wrapping_add(index as u64), value[index])?;
+    core.check_wide_alignment(insn.segment, base, 8)?;
+    let segment = insn.segment.into();
+    core.probe_write(segment, base, value.len() as u32)?;
+    for (index, byte) in value.iter().enumerate() {
+        if mask[index] & 0x80 != 0 {
+            core.store(segment, base.wrapping_add(index as u64), *byte)?;
+        }
     }
     Ok(())
 }

@@ -2,25 +2,28 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{self, Register, binary_immediate, binary_xmm};
+use super::access::{Register, combine_unaligned};
 use super::lanes::{Xmm, dwords, from_dwords};
 use crate::decode::insn::Handler;
 use crate::exec::Form;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
-    match form.mnemonic {
-        Mnemonic::Sha1rnds4 => binary_immediate!(sha1_rounds),
-        Mnemonic::Sha1nexte => binary_xmm!(sha1_next_e),
-        Mnemonic::Sha1msg1 => binary_xmm!(sha1_message_1),
-        Mnemonic::Sha1msg2 => binary_xmm!(sha1_message_2),
-        Mnemonic::Sha256rnds2 => Some(|core, insn| {
+    let handler: Handler = match form.mnemonic {
+        Mnemonic::Sha1rnds4 => {
+            |core, insn| combine_unaligned(core, insn, |a, b| sha1_rounds(a, b, insn.imm as u8))
+        }
+        Mnemonic::Sha1nexte => |core, insn| combine_unaligned(core, insn, sha1_next_e),
+        Mnemonic::Sha1msg1 => |core, insn| combine_unaligned(core, insn, sha1_message_1),
+        Mnemonic::Sha1msg2 => |core, insn| combine_unaligned(core, insn, sha1_message_2),
+        Mnemonic::Sha256rnds2 => |core, insn| {
             let words = dwords(Xmm::get(core, 0));
-            access::combine::<Xmm>(core, insn, |a, b| sha256_rounds(a, b, [words[0], words[1]]))
-        }),
-        Mnemonic::Sha256msg1 => binary_xmm!(sha256_message_1),
-        Mnemonic::Sha256msg2 => binary_xmm!(sha256_message_2),
-        _ => None,
-    }
+            combine_unaligned(core, insn, |a, b| sha256_rounds(a, b, [words[0], words[1]]))
+        },
+        Mnemonic::Sha256msg1 => |core, insn| combine_unaligned(core, insn, sha256_message_1),
+        Mnemonic::Sha256msg2 => |core, insn| combine_unaligned(core, insn, sha256_message_2),
+        _ => return None,
+    };
+    Some(handler)
 }
 
 /// Four rounds of SHA-1; the immediate chooses function and constant (FIPS 180-4, 4.1.1 and 4.2.1).

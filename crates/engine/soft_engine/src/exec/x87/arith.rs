@@ -4,10 +4,10 @@ use iced_x86::Mnemonic;
 
 use super::number::{InMemory, Number};
 use super::stack::{StackFault, begin, finish, status};
-use crate::cpu::{Core, Exec};
+use crate::cpu::{Core, Exec, Fpu};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
-use crate::softfloat::{self, Env, F32, F64, F80, RemainderKind};
+use crate::softfloat::{self, Env, F32, F64, F80, Format, Remainder, RemainderKind};
 
 /// The handler of one operation for all its sources: `operation(env, destination, source)`.
 macro_rules! operation {
@@ -152,19 +152,17 @@ fn change_sign(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u16) -> u16)
     replace_top(core, insn, |_, x| F80 { sign_exponent: operation(x.sign_exponent), ..x })
 }
 
-/// SDM vol. 2A, FPREM: the quotient's low bits go to C0, C3, C1.
+/// SDM vol. 2A, FPREM: the quotient's low bits go to C0, C3, C1. Where there is no quotient, C0 and C3 stay.
 fn take_remainder(core: &mut Core<'_>, insn: &Insn, kind: RemainderKind) -> Exec {
     begin(core)?;
     let fpu = &mut core.fpu;
+    fpu.set_condition(status::C2, 0);
     let result = if let (Some(a), Some(b)) = (fpu.st(0), fpu.st(1)) {
         let mut env = fpu.environment();
         let remainder = softfloat::remainder(&mut env, kind, a, b);
         let delivered = fpu.report(&env);
-        let bit = |from: u8, code: u16| if remainder.quotient >> from & 1 != 0 { code } else { 0 };
-        let codes = bit(2, status::C0) | bit(1, status::C3) | bit(0, status::C1);
-        let incomplete = if remainder.incomplete { status::C2 } else { 0 };
-        if delivered {
-            fpu.set_condition(status::C0 | status::C1 | status::C2 | status::C3, codes | incomplete);
+        if delivered && !remainder.value.unpack().is_nan() {
+            note_quotient(fpu, &remainder);
         }
         delivered.then_some(remainder.value)
     } else {
@@ -174,6 +172,13 @@ fn take_remainder(core: &mut Core<'_>, insn: &Insn, kind: RemainderKind) -> Exec
         fpu.set_st(0, value);
     }
     finish(core, insn)
+}
+
+fn note_quotient(fpu: &mut Fpu, remainder: &Remainder) {
+    let bit = |from: u8, code: u16| if remainder.quotient >> from & 1 != 0 { code } else { 0 };
+    let codes = bit(2, status::C0) | bit(1, status::C3) | bit(0, status::C1);
+    let incomplete = if remainder.incomplete { status::C2 } else { 0 };
+    fpu.set_condition(status::C0 | status::C1 | status::C2 | status::C3, codes | incomplete);
 }
 
 fn extract(core: &mut Core<'_>, insn: &Insn) -> Exec {

@@ -88,42 +88,42 @@ fn with_zero(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// The relation goes to C3, C2, C0.
 fn to_codes(core: &mut Core<'_>, insn: &Insn, source: Option<Number>, manner: Manner) -> Exec {
-    if let Some(relation) = compare(&mut core.fpu, source, manner) {
-        let codes = match relation {
-            Relation::Greater => 0,
-            Relation::Less => status::C0,
-            Relation::Equal => status::C3,
-            Relation::Unordered => status::C0 | status::C2 | status::C3,
-        };
-        core.fpu.set_condition(status::C0 | status::C2 | status::C3, codes);
-    }
+    let codes = match compare(&mut core.fpu, source, manner) {
+        Relation::Greater => 0,
+        Relation::Less => status::C0,
+        Relation::Equal => status::C3,
+        Relation::Unordered => status::C0 | status::C2 | status::C3,
+    };
+    core.fpu.set_condition(status::C0 | status::C2 | status::C3, codes);
     finish(core, insn)
 }
 
-/// The relation goes to ZF, PF, CF.
+/// The relation goes to ZF, PF, CF. C1 stays, unless there is a stack fault.
 fn to_flags(core: &mut Core<'_>, insn: &Insn, manner: Manner) -> Exec {
     begin(core)?;
     let source = core.fpu.st(insn.ops[1].register).map(Number::of);
-    if let Some(relation) = compare(&mut core.fpu, source, manner) {
-        core.flags.set_status(relation_flags(relation));
-    }
+    let fpu = &mut core.fpu;
+    let kept = if fpu.is_empty(0) || source.is_none() { 0 } else { fpu.status & status::C1 };
+    let relation = compare(fpu, source, manner);
+    fpu.set_condition(status::C1, kept);
+    core.flags.set_status(relation_flags(relation));
     finish(core, insn)
 }
 
-/// ST(0) in relation to `source`, and the pops; nothing if an unmasked exception prevents both.
-fn compare(fpu: &mut Fpu, source: Option<Number>, manner: Manner) -> Option<Relation> {
-    let relation = if let (Some(a), Some(b)) = (fpu.st(0), source) {
+/// ST(0) in relation to `source`, told even if an unmasked exception prevents the pops.
+fn compare(fpu: &mut Fpu, source: Option<Number>, manner: Manner) -> Relation {
+    let (relation, completes) = if let (Some(a), Some(b)) = (fpu.st(0), source) {
         let mut env = fpu.environment();
         let relation = softfloat::compare(&mut env, a, b.value, manner.quiet);
         b.note_denormal(&mut env, a);
-        fpu.report(&env).then_some(relation)
+        (relation, fpu.report(&env))
     } else {
-        fpu.stack_fault(StackFault::Underflow).map(|_| Relation::Unordered)
-    }?;
-    for _ in 0..manner.pops {
+        (Relation::Unordered, fpu.stack_fault(StackFault::Underflow).is_some())
+    };
+    for _ in 0..if completes { manner.pops } else { 0 } {
         fpu.pop();
     }
-    Some(relation)
+    relation
 }
 
 /// SDM vol. 2A, FXAM: sign to C1, class to C3, C2, C0.

@@ -88,6 +88,7 @@ fn wait(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 fn free(core: &mut Core<'_>, insn: &Insn, pops: bool) -> Exec {
     begin(core)?;
     core.fpu.free(insn.ops[0].register);
+    core.fpu.set_condition(status::C1, 0);
     if pops {
         core.fpu.pop();
     }

@@ -107,8 +107,7 @@ fn store_environment(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let format = format(core, insn, 14);
     let mut image = [0; 28];
     format.write(&core.fpu, &mut image[..format.size()]);
-    let offset = core.effective_address(insn);
-    core.store_slice(insn.segment.into(), offset, &image[..format.size()])?;
+    store(core, insn, format, &image[..format.size()])?;
     // All exceptions become masked.
     let control = core.fpu.control | 0x3f;
     core.fpu.set_control(control);
@@ -119,8 +118,7 @@ fn load_environment(core: &mut Core<'_>, insn: &Insn) -> Exec {
     begin(core)?;
     let format = format(core, insn, 14);
     let mut image = [0; 28];
-    let offset = core.effective_address(insn);
-    core.load_slice(insn.segment.into(), offset, &mut image[..format.size()])?;
+    load(core, insn, format, &mut image[..format.size()])?;
     format.read(&mut core.fpu, &image);
     Ok(())
 }
@@ -134,8 +132,7 @@ fn save(core: &mut Core<'_>, insn: &Insn) -> Exec {
     for (index, bytes) in (0..8).zip(registers.chunks_exact_mut(10)) {
         bytes.copy_from_slice(&value(&core.fpu, core.fpu.physical(index)).to_bytes());
     }
-    let offset = core.effective_address(insn);
-    core.store_slice(insn.segment.into(), offset, &image[..format.size() + REGISTERS_SIZE])?;
+    store(core, insn, format, &image[..format.size() + REGISTERS_SIZE])?;
     core.fpu.initialize();
     Ok(())
 }
@@ -144,8 +141,7 @@ fn restore(core: &mut Core<'_>, insn: &Insn) -> Exec {
     begin(core)?;
     let format = format(core, insn, 94);
     let mut image = [0; LARGEST];
-    let offset = core.effective_address(insn);
-    core.load_slice(insn.segment.into(), offset, &mut image[..format.size() + REGISTERS_SIZE])?;
+    load(core, insn, format, &mut image[..format.size() + REGISTERS_SIZE])?;
     let (environment, registers) = image.split_at(format.size());
     format.read(&mut core.fpu, environment);
     for (index, bytes) in (0..8).zip(registers.as_chunks::<10>().0) {
@@ -154,6 +150,22 @@ fn restore(core: &mut Core<'_>, insn: &Insn) -> Exec {
         core.fpu.registers[physical] = X87Register { significand, sign_exponent };
     }
     Ok(())
+}
+
+fn store(core: &mut Core<'_>, insn: &Insn, format: Format7, image: &[u8]) -> Exec {
+    let offset = core.effective_address(insn);
+    core.check_wide_alignment(insn.segment, offset, format.field_size() as u64)?;
+    core.probe_byte_write(insn, 0)?;
+    core.probe_byte_write(insn, image.len() - 1)?;
+    core.store_slice(insn.segment.into(), offset, image)
+}
+
+fn load(core: &mut Core<'_>, insn: &Insn, format: Format7, image: &mut [u8]) -> Exec {
+    let offset = core.effective_address(insn);
+    core.check_wide_alignment(insn.segment, offset, format.field_size() as u64)?;
+    core.probe_byte_read(insn, 0)?;
+    core.probe_byte_read(insn, image.len() - 1)?;
+    core.load_slice(insn.segment.into(), offset, image)
 }
 
 fn value(fpu: &Fpu, physical: usize) -> F80 {

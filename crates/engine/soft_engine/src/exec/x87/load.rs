@@ -71,7 +71,8 @@ fn load<M: InMemory>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     if number.denormal {
         env.raised |= flag::DENORMAL;
     }
-    if fpu.report(&env) {
+    // A denormal is loaded even if DE is unmasked.
+    if fpu.report(&env) || env.raised & flag::INVALID == 0 {
         fpu.push(value);
     }
     finish(core, insn)
@@ -86,15 +87,13 @@ fn quieted<M: InMemory>(env: &mut Env, value: F80) -> F80 {
 fn load_register(core: &mut Core<'_>, insn: &Insn) -> Exec {
     begin(core)?;
     let fpu = &mut core.fpu;
-    if !fpu.is_empty(7) {
-        return overflow(core, insn);
-    }
-    fpu.set_condition(status::C1, 0);
-    let value = fpu.st(insn.ops[0].register).or_else(|| fpu.stack_fault(StackFault::Underflow));
-    if let Some(value) = value {
-        fpu.push(value);
-    }
-    finish(core, insn)
+    let Some(value) = fpu.st(insn.ops[0].register) else {
+        if let Some(default) = fpu.stack_fault(StackFault::Underflow) {
+            fpu.push(default);
+        }
+        return finish(core, insn);
+    };
+    push_checked(core, insn, value)
 }
 
 fn load_decimal(core: &mut Core<'_>, insn: &Insn) -> Exec {
@@ -159,12 +158,12 @@ fn exchange(core: &mut Core<'_>, insn: &Insn) -> Exec {
     finish(core, insn)
 }
 
+/// C1 stays, unless there is a stack fault.
 #[inline(always)]
 fn move_if(core: &mut Core<'_>, insn: &Insn, condition: u8) -> Exec {
     begin(core)?;
     let holds = core.flags.condition(condition);
     let fpu = &mut core.fpu;
-    fpu.set_condition(status::C1, 0);
     match (fpu.st(0), fpu.st(insn.ops[1].register)) {
         (Some(_), Some(value)) => {
             if holds {

@@ -79,12 +79,14 @@ impl InMemory for F80 {
 /// Loads ten bytes.
 pub fn load_ten(core: &mut Core<'_>, insn: &Insn) -> Exec<[u8; 10]> {
     let offset = core.effective_address(insn);
+    core.check_wide_alignment(insn.segment, offset, 8)?;
     core.load_bytes(insn.segment.into(), offset)
 }
 
 /// Stores ten bytes.
 pub fn store_ten(core: &mut Core<'_>, insn: &Insn, bytes: [u8; 10]) -> Exec {
     let offset = core.effective_address(insn);
+    core.check_wide_alignment(insn.segment, offset, 8)?;
     core.store_slice(insn.segment.into(), offset, &bytes)
 }
 

@@ -90,10 +90,11 @@ impl Fpu {
     /// exception found in the operands prevents (SDM vol. 1, 8.5).
     pub fn report(&mut self, env: &Env) -> bool {
         let reported = env.reported();
-        self.set_condition(status::C1, if env.rounded_up { status::C1 } else { 0 });
+        let delivered = reported & env.unmasked & flag::BEFORE_COMPUTATION == 0;
+        self.set_condition(status::C1, if env.rounded_up && delivered { status::C1 } else { 0 });
         self.status |= u16::from(reported);
         self.summarize();
-        reported & env.unmasked & flag::BEFORE_COMPUTATION == 0
+        delivered
     }
 
     /// Notes that the stack ran out; answers the default result, if the exception is masked (SDM vol. 1, 8.5.1.1).
@@ -183,9 +184,8 @@ fn read_opcode(core: &mut Core<'_>) -> u16 {
 fn code_byte(core: &mut Core<'_>, rip: u64) -> Option<u8> {
     let base = if core.mode == crate::cpu::Mode::Long { 0 } else { core.segments[crate::cpu::seg::CS].base };
     let linear = base.wrapping_add(rip) & core.mode.rip_mask();
-    match core.code_frame(linear) {
-        Ok(Some((frame, gpa))) => Some(frame.load((gpa % guest_memory::PAGE_SIZE) as usize)),
-        Ok(None) => None,
+    match core.code_address(linear) {
+        Ok(gpa) => Some(core.shared.memory.frame(gpa)?.load((gpa % guest_memory::PAGE_SIZE) as usize)),
         Err(_) => {
             core.fault = None;
             None

@@ -16,7 +16,8 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
             8 => |core, insn| store(core, insn, false, to_double),
             _ => |core, insn| store_register(core, insn, false),
         }),
-        Mnemonic::Fstp | Mnemonic::Fstpnce => Some(match form.size {
+        Mnemonic::Fstpnce => Some(store_register_if_any),
+        Mnemonic::Fstp => Some(match form.size {
             4 => |core, insn| store(core, insn, true, to_single),
             8 => |core, insn| store(core, insn, true, to_double),
             10 => store_extended,
@@ -101,6 +102,7 @@ fn convert_and_store<T>(
         write(core, value)?;
     } else {
         let offset = core.effective_address(insn);
+        core.check_wide_alignment(insn.segment, offset, size_of::<T>().min(8) as u64)?;
         core.probe_write(insn.segment.into(), offset, size_of::<T>() as u32)?;
     }
     if operand.is_some() {
@@ -126,6 +128,18 @@ fn store_extended(core: &mut Core<'_>, insn: &Insn) -> Exec {
         |_, value| value.to_bytes(),
         |core, value| store_ten(core, insn, value),
     )
+}
+
+/// An alias of FSTP without the exception: from an empty register nothing is stored.
+fn store_register_if_any(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    begin(core)?;
+    let fpu = &mut core.fpu;
+    fpu.set_condition(status::C1, 0);
+    if let Some(value) = fpu.st(0) {
+        fpu.set_st(insn.ops[0].register, value);
+    }
+    fpu.pop();
+    finish(core, insn)
 }
 
 fn store_register(core: &mut Core<'_>, insn: &Insn, pops: bool) -> Exec {

@@ -35,7 +35,7 @@ fn combine_and_pop(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(&mut Env
 /// C2 tells that the operand was out of range and is unchanged.
 fn in_range(core: &mut Core<'_>, insn: &Insn, operation: fn(&mut Env, F80) -> Option<F80>) -> Exec {
     begin(core)?;
-    note_range(&mut core.fpu);
+    note_range(&mut core.fpu, false);
     replace_top(core, insn, |env, x| operation(env, x).unwrap_or(x))
 }
 
@@ -45,15 +45,15 @@ fn in_range_and_push(
     operation: fn(&mut Env, F80) -> Option<(F80, F80)>,
 ) -> Exec {
     begin(core)?;
-    note_range(&mut core.fpu);
+    note_range(&mut core.fpu, true);
     replace_and_push(core, insn, operation)
 }
 
-/// Operands are in range below 2⁶³.
-fn note_range(fpu: &mut Fpu) {
+/// Operands are in range below 2⁶³; a push without room is a stack fault whatever the operand.
+fn note_range(fpu: &mut Fpu, pushes: bool) {
     let is_outside = fpu.st(0).is_some_and(|x| {
         let number = x.unpack();
-        number.class == Class::Normal && number.exponent >= 63
+        number.class == Class::Normal && number.exponent >= 63 && (!pushes || fpu.is_empty(7))
     });
     fpu.set_condition(status::C2, if is_outside { status::C2 } else { 0 });
 }

@@ -1,0 +1,67 @@
+//! Memory operands of more than eight bytes: their alignment, and what is touched first.
+
+use crate::cpu::mode::{cr0, efer};
+use crate::cpu::{Core, Exception, Exec, flags, seg, vector};
+use crate::decode::insn::Insn;
+use crate::memory::View;
+use crate::memory::paging::Kind;
+
+impl Core<'_> {
+    /// Raises #AC for an operand that is not aligned, if alignment is checked (SDM vol. 3, 6.15). An address that is
+    /// not canonical is left to the access itself.
+    #[inline(always)]
+    pub(super) fn check_wide_alignment(&mut self, segment: u8, offset: u64, alignment: u64) -> Exec {
+        if self.view == View::Careful { self.check_carefully(segment, offset, alignment) } else { Ok(()) }
+    }
+
+    /// Raises #GP(0) unless the 16 bytes at `offset` are aligned; whether alignment is checked or not.
+    #[inline(always)]
+    pub(super) fn require_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
+        let address = self.linear(segment.into(), offset, 16, kind)?;
+        if address.is_multiple_of(16) { Ok(()) } else { self.refuse_misaligned(segment, address) }
+    }
+
+    /// Whether byte `index` of the memory operand can be loaded. Structures are touched byte by byte in an order that
+    /// tells in CR2; here it is that of AMD's Zen 4.
+    pub(super) fn probe_byte_read(&mut self, insn: &Insn, index: usize) -> Exec {
+        self.load::<u8>(insn.segment.into(), self.byte_offset(insn, index)).map(drop)
+    }
+
+    /// As [`probe_byte_read`](Self::probe_byte_read), for a store.
+    pub(super) fn probe_byte_write(&mut self, insn: &Insn, index: usize) -> Exec {
+        self.probe_write(insn.segment.into(), self.byte_offset(insn, index), 1)
+    }
+
+    /// Offsets wrap around by the address size.
+    fn byte_offset(&self, insn: &Insn, index: usize) -> u64 {
+        let offset = self.effective_address(insn).wrapping_add(index as u64);
+        if insn.address_size == 8 {
+            offset
+        } else {
+            offset & (u64::MAX >> (64 - 8 * u32::from(insn.address_size)))
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_carefully(&mut self, segment: u8, offset: u64, alignment: u64) -> Exec {
+        let address = self.linear(segment.into(), offset, 1, Kind::Read)?;
+        let checked = self.cpl == 3 && self.cr0 & cr0::AM != 0 && self.flags.has(flags::AC);
+        if checked && self.is_usable(address) && !address.is_multiple_of(alignment) {
+            return self.raise(Exception::with_error(vector::AC, 0));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse_misaligned(&mut self, segment: u8, address: u64) -> Exec {
+        let in_stack = usize::from(segment) == seg::SS && !self.is_usable(address);
+        self.raise(Exception::with_error(if in_stack { vector::SS } else { vector::GP }, 0))
+    }
+
+    /// Whether a linear address is canonical, where that counts.
+    fn is_usable(&self, address: u64) -> bool {
+        self.efer & efer::LMA == 0 || (address as i64) << 16 >> 16 == address as i64
+    }
+}
