@@ -11,6 +11,7 @@
 mod cli;
 mod complaint;
 mod doctor;
+mod engine;
 mod logging;
 mod meminfo;
 mod run;

@@ -2,14 +2,15 @@
 
 use anyhow::{Context, bail};
 use kvm_engine::{Hardware, KvmEngine};
-use vcpu_model::EngineError;
+use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
-use vm_spec::MemorySize;
+use vm_spec::{MemorySize, VmSpec};
 
 use crate::cli::RunArguments;
 use crate::complaint::say;
+use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
-use crate::settings::{EngineChoice, Request, request};
+use crate::settings::{Request, request};
 
 /// Runs a VM until it ends. Everything that is wrong with the request is found before its first instruction.
 pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
@@ -23,12 +24,29 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
     if let Some(warning) = warning.flatten() {
         say(&warning);
     }
-    // The software engine is still to come: until then both choices mean KVM.
-    let (EngineChoice::Auto | EngineChoice::Kvm) = engine;
-    let engine = KvmEngine::open(&kvm_device).with_context(|| format!("VM {name}"))?;
-    match vm_runtime::run(&engine, &spec, &Options { control }) {
+    let options = Options { control };
+    match engine::choose(engine, &kvm_device).with_context(|| format!("VM {name}"))? {
+        Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
+        Chosen::Soft(engine, reason) => {
+            if let Some(reason) = reason {
+                say(&format!("VM {name}: {reason}"));
+            }
+            run_on(&engine, &spec, &options, |_| "")
+        }
+    }
+}
+
+/// Runs a VM on `engine`; `hint` knows what to do about its errors.
+fn run_on<E: Engine>(
+    engine: &E,
+    spec: &VmSpec,
+    options: &Options,
+    hint: impl Fn(&EngineError) -> &'static str,
+) -> anyhow::Result<u8> {
+    let name = &spec.name;
+    match vm_runtime::run(engine, spec, options) {
         Ok(outcome) => {
-            if let Some(line) = unusual(&outcome, &engine) {
+            if let Some(line) = unusual(&outcome, hint) {
                 say(&format!("VM {name}: {line}"));
             }
             Ok(outcome.exit_status())
@@ -36,7 +54,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         Err(error) => {
             let error = anyhow::Error::from(error);
             let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
-            let hint = stuck.map_or("", |stuck| hint(stuck, &engine));
+            let hint = stuck.map_or("", hint);
             Err(anyhow::anyhow!("VM {name}: {error:#}{hint}"))
         }
     }
@@ -55,12 +73,12 @@ fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<
 }
 
 /// A line about an end that is not what a user hopes for.
-fn unusual(outcome: &Outcome, engine: &KvmEngine) -> Option<String> {
+fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Option<String> {
     const SEE_CONSOLE: &str = "see what it wrote to its console";
     match outcome {
         Outcome::ResetLoop => Some(format!("the guest kept resetting right after its start; {SEE_CONSOLE}")),
         Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
-        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error, engine))),
+        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error))),
         Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
     }
 }

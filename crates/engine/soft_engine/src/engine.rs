@@ -28,12 +28,17 @@ impl Engine for SoftEngine {
     fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<SoftVm, EngineError> {
         if !(1..=MAX_VCPUS).contains(&config.vcpus) {
             let asked = config.vcpus;
-            return Err(EngineError::Unsupported(format!("{asked} vCPUs: the soft engine takes 1 to {MAX_VCPUS}")));
+            return Err(EngineError::Unsupported(format!(
+                "{asked} vCPUs: the soft engine takes 1 to {MAX_VCPUS}"
+            )));
         }
         let offered = features::offered();
         let model = config.cpu_model.or_else(|| cpuid::highest_level(&offered)).unwrap_or(CpuModel::V1);
         let cpuid = cpuid::restrict(offered, model).map_err(|error| {
-            EngineError::Unsupported(format!("the soft engine cannot offer CPU model {model}: it lacks {}", error.missing.join(", ")))
+            EngineError::Unsupported(format!(
+                "the soft engine cannot offer CPU model {model}: it lacks {}",
+                error.missing.join(", ")
+            ))
         })?;
         Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus))
     }

@@ -14,8 +14,7 @@ pub const TSC_KHZ: u32 = 1_000_000;
 const LEAF1_ECX: u32 = bits(&[0, 1, 9, 13, 17, 19, 20, 21, 23, 24, 25, 30, 31]);
 /// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR,
 /// SSE, SSE2.
-const LEAF1_EDX: u32 =
-    bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
+const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
 /// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, SMEP, ERMS, INVPCID, RDSEED, SMAP, SHA.
 const LEAF7_EBX: u32 = bits(&[0, 1, 7, 9, 10, 18, 20, 29]);
 /// Leaf 7 ECX: UMIP.
@@ -42,7 +41,8 @@ const fn bits(list: &[u32]) -> u32 {
 
 /// All that this engine offers, for [`arch_model::x86_64::cpuid::restrict`].
 pub fn offered() -> Cpuid {
-    let leaf = |function, [eax, ebx, ecx, edx]: [u32; 4]| CpuidLeaf { function, index: None, eax, ebx, ecx, edx };
+    let leaf =
+        |function, [eax, ebx, ecx, edx]: [u32; 4]| CpuidLeaf { function, index: None, eax, ebx, ecx, edx };
     let sub = |function, index, [eax, ebx, ecx, edx]: [u32; 4]| CpuidLeaf {
         function,
         index: Some(index),

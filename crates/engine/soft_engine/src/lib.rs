@@ -1,6 +1,31 @@
-//! The soft engine: guest code in software, where there is no hardware virtualization.
+//! The soft engine: the same guests where there is no hardware virtualization.
+//!
+//! An interpreter of x86-64 with a cache of decoded blocks, behind the contracts that `kvm_engine` implements too.
+//! It has no global state and no `unsafe`: guest RAM is reached through [`guest_memory::Frame`].
+//!
+//! ```text
+//!  vcpu (run loop) ─► decode::block (cache) ─► exec (a file a family) ─► cpu, memory ─► RAM
+//!        ▲                                                                  └─────────► devices (GuestIo)
+//!        └── platform (local APIC, I/O APIC, clock), requests of other threads
+//! ```
+//!
+//! May depend on `contract` and `host` crates only.
 #![forbid(unsafe_code)]
 
+mod cpu;
+mod decode;
+mod engine;
+mod exec;
+mod features;
+mod memory;
 mod platform;
 #[doc(hidden)]
+pub mod probe;
+#[doc(hidden)]
 pub mod softfloat;
+mod vcpu;
+mod vm;
+
+pub use engine::SoftEngine;
+pub use vcpu::SoftVcpu;
+pub use vm::SoftVm;

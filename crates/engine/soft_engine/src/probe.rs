@@ -13,7 +13,7 @@ use crate::cpu::mode::{cr0, cr4, efer};
 use crate::cpu::state::{legacy_area, legacy_fpu};
 use crate::cpu::{Core, Cpu, Exec, gpr, seg};
 use crate::decode::block::BlockCache;
-use crate::decode::insn::Handler;
+use crate::decode::insn::{Handler, prefix};
 use crate::exec;
 use crate::features::{self, Features};
 use crate::platform::Lapic;
@@ -226,7 +226,7 @@ impl Probe<'_> {
     /// Whether the engine has something for the instruction at `rip` to do but raising #UD.
     pub fn executes(&mut self, rip: u64) -> bool {
         self.core.cpu.rip = rip;
-        let found = self.blocks.at_rip(&mut self.core, true).map(|block| block.insns[0].run);
+        let found = self.blocks.one_at_rip(&mut self.core).map(|insn| insn.run);
         found.is_ok_and(|run| !std::ptr::fn_addr_eq(run, exec::undefined as Handler))
     }
 
@@ -236,8 +236,9 @@ impl Probe<'_> {
         let start = self.core.rip;
         let mut result = Ok(());
         for _ in 0..REPEATS_MAX {
-            result = self.execute();
-            if result.is_err() || self.core.rip != start {
+            let repeats = self.execute();
+            result = repeats.map(drop);
+            if repeats != Ok(true) || self.core.rip != start {
                 break;
             }
         }
@@ -260,12 +261,13 @@ impl Probe<'_> {
         self.memory.frame(*gpa)
     }
 
-    fn execute(&mut self) -> Exec {
-        let insn = self.blocks.at_rip(&mut self.core, true)?.insns[0];
+    /// Executes the instruction at RIP, or part of it; answers whether it has a repeat prefix.
+    fn execute(&mut self) -> Exec<bool> {
+        let insn = self.blocks.one_at_rip(&mut self.core)?;
         self.core.cpu.gpr[gpr::NEXT_RIP] = self.core.cpu.rip.wrapping_add(insn.len.into());
         (insn.run)(&mut self.core, &insn)?;
         self.core.cpu.rip = self.core.next_rip();
-        Ok(())
+        Ok(insn.prefixes & (prefix::REP | prefix::REPNE) != 0)
     }
 
     fn load_state(&mut self, state: &UserState) {

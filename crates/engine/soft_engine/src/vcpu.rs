@@ -21,7 +21,6 @@ use crate::cpu::event::Source;
 use crate::cpu::{Core, Cpu, gpr, vector};
 use crate::decode::block::BlockCache;
 use crate::features::Features;
-use crate::memory::paging::PHYSICAL_BITS;
 use crate::platform::{Lapic, Request};
 use crate::vm::Shared;
 
@@ -42,7 +41,7 @@ pub struct SoftVcpu {
 impl SoftVcpu {
     pub(crate) fn new(shared: Arc<Shared>, index: VcpuIndex, cpuid: Cpuid, features: Features) -> SoftVcpu {
         let number = index.0 as usize;
-        let lapic = Lapic::new(&shared.platform, index.0, PHYSICAL_BITS);
+        let lapic = Lapic::new(Arc::clone(&shared.platform), number);
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
         SoftVcpu {
@@ -57,7 +56,11 @@ impl SoftVcpu {
     }
 
     /// Runs `work` with a core that has this vCPU's state, and takes the state back.
-    fn with_core<R>(&mut self, io: &dyn GuestIo, work: impl FnOnce(&mut Core<'_>, &mut BlockCache) -> R) -> R {
+    fn with_core<R>(
+        &mut self,
+        io: &dyn GuestIo,
+        work: impl FnOnce(&mut Core<'_>, &mut BlockCache) -> R,
+    ) -> R {
         let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, counters } = self;
         let number = index.0 as usize;
         let mut core = Core::new(cpu.clone(), lapic, number, shared, cpuid, io, counters);
@@ -136,8 +139,8 @@ fn execute(core: &mut Core<'_>, blocks: &mut BlockCache) {
     if core.is_stepping() || core.shadow != 0 {
         return execute_one(core, blocks);
     }
-    let Ok(block) = blocks.at_rip(core, false) else { return core.deliver_fault() };
-    for insn in &block.insns {
+    let Ok(block) = blocks.at_rip(core) else { return core.deliver_fault() };
+    for insn in block {
         core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
         if (insn.run)(core, insn).is_err() {
             return core.deliver_fault();
@@ -156,7 +159,7 @@ fn execute_one(core: &mut Core<'_>, blocks: &mut BlockCache) {
     let shadow = core.shadow;
     let result = core.fetch_address().and_then(|address| {
         core.check_instruction_breakpoints(address)?;
-        let insn = blocks.at_rip(core, true)?.insns[0];
+        let insn = blocks.one_at_rip(core)?;
         core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
         (insn.run)(core, &insn)
     });
@@ -191,8 +194,7 @@ fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
             blocks.invalidate(gpa, grains);
         }
         core.lapic.poll_errors();
-        let now_ns = core.shared.platform.clock().now_ns();
-        core.lapic.poll_timer(now_ns);
+        core.lapic.poll_timer();
         deliver_interrupts(core);
         if core.run_state == RunState::Halted && std::mem::take(&mut core.cpu.unhalted) {
             core.run_state = RunState::Running;
@@ -267,7 +269,7 @@ fn deliver_interrupts(core: &mut Core<'_>) {
 fn sleep(core: &mut Core<'_>) {
     let mailbox = core.shared.platform.mailbox(core.index);
     match core.run_state {
-        RunState::Halted if core.lapic.has_work(core.interrupts_enabled()) => {}
+        RunState::Halted if core.interrupts_enabled() && core.lapic.has_work() => {}
         RunState::Halted => core.lapic.sleep(),
         // Only INIT and a start-up IPI count.
         _ => mailbox.sleep_until(None, core.shared.platform.clock()),

@@ -11,6 +11,8 @@ use crate::meminfo::{HugePageFacts, MemoryFacts};
 pub struct HostFacts {
     /// Linux KVM.
     pub kvm: KvmFacts,
+    /// What executes guests where nobody chooses.
+    pub engine: EngineFacts,
     /// What the CPU says of itself.
     pub cpu: CpuFacts,
     /// RAM; `None` where `/proc` is missing.
@@ -66,6 +68,15 @@ pub struct KvmFacts {
     pub highest_cpu_model: Option<&'static str>,
     /// Most vCPUs of one VM.
     pub max_vcpus: Option<u32>,
+}
+
+/// Engines.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EngineFacts {
+    /// What `--engine auto` takes: `kvm` or `soft`.
+    pub auto: &'static str,
+    /// The highest named CPU model of the software engine.
+    pub soft_cpu_model: Option<&'static str>,
 }
 
 /// The CPU.
@@ -139,7 +150,14 @@ pub struct SeccompFacts {
 impl HostFacts {
     /// Whether unmodified operating systems run here.
     pub fn can_run(&self) -> bool {
-        self.kvm.access.usable && self.kvm.hardware
+        self.kvm.is_first_choice() || self.engine.soft_cpu_model.is_some()
+    }
+}
+
+impl KvmFacts {
+    /// Whether `--engine auto` takes it.
+    pub fn is_first_choice(&self) -> bool {
+        self.access.usable && self.hardware
     }
 }
 

@@ -9,11 +9,12 @@ use host_sys::features;
 use host_sys::ring::Ring;
 use kvm_engine::{Hardware, KvmEngine};
 use rustix::fs::Access as Mode;
+use soft_engine::SoftEngine;
 use vcpu_model::EngineError;
 
 use super::facts::{
-    Access, CgroupFacts, CpuFacts, HostFacts, KsmFacts, KvmFacts, LandlockFacts, SeccompFacts, TapFacts,
-    UserfaultfdFacts,
+    Access, CgroupFacts, CpuFacts, EngineFacts, HostFacts, KsmFacts, KvmFacts, LandlockFacts, SeccompFacts,
+    TapFacts, UserfaultfdFacts,
 };
 use crate::meminfo::{self, HugePageFacts, MemoryFacts};
 
@@ -27,8 +28,13 @@ const CONTROLLERS: [&str; 4] = ["cpu", "memory", "blkio", "pids"];
 /// Everything about this host.
 pub fn gather(kvm_device: &Path) -> HostFacts {
     let meminfo = read(meminfo::PATH);
+    let kvm = kvm(kvm_device);
     HostFacts {
-        kvm: kvm(kvm_device),
+        engine: EngineFacts {
+            auto: if kvm.is_first_choice() { "kvm" } else { "soft" },
+            soft_cpu_model: SoftEngine.highest_cpu_model().map(|model| model.name()),
+        },
+        kvm,
         cpu: CpuFacts { virtualization: virtualization(&read("/proc/cpuinfo")) },
         memory: MemoryFacts::parse(&meminfo),
         ksm: ksm(Path::new("/sys/kernel/mm/ksm")),

@@ -6,7 +6,19 @@ use super::rows::{Row, State};
 /// All of them, in the order shown.
 pub fn rows(facts: &HostFacts) -> Vec<Row> {
     let kvm = &facts.kvm;
-    vec![device(facts), hardware(facts), cpu_model(kvm), vcpus(kvm)]
+    vec![engine(facts), device(facts), hardware(facts), cpu_model(facts), vcpus(kvm)]
+}
+
+fn engine(facts: &HostFacts) -> Row {
+    let row = |state, detail: &str, advice: &str| Row::new("engine", state, detail.to_owned(), advice);
+    if facts.kvm.is_first_choice() {
+        return row(State::Yes, "auto takes KVM", "");
+    }
+    let advice = "guests run in software, some times slower than on hardware; see the rows about KVM";
+    match facts.engine.soft_cpu_model {
+        Some(_) => row(State::Limited, "auto takes the software engine", advice),
+        None => row(State::No, "none for this CPU", advice),
+    }
 }
 
 fn device(facts: &HostFacts) -> Row {
@@ -60,25 +72,30 @@ fn hardware(facts: &HostFacts) -> Row {
     row(
         State::No,
         format!("{time}: it is emulated, and incomplete"),
-        "only small test guests run here; take a machine whose CPU shows VT-x or AMD-V, or a VM with nested \
-         virtualization",
+        "under KVM only small test guests run here; for its speed take a machine whose CPU shows VT-x or AMD-V, \
+         or a VM with nested virtualization",
     )
 }
 
-fn cpu_model(kvm: &KvmFacts) -> Row {
+fn cpu_model(facts: &HostFacts) -> Row {
     let row = |state, detail: String, advice: &str| Row::new("CPU for guests", state, detail, advice);
-    match kvm.highest_cpu_model {
-        Some(model) => row(State::Yes, format!("up to {model}, or host"), ""),
-        None if kvm.access.usable => {
-            row(State::No, "less than x86-64-v1".to_owned(), "no 64-bit operating system runs on this CPU")
+    let soft =
+        facts.engine.soft_cpu_model.map(|model| format!("up to {model} in software")).unwrap_or_default();
+    match facts.kvm.highest_cpu_model {
+        Some(model) => row(State::Yes, format!("up to {model} with KVM; {soft}"), ""),
+        None if facts.kvm.access.usable => {
+            row(State::Limited, soft, "KVM offers less than x86-64-v1 on this CPU: take --engine soft")
         }
-        None => row(State::No, "not known without KVM".to_owned(), ""),
+        None => row(State::Limited, soft, "what KVM would offer is not known without it"),
     }
 }
 
 fn vcpus(kvm: &KvmFacts) -> Row {
     match kvm.max_vcpus {
         Some(count) => Row::new("vCPUs of a VM", State::Yes, format!("up to {count}"), ""),
-        None => Row::new("vCPUs of a VM", State::No, "not known without KVM".to_owned(), ""),
+        None => {
+            let detail = format!("up to {} in software", vcpu_model::MAX_VCPUS);
+            Row::new("vCPUs of a VM", State::Limited, detail, "what KVM would offer is not known without it")
+        }
     }
 }

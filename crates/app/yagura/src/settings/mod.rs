@@ -82,7 +82,7 @@ pub struct GivenSettings {
     #[serde(deserialize_with = "values::text")]
     virtio_console: Option<ConsoleSpec>,
     /// What executes the guest: auto or kvm [default: auto]
-    #[arg(long, value_name = "auto|kvm")]
+    #[arg(long, value_name = "auto|kvm|soft")]
     #[serde(deserialize_with = "values::text")]
     engine: Option<EngineChoice>,
     /// What CPU the guest sees: x86-64-v1 to x86-64-v4, or host [default: the highest level offered]

@@ -14,10 +14,12 @@ use vm_spec::{BadValue, DiskSpec, ModuleSpec, NetSpec, nearest};
 /// What executes the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// The best that this host offers. Today that is KVM; the software engine is still to come.
+    /// KVM where hardware stands behind it, else the software engine.
     Auto,
     /// Linux KVM.
     Kvm,
+    /// The software engine.
+    Soft,
 }
 
 impl FromStr for EngineChoice {
@@ -27,9 +29,10 @@ impl FromStr for EngineChoice {
         match text {
             "auto" => Ok(EngineChoice::Auto),
             "kvm" => Ok(EngineChoice::Kvm),
+            "soft" => Ok(EngineChoice::Soft),
             _ => {
-                let hint = nearest(text, ["auto", "kvm"]);
-                Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm){hint}")))
+                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
             }
         }
     }

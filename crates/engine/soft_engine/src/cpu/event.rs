@@ -152,7 +152,8 @@ impl Core<'_> {
         let code = self.gate_code(&gate, &event)?;
         let (descriptor, mut code_segment) = code;
         if !code_segment.long || code_segment.default_big {
-            return self.raise(Exception::with_error(vector::GP, selector_error(gate.selector) | ext(&event)));
+            return self
+                .raise(Exception::with_error(vector::GP, selector_error(gate.selector) | ext(&event)));
         }
         let new_cpl = if code_segment.is_conforming() { self.cpl } else { code_segment.dpl };
         let old_sp = self.gpr[gpr::RSP];
@@ -305,8 +306,8 @@ impl Core<'_> {
         }
         let raw: u64 = self.load_system(self.idt.base.wrapping_add(entry))?;
         let mut gate = gate_from(raw, 0, 0, error);
-        let kind_fits = gate.is_interrupt()
-            || matches!(gate.kind, system_type::TRAP_GATE | system_type::TRAP_GATE16);
+        let kind_fits =
+            gate.is_interrupt() || matches!(gate.kind, system_type::TRAP_GATE | system_type::TRAP_GATE16);
         if gate.is_16_bit() {
             gate.offset &= 0xffff;
         }
@@ -324,11 +325,7 @@ impl Core<'_> {
     }
 
     /// The code segment that a gate leads to.
-    fn gate_code(
-        &mut self,
-        gate: &Gate,
-        event: &Event,
-    ) -> Exec<(super::segment::Descriptor, Segment)> {
+    fn gate_code(&mut self, gate: &Gate, event: &Event) -> Exec<(super::segment::Descriptor, Segment)> {
         let ext = ext(event);
         if is_null(gate.selector) {
             return self.general_protection(ext);
@@ -348,10 +345,8 @@ impl Core<'_> {
     /// A stack pointer from the 64-bit task-state segment.
     fn task_stack(&mut self, offset: u64, event: &Event) -> Exec<u64> {
         if offset + 7 > self.tr.limit.into() {
-            return self.raise(Exception::with_error(
-                vector::TS,
-                selector_error(self.tr.selector) | ext(event),
-            ));
+            return self
+                .raise(Exception::with_error(vector::TS, selector_error(self.tr.selector) | ext(event)));
         }
         self.load_system(self.tr.base.wrapping_add(offset))
     }

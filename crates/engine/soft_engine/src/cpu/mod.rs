@@ -12,8 +12,8 @@ mod operand;
 pub mod registers;
 mod reset;
 pub mod segment;
-pub mod state;
 pub mod stack;
+pub mod state;
 mod word;
 
 use std::ops::{Deref, DerefMut};
@@ -28,7 +28,7 @@ pub use registers::{Cpu, Fpu, X87Register, gpr, seg};
 pub use word::Word;
 
 use crate::memory::{Translations, View};
-use crate::platform::{Lapic, Request};
+use crate::platform::{Lapic, Mailbox, Request};
 use crate::vm::{Notice, Shared};
 
 /// A vCPU while it executes: its state and its way to memory and devices. Lives for one
@@ -56,6 +56,7 @@ pub struct Core<'m> {
     pub dead: Option<vcpu_model::Halt>,
     /// What CPUID answers.
     pub cpuid: &'m Cpuid,
+    mailbox: &'m Mailbox,
     io: &'m dyn GuestIo,
     counters: &'m ExitCounters,
     /// Bits for DR6 of a debug trap that is due when the instruction ends.
@@ -101,6 +102,7 @@ impl<'m> Core<'m> {
             stale_code: Vec::new(),
             dead: None,
             cpuid,
+            mailbox: shared.platform.mailbox(index),
             io,
             counters,
             debug_trap: 0,
@@ -187,7 +189,7 @@ impl<'m> Core<'m> {
     /// Whether others want something of this vCPU.
     #[inline(always)]
     pub fn has_requests(&self) -> bool {
-        self.shared.platform.mailbox(self.index).pending() != 0
+        self.mailbox.pending() != 0
     }
 
     /// Asks the run loop to look for interrupts: they may have become deliverable.

@@ -15,7 +15,8 @@ const BIOS_SIGN_ID: u32 = 0x8b;
 /// Prediction commands: write-only.
 const PRED_CMD: u32 = 0x49;
 /// Platform information, and others that operating systems read without asking and that hold nothing here.
-const READ_AS_ZERO: &[u32] = &[0x17, 0x2a, 0x34, 0x3a, 0xcd, 0xce, 0x140, 0x179, 0x17b, 0x198, 0x19c, 0x1d9, 0x1fc];
+const READ_AS_ZERO: &[u32] =
+    &[0x17, 0x2a, 0x34, 0x3a, 0xcd, 0xce, 0x140, 0x179, 0x17b, 0x198, 0x19c, 0x1d9, 0x1fc];
 /// MTRR capabilities: eight variable ranges, fixed ranges, write combining.
 const MTRR_CAP_VALUE: u64 = 0x508;
 /// First of the x2APIC's MSRs, and their number.
@@ -216,15 +217,25 @@ pub(super) fn save(cpu: &Cpu, lapic: &crate::platform::Lapic, shared: &Shared) -
     let tsc = shared.platform.clock().now_ns().wrapping_add(cpu.tsc_offset);
     let value = |index| match index {
         msr::TSC => Some(tsc),
-        msr::TSC_DEADLINE => Some(lapic.armed_tsc_deadline()),
+        msr::TSC_DEADLINE => Some(lapic.tsc_deadline()),
         index => stored(&mut cpu, index).map(|slot| *slot),
     };
     let indexes: Vec<u32> = msr::saved().collect();
-    indexes.iter().copied().zip(indexes.iter().copied().map(value)).filter_map(|(index, value)| Some(MsrValue { index, value: value? })).collect()
+    indexes
+        .iter()
+        .copied()
+        .zip(indexes.iter().copied().map(value))
+        .filter_map(|(index, value)| Some(MsrValue { index, value: value? }))
+        .collect()
 }
 
 /// Takes over the MSRs of a saved state; those that this CPU does not have are left out.
-pub(super) fn restore(cpu: &mut Cpu, lapic: &mut crate::platform::Lapic, shared: &Shared, values: &[MsrValue]) {
+pub(super) fn restore(
+    cpu: &mut Cpu,
+    lapic: &mut crate::platform::Lapic,
+    shared: &Shared,
+    values: &[MsrValue],
+) {
     for MsrValue { index, value } in values.iter().copied() {
         match index {
             msr::TSC => {

@@ -1,8 +1,6 @@
 //! To and from the engine-neutral state.
 
-use arch_model::x86_64::{
-    CpuState, ExtendedState, PendingEvents, Registers, RunState, SystemRegisters,
-};
+use arch_model::x86_64::{CpuState, ExtendedState, PendingEvents, Registers, RunState, SystemRegisters};
 
 use super::mode::{cr0, efer};
 use super::registers::{Cpu, Fpu, X87Register};
@@ -42,7 +40,7 @@ pub fn save(cpu: &Cpu, lapic: &Lapic, shared: &Shared) -> CpuState {
 /// Takes over all of `state`.
 pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuState) {
     shared.platform.clock().hold_for_restore();
-    lapic.restore(state.system.apic_base, &state.lapic);
+    lapic.restore(&state.lapic, state.system.apic_base);
     lapic.set_cr8(state.system.cr8 as u8);
     msr::restore(cpu, lapic, shared, &state.msrs);
     restore_registers(cpu, &state.registers);

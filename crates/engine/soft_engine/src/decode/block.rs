@@ -5,13 +5,14 @@
 //! together today and apart tomorrow.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 
 use guest_memory::PAGE_SIZE;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::insn::{Flow, Insn};
 use super::lower::lower;
-use crate::cpu::{Core, Exception, Exec, vector};
+use crate::cpu::{Core, Exec};
 use crate::features::Features;
 use crate::memory::code_map;
 
@@ -21,123 +22,114 @@ const INSN_MAX: usize = 15;
 const BLOCK_INSNS: usize = 32;
 /// Entries of the table that is asked first. A power of two.
 const FRONT_ENTRIES: usize = 16 * 1024;
-/// Decoded instructions after which everything is dropped and decoded again as needed.
-const INSNS_MAX: usize = 512 * 1024;
+/// Decoded instructions after which everything is dropped and decoded again as needed: 10 MiB.
+const INSNS_MAX: usize = 256 * 1024;
 
-/// Decoded instructions that follow one another.
-pub struct Block {
-    /// The instructions, at least one.
-    pub insns: Box<[Insn]>,
-    /// Offset of the first byte in its page, and of the byte behind the last.
-    span: (u16, u16),
+/// A block: which of the decoded instructions it consists of.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    first: u32,
+    count: u32,
 }
 
-type BlockIndex = u32;
+/// An entry of the table that is asked first. No key is 0.
+#[derive(Clone, Copy, Default)]
+struct Front {
+    key: u64,
+    block: Block,
+}
+
+/// A block as its page knows it: where its bytes are.
+struct Place {
+    key: u64,
+    /// Offset of the first byte in the page, and number of bytes.
+    start: u16,
+    len: u16,
+}
 
 /// All decoded blocks of one vCPU.
 pub struct BlockCache {
     features: Features,
-    by_address: HashMap<u64, BlockIndex>,
-    by_page: HashMap<u64, Vec<(u64, BlockIndex)>>,
-    blocks: Vec<Option<Block>>,
-    free: Vec<BlockIndex>,
-    front: Box<[(u64, BlockIndex)]>,
-    insns: usize,
-    /// The instruction that is not kept.
-    single: Block,
+    /// The instructions of all blocks, dropped ones included, block by block.
+    insns: Vec<Insn>,
+    front: Box<[Front]>,
+    by_key: HashMap<u64, Block, KeyHasher>,
+    by_page: HashMap<u64, Vec<Place>, KeyHasher>,
 }
-
-/// No address: not even.
-const NO_KEY: u64 = u64::MAX;
 
 impl BlockCache {
     /// An empty cache for a CPU that has `features`.
     pub fn new(features: Features) -> BlockCache {
         BlockCache {
             features,
-            by_address: HashMap::new(),
-            by_page: HashMap::new(),
-            blocks: Vec::new(),
-            free: Vec::new(),
-            front: vec![(NO_KEY, 0); FRONT_ENTRIES].into(),
-            insns: 0,
-            single: Block { insns: Box::default(), span: (0, 0) },
+            insns: Vec::new(),
+            front: vec![Front::default(); FRONT_ENTRIES].into(),
+            by_key: HashMap::default(),
+            by_page: HashMap::default(),
         }
     }
 
-    /// The block at the current RIP, or its first instruction only. Raises what a fetch from there raises.
-    #[inline]
-    pub fn at_rip(&mut self, core: &mut Core<'_>, only_one: bool) -> Exec<&Block> {
+    /// The instructions of the block at the current RIP, at least one. Raises what a fetch from there raises.
+    #[inline(always)]
+    pub fn at_rip(&mut self, core: &mut Core<'_>) -> Exec<&[Insn]> {
         let address = core.fetch_address()?;
-        let Some((_, gpa)) = core.code_frame(address)? else {
-            return core.raise(Exception::plain(vector::UD));
-        };
-        if only_one {
-            return self.decode_single(core, address, gpa);
-        }
+        let gpa = core.code_address(address)?;
         let key = gpa | u64::from(core.mode.bits()) << 56;
-        let slot = front_slot(key);
-        if self.front[slot].0 == key {
-            let index = self.front[slot].1;
-            if let Some(block) = &self.blocks[index as usize] {
-                // Looked up again: the borrow checker does not see that this return ends the borrow.
-                let _ = block;
-            }
-            return self.block(core, index);
-        }
-        match self.by_address.get(&key) {
-            Some(index) => {
-                let index = *index;
-                self.front[slot] = (key, index);
-                self.block(core, index)
-            }
-            None => self.decode(core, address, gpa, key),
-        }
+        let front = &self.front[front_slot(key)];
+        let block = if front.key == key { front.block } else { self.find(core, address, gpa, key)? };
+        Ok(&self.insns[block.first as usize..][..block.count as usize])
     }
 
-    fn block(&self, core: &mut Core<'_>, index: BlockIndex) -> Exec<&Block> {
-        match &self.blocks[index as usize] {
-            Some(block) => Ok(block),
-            // Tables that lead to a dropped block are cleared with it.
-            None => core.raise(Exception::plain(vector::UD)),
-        }
+    /// The instruction at the current RIP alone.
+    pub fn one_at_rip(&self, core: &mut Core<'_>) -> Exec<Insn> {
+        let address = core.fetch_address()?;
+        let gpa = core.code_address(address)?;
+        self.decode_one(core, address, gpa)
     }
 
     /// Drops what was decoded from the grains `bits` of the page at `gpa`.
     pub fn invalidate(&mut self, gpa: u64, bits: u64) {
-        let Some(list) = self.by_page.get_mut(&gpa) else { return };
-        let (blocks, free) = (&mut self.blocks, &mut self.free);
-        let (by_address, front, insns) = (&mut self.by_address, &mut self.front, &mut self.insns);
-        list.retain(|(key, index)| {
-            let Some(block) = &blocks[*index as usize] else { return false };
-            let (start, end) = block.span;
-            if code_map::grains_of(start.into(), usize::from(end - start)) & bits == 0 {
+        let Some(places) = self.by_page.get_mut(&gpa) else { return };
+        let (by_key, front) = (&mut self.by_key, &mut self.front);
+        places.retain(|place| {
+            if code_map::grains_of(place.start.into(), place.len.into()) & bits == 0 {
                 return true;
             }
-            *insns -= block.insns.len();
-            blocks[*index as usize] = None;
-            free.push(*index);
-            by_address.remove(key);
-            let slot = front_slot(*key);
-            if front[slot].0 == *key {
-                front[slot].0 = NO_KEY;
+            by_key.remove(&place.key);
+            let entry = &mut front[front_slot(place.key)];
+            if entry.key == place.key {
+                *entry = Front::default();
             }
             false
         });
-        if list.is_empty() {
+        if places.is_empty() {
             self.by_page.remove(&gpa);
         }
     }
 
     /// Drops everything.
     pub fn clear(&mut self) {
-        *self = BlockCache::new(self.features.clone());
+        self.insns.clear();
+        self.front.fill(Front::default());
+        self.by_key.clear();
+        self.by_page.clear();
     }
 
-    #[cold]
     #[inline(never)]
-    fn decode(&mut self, core: &mut Core<'_>, address: u64, gpa: u64, key: u64) -> Exec<&Block> {
-        if self.insns >= INSNS_MAX {
+    fn find(&mut self, core: &mut Core<'_>, address: u64, gpa: u64, key: u64) -> Exec<Block> {
+        let block = match self.by_key.get(&key) {
+            Some(block) => *block,
+            None => self.decode(core, address, gpa, key)?,
+        };
+        // What may not be kept has no place in the table.
+        if self.by_key.contains_key(&key) {
+            self.front[front_slot(key)] = Front { key, block };
+        }
+        Ok(block)
+    }
+
+    fn decode(&mut self, core: &mut Core<'_>, address: u64, gpa: u64, key: u64) -> Exec<Block> {
+        if self.insns.len() >= INSNS_MAX {
             self.clear();
         }
         let page = gpa & !(PAGE_SIZE - 1);
@@ -145,53 +137,77 @@ impl BlockCache {
         let len = (PAGE_SIZE as usize - start).min(BLOCK_INSNS * INSN_MAX);
         let mut bytes = [0; BLOCK_INSNS * INSN_MAX];
         let bytes = &mut bytes[..len];
+        let Some(frame) = core.shared.memory.frame(page) else { return core.undefined() };
         // Marked before it is read: a store in between is noticed, one before is seen.
         core.code_decoded(page, code_map::grains_of(gpa, len));
-        core.shared.memory.frame(page).map(|frame| frame.read(start, bytes));
-        let insns = decode_insns(bytes, core.mode.bits(), &self.features);
-        if insns.is_empty() {
-            return self.decode_single(core, address, gpa);
+        frame.read(start, bytes);
+        let first = self.insns.len();
+        decode_insns(bytes, core.mode.bits(), &self.features, &mut self.insns);
+        if self.insns.len() == first {
+            // It reaches into the next page. It stays in the list until that is cleared, but nothing leads to it.
+            let insn = self.decode_one(core, address, gpa)?;
+            self.insns.push(insn);
+            return Ok(Block { first: first as u32, count: 1 });
         }
-        let end = start + insns.iter().map(|insn| usize::from(insn.len)).sum::<usize>();
-        self.insns += insns.len();
-        let block = Block { insns: insns.into(), span: (start as u16, end as u16) };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.blocks[index as usize] = Some(block);
-                index
-            }
-            None => {
-                self.blocks.push(Some(block));
-                (self.blocks.len() - 1) as BlockIndex
-            }
-        };
-        self.by_address.insert(key, index);
-        self.by_page.entry(page).or_default().push((key, index));
-        self.front[front_slot(key)] = (key, index);
-        self.block(core, index)
+        let decoded = &self.insns[first..];
+        let len = decoded.iter().map(|insn| u16::from(insn.len)).sum();
+        let block = Block { first: first as u32, count: decoded.len() as u32 };
+        self.by_key.insert(key, block);
+        self.by_page.entry(page).or_default().push(Place { key, start: start as u16, len });
+        Ok(block)
     }
 
     /// Decodes one instruction that may reach into the next page.
     #[cold]
     #[inline(never)]
-    fn decode_single(&mut self, core: &mut Core<'_>, address: u64, gpa: u64) -> Exec<&Block> {
+    fn decode_one(&self, core: &mut Core<'_>, address: u64, gpa: u64) -> Exec<Insn> {
         let mut bytes = [0; INSN_MAX];
         let start = (gpa % PAGE_SIZE) as usize;
         let head = INSN_MAX.min(PAGE_SIZE as usize - start);
-        core.shared.memory.frame(gpa).map(|frame| frame.read(start, &mut bytes[..head]));
-        let mut insn = decode_one(&bytes[..head], core.mode.bits());
+        let Some(frame) = core.shared.memory.frame(gpa) else { return core.undefined() };
+        frame.read(start, &mut bytes[..head]);
+        let mut insn = decode_first(&bytes[..head], core.mode.bits());
         if insn.is_none() && head < INSN_MAX {
             // The next page is touched only by an instruction that really reaches it.
-            let next = core.code_frame(core.next_page(address))?;
-            if let Some((frame, _)) = next {
-                frame.read(0, &mut bytes[head..]);
-            }
-            insn = decode_one(&bytes, core.mode.bits());
+            let next = core.code_address(core.next_page(address))?;
+            let Some(frame) = core.shared.memory.frame(next) else { return core.undefined() };
+            frame.read(0, &mut bytes[head..]);
+            insn = decode_first(&bytes, core.mode.bits());
         }
-        // Longer than 15 bytes: #GP (SDM vol. 2, 2.3.11).
-        let Some(insn) = insn else { return core.raise(Exception::with_error(vector::GP, 0)) };
-        self.single.insns = Box::new([lower(&insn, &self.features)]);
-        Ok(&self.single)
+        match insn {
+            Some(insn) => Ok(lower(&insn, &self.features)),
+            // Longer than 15 bytes (SDM vol. 2, 2.3.11).
+            None => core.general_protection(0),
+        }
+    }
+}
+
+/// Spreads guest-physical addresses, which come from no stranger: the standard hash costs more than a decoded block
+/// saves.
+#[derive(Clone, Copy, Default)]
+struct KeyHasher(u64);
+
+impl BuildHasher for KeyHasher {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(0)
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 | u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        // Fibonacci hashing, folded so that both ends of the word are spread.
+        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }
 
@@ -200,29 +216,30 @@ fn front_slot(key: u64) -> usize {
 }
 
 /// The first instruction in `bytes`; `None` if they end before it does.
-fn decode_one(bytes: &[u8], bits: u32) -> Option<Instruction> {
+fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
     let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
     let insn = decoder.decode();
     let is_cut = insn.is_invalid() && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
     (!is_cut).then_some(insn)
 }
 
-/// Whole instructions from the start of `bytes` to the end of the block.
-fn decode_insns(bytes: &[u8], bits: u32, features: &Features) -> Vec<Insn> {
+/// Appends whole instructions from the start of `bytes` to the end of the block.
+fn decode_insns(bytes: &[u8], bits: u32, features: &Features, out: &mut Vec<Insn>) {
     let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
-    let mut insns = Vec::with_capacity(8);
     let mut insn = Instruction::default();
-    while insns.len() < BLOCK_INSNS && decoder.can_decode() {
+    for _ in 0..BLOCK_INSNS {
+        if !decoder.can_decode() {
+            break;
+        }
         decoder.decode_out(&mut insn);
         if insn.is_invalid() && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes {
             break;
         }
         let lowered = lower(&insn, features);
         let ends = lowered.flow == Flow::End;
-        insns.push(lowered);
+        out.push(lowered);
         if ends {
             break;
         }
     }
-    insns
 }

@@ -2,4 +2,4 @@
 
 pub mod block;
 pub mod insn;
-mod lower;
+pub mod lower;

@@ -181,7 +181,12 @@ struct CallGate {
     size: u8,
 }
 
-fn call_gate(core: &mut Core<'_>, descriptor: Descriptor, segment: &Segment, selector: u16) -> Exec<CallGate> {
+fn call_gate(
+    core: &mut Core<'_>,
+    descriptor: Descriptor,
+    segment: &Segment,
+    selector: u16,
+) -> Exec<CallGate> {
     let error = selector_error(selector);
     let raw = descriptor.raw;
     if segment.dpl < core.cpl.max(rpl(selector)) {
@@ -351,7 +356,11 @@ fn size_mask(size: u8) -> u64 {
 /// SS for a return to privilege `cpl`.
 fn outer_stack(core: &mut Core<'_>, selector: u16, cpl: u8, code: &Segment) -> Exec<Segment> {
     if is_null(selector) && core.is_long_mode() && code.long && cpl != 3 {
-        return if rpl(selector) == cpl { Ok(null_segment(selector, cpl)) } else { core.general_protection(0) };
+        return if rpl(selector) == cpl {
+            Ok(null_segment(selector, cpl))
+        } else {
+            core.general_protection(0)
+        };
     }
     if is_null(selector) {
         return core.general_protection(0);
@@ -396,7 +405,8 @@ fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         // Virtual-8086 mode is not offered (CPUID.VME is clear and so is this way into it).
         return core.general_protection(0);
     }
-    let back = Return { selector, offset, size: SIZE, stack_depth: 3 * step, released: 0, rflags: Some(rflags) };
+    let back =
+        Return { selector, offset, size: SIZE, stack_depth: 3 * step, released: 0, rflags: Some(rflags) };
     return_to(core, back)?;
     core.cpu.nmi_masked = false;
     Ok(())

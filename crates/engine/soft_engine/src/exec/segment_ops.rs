@@ -180,7 +180,8 @@ fn verify<const WRITE: bool>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn arpl(core: &mut Core<'_>, insn: &Insn) -> Exec {
     require_protected(core)?;
     let source: u16 = core.read(insn, 1)?;
-    let old = core.update(insn, 0, |old: u16| if old & 3 < source & 3 { old & !3 | source & 3 } else { old })?;
+    let old =
+        core.update(insn, 0, |old: u16| if old & 3 < source & 3 { old & !3 | source & 3 } else { old })?;
     set_zero_flag(core, old & 3 < source & 3);
     Ok(())
 }

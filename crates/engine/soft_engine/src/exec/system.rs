@@ -379,9 +379,7 @@ fn invpcid(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let kind = if core.mode == Mode::Long { kind } else { kind & 0xffff_ffff };
     let at = core.effective_address(insn);
     let bytes: [u8; 16] = core.load_bytes(insn.segment.into(), at)?;
-    let half = |start: usize| {
-        u64::from_le_bytes(std::array::from_fn(|index| bytes[start + index]))
-    };
+    let half = |start: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[start + index]));
     core.invalidate_pcid(kind, [half(0), half(8)])
 }
 
@@ -402,8 +400,7 @@ mod hypercalls {
 
 fn hypercall(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     let argument = |register: usize| core.gpr[register];
-    let [number, a0, a1, a2, a3] =
-        [gpr::RAX, gpr::RBX, gpr::RCX, gpr::RDX, gpr::RSI].map(argument);
+    let [number, a0, a1, a2, a3] = [gpr::RAX, gpr::RBX, gpr::RCX, gpr::RDX, gpr::RSI].map(argument);
     let answer = if core.cpl != 0 {
         hypercalls::NOT_PERMITTED
     } else {

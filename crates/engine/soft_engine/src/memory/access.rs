@@ -151,25 +151,38 @@ impl<'m> Core<'m> {
         self.store_at(Place { address, segment: seg::SS, view }, value)
     }
 
-    /// Where the page of code at linear `address` is in RAM; raises what a fetch from there raises. `None` for code
-    /// outside RAM.
-    pub fn code_frame(&mut self, address: u64) -> Exec<Option<(Frame<'m>, u64)>> {
-        let user = self.cpl == 3;
-        if let Some(entry) = self.translations.code(user).map(|tlb| tlb.entry(address))
-            && entry.read ^ address < PAGE_SIZE
-            && let Some(frame) = entry.frame
-        {
-            return Ok(Some((frame, entry.gpa() | address % PAGE_SIZE)));
+    /// Guest-physical address of the code at linear `address`; raises what a fetch from there raises.
+    #[inline(always)]
+    pub fn code_address(&mut self, address: u64) -> Exec<u64> {
+        match self.translations.code_address(address, self.cpl == 3) {
+            Some(gpa) => Ok(gpa),
+            None => self.code_address_elsewhere(address),
         }
+    }
+
+    #[inline(never)]
+    fn code_address_elsewhere(&mut self, address: u64) -> Exec<u64> {
+        let user = self.cpl == 3;
+        let known = self.translations.code(user).map(|tlb| tlb.entry(address));
+        let gpa = match known {
+            Some(entry) if entry.read ^ address < PAGE_SIZE => entry.gpa() | address % PAGE_SIZE,
+            _ => self.code_address_by_tables(address, user)?,
+        };
+        self.translations.set_last_code(address, user, gpa);
+        Ok(gpa)
+    }
+
+    fn code_address_by_tables(&mut self, address: u64, user: bool) -> Exec<u64> {
         if self.mode == crate::cpu::Mode::Long && !is_canonical(address) {
             return self.raise(Exception::with_error(vector::GP, 0));
         }
         let found = self.translate(address, Access { kind: Kind::Fetch, user, implicit: false })?;
-        let Some(frame) = self.shared.memory.frame(found.gpa) else { return Ok(None) };
-        let (page, gpa) = (address & !(PAGE_SIZE - 1), found.gpa & !(PAGE_SIZE - 1));
-        let paging::Translation { global, size_bytes, .. } = found;
-        self.translations.fill_code(user, Fill { page, gpa, frame, writable: false, global, size_bytes });
-        Ok(Some((frame, found.gpa)))
+        if let Some(frame) = self.shared.memory.frame(found.gpa) {
+            let (page, gpa) = (address & !(PAGE_SIZE - 1), found.gpa & !(PAGE_SIZE - 1));
+            let paging::Translation { global, size_bytes, .. } = found;
+            self.translations.fill_code(user, Fill { page, gpa, frame, writable: false, global, size_bytes });
+        }
+        Ok(found.gpa)
     }
 
     /// A linear address from a segment and an offset, with the checks that the mode asks for (SDM vol. 3, 5.3).
@@ -297,12 +310,7 @@ impl<'m> Core<'m> {
     }
 
     /// Translates an access that may reach into a second page, all of it before anything is done.
-    fn pieces(
-        &mut self,
-        place: Place,
-        len: usize,
-        kind: Kind,
-    ) -> Exec<(Target<'m>, Option<Target<'m>>)> {
+    fn pieces(&mut self, place: Place, len: usize, kind: Kind) -> Exec<(Target<'m>, Option<Target<'m>>)> {
         let first = self.target(place, kind)?;
         let head = first_len(place.address, len);
         if head == len {
@@ -357,8 +365,7 @@ impl<'m> Core<'m> {
         }
         let recorded = kind == Kind::Write || !self.shared.log.is_on();
         let writable = found.writable && recorded && self.shared.code.grains(gpa) == 0;
-        let fill =
-            Fill { page, gpa, frame, writable, global: found.global, size_bytes: found.size_bytes };
+        let fill = Fill { page, gpa, frame, writable, global: found.global, size_bytes: found.size_bytes };
         self.translations.fill_data(view, fill);
         Ok(Target::Ram { frame, gpa: found.gpa })
     }
@@ -416,12 +423,7 @@ fn first_len(address: u64, len: usize) -> usize {
     len.min((PAGE_SIZE - address % PAGE_SIZE) as usize)
 }
 
-fn change_in<T: Word>(
-    frame: Frame<'_>,
-    offset: usize,
-    locked: bool,
-    change: &mut impl FnMut(T) -> T,
-) -> T {
+fn change_in<T: Word>(frame: Frame<'_>, offset: usize, locked: bool, change: &mut impl FnMut(T) -> T) -> T {
     let mut old = frame.load(offset);
     if !locked {
         frame.store(offset, change(old));

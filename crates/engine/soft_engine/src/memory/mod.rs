@@ -55,18 +55,42 @@ pub struct Translations<'m> {
     current: usize,
     /// Where the next new address space goes when all places are taken.
     next_victim: usize,
+    /// Where code was fetched from last.
+    last_code: CodePage,
 }
+
+/// A page of code: its linear address, bit 0 set for user mode, and its guest-physical address.
+#[derive(Clone, Copy)]
+struct CodePage {
+    tag: u64,
+    gpa: u64,
+}
+
+/// No page's tag.
+const NO_CODE: CodePage = CodePage { tag: u64::MAX, gpa: 0 };
 
 impl<'m> Translations<'m> {
     /// None yet.
     pub fn new() -> Translations<'m> {
-        Translations { spaces: vec![Space::new(0)], current: 0, next_victim: 0 }
+        Translations { spaces: vec![Space::new(0)], current: 0, next_victim: 0, last_code: NO_CODE }
     }
 
     /// Translations for data under `view`, which is not `Careful`.
     #[inline(always)]
     pub fn data(&self, view: View) -> Option<&Tlb<'m>> {
         self.spaces[self.current].data.get(view as usize)?.as_ref()
+    }
+
+    /// Guest-physical address of code at linear `address`, if it was fetched from there last.
+    #[inline(always)]
+    pub fn code_address(&self, address: u64, user: bool) -> Option<u64> {
+        let tag = address & !0xfff | u64::from(user);
+        (self.last_code.tag == tag).then_some(self.last_code.gpa | address & 0xfff)
+    }
+
+    /// Remembers where code was fetched from last.
+    pub fn set_last_code(&mut self, address: u64, user: bool, gpa: u64) {
+        self.last_code = CodePage { tag: address & !0xfff | u64::from(user), gpa: gpa & !0xfff };
     }
 
     /// Translations for instruction fetches.
@@ -89,6 +113,7 @@ impl<'m> Translations<'m> {
 
     /// Goes on in the address space `pcid`; `keep` says that what is remembered of it still holds.
     pub fn switch(&mut self, pcid: u16, keep: bool) {
+        self.last_code = NO_CODE;
         match self.spaces.iter().position(|space| space.pcid == pcid) {
             Some(place) => {
                 self.current = place;
@@ -112,16 +137,19 @@ impl<'m> Translations<'m> {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
+        self.last_code = NO_CODE;
         self.all().for_each(Tlb::flush);
     }
 
     /// Forgets what is not global in all address spaces.
     pub fn flush_local(&mut self) {
+        self.last_code = NO_CODE;
         self.all().for_each(Tlb::flush_local);
     }
 
     /// Forgets what is not global in one address space.
     pub fn flush_space(&mut self, pcid: u16) {
+        self.last_code = NO_CODE;
         for space in self.spaces.iter_mut().filter(|space| space.pcid == pcid) {
             space.all().for_each(Tlb::flush_local);
         }
@@ -129,6 +157,7 @@ impl<'m> Translations<'m> {
 
     /// Forgets one linear address, in all address spaces.
     pub fn flush_address(&mut self, address: u64) {
+        self.last_code = NO_CODE;
         self.all().for_each(|tlb| tlb.flush_address(address));
     }
 

@@ -31,6 +31,6 @@ pub(crate) use doorbells::DoorbellMap;
 pub(crate) use kvmclock::{TimeInfo, WallClock};
 pub(crate) use lapic::Lapic;
 pub(crate) use lines::{SoftIrqLine, SoftMsi};
-pub(crate) use mailbox::Request;
+pub(crate) use mailbox::{Mailbox, Request};
 pub(crate) use paravirtual::SendIpi;
 pub(crate) use router::Platform;

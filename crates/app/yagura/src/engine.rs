@@ -1,0 +1,41 @@
+//! Which engine runs a VM.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kvm_engine::{Hardware, KvmEngine};
+use soft_engine::SoftEngine;
+
+use crate::settings::EngineChoice;
+
+/// The engine that was chosen.
+pub enum Chosen {
+    /// Linux KVM.
+    Kvm(KvmEngine),
+    /// Guest code in software, and why that was chosen where nobody asked for it.
+    Soft(SoftEngine, Option<String>),
+}
+
+/// Opens the engine that was asked for; `auto` takes KVM where hardware stands behind it.
+pub fn choose(choice: EngineChoice, kvm_device: &Path) -> anyhow::Result<Chosen> {
+    match choice {
+        EngineChoice::Soft => Ok(Chosen::Soft(SoftEngine, None)),
+        EngineChoice::Kvm => Ok(Chosen::Kvm(KvmEngine::open(kvm_device)?)),
+        EngineChoice::Auto => Ok(best(kvm_device)),
+    }
+}
+
+fn best(kvm_device: &Path) -> Chosen {
+    let soft = |why: String| {
+        Chosen::Soft(SoftEngine, Some(format!("{why}: running on the software engine (see 'yagura doctor')")))
+    };
+    let engine = match KvmEngine::open(kvm_device).context("no KVM") {
+        Ok(engine) => engine,
+        Err(error) => return soft(format!("{error:#}")),
+    };
+    match engine.probe() {
+        Ok(report) if report.hardware == Hardware::Present => Chosen::Kvm(engine),
+        Ok(_) => soft("the KVM of this host has no hardware behind it".to_owned()),
+        Err(error) => soft(format!("the KVM of this host runs no guest ({error})")),
+    }
+}
