@@ -31,6 +31,8 @@ mod moves_partial;
 mod pack_shuffle;
 mod sha;
 mod string_compare;
+#[cfg(test)]
+mod tests;
 
 type Family = fn(&Form<'_>) -> Option<Handler>;
 

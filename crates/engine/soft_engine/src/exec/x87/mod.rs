@@ -20,6 +20,8 @@ mod load;
 mod number;
 mod stack;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transcendental;
 
 type Family = fn(&Form<'_>) -> Option<Handler>;
