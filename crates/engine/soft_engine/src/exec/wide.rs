@@ -21,19 +21,19 @@ impl Core<'_> {
         if address.is_multiple_of(16) { Ok(()) } else { self.refuse_misaligned(segment, address) }
     }
 
-    /// Whether byte `index` of the memory operand can be loaded. Structures are touched byte by byte in an order that
-    /// tells in CR2; here it is that of AMD's Zen 4.
-    pub(super) fn probe_byte_read(&mut self, insn: &Insn, index: usize) -> Exec {
-        self.load::<u8>(insn.segment.into(), self.byte_offset(insn, index)).map(drop)
+    /// Whether `N` bytes can be loaded from byte `index` of the memory operand on. Structures are touched in an order
+    /// that tells in CR2; here it is that of AMD's Zen 4.
+    pub(super) fn probe_field_read<const N: usize>(&mut self, insn: &Insn, index: usize) -> Exec {
+        self.load_bytes::<N>(insn.segment.into(), self.field_offset(insn, index)).map(drop)
     }
 
-    /// As [`probe_byte_read`](Self::probe_byte_read), for a store.
-    pub(super) fn probe_byte_write(&mut self, insn: &Insn, index: usize) -> Exec {
-        self.probe_write(insn.segment.into(), self.byte_offset(insn, index), 1)
+    /// As [`probe_field_read`](Self::probe_field_read), for a store.
+    pub(super) fn probe_field_write<const N: usize>(&mut self, insn: &Insn, index: usize) -> Exec {
+        self.probe_write(insn.segment.into(), self.field_offset(insn, index), N as u32)
     }
 
     /// Offsets wrap around by the address size.
-    fn byte_offset(&self, insn: &Insn, index: usize) -> u64 {
+    fn field_offset(&self, insn: &Insn, index: usize) -> u64 {
         let offset = self.effective_address(insn).wrapping_add(index as u64);
         if insn.address_size == 8 {
             offset

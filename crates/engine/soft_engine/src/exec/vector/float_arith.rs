@@ -2,7 +2,8 @@
 
 use iced_x86::Mnemonic;
 
-use super::float::{Element, from_elements, packed, scalar};
+use super::access::{self, Register};
+use super::float::{Element, environment, from_elements, packed, scalar, settle};
 use super::lanes::Xmm;
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
@@ -132,25 +133,34 @@ fn round<F: Element>(env: &mut Env, value: F, imm: u8) -> F {
 }
 
 /// SDM vol. 2A, DPPS: products chosen by the high half of the immediate are summed in pairs, the sum goes where the low
-/// half says. An unmasked exception of one step keeps the next ones from happening.
+/// half says. Each step raises its exceptions before the next one.
 fn dot_product<F: Element>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    access::check_sse(core)?;
     let imm = insn.imm as u8;
-    packed(core, insn, |env, a, b| {
-        let mut terms = from_elements(|index| {
-            if imm >> (4 + index) & 1 != 0 {
-                softfloat::mul(env, F::get(&a, index), F::get(&b, index))
-            } else {
-                F::zero(false)
-            }
-        });
-        let mut count = F::COUNT;
-        while count > 1 && env.raised & env.unmasked == 0 {
-            count /= 2;
-            for index in 0..count {
-                let sum = softfloat::add(env, F::get(&terms, 2 * index), F::get(&terms, 2 * index + 1));
-                F::set(&mut terms, index, sum);
-            }
+    let destination = insn.ops[0].register;
+    let (a, b) = (Xmm::get(core, destination), Xmm::source(core, insn, 1)?);
+    let mut env = environment(core);
+    let mut terms = from_elements(|index| {
+        let is_chosen = imm >> (4 + index) & 1 != 0;
+        if is_chosen {
+            softfloat::mul(&mut env, F::get(&a, index), F::get(&b, index))
+        } else {
+            F::zero(false)
         }
-        from_elements(|index| if imm >> index & 1 != 0 { F::get(&terms, 0) } else { F::zero(false) })
-    })
+    });
+    settle(core, &env)?;
+    let mut count = F::COUNT;
+    while count > 1 {
+        count /= 2;
+        let mut env = environment(core);
+        for index in 0..count {
+            let sum = softfloat::add(&mut env, F::get(&terms, 2 * index), F::get(&terms, 2 * index + 1));
+            F::set(&mut terms, index, sum);
+        }
+        settle(core, &env)?;
+    }
+    let sum = F::get(&terms, 0);
+    let value = from_elements(|index| if imm >> index & 1 != 0 { sum } else { F::zero(false) });
+    Xmm::set(core, destination, value);
+    Ok(())
 }

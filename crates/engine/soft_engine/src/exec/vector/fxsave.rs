@@ -44,7 +44,7 @@ fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     let offset = core.effective_address(insn);
     core.check_wide_alignment(insn.segment, offset, 16)?;
     core.require_alignment(insn.segment, offset, Kind::Write)?;
-    core.probe_byte_write(insn, AREA_SIZE - 1)?;
+    core.probe_field_write::<1>(insn, AREA_SIZE - 1)?;
     let mut image = legacy_area(&core.fpu, core.mxcsr, &core.vectors);
     if !wide {
         narrow_pointers(&mut image);
@@ -58,7 +58,7 @@ fn fxrstor(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     let offset = core.effective_address(insn);
     core.check_wide_alignment(insn.segment, offset, 16)?;
     core.require_alignment(insn.segment, offset, Kind::Read)?;
-    core.probe_byte_read(insn, AREA_SIZE - 1)?;
+    core.probe_field_read::<1>(insn, AREA_SIZE - 1)?;
     let mut image: [u8; AREA_SIZE] = core.load_bytes(insn.segment.into(), offset)?;
     let mxcsr = u32::from_le_bytes(bytes_at(&image, MXCSR));
     if mxcsr & !MXCSR_MASK != 0 {

@@ -155,16 +155,16 @@ fn restore(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn store(core: &mut Core<'_>, insn: &Insn, format: Format7, image: &[u8]) -> Exec {
     let offset = core.effective_address(insn);
     core.check_wide_alignment(insn.segment, offset, format.field_size() as u64)?;
-    core.probe_byte_write(insn, 0)?;
-    core.probe_byte_write(insn, image.len() - 1)?;
+    if format.wide { core.probe_field_write::<4>(insn, 0) } else { core.probe_field_write::<2>(insn, 0) }?;
+    core.probe_field_write::<1>(insn, image.len() - 1)?;
     core.store_slice(insn.segment.into(), offset, image)
 }
 
 fn load(core: &mut Core<'_>, insn: &Insn, format: Format7, image: &mut [u8]) -> Exec {
     let offset = core.effective_address(insn);
     core.check_wide_alignment(insn.segment, offset, format.field_size() as u64)?;
-    core.probe_byte_read(insn, 0)?;
-    core.probe_byte_read(insn, image.len() - 1)?;
+    if format.wide { core.probe_field_read::<4>(insn, 0) } else { core.probe_field_read::<2>(insn, 0) }?;
+    core.probe_field_read::<1>(insn, image.len() - 1)?;
     core.load_slice(insn.segment.into(), offset, image)
 }
 
