@@ -54,6 +54,8 @@ impl Display for Family {
 pub enum Omission {
     /// Not in 64-bit mode, or not a form that Intel's processors know.
     NoSuchForm,
+    /// FWAIT and another instruction, which are compared one by one.
+    Two,
     /// One of the two processors lacks the extension.
     NotInBoth,
     /// Needs CPL 0 or I/O privilege.
@@ -68,6 +70,8 @@ pub enum Omission {
     NotDeterministic,
     /// Depends on the components that the operating system has enabled.
     ExtendedState,
+    /// Intel's and AMD's processors differ: the source of MOVSXD with 16 bits, register forms of 0F 0D.
+    MakersDiffer,
     /// Gathers take a vector of addresses, of which none can be aimed.
     VectorOfAddresses,
 }
@@ -76,6 +80,7 @@ impl Display for Omission {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Omission::NoSuchForm => "no such form in 64-bit mode on Intel's processors",
+            Omission::Two => "two instructions: FWAIT and another",
             Omission::NotInBoth => "extension not in both processors",
             Omission::Privileged => "privileged, or port I/O",
             Omission::FarTransfer => "far transfer",
@@ -83,6 +88,7 @@ impl Display for Omission {
             Omission::Segments => "segment load, or reads descriptor tables",
             Omission::NotDeterministic => "answers are the machine's own or random",
             Omission::ExtendedState => "depends on the XSAVE components that are enabled",
+            Omission::MakersDiffer => "Intel's and AMD's processors differ",
             Omission::VectorOfAddresses => "takes a vector of addresses",
         })
     }
@@ -123,12 +129,24 @@ fn omission(code: Code, has: &impl Fn(CpuidFeature) -> bool) -> Option<Omission>
     if !op_code.mode64() || !op_code.intel_decoder64() {
         return Some(Omission::NoSuchForm);
     }
+    if op_code.fwait() {
+        return Some(Omission::Two);
+    }
     let encodable = matches!(op_code.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
     if !encodable || !code.cpuid_features().iter().all(|feature| has(*feature)) {
         return Some(Omission::NotInBoth);
     }
     if op_code.is_privileged() || op_code.must_be_cpl0() || op_code.is_input_output() {
         return Some(Omission::Privileged);
+    }
+    let differs = [
+        Code::Movsxd_r16_rm16,
+        Code::Reservednop_rm16_r16_0F0D,
+        Code::Reservednop_rm32_r32_0F0D,
+        Code::Reservednop_rm64_r64_0F0D,
+    ];
+    if differs.contains(&code) {
+        return Some(Omission::MakersDiffer);
     }
     let loads_segment = matches!(code, Code::Mov_Sreg_rm16 | Code::Mov_Sreg_r32m16 | Code::Mov_Sreg_r64m16);
     if loads_segment {

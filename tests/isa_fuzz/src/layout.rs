@@ -14,8 +14,8 @@ use crate::random::Random;
 pub const PAGE: u64 = 4096;
 /// The page of code.
 pub const CODE: u64 = 0x1000_0000;
-/// The first page of data.
-pub const DATA: u64 = 0x2000_0000;
+/// The first page of data: not a power of two away from the code, which bit offsets and the like would hit.
+pub const DATA: u64 = 0x2a64_2000;
 /// Size of the writable data, in bytes.
 pub const DATA_SIZE: usize = 2 * PAGE as usize;
 /// The page that can only be read.

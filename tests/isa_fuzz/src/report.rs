@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use iced_x86::{Formatter, Instruction, IntelFormatter};
+use iced_x86::{Formatter, Instruction, IntelFormatter, Register};
 
 use crate::case::Case;
 use crate::compare::Difference;
@@ -37,6 +37,11 @@ impl Display for Divergence {
         let state = &self.case.state;
         let word = |at: usize| u16::from_le_bytes([state.fxsave[at], state.fxsave[at + 1]]);
         writeln!(out, "  with rflags {:#x}, rip {:#x}", state.rflags, state.rip)?;
+        match self.insn.memory_segment() {
+            Register::FS => writeln!(out, "       FS at {:#x}", state.fs_base)?,
+            Register::GS => writeln!(out, "       GS at {:#x}", state.gs_base)?,
+            _ => {}
+        }
         if self.form.family == Family::X87 {
             let (control, status, tags) = (word(0), word(2), state.fxsave[4]);
             writeln!(out, "       control {control:#x}, status {status:#x}, tags {tags:#x}")?;
@@ -116,6 +121,9 @@ impl Display for Summary {
 
 impl Summary {
     fn diverging(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for tally in self.tallies.iter().filter(|tally| tally.cases == 0 && !tally.missing) {
+            writeln!(out, "no case could be built: {:?}", tally.form.code)?;
+        }
         for tally in self.tallies.iter().filter(|tally| tally.divergences > 0) {
             writeln!(out, "diverges: {:?} ({} of {})", tally.form.code, tally.divergences, tally.cases)?;
         }

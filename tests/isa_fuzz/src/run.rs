@@ -8,7 +8,7 @@ use iced_x86::Code;
 use soft_engine::probe::ProbeVm;
 
 use crate::case::Record;
-use crate::compare::{self, Rules};
+use crate::compare::{self, Difference, Rules};
 use crate::engine::Engine;
 use crate::forms::{self, Family, Form, Omission};
 use crate::generate::{Generated, Generator};
@@ -164,34 +164,49 @@ impl Work<'_> {
                 .by_ref()
                 .take(BATCH)
                 .filter_map(|seed| Some((seed, bench.generator.generate(form.code, seed, allowed)?)))
-                .filter(|(_, generated)| {
-                    bench.engine.executes(&generated.case) || generated.insn.is_invalid()
-                })
                 .collect();
-            if batch.is_empty() || tally.divergences >= ENOUGH {
-                tally.missing = tally.cases == 0;
+            // What prefixes have turned into something else tells nothing of this form.
+            let own = batch.iter().find(|(_, generated)| generated.insn.code() == form.code);
+            if own.is_some_and(|(_, generated)| !bench.engine.executes(&generated.case)) {
+                tally.missing = true;
+            }
+            if batch.is_empty() || tally.missing || tally.divergences >= ENOUGH {
                 return Ok((tally, divergences));
             }
             let cases: Vec<_> = batch.iter().map(|(_, generated)| generated.case).collect();
             bench.host.run(&cases, &mut bench.records)?;
-            for ((seed, generated), host) in batch.iter().zip(&bench.records) {
-                if host.lost {
-                    tally.lost += 1;
-                    continue;
-                }
-                tally.cases += 1;
-                bench.engine.run(&generated.case, &mut bench.mine);
-                let found =
-                    compare::differences(bench.rules, &generated.case, &generated.insn, host, &bench.mine);
-                if found.is_empty() {
-                    continue;
-                }
+            for (index, (seed, generated)) in batch.into_iter().enumerate() {
+                let Some(found) = bench.compare(&generated, index, &mut tally) else { continue };
                 tally.divergences += 1;
                 if divergences.len() < SHOWN_PER_FORM {
-                    let case = Box::new(generated.case);
-                    divergences.push(Divergence { form, seed: *seed, case, insn: generated.insn, found });
+                    divergences.push(Divergence {
+                        form,
+                        seed,
+                        case: Box::new(generated.case),
+                        insn: generated.insn,
+                        found,
+                    });
                 }
             }
         }
+    }
+}
+
+impl Bench<'_> {
+    /// What the processors differ in on case `index` of the batch; `None` if in nothing, or if they cannot be compared.
+    fn compare(&mut self, generated: &Generated, index: usize, tally: &mut Tally) -> Option<Vec<Difference>> {
+        let Generated { case, insn } = generated;
+        let host = &self.records[index];
+        if host.lost {
+            tally.lost += 1;
+            return None;
+        }
+        if !insn.is_invalid() && !self.engine.executes(case) {
+            return None;
+        }
+        tally.cases += 1;
+        self.engine.run(case, &mut self.mine);
+        let found = compare::differences(self.rules, case, insn, host, &self.mine);
+        (!found.is_empty()).then_some(found)
     }
 }

@@ -1,6 +1,8 @@
 //! Where two right answers may differ.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
+use std::ops::Range;
+
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, RflagsBits};
 
 use crate::case::{Case, Line};
 use crate::layout::{DATA, LINE};
@@ -17,7 +19,14 @@ const FLAGS: [(u32, u64); 6] = [
 /// C1 of the x87 status word: rounded up.
 const C1: u64 = 1 << 9;
 /// MXCSR_MASK in an FXSAVE area.
-const MXCSR_MASK: std::ops::Range<u64> = 28..32;
+const MXCSR_MASK: Range<usize> = 28..32;
+/// Last opcode, instruction and data pointers in an FXSAVE area.
+pub const POINTERS: Range<usize> = 6..24;
+/// The same in FNSTENV's 32-bit and 16-bit forms (SDM vol. 1, 8.1.10), with the selectors.
+const ENVIRONMENT_POINTERS: Range<usize> = 12..28;
+const SMALL_ENVIRONMENT_POINTERS: Range<usize> = 6..14;
+/// Exception summary in the x87 status word, which an FXSAVE area has at bytes 2 and 3.
+const ES: u8 = 0x80;
 
 /// Flags that the manual leaves undefined after `insn` (SDM vol. 2, "Flags Affected" of each; vol. 1, appendix A).
 /// Processors that leave them alone are as right as those that do not.
@@ -71,16 +80,41 @@ pub fn is_close_vector(insn: &Instruction, host: &[u8], engine: &[u8]) -> bool {
     is_approximation(insn) && lanes(host).into_iter().zip(lanes(engine)).all(close)
 }
 
-/// Whether two lines of memory agree: MXCSR_MASK is the processor's own.
+/// Whether `insn` reads or writes an area of many fields: which of them faults first is each processor's own business.
+pub fn has_many_fields(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(
+        insn.mnemonic(),
+        M::Fldenv | M::Fnstenv | M::Frstor | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64
+    )
+}
+
+/// Whether a processor tells where the last x87 instruction was in `area`. AMD's save and restore the pointers only
+/// while an exception is pending (APM vol. 3, FXSAVE), so that otherwise they are those of an earlier case.
+pub fn has_pointers(area: &[u8; 512]) -> bool {
+    area[2] & ES != 0
+}
+
+/// Whether two lines of memory agree, where x87 pointers may be those of an earlier case, and MXCSR_MASK is each
+/// processor's own.
 pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Line) -> bool {
-    if !matches!(insn.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64) {
-        return host.bytes == engine.bytes;
+    if host.bytes == engine.bytes {
+        return true;
     }
-    let Some(area) = operand_address(insn, case) else { return false };
+    let pointers = if has_pointers(&case.state.fxsave) { 0..0 } else { POINTERS };
+    let own = match insn.code() {
+        Code::Fxsave_m512byte | Code::Fxsave64_m512byte => [MXCSR_MASK, pointers],
+        Code::Fnstenv_m28byte | Code::Fnsave_m108byte => [ENVIRONMENT_POINTERS, 0..0],
+        Code::Fnstenv_m14byte | Code::Fnsave_m94byte => [SMALL_ENVIRONMENT_POINTERS, 0..0],
+        _ => return false,
+    };
+    let Some(operand) = operand_address(insn, case) else { return false };
     let start = DATA + u64::from(host.index) * LINE as u64;
-    let differs = |at: &usize| host.bytes[*at] != engine.bytes[*at];
-    let is_own = |at: usize| MXCSR_MASK.contains(&(start + at as u64).wrapping_sub(area));
-    (0..LINE).filter(differs).all(is_own)
+    let is_own = |at: usize| {
+        let offset = (start + at as u64).wrapping_sub(operand) as usize;
+        own.iter().any(|range| range.contains(&offset))
+    };
+    (0..LINE).filter(|at| host.bytes[*at] != engine.bytes[*at]).all(is_own)
 }
 
 fn operand_address(insn: &Instruction, case: &Case) -> Option<u64> {

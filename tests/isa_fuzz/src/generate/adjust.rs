@@ -1,6 +1,6 @@
 //! What single instructions need to do more than fail: small counts, divisors that divide, images that make sense.
 
-use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::memory::Aim;
 use super::state;
@@ -25,12 +25,11 @@ pub fn registers(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
     }
     match insn.mnemonic() {
         M::Bt | M::Bts | M::Btr | M::Btc
-            if insn.op0_kind() == OpKind::Memory && values.random().chance(90) =>
+            if insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register =>
         {
-            if insn.op1_kind() == OpKind::Register {
-                let offset = values.random().below(2048) as i64 - 1024;
-                gpr[insn.op1_register().full_register().number()] = offset as u64;
-            }
+            let range = if values.random().chance(10) { 1 << 34 } else { 2048 };
+            let offset = values.random().below(range) as i64 - range as i64 / 2;
+            gpr[insn.op1_register().full_register().number()] = offset as u64;
         }
         M::Div | M::Idiv if values.random().chance(70) => dividend(gpr, values, insn),
         M::Loop | M::Loope | M::Loopne | M::Jrcxz | M::Jecxz => {
@@ -79,6 +78,23 @@ fn dividend(gpr: &mut [u64; 16], values: &mut Values<'_>, insn: &Instruction) {
     }
 }
 
+/// Whether a case shows something: a branch to itself looks as if it had not been executed, POPF must not set TF, and
+/// about some addresses makers differ.
+pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
+    match insn.mnemonic() {
+        // A bit offset that is an address too leads far beyond what is canonical.
+        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc if insn.op0_kind() == OpKind::Memory => {
+            let offset = insn.op1_register().full_register();
+            offset == Register::None
+                || ![insn.memory_base(), insn.memory_index()]
+                    .map(|used| used.full_register())
+                    .contains(&offset)
+        }
+        Mnemonic::Popf | Mnemonic::Popfq => aim.look::<2>(case, insn).is_none_or(|bytes| bytes[1] & TF == 0),
+        _ => insn.near_branch_target() != case.state.rip && !aim.is_disputed(case, insn),
+    }
+}
+
 /// After operands in memory are placed.
 pub fn memory(case: &mut Case, values: &mut Values<'_>, insn: &Instruction, aim: &mut Aim) {
     use Mnemonic as M;
@@ -114,10 +130,10 @@ pub fn memory(case: &mut Case, values: &mut Values<'_>, insn: &Instruction, aim:
             aim.fill(case, insn, &control.to_le_bytes());
         }
         M::Fldenv | M::Frstor if values.random().chance(80) => environment(case, values, insn, aim),
-        M::Scasb | M::Cmpsb | M::Scasw | M::Cmpsw | M::Scasd | M::Cmpsd | M::Scasq | M::Cmpsq => {
-            if values.random().chance(60) {
-                same_bytes(case, values, insn);
-            }
+        M::Scasb | M::Cmpsb | M::Scasw | M::Cmpsw | M::Scasd | M::Cmpsd | M::Scasq | M::Cmpsq
+            if values.random().chance(60) =>
+        {
+            same_bytes(case, values, insn);
         }
         _ => {}
     }
@@ -144,7 +160,7 @@ fn set_accumulator(case: &mut Case, insn: &Instruction, value: u64) {
 fn compare_pair(case: &mut Case, insn: &Instruction, aim: &mut Aim) {
     let Some(bytes) = aim.look::<16>(case, insn) else { return };
     let used = |register: usize| {
-        let is = |other: iced_x86::Register| other.is_gpr() && other.full_register().number() == register;
+        let is = |other: Register| other.is_gpr() && other.full_register().number() == register;
         is(insn.memory_base()) || is(insn.memory_index())
     };
     if used(RAX) || used(RDX) || used(RBX) {
@@ -163,8 +179,7 @@ fn environment(case: &mut Case, values: &mut Values<'_>, insn: &Instruction, aim
     let control = state::x87_control(values);
     let status = values.random().word() as u16 & 0x7f00;
     let tags = if values.random().chance(50) { 0 } else { values.random().word() as u16 };
-    let wide = insn.memory_size().info().size() % 14 == 0 && insn.memory_size().info().size() != 14;
-    let unit = if wide || insn.memory_size().info().size() == 108 { 4 } else { 2 };
+    let unit = if matches!(insn.memory_size().info().size(), 28 | 108) { 4 } else { 2 };
     let mut image = [0; 12];
     for (index, word) in [control, status, tags].into_iter().enumerate() {
         image[index * unit..index * unit + 2].copy_from_slice(&word.to_le_bytes());

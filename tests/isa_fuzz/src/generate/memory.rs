@@ -59,6 +59,21 @@ impl Aim {
         Some(bytes)
     }
 
+    /// Whether an operand's offset into FS or GS is not canonical where the sum with the base is: Intel's processors
+    /// look at the sum alone, AMD's at the offset too.
+    pub fn is_disputed(&mut self, case: &Case, insn: &Instruction) -> bool {
+        self.factory.info(insn).used_memory().iter().any(|memory| {
+            let base = match memory.segment() {
+                Register::FS => case.state.fs_base,
+                Register::GS => case.state.gs_base,
+                _ => return false,
+            };
+            let address = address(case, memory);
+            let offset = address.wrapping_sub(base);
+            canonical(offset) != offset && canonical(address) == address
+        })
+    }
+
     fn byte(&self, case: &Case, address: u64) -> Option<u8> {
         let at = address.wrapping_sub(DATA) as usize;
         let line = case.lines().iter().find(|line| usize::from(line.index) == at / 64);

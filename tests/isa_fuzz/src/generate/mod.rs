@@ -57,6 +57,6 @@ impl Generator {
         adjust::registers(&mut case, &mut values, &insn);
         self.memory.aim(&mut case, &mut values, &insn);
         adjust::memory(&mut case, &mut values, &insn, &mut self.memory);
-        Some(Generated { case, insn })
+        adjust::is_telling(&case, &insn, &mut self.memory).then_some(Generated { case, insn })
     }
 }

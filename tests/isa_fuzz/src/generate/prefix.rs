@@ -1,6 +1,6 @@
 //! Prefixes that a form does not ask for: ignored, or forbidden, or turning it into another form.
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::encode::decode;
 use crate::layout::CODE;
@@ -29,9 +29,18 @@ pub fn vary(
     // A lock prefix where none is allowed makes an instruction invalid for iced and for processors alike.
     let fits =
         if insn.is_invalid() { added == LOCK } else { allowed(insn.code()) && insn.len() == bytes.len() };
-    // Intel ignores an operand size prefix before a near branch, AMD does not.
-    let differs = is_near_branch(&insn) && bytes.contains(&0x66);
-    (fits && !differs && bytes.len() <= INSN_MAX).then_some((bytes, insn))
+    (fits && !is_disputed(&insn, &bytes) && bytes.len() <= INSN_MAX).then_some((bytes, insn))
+}
+
+/// Whether makers, or manuals and processors, differ about `insn`: near branches with an operand size prefix, which
+/// Intel's ignore; LOOPE and LOOPNE, whose condition a repeat prefix turns round on AMD's; REX.B before F3 90.
+fn is_disputed(insn: &Instruction, bytes: &[u8]) -> bool {
+    let has = |prefixes: &[u8]| bytes.iter().take(4).any(|byte| prefixes.contains(byte));
+    match insn.mnemonic() {
+        Mnemonic::Loope | Mnemonic::Loopne => has(&[0x66, 0xf2, 0xf3]),
+        Mnemonic::Pause => bytes.len() > 2,
+        _ => is_near_branch(insn) && has(&[0x66]),
+    }
 }
 
 fn is_near_branch(insn: &Instruction) -> bool {
