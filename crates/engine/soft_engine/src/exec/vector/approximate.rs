@@ -6,16 +6,16 @@ use iced_x86::Mnemonic;
 
 use super::access::{self, binary_xmm};
 use super::float::finish_packed;
-use super::lanes::{Lane, Vector, half, join_halves};
+use super::lanes::{Vector, half, join_halves};
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Rcpps => binary_xmm!(|_, b| b.each(|x| u32::map(x, reciprocal))),
+        Mnemonic::Rcpps => binary_xmm!(|_, b| b.map_lanes(reciprocal)),
         Mnemonic::Rcpss => Some(|core, insn| scalar(core, insn, reciprocal)),
-        Mnemonic::Rsqrtps => binary_xmm!(|_, b| b.each(|x| u32::map(x, reciprocal_root))),
+        Mnemonic::Rsqrtps => binary_xmm!(|_, b| b.map_lanes(reciprocal_root)),
         Mnemonic::Rsqrtss => Some(|core, insn| scalar(core, insn, reciprocal_root)),
         _ => None,
     }

@@ -11,8 +11,7 @@ use crate::exec::Form;
 /// Lanes become all ones where the condition holds, else zero.
 macro_rules! compare {
     ($form:expr, $lane:ty, $condition:expr) => {
-        binary!($form, |a, b| a
-            .vertical(b, |a, b| <$lane>::zip(a, b, |a, b| <$lane>::mask($condition(&a, &b)))))
+        binary!($form, |a, b| a.zip_lanes::<$lane>(b, |a, b| <$lane>::mask($condition(&a, &b))))
     };
 }
 

@@ -3,14 +3,14 @@
 use iced_x86::Mnemonic;
 
 use super::access::{binary, binary_immediate, binary_xmm};
-use super::lanes::{Lane, Vector, Xmm, bytes, from_words, join_words, words, words_of};
+use super::lanes::{Vector, Xmm, bytes, from_words, join_words, words, words_of};
 use crate::decode::insn::Handler;
 use crate::exec::Form;
 
 /// An operation on each lane.
 macro_rules! vertical {
     ($form:expr, $lane:ty, $operation:expr) => {
-        binary!($form, |a, b| a.vertical(b, |a, b| <$lane>::zip(a, b, $operation)))
+        binary!($form, |a, b| a.zip_lanes::<$lane>(b, $operation))
     };
 }
 
@@ -24,7 +24,7 @@ macro_rules! vertical_64 {
 /// An operation on each lane of the source alone.
 macro_rules! each {
     ($form:expr, $lane:ty, $operation:expr) => {
-        binary!($form, |_, b| b.each(|b| <$lane>::map(b, $operation)))
+        binary!($form, |_, b| b.map_lanes::<$lane>($operation))
     };
 }
 
@@ -71,7 +71,7 @@ fn products(form: &Form<'_>) -> Option<Handler> {
         Mnemonic::Pmulhw => vertical!(form, i16, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16),
         Mnemonic::Pmulhuw => vertical!(form, u16, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16),
         Mnemonic::Pmulhrsw => vertical!(form, i16, rounded_high_product),
-        Mnemonic::Pmulld => binary_xmm!(|a, b| a.vertical(b, |a, b| u32::zip(a, b, u32::wrapping_mul))),
+        Mnemonic::Pmulld => vertical!(form, u32, u32::wrapping_mul),
         Mnemonic::Pmuludq => vertical_64!(form, |a, b| u64::from(a as u32) * u64::from(b as u32)),
         Mnemonic::Pmuldq => {
             binary_xmm!(|a, b| a.vertical(b, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64))

@@ -12,8 +12,8 @@ use crate::exec::Form;
 macro_rules! shift {
     ($form:expr, $lane:ty, $operation:expr) => {{
         let (mmx, sse): (Handler, Handler) = (
-            |core, insn| shift::<Mm>(core, insn, |a, count| <$lane>::map(a, |lane| $operation(lane, count))),
-            |core, insn| shift::<Xmm>(core, insn, |a, count| <$lane>::map(a, |lane| $operation(lane, count))),
+            |core, insn| shift::<Mm, $lane>(core, insn, $operation),
+            |core, insn| shift::<Xmm, $lane>(core, insn, $operation),
         );
         Some(if access::is_mmx($form.insn) { mmx } else { sse })
     }};
@@ -55,7 +55,7 @@ fn shifts(form: &Form<'_>) -> Option<Handler> {
 
 /// The count is an immediate byte, or the low 64 bits of the source.
 #[inline(always)]
-fn shift<V: Register>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u64, u32) -> u64) -> Exec {
+fn shift<V: Register, T: Lane>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(T, u32) -> T) -> Exec {
     V::check(core)?;
     let count = match insn.ops[1].kind {
         OperandKind::Immediate => insn.imm & 0xff,
@@ -63,7 +63,7 @@ fn shift<V: Register>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u64, 
     };
     let count = count.min(64) as u32;
     let destination = insn.ops[0].register;
-    let value = V::get(core, destination).each(|piece| operation(piece, count));
+    let value = V::get(core, destination).map_lanes(|lane| operation(lane, count));
     V::set(core, destination, value);
     Ok(())
 }

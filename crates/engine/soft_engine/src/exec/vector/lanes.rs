@@ -5,10 +5,19 @@ pub type Mm = [u64; 1];
 /// An XMM register's value.
 pub type Xmm = [u64; 2];
 
-/// A value of one vector width. Operations that do not cross 64 bits are written for `u64` and applied by
-/// [`Vector::vertical`]; packs and unpacks follow one pattern in both widths. (In wider vectors they would be applied
-/// to each 128 bits.)
+/// A value of one vector width. Operations on lanes are applied by [`Vector::zip_lanes`], others that do not cross 64
+/// bits are written for `u64` and applied by [`Vector::vertical`]; packs and unpacks follow one pattern in both widths.
+/// (In wider vectors they would be applied to each 128 bits.)
 pub trait Vector: Copy {
+    /// Applies `operation` to each lane.
+    fn map_lanes<T: Lane>(self, operation: impl Fn(T) -> T) -> Self;
+
+    /// Applies `operation` to each lane of two vectors.
+    fn zip_lanes<T: Lane>(self, other: Self, operation: impl Fn(T, T) -> T) -> Self;
+
+    /// Takes the byte that each byte of `control` names, or zero if its highest bit is set (SDM vol. 2B, PSHUFB).
+    fn shuffle_bytes(self, control: Self) -> Self;
+
     /// Applies `operation` to each 64 bits of one vector.
     fn each(self, operation: impl Fn(u64) -> u64) -> Self;
 
@@ -32,6 +41,27 @@ pub trait Vector: Copy {
 }
 
 impl Vector for Mm {
+    #[inline(always)]
+    fn map_lanes<T: Lane>(self, operation: impl Fn(T) -> T) -> Self {
+        let mut lanes = self[0].to_le_bytes();
+        T::map(&mut lanes, operation);
+        [u64::from_le_bytes(lanes)]
+    }
+
+    #[inline(always)]
+    fn zip_lanes<T: Lane>(self, other: Self, operation: impl Fn(T, T) -> T) -> Self {
+        let mut lanes = self[0].to_le_bytes();
+        T::zip(&mut lanes, &other[0].to_le_bytes(), operation);
+        [u64::from_le_bytes(lanes)]
+    }
+
+    #[inline(always)]
+    fn shuffle_bytes(self, control: Self) -> Self {
+        let mut taken = control[0].to_le_bytes();
+        shuffle(&self[0].to_le_bytes(), &mut taken);
+        [u64::from_le_bytes(taken)]
+    }
+
     #[inline(always)]
     fn each(self, operation: impl Fn(u64) -> u64) -> Self {
         [operation(self[0])]
@@ -69,6 +99,27 @@ impl Vector for Mm {
 }
 
 impl Vector for Xmm {
+    #[inline(always)]
+    fn map_lanes<T: Lane>(self, operation: impl Fn(T) -> T) -> Self {
+        let mut lanes = bytes(self);
+        T::map(&mut lanes, operation);
+        from_bytes(lanes)
+    }
+
+    #[inline(always)]
+    fn zip_lanes<T: Lane>(self, other: Self, operation: impl Fn(T, T) -> T) -> Self {
+        let mut lanes = bytes(self);
+        T::zip(&mut lanes, &bytes(other), operation);
+        from_bytes(lanes)
+    }
+
+    #[inline(always)]
+    fn shuffle_bytes(self, control: Self) -> Self {
+        let mut taken = bytes(control);
+        shuffle(&bytes(self), &mut taken);
+        from_bytes(taken)
+    }
+
     #[inline(always)]
     fn each(self, operation: impl Fn(u64) -> u64) -> Self {
         [operation(self[0]), operation(self[1])]
@@ -109,12 +160,13 @@ impl Vector for Xmm {
     }
 }
 
-/// An integer that 64 bits hold several of.
+/// An integer that vectors hold several of. Vectors come as bytes in memory and the functions are not inlined: this
+/// way the compiler makes one vector instruction of most operations, and dozens of scalar ones otherwise.
 pub trait Lane: Copy {
-    /// Applies `operation` to each lane of 64 bits.
-    fn map(a: u64, operation: impl Fn(Self) -> Self) -> u64;
-    /// Applies `operation` to each lane of two 64-bit values.
-    fn zip(a: u64, b: u64, operation: impl Fn(Self, Self) -> Self) -> u64;
+    /// Applies `operation` to each lane.
+    fn map<const N: usize>(lanes: &mut [u8; N], operation: impl Fn(Self) -> Self);
+    /// Applies `operation` to each lane and the other's.
+    fn zip<const N: usize>(lanes: &mut [u8; N], others: &[u8; N], operation: impl Fn(Self, Self) -> Self);
     /// All ones if `condition` holds, else zero.
     fn mask(condition: bool) -> Self;
 }
@@ -122,22 +174,22 @@ pub trait Lane: Copy {
 macro_rules! lane {
     ($($lane:ty),*) => {$(
         impl Lane for $lane {
-            #[inline(always)]
-            fn map(a: u64, operation: impl Fn(Self) -> Self) -> u64 {
-                let mut bytes = a.to_le_bytes();
-                for lane in bytes.as_chunks_mut().0 {
+            #[inline(never)]
+            fn map<const N: usize>(lanes: &mut [u8; N], operation: impl Fn(Self) -> Self) {
+                for lane in lanes.as_chunks_mut().0 {
                     *lane = operation(<$lane>::from_le_bytes(*lane)).to_le_bytes();
                 }
-                u64::from_le_bytes(bytes)
             }
 
-            #[inline(always)]
-            fn zip(a: u64, b: u64, operation: impl Fn(Self, Self) -> Self) -> u64 {
-                let (mut a, b) = (a.to_le_bytes(), b.to_le_bytes());
-                for (a, b) in a.as_chunks_mut().0.iter_mut().zip(b.as_chunks().0) {
-                    *a = operation(<$lane>::from_le_bytes(*a), <$lane>::from_le_bytes(*b)).to_le_bytes();
+            #[inline(never)]
+            fn zip<const N: usize>(
+                lanes: &mut [u8; N],
+                others: &[u8; N],
+                operation: impl Fn(Self, Self) -> Self,
+            ) {
+                for (lane, other) in lanes.as_chunks_mut().0.iter_mut().zip(others.as_chunks().0) {
+                    *lane = operation(<$lane>::from_le_bytes(*lane), <$lane>::from_le_bytes(*other)).to_le_bytes();
                 }
-                u64::from_le_bytes(a)
             }
 
             #[inline(always)]
@@ -148,6 +200,13 @@ macro_rules! lane {
     )*};
 }
 lane!(u8, i8, u16, i16, u32, i32, u64, i64);
+
+#[inline(never)]
+fn shuffle<const N: usize>(source: &[u8; N], control: &mut [u8; N]) {
+    for byte in control {
+        *byte = if *byte & 0x80 != 0 { 0 } else { source[usize::from(*byte) % N] };
+    }
+}
 
 /// The low or the high 32 bits.
 #[inline(always)]

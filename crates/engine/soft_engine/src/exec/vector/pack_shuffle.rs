@@ -4,7 +4,7 @@ use iced_x86::Mnemonic;
 
 use super::access::{self, Register, binary, binary_immediate, binary_xmm};
 use super::lanes::{
-    Lane, Mm, Vector, Xmm, dwords, from_dwords, from_words, join_halves, join_words, words, words_of,
+    Mm, Vector, Xmm, dwords, from_dwords, from_words, join_halves, join_words, words, words_of,
 };
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
@@ -56,10 +56,7 @@ fn packs(form: &Form<'_>) -> Option<Handler> {
 
 fn shuffles(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Pshufb => binary!(form, |a, b| Vector::from_bytes(|index| {
-            let control = b.byte(index);
-            if control & 0x80 != 0 { 0 } else { a.byte(control.into()) }
-        })),
+        Mnemonic::Pshufb => binary!(form, |a, b| a.shuffle_bytes(b)),
         Mnemonic::Pshufd => binary_immediate!(|_: Xmm, b: Xmm, imm: u8| {
             let lanes = dwords(b);
             from_dwords(std::array::from_fn(|index| lanes[field(imm, index)]))
@@ -97,9 +94,15 @@ fn blends(form: &Form<'_>) -> Option<Handler> {
             let (a, b) = (words(a), words(b));
             from_words(std::array::from_fn(|lane| if imm >> lane & 1 != 0 { b[lane] } else { a[lane] }))
         }),
-        Mnemonic::Pblendvb => Some(|core, insn| blend(core, insn, |mask| i8::map(mask, |lane| lane >> 7))),
-        Mnemonic::Blendvps => Some(|core, insn| blend(core, insn, |mask| i32::map(mask, |lane| lane >> 31))),
-        Mnemonic::Blendvpd => Some(|core, insn| blend(core, insn, |mask| i64::map(mask, |lane| lane >> 63))),
+        Mnemonic::Pblendvb => {
+            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i8>(|lane| lane >> 7)))
+        }
+        Mnemonic::Blendvps => {
+            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i32>(|lane| lane >> 31)))
+        }
+        Mnemonic::Blendvpd => {
+            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i64>(|lane| lane >> 63)))
+        }
         Mnemonic::Insertps => Some(insertps),
         _ => None,
     }
@@ -122,8 +125,8 @@ fn unpack_low_mmx(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u32, u32)
 
 /// A blend by XMM0: `spread` makes a lane's sign all of its bits.
 #[inline(always)]
-fn blend(core: &mut Core<'_>, insn: &Insn, spread: impl Fn(u64) -> u64) -> Exec {
-    let mask = Xmm::get(core, 0).each(spread);
+fn blend(core: &mut Core<'_>, insn: &Insn, spread: impl Fn(Xmm) -> Xmm) -> Exec {
+    let mask = spread(Xmm::get(core, 0));
     access::combine::<Xmm>(core, insn, |a, b| {
         std::array::from_fn(|piece| a[piece] & !mask[piece] | b[piece] & mask[piece])
     })
