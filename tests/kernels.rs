@@ -4,14 +4,19 @@
 
 mod monitor;
 
-use monitor::{Monitor, skipped};
+use monitor::{Engine, on_each_engine};
 use test_guests::{entries, linux_image, multiboot_image, multiboot2_image};
 
 /// What the guests find in their module or initrd and write to the exit port.
 const FOUND: u8 = 0x5a;
 
+on_each_engine!(
+    multiboot_kernels_are_entered_and_told_of_their_modules,
+    linux_images_without_payload_are_entered_in_either_mode,
+);
+
 /// The byte that `image` wrote to the exit port.
-fn written(image: &[u8], arguments: &[&str]) -> Option<i32> {
+fn written(engine: Engine, image: &[u8], arguments: &[&str]) -> Option<i32> {
     let folder = tempfile::tempdir().unwrap();
     let module = folder.path().join("module");
     std::fs::write(&module, [FOUND; 5000]).unwrap();
@@ -19,30 +24,22 @@ fn written(image: &[u8], arguments: &[&str]) -> Option<i32> {
     let arguments: Vec<String> = arguments.iter().map(|part| part.replace("MODULE", module)).collect();
     let mut all = vec!["--debug-exit", "0xf4", "--on-reset", "exit"];
     all.extend(arguments.iter().map(String::as_str));
-    let status = Monitor::start_kernel(image, &all).wait().code()?;
+    let status = engine.start_kernel(image, &all).wait().code()?;
     (status & 1 == 1).then_some(status >> 1)
 }
 
-#[test]
-fn multiboot_kernels_are_entered_and_told_of_their_modules() {
-    if skipped() {
-        return;
-    }
+fn multiboot_kernels_are_entered_and_told_of_their_modules(engine: Engine) {
     let one = multiboot_image(entries::multiboot_entry());
-    assert_eq!(written(&one, &["--cmdline", "word", "--module", "MODULE=line"]), Some(FOUND.into()));
+    assert_eq!(written(engine, &one, &["--cmdline", "word", "--module", "MODULE=line"]), Some(FOUND.into()));
     let two = multiboot2_image(entries::multiboot2_entry());
-    assert_eq!(written(&two, &["--module", "MODULE"]), Some(FOUND.into()));
+    assert_eq!(written(engine, &two, &["--module", "MODULE"]), Some(FOUND.into()));
     let forced = ["--initrd", "MODULE", "--boot-protocol", "multiboot2"];
-    assert_eq!(written(&two, &forced), Some(FOUND.into()), "the initrd is the first module");
+    assert_eq!(written(engine, &two, &forced), Some(FOUND.into()), "the initrd is the first module");
 }
 
-#[test]
-fn linux_images_without_payload_are_entered_in_either_mode() {
-    if skipped() {
-        return;
-    }
+fn linux_images_without_payload_are_entered_in_either_mode(engine: Engine) {
     let narrow = linux_image(entries::linux_entry_32(), false);
-    assert_eq!(written(&narrow, &["--initrd", "MODULE"]), Some(FOUND.into()));
+    assert_eq!(written(engine, &narrow, &["--initrd", "MODULE"]), Some(FOUND.into()));
     let long = linux_image(entries::linux_entry_64(), true);
-    assert_eq!(written(&long, &["--initrd", "MODULE"]), Some(FOUND.into()));
+    assert_eq!(written(engine, &long, &["--initrd", "MODULE"]), Some(FOUND.into()));
 }

@@ -1,4 +1,4 @@
-//! A VM is a process: how it ends, how it shows, and how it is talked to. Small guests on this machine's KVM.
+//! A VM is a process: how it ends, how it shows, and how it is talked to. Small guests on both engines.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
@@ -9,34 +9,35 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use monitor::{LIMIT, Monitor, skipped};
+use monitor::{Engine, LIMIT, Monitor, on_each_engine};
 use test_guests::guests;
 
-fn exit_status(guest: &[u8], arguments: &[&str]) -> Option<i32> {
-    Monitor::start(guest, arguments).wait().code()
+on_each_engine!(
+    each_way_to_end_has_its_exit_status,
+    the_first_sigterm_presses_a_button_and_the_second_kills,
+    the_process_shows_its_vm,
+    a_console_on_pipes_a_file_and_a_socket,
+    a_paused_guest_stands_still_and_goes_on_where_it_was,
+    a_guest_that_does_anything_to_its_devices_only_harms_itself,
+);
+
+fn exit_status(engine: Engine, guest: &[u8], arguments: &[&str]) -> Option<i32> {
+    engine.start(guest, arguments).wait().code()
 }
 
-#[test]
-fn each_way_to_end_has_its_exit_status() {
-    if skipped() {
-        return;
-    }
-    assert_eq!(exit_status(guests::hello(), &[]), Some(0));
-    assert_eq!(exit_status(guests::resetter(), &["--on-reset", "exit"]), Some(4));
-    assert_eq!(exit_status(guests::resetter(), &["--on-reset", "restart"]), Some(6));
-    assert_eq!(exit_status(guests::faulter(), &["--on-reset", "exit"]), Some(8));
-    let mut echo = Monitor::start(guests::echo(), &["--debug-exit", "0xf4"]);
+fn each_way_to_end_has_its_exit_status(engine: Engine) {
+    assert_eq!(exit_status(engine, guests::hello(), &[]), Some(0));
+    assert_eq!(exit_status(engine, guests::resetter(), &["--on-reset", "exit"]), Some(4));
+    assert_eq!(exit_status(engine, guests::resetter(), &["--on-reset", "restart"]), Some(6));
+    assert_eq!(exit_status(engine, guests::faulter(), &["--on-reset", "exit"]), Some(8));
+    let mut echo = engine.start(guests::echo(), &["--debug-exit", "0xf4"]);
     assert_eq!(echo.receive(), b'!');
     echo.send(b"q");
     assert_eq!(echo.wait().code(), Some(0x15 << 1 | 1));
 }
 
-#[test]
-fn the_first_sigterm_presses_a_button_and_the_second_kills() {
-    if skipped() {
-        return;
-    }
-    let mut monitor = Monitor::start(guests::sleeper(), &[]);
+fn the_first_sigterm_presses_a_button_and_the_second_kills(engine: Engine) {
+    let mut monitor = engine.start(guests::sleeper(), &[]);
     assert_eq!(monitor.receive(), b'!');
     monitor.signal("TERM");
     std::thread::sleep(Duration::from_millis(200));
@@ -45,24 +46,16 @@ fn the_first_sigterm_presses_a_button_and_the_second_kills() {
     assert_eq!(monitor.wait().code(), Some(10));
 }
 
-#[test]
-fn the_process_shows_its_vm() {
-    if skipped() {
-        return;
-    }
-    let monitor = Monitor::start(guests::sleeper(), &[]);
+fn the_process_shows_its_vm(engine: Engine) {
+    let monitor = engine.start(guests::sleeper(), &[]);
     assert_eq!(monitor.receive(), b'!');
     let shown = fs::read(format!("/proc/{}/cmdline", monitor.pid())).unwrap();
     assert!(shown.starts_with(b"yagura: test\0"), "{}", String::from_utf8_lossy(&shown));
     assert_eq!(fs::read_to_string(format!("/proc/{}/comm", monitor.pid())).unwrap(), "yagura: test\n");
 }
 
-#[test]
-fn a_console_on_pipes_a_file_and_a_socket() {
-    if skipped() {
-        return;
-    }
-    let mut pipes = Monitor::start(guests::echo(), &[]);
+fn a_console_on_pipes_a_file_and_a_socket(engine: Engine) {
+    let mut pipes = engine.start(guests::echo(), &[]);
     assert_eq!(pipes.receive(), b'!');
     // Many bytes at once: more than the serial port holds.
     let sent: Vec<u8> = (0..200u8).map(|index| b'A' + index % 20).collect();
@@ -70,11 +63,11 @@ fn a_console_on_pipes_a_file_and_a_socket() {
     let received: Vec<u8> = sent.iter().map(|_| pipes.receive()).collect();
     assert_eq!(received, sent.iter().map(|byte| byte + 1).collect::<Vec<_>>());
 
-    let mut file = Monitor::start(guests::hello(), &["--console", "file=DIR/log"]);
+    let mut file = engine.start(guests::hello(), &["--console", "file=DIR/log"]);
     assert_eq!(file.wait().code(), Some(0));
     assert_eq!(fs::read(file.path("log")).unwrap(), b"!");
 
-    let socket = Monitor::start(guests::echo(), &["--console", "socket=DIR/console"]);
+    let socket = engine.start(guests::echo(), &["--console", "socket=DIR/console"]);
     let mut stream = connect(&socket.path("console"));
     let mut bytes = [0; 2];
     stream.read_exact(&mut bytes[..1]).unwrap();
@@ -107,12 +100,8 @@ fn ask(monitor: &Monitor, method: &str, path: &str) -> (String, serde_json::Valu
     (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap())
 }
 
-#[test]
-fn a_paused_guest_stands_still_and_goes_on_where_it_was() {
-    if skipped() {
-        return;
-    }
-    let mut monitor = Monitor::start(guests::echo(), &["--control", "DIR/control"]);
+fn a_paused_guest_stands_still_and_goes_on_where_it_was(engine: Engine) {
+    let mut monitor = engine.start(guests::echo(), &["--control", "DIR/control"]);
     assert_eq!(monitor.receive(), b'!');
     for _ in 0..5 {
         assert_eq!(ask(&monitor, "PUT", "/pause").0, "HTTP/1.1 200 OK");
@@ -134,15 +123,11 @@ fn a_paused_guest_stands_still_and_goes_on_where_it_was() {
     assert!(!monitor.path("control").exists());
 }
 
-#[test]
-fn a_guest_that_does_anything_to_its_devices_only_harms_itself() {
-    if skipped() {
-        return;
-    }
+fn a_guest_that_does_anything_to_its_devices_only_harms_itself(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
     fs::write(&disk, vec![0; 1 << 20]).unwrap();
     let disk = format!("path={}", disk.display());
     let arguments = ["--debug-exit", "0xf4", "--console", "file=DIR/log", "--disk", &disk];
-    assert_eq!(exit_status(guests::hostile(), &arguments), Some(0x2a << 1 | 1));
+    assert_eq!(exit_status(engine, guests::hostile(), &arguments), Some(0x2a << 1 | 1));
 }

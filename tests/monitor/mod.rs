@@ -23,6 +23,54 @@ pub fn skipped() -> bool {
     opened.is_err()
 }
 
+/// What executes the guests of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Kvm,
+    Soft,
+}
+
+impl Engine {
+    /// Starts `guest`, entered by PVH.
+    pub fn start(self, guest: &[u8], arguments: &[&str]) -> Monitor {
+        Monitor::start(self, guest, arguments)
+    }
+
+    /// Starts the kernel `image` with 64 MiB and its console on pipes. `DIR` in `arguments` stands for the test's
+    /// folder.
+    pub fn start_kernel(self, image: &[u8], arguments: &[&str]) -> Monitor {
+        Monitor::start_kernel(self, image, arguments)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Engine::Kvm => "kvm",
+            Engine::Soft => "soft",
+        }
+    }
+}
+
+/// Makes two tests out of each function of an [`Engine`]: one under KVM, where there is one, and one in software.
+macro_rules! on_each_engine {
+    ($($name:ident),+ $(,)?) => {
+        mod kvm {
+            $(#[test]
+            fn $name() {
+                if !crate::monitor::skipped() {
+                    super::$name(crate::monitor::Engine::Kvm);
+                }
+            })+
+        }
+        mod soft {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::monitor::Engine::Soft);
+            })+
+        }
+    };
+}
+pub(crate) use on_each_engine;
+
 /// A running monitor. Killed when dropped.
 pub struct Monitor {
     child: Child,
@@ -33,18 +81,21 @@ pub struct Monitor {
 
 impl Monitor {
     /// Starts `guest`, entered by PVH.
-    pub fn start(guest: &[u8], arguments: &[&str]) -> Monitor {
-        Monitor::start_kernel(&pvh_elf(guest, LOAD_ADDRESS), arguments)
+    pub fn start(engine: Engine, guest: &[u8], arguments: &[&str]) -> Monitor {
+        Monitor::start_kernel(engine, &pvh_elf(guest, LOAD_ADDRESS), arguments)
     }
 
     /// Starts the kernel `image` with 64 MiB and its console on pipes. `DIR` in `arguments` stands for the test's
     /// folder.
-    pub fn start_kernel(image: &[u8], arguments: &[&str]) -> Monitor {
+    pub fn start_kernel(engine: Engine, image: &[u8], arguments: &[&str]) -> Monitor {
         let folder = tempfile::tempdir().unwrap();
         let kernel = folder.path().join("kernel");
         std::fs::write(&kernel, image).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
-        command.args(["run", "--name", "test", "--memory", "64M"]).arg("--kernel").arg(kernel);
+        command
+            .args(["run", "--name", "test", "--memory", "64M", "--engine", engine.name()])
+            .arg("--kernel")
+            .arg(kernel);
         let path = folder.path().to_str().unwrap().to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", &path)));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -10,7 +10,6 @@ mod lab;
 mod packages;
 mod process;
 mod progress;
-mod terminal;
 mod test;
 mod tidy;
 mod workspace;

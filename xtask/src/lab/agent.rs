@@ -3,7 +3,6 @@
 use super::jobs::{self, Lab, Outcome};
 use super::plan::Plan;
 use super::report::{END, RUN, START, Verdict};
-use super::shell;
 use crate::process;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
@@ -55,9 +54,6 @@ fn run_plan() -> Result<()> {
     let plan = Plan::read()?;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     println!("{START} Linux {}", release.trim());
-    if plan.shell {
-        return shell::run(plan);
-    }
     process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
     for name in &plan.jobs {
         println!("{RUN} {name}");

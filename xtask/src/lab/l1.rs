@@ -30,13 +30,6 @@ pub struct Machine {
     errors: tempfile::NamedTempFile,
 }
 
-impl Machine {
-    /// QEMU's process.
-    pub fn child(&mut self) -> &mut Child {
-        &mut self.child
-    }
-}
-
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -45,7 +38,7 @@ impl Drop for Machine {
 }
 
 /// Starts the machine with its console on QEMU's standard input and output.
-pub fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio, Stdio)) -> Result<Machine> {
+fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio, Stdio)) -> Result<Machine> {
     let mut archive = std::fs::read(&material.initrd)?;
     archive.extend(plan.archive()?);
     let initrd = tempfile::NamedTempFile::new()?;
@@ -54,14 +47,7 @@ pub fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio,
     let npt = u32::from(group.npt);
     let mut command = process::bound_to_us("qemu-system-x86_64");
     command.args(["-nodefaults", "-display", "none", "-no-reboot", "-M", "q35"]);
-    if plan.shell {
-        // A virtio console for the user: on the emulated serial port 4 of 20 starts stood still for half a
-        // minute or more; on this one none of 15.
-        command.args(["-serial", "null", "-chardev", "stdio,id=user", "-device", "virtio-serial-pci"]);
-        command.args(["-device", "virtconsole,chardev=user"]);
-    } else {
-        command.args(["-serial", "stdio"]);
-    }
+    command.args(["-serial", "stdio"]);
     command.args(["-m", &MEMORY_MIB.to_string(), "-smp", &group.cpus.to_string()]);
     command.args(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "EPYC,+svm,+npt"]);
     command.arg("-kernel").arg(&material.vmlinux).arg("-initrd").arg(initrd.path());

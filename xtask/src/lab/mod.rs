@@ -17,17 +17,13 @@ mod jobs;
 mod l1;
 mod plan;
 mod report;
-pub mod shell;
 
 pub use report::{Finished, Report, Verdict};
 
 use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};
-use guests::Guests;
 use jobs::{Group, Job};
 use plan::Plan;
-use std::path::PathBuf;
-use std::process::Stdio;
 
 /// Which jobs to run, and in what machine.
 #[derive(clap::Args)]
@@ -127,11 +123,4 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
         step.done();
     }
     Ok(report)
-}
-
-/// Starts a machine that runs the demo's guest on its console; tells the factor for time limits, too.
-pub fn start_shell(material: &guests::Lab, yagura: PathBuf, guests: Guests) -> Result<(l1::Machine, u32)> {
-    let plan = Plan { shell: true, ..Plan::new(&[], Some(yagura), Some(guests))? };
-    let machine = l1::start(material, Group { cpus: 1, npt: true }, &plan, (Stdio::piped(), Stdio::piped()))?;
-    Ok((machine, plan.slow))
 }

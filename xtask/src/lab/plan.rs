@@ -25,8 +25,6 @@ const DEFAULT_SLOW: u32 = 2;
 pub struct Plan {
     /// Names of the jobs, in the order to run them.
     pub jobs: Vec<String>,
-    /// Run the demo's guest on the console, and no jobs.
-    pub shell: bool,
     /// Factor for every time limit.
     pub slow: u32,
     /// The monitor, where a job wants it.
@@ -45,7 +43,7 @@ impl Plan {
             Err(_) => DEFAULT_SLOW,
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, shell: false, slow, yagura, guests, engine_tests: None })
+        Ok(Self { jobs, slow, yagura, guests, engine_tests: None })
     }
 
     /// A time limit on this machine.

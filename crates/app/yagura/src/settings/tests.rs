@@ -152,7 +152,7 @@ fn mistakes_in_a_file_name_line_key_and_remedy() {
         ("merge = 1", 1, &["expected on or off", "write merge = true"]),
         ("kernel = 5", 1, &["kernel: ", "write kernel = \"vmlinuz\""]),
         ("debug-exit = 65536", 1, &["'65536' is not a port"]),
-        ("engine = \"soft\"", 1, &["'soft' is not an engine"]),
+        ("engine = \"hard\"", 1, &["'hard' is not an engine"]),
         ("boot-protocol = \"multibot\"", 1, &["did you mean 'multiboot'"]),
         ("[[module]]\npath = \"a\"\ncmd = \"x\"", 3, &["unknown key 'cmd'", "did you mean 'cmdline'"]),
         ("disk = \"a\"", 1, &["disk: ", "[[disk]] and below it path"]),
