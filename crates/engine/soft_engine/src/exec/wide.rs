@@ -1,7 +1,7 @@
 //! Memory operands of more than eight bytes: their alignment, and what is touched first.
 
 use crate::cpu::mode::{cr0, efer};
-use crate::cpu::{Core, Exception, Exec, flags, seg, vector};
+use crate::cpu::{Core, Exception, Exec, flags, vector};
 use crate::decode::insn::Insn;
 use crate::memory::View;
 use crate::memory::paging::Kind;
@@ -18,7 +18,16 @@ impl Core<'_> {
     #[inline(always)]
     pub(super) fn require_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
         let address = self.linear(segment.into(), offset, 16, kind)?;
-        if address.is_multiple_of(16) { Ok(()) } else { self.refuse_misaligned(segment, address) }
+        if address.is_multiple_of(16) { Ok(()) } else { self.general_protection(0) }
+    }
+
+    /// Raises #AC or #GP(0) unless the area of FXSAVE at `offset` is aligned. An address that is not canonical is left
+    /// to the access itself.
+    pub(super) fn require_area_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
+        self.check_wide_alignment(segment, offset, 16)?;
+        let address = self.linear(segment.into(), offset, 16, kind)?;
+        let accepted = address.is_multiple_of(16) || !self.is_usable(address);
+        if accepted { Ok(()) } else { self.general_protection(0) }
     }
 
     /// Whether `N` bytes can be loaded from byte `index` of the memory operand on. Structures are touched in an order
@@ -51,13 +60,6 @@ impl Core<'_> {
             return self.raise(Exception::with_error(vector::AC, 0));
         }
         Ok(())
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refuse_misaligned(&mut self, segment: u8, address: u64) -> Exec {
-        let in_stack = usize::from(segment) == seg::SS && !self.is_usable(address);
-        self.raise(Exception::with_error(if in_stack { vector::SS } else { vector::GP }, 0))
     }
 
     /// Whether a linear address is canonical, where that counts.

@@ -42,8 +42,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    core.check_wide_alignment(insn.segment, offset, 16)?;
-    core.require_alignment(insn.segment, offset, Kind::Write)?;
+    core.require_area_alignment(insn.segment, offset, Kind::Write)?;
     core.probe_field_write::<1>(insn, AREA_SIZE - 1)?;
     let mut image = legacy_area(&core.fpu, core.mxcsr, &core.vectors);
     if !wide {
@@ -56,8 +55,7 @@ fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
 fn fxrstor(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    core.check_wide_alignment(insn.segment, offset, 16)?;
-    core.require_alignment(insn.segment, offset, Kind::Read)?;
+    core.require_area_alignment(insn.segment, offset, Kind::Read)?;
     core.probe_field_read::<1>(insn, AREA_SIZE - 1)?;
     let mut image: [u8; AREA_SIZE] = core.load_bytes(insn.segment.into(), offset)?;
     let mxcsr = u32::from_le_bytes(bytes_at(&image, MXCSR));
