@@ -1,5 +1,4 @@
-//! FXSAVE, FXRSTOR, LDMXCSR, STMXCSR (SDM vol. 2A; the image: vol. 1,
-//! table 10-2).
+//! FXSAVE, FXRSTOR, LDMXCSR, STMXCSR (SDM vol. 2A; the image: vol. 1, table 10-2).
 
 use iced_x86::Mnemonic;
 

@@ -1,4 +1,5 @@
-//! SHA extensions (SDM vol. 2B, SHA1RNDS4 and following; FIPS 180-4). Lane 3 holds what the manual calls the first word.
+//! SHA extensions (SDM vol. 2B, SHA1RNDS4 and following; FIPS 180-4). Lane 3 holds what the manual calls the first
+//! word.
 
 use iced_x86::Mnemonic;
 
