@@ -1,6 +1,6 @@
 //! From iced's description of an instruction to the form that is executed.
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{CodeSize, Instruction, Mnemonic, OpKind, Register};
 
 use super::insn::{Flow, Insn, Operand, OperandKind, prefix};
 use crate::cpu::{gpr, seg};
@@ -130,7 +130,7 @@ fn lower_memory(insn: &Instruction, lowered: &mut Insn) {
         lowered.address_size = exec::counter_size(insn);
         return;
     };
-    lowered.segment = segment_index(insn.memory_segment());
+    lowered.segment = segment_index(memory_segment(insn));
     lowered.address_size = match kind {
         OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => 2,
         OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => 4,
@@ -179,6 +179,19 @@ fn is_memory(kind: &OpKind) -> bool {
             | OpKind::MemoryESEDI
             | OpKind::MemoryESRDI
     )
+}
+
+/// The segment of the memory operand. In 64-bit mode only FS and GS can be asked for; other overrides do not even
+/// change whether #SS or #GP is raised (SDM vol. 1, 3.3.7.1).
+fn memory_segment(insn: &Instruction) -> Register {
+    let ignored = matches!(insn.segment_prefix(), Register::ES | Register::CS | Register::SS | Register::DS);
+    if insn.code_size() != CodeSize::Code64 || !ignored {
+        return insn.memory_segment();
+    }
+    match insn.memory_base() {
+        Register::RSP | Register::RBP | Register::ESP | Register::EBP => Register::SS,
+        _ => Register::DS,
+    }
 }
 
 fn segment_index(register: Register) -> u8 {

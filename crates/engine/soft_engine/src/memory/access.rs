@@ -311,6 +311,7 @@ impl<'m> Core<'m> {
 
     /// Translates an access that may reach into a second page, all of it before anything is done.
     fn pieces(&mut self, place: Place, len: usize, kind: Kind) -> Exec<(Target<'m>, Option<Target<'m>>)> {
+        self.check_canonical(place, len)?;
         let first = self.target(place, kind)?;
         let head = first_len(place.address, len);
         if head == len {
@@ -340,11 +341,8 @@ impl<'m> Core<'m> {
 
     /// Translates one address and remembers it where that is allowed.
     fn target(&mut self, place: Place, kind: Kind) -> Exec<Target<'m>> {
-        let Place { address, segment, view } = place;
-        if self.efer & crate::cpu::mode::efer::LMA != 0 && !is_canonical(address) {
-            let vector = if segment == seg::SS { vector::SS } else { vector::GP };
-            return self.raise(Exception::with_error(vector, 0));
-        }
+        let Place { address, view, .. } = place;
+        self.check_canonical(place, 1)?;
         let (user, implicit) = match view {
             View::User => (true, false),
             // The CPU's own accesses come with this view too, so EFLAGS.AC never counts in it.
@@ -388,6 +386,7 @@ impl<'m> Core<'m> {
 
     /// #AC (SDM vol. 3, 6.15): only in the careful view, which is the current one when alignment is checked.
     fn check_alignment(&mut self, place: Place, size: usize) -> Exec {
+        self.check_canonical(place, size)?;
         let checked = place.view == View::Careful
             && self.cpl == 3
             && self.cr0 & cr0::AM != 0
@@ -396,6 +395,17 @@ impl<'m> Core<'m> {
             return self.raise(Exception::with_error(vector::AC, 0));
         }
         Ok(())
+    }
+
+    /// #GP, or #SS for the stack segment, if a byte of the access has no canonical address: before alignment and page
+    /// tables are looked at.
+    fn check_canonical(&mut self, place: Place, len: usize) -> Exec {
+        let last = place.address.wrapping_add(len as u64 - 1);
+        if self.efer & crate::cpu::mode::efer::LMA == 0 || (is_canonical(place.address) && is_canonical(last)) {
+            return Ok(());
+        }
+        let vector = if place.segment == seg::SS { vector::SS } else { vector::GP };
+        self.raise(Exception::with_error(vector, 0))
     }
 
     fn linear_mask(&self) -> u64 {
