@@ -125,7 +125,7 @@ fn call_to<T: Word>(core: &mut Core<'_>, target: u64) -> Exec {
     let offset = core.stack_offset(-(T::BYTES as i64));
     if let Err(raised) = check_target(core, target) {
         // What is wrong with the stack comes first: its fault takes the place of this one.
-        core.probe_write(seg::SS, offset, T::BYTES as u32)?;
+        core.check_push::<T>(offset)?;
         return Err(raised);
     }
     core.store(seg::SS, offset, T::from_u64(core.next_rip()))?;

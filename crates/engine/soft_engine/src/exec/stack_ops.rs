@@ -4,7 +4,7 @@ use iced_x86::{Code, Mnemonic, OpKind};
 
 use super::Form;
 use crate::cpu::flags::{AC, DF, ID, IF, IOPL, NT, RF, STATUS, TF, VM};
-use crate::cpu::{Core, Exec, Mode, gpr, seg};
+use crate::cpu::{Core, Exec, Mode, Word, gpr, seg};
 use crate::decode::insn::{Handler, Insn};
 
 /// Picks the instance of a handler for a number of bytes on the stack: 2, 4 or 8.
@@ -169,8 +169,8 @@ fn popa<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     Ok(())
 }
 
-/// SDM vol. 2A, ENTER. RSP and RBP change when all is written, the place that RSP will point at is writable, and
-/// nothing can fail any more.
+/// SDM vol. 2A, ENTER. RSP and RBP change when all is written, the place that RSP will point at is writable and
+/// aligned as far as that is checked, and nothing can fail any more.
 fn enter<const SIZE: u8>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let (size, locals) = (i64::from(SIZE), i64::from(insn.imm as u16));
     let level = (insn.imm >> 32 & 31) as i64;
@@ -189,10 +189,22 @@ fn enter<const SIZE: u8>(core: &mut Core<'_>, insn: &Insn) -> Exec {
         core.store_sized(seg::SS, core.stack_offset(depth), SIZE, frame)?;
     }
     let top = core.stack_offset(depth - locals);
-    core.probe_write(seg::SS, top, SIZE.into())?;
+    match SIZE {
+        2 => core.check_push::<u16>(top)?,
+        4 => core.check_push::<u32>(top)?,
+        _ => core.check_push::<u64>(top)?,
+    }
     core.set_stack_pointer(top);
     core.set_reg_sized(gpr::RBP, SIZE, frame);
     Ok(())
+}
+
+impl Core<'_> {
+    /// Raises what a store to the stack at `offset` would raise, and changes nothing: unlike
+    /// [`probe_write`](Core::probe_write) it checks alignment too.
+    pub(super) fn check_push<T: Word>(&mut self, offset: u64) -> Exec {
+        self.modify(seg::SS, offset, true, |word: T| word).map(drop)
+    }
 }
 
 /// SDM vol. 2A, LEAVE.
