@@ -3,12 +3,16 @@
 use crate::process;
 use anyhow::{Context, Result, anyhow, bail};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Lines of the transcript that an error shows.
 const TAIL_LINES: usize = 25;
+
+const POLL: Duration = Duration::from_millis(20);
 
 /// What the other side has said so far.
 #[derive(Default)]
@@ -44,6 +48,18 @@ impl Console {
         let listener = Arc::clone(&shared);
         thread::spawn(move || listen(reader, &listener));
         Self { shared, writer: Box::new(writer), read_to: 0 }
+    }
+
+    /// A conversation at a unix socket that is there, or will be within `limit`.
+    pub fn at(socket: &Path, limit: Duration) -> Result<Self> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match UnixStream::connect(socket) {
+                Ok(stream) => return Ok(Self::over(stream.try_clone()?, stream)),
+                Err(_) if Instant::now() < deadline => thread::sleep(POLL),
+                Err(error) => bail!("cannot connect to {}: {error}", socket.display()),
+            }
+        }
     }
 
     /// Sends text as it is.

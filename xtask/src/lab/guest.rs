@@ -8,7 +8,6 @@ use crate::process;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -103,7 +102,7 @@ impl Setup<'_> {
         let socket = folder.join(format!("{}.console", self.name));
         let log = folder.join(format!("{}.log", self.name));
         let mut command = Command::new(self.lab.yagura()?);
-        command.args(["run", "--name", &self.name, "--cmdline", &self.command_line]);
+        command.args(["run", "--engine", "kvm", "--name", &self.name, "--cmdline", &self.command_line]);
         command.arg("--kernel").arg(self.lab.local(&self.kernel)?);
         command.arg("--initrd").arg(self.lab.local(&self.lab.guests()?.initrd)?);
         command.arg("--control").arg(&control).args(default_arguments(&self.arguments)).args(&self.arguments);
@@ -118,7 +117,7 @@ impl Setup<'_> {
         let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
         let console = match (child.stdout.take(), child.stdin.take()) {
             (Some(output), Some(input)) => Console::over(output, input),
-            _ => connect(&socket, self.lab.limit(ANSWER_SECONDS))?,
+            _ => Console::at(&socket, self.lab.limit(ANSWER_SECONDS))?,
         };
         let lab = self.lab;
         let limits = [BOOT_SECONDS, LOGIN_SECONDS, ANSWER_SECONDS].map(|seconds| lab.limit(seconds));
@@ -131,17 +130,6 @@ fn default_arguments(given: &[String]) -> Vec<&'static str> {
     let defaults = [["--cpus", "1"], ["--memory", "256M"], ["--net", "none"]];
     let absent = defaults.iter().filter(|[flag, _]| !given.iter().any(|argument| argument == flag));
     absent.flatten().copied().collect()
-}
-
-fn connect(socket: &Path, limit: Duration) -> Result<Console> {
-    let deadline = Instant::now() + limit;
-    loop {
-        match UnixStream::connect(socket) {
-            Ok(stream) => return Ok(Console::over(stream.try_clone()?, stream)),
-            Err(_) if Instant::now() < deadline => std::thread::sleep(POLL),
-            Err(error) => bail!("cannot connect to {}: {error}", socket.display()),
-        }
-    }
 }
 
 /// A guest that has been started; killed when this value goes.

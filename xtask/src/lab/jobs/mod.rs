@@ -2,6 +2,7 @@
 
 mod acpi;
 mod boot;
+mod console;
 mod debian;
 mod disk;
 mod endings;
@@ -95,6 +96,7 @@ pub fn all() -> &'static [Job] {
             machine::JOBS,
             engine::JOBS,
             boot::JOBS,
+            console::JOBS,
             debian::JOBS,
             endings::JOBS,
             disk::JOBS,
