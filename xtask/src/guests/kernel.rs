@@ -39,9 +39,10 @@ const LAB_MODULES: &[&str] = &[
     "vhost_vsock",
 ];
 
-/// Modules that a guest loads; ext4 and the serial console are built in. The last two are for the power button.
+/// Modules that a guest loads; ext4 and the serial console are built in. evdev and button are for the power button;
+/// cpuid tells what the processor answers, whatever the kernel makes of it.
 const GUEST_MODULES: &[&str] =
-    &["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "evdev", "button"];
+    &["virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio-rng", "evdev", "button", "cpuid"];
 
 /// A kernel and the modules that were asked for, in the cache.
 pub struct Kernel {

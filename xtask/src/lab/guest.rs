@@ -29,6 +29,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub mod status {
     /// The guest switched itself off.
     pub const SHUTDOWN: i32 = 0;
+    /// There was no guest to begin with.
+    pub const NOT_STARTED: i32 = 1;
     /// The guest reset itself, and `--on-reset exit` was given.
     pub const RESET: i32 = 4;
     /// The guest crashed its processor, or the engine could not go on.
@@ -221,7 +223,7 @@ impl Guest {
     /// Shows what the monitor itself said, and what its threads are doing, beside an error.
     fn explained<T>(&self, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|_| {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let log = self.said().unwrap_or_default();
             println!("--- {}\n{}", self.shown, process::tail(&log, 20));
             println!("--- threads\n{}---", threads(self.child.id()));
             for _ in 0..2 {
@@ -231,6 +233,11 @@ impl Guest {
                 std::thread::sleep(Duration::from_secs(1));
             }
         })
+    }
+
+    /// What the monitor itself has said.
+    pub fn said(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
     /// Checks that the monitor is still running.

@@ -3,6 +3,7 @@
 mod acpi;
 mod boot;
 mod console;
+mod cpu;
 mod debian;
 mod disk;
 mod endings;
@@ -97,6 +98,7 @@ pub fn all() -> &'static [Job] {
             engine::JOBS,
             boot::JOBS,
             console::JOBS,
+            cpu::JOBS,
             debian::JOBS,
             endings::JOBS,
             disk::JOBS,
