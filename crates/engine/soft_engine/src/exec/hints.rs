@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::Mnemonic;
 
 use super::{Form, by_size, wrap};
 use crate::cpu::flags::CF;
@@ -11,7 +11,7 @@ use crate::decode::insn::{Handler, Insn};
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        _ if is_ignored(form.insn) => Some(nothing),
+        mnemonic if is_ignored(mnemonic) => Some(nothing),
         Mnemonic::Pause => Some(pause),
         Mnemonic::Mfence => Some(mfence),
         Mnemonic::Clflush => Some(clflush),
@@ -25,17 +25,14 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     }
 }
 
-/// Prefetches never fault. RDSSP without shadow stacks does nothing (SDM vol. 2B, RDSSPD/RDSSPQ). LFENCE and SFENCE
-/// order what this engine never reorders.
-fn is_ignored(insn: &Instruction) -> bool {
+/// Prefetches never fault. LFENCE and SFENCE order what this engine never reorders.
+fn is_ignored(mnemonic: Mnemonic) -> bool {
     matches!(
-        insn.mnemonic(),
+        mnemonic,
         Mnemonic::Nop
             | Mnemonic::Reservednop
             | Mnemonic::Endbr32
             | Mnemonic::Endbr64
-            | Mnemonic::Rdsspd
-            | Mnemonic::Rdsspq
             | Mnemonic::Prefetch
             | Mnemonic::Prefetchnta
             | Mnemonic::Prefetcht0
