@@ -3,7 +3,7 @@
 //! The monitor itself chooses the engine: KVM where hardware stands behind it, else its own.
 
 use crate::cache::Cache;
-use crate::guests;
+use crate::guests::{self, Guests};
 use crate::lab::console::Console;
 use crate::{packages, process, workspace};
 use anyhow::{Context, Result, ensure};
@@ -12,11 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What the guest's shell writes when it wants a command.
-const PROMPT: &str = ":~#";
+pub const PROMPT: &str = ":~#";
 /// Time for the guest to come up, in software on a busy machine too.
-const LOGIN_SECONDS: u64 = 600;
+pub const LOGIN_SECONDS: u64 = 600;
 /// Time for the guest to answer, and to switch itself off.
-const END_SECONDS: u64 = 120;
+pub const END_SECONDS: u64 = 120;
 
 const COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda guest.autologin quiet systemd.show_status=1 mitigations=off \
     tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on";
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let disk = folder.path().join("demo.ext4");
     process::run(Command::new("cp").arg("--sparse=always").arg(&guests.debian).arg(&disk))?;
-    let mut command = guest(&yagura, &guests.bzimage, &guests.initrd, &disk);
+    let mut command = guest(&yagura, &guests, &disk, 1);
     if arguments.check {
         return check_shell(&mut command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
     }
@@ -47,12 +47,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The monitor's command for the guest.
-fn guest(yagura: &Path, kernel: &Path, initrd: &Path, disk: &Path) -> Command {
-    let mut command = Command::new(yagura);
-    command.args(["run", "--name", "demo", "--cpus", "1", "--memory", "1G", "--net", "none"]);
-    command.args(["--console", "stdio", "--cmdline", COMMAND_LINE]);
-    command.arg("--kernel").arg(kernel).arg("--initrd").arg(initrd);
+/// The monitor's command for a Debian guest with a shell on its console.
+pub fn guest(yagura: &Path, guests: &Guests, disk: &Path, cpus: u32) -> Command {
+    let mut command = process::bound_to_us(yagura);
+    command.args(["run", "--name", "demo", "--memory", "1G", "--net", "none", "--console", "stdio"]);
+    command.arg("--cpus").arg(cpus.to_string()).args(["--cmdline", COMMAND_LINE]);
+    command.arg("--kernel").arg(&guests.bzimage).arg("--initrd").arg(&guests.initrd);
     command.arg("--disk").arg(format!("path={}", disk.display()));
     command
 }

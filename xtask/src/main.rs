@@ -10,6 +10,7 @@ mod lab;
 mod packages;
 mod process;
 mod progress;
+mod soft;
 mod test;
 mod tidy;
 mod workspace;
@@ -43,6 +44,8 @@ enum Command {
     /// One job, inside the lab's machine.
     #[command(hide = true)]
     LabJob(lab::agent::JobArguments),
+    /// Run Debian on the software engine, right here, and put it through its paces.
+    Soft(soft::Arguments),
     /// Run every check and test.
     Test(test::Arguments),
     /// Check the invariants that no compiler checks.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabAgent(arguments) => lab::agent::run(&arguments),
         Command::LabJob(arguments) => lab::agent::run_job(&arguments),
+        Command::Soft(arguments) => soft::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
     };

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// Lines of a failed program's output that are repeated to the user.
 const TAIL_LINES: usize = 15;
@@ -62,6 +63,38 @@ fn capture(command: &mut Command) -> Result<Output> {
         bail!("{} ended with {}\n{}", shown(command), output.status, tail(&words, TAIL_LINES));
     }
     Ok(output)
+}
+
+/// A child that is killed when this goes.
+pub struct Ended(Child);
+
+impl Ended {
+    /// Takes care of `child`.
+    pub fn of(child: Child) -> Ended {
+        Ended(child)
+    }
+}
+
+impl Deref for Ended {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Ended {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Fails when it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[cfg(test)]

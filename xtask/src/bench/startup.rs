@@ -112,7 +112,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn yagura_monitor(binary: PathBuf) -> Monitor {
     let command = move |guest: &Path| {
         let mut command = Command::new(&binary);
-        command.args(["run", "--engine", "kvm", "--name", "bench", "--cpus", "1", "--memory", "128M", "--console", "stdio"]);
+        command.args([
+            "run",
+            "--engine",
+            "kvm",
+            "--name",
+            "bench",
+            "--cpus",
+            "1",
+            "--memory",
+            "128M",
+            "--console",
+            "stdio",
+        ]);
         command.arg("--kernel").arg(guest);
         command
     };

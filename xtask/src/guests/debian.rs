@@ -18,23 +18,35 @@ const IMAGE_SIZE: &str = "1G";
 /// The name that the guest gives itself.
 pub const HOSTNAME: &str = "guest";
 
+/// What some tests want besides: a compiler, and programs that check their own results.
+const TOOLS: &str = "gcc,libc6-dev,openssl,stress-ng,python3-minimal";
+
 /// The image's file.
 pub fn image(cache: &Cache) -> Result<PathBuf> {
+    image_of(cache, "debian", PACKAGES)
+}
+
+/// The file of the image with [`TOOLS`].
+pub fn tools_image(cache: &Cache) -> Result<PathBuf> {
+    image_of(cache, "debian-tools", &format!("{PACKAGES},{TOOLS}"))
+}
+
+fn image_of(cache: &Cache, name: &'static str, packages: &str) -> Result<PathBuf> {
     let (release, sources) = packages::debian_sources()?;
     let recipe =
-        Recipe::new("debian").with(&release).with(PACKAGES).with(CUSTOMIZE).with(IMAGE_SIZE).with(HOSTNAME);
-    let place = cache.entry(recipe, |place| build(place, &release, &sources))?;
+        Recipe::new(name).with(&release).with(packages).with(CUSTOMIZE).with(IMAGE_SIZE).with(HOSTNAME);
+    let place = cache.entry(recipe, |place| build(place, &release, &sources, packages))?;
     Ok(place.join("disk.ext4"))
 }
 
-fn build(place: &Path, release: &str, sources: &[String]) -> Result<()> {
+fn build(place: &Path, release: &str, sources: &[String], packages: &str) -> Result<()> {
     let work = tempfile::tempdir_in(place)?;
     let archive = work.path().join("root.tar");
     let list = work.path().join("sources.list");
     std::fs::write(&list, sources.join("\n") + "\n")?;
     let mut command = Command::new("mmdebstrap");
     command.args(["--quiet", "--variant=minbase", "--aptopt=Acquire::Languages \"none\""]);
-    command.arg(format!("--include={PACKAGES}"));
+    command.arg(format!("--include={packages}"));
     for path in ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"] {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }

@@ -53,6 +53,14 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+/// Prepares the disk image with compilers and the like.
+pub fn tools_disk(cache: &Cache) -> Result<PathBuf> {
+    let step = crate::progress::step("preparing debian with tools");
+    let image = debian::tools_image(cache)?;
+    step.done();
+    Ok(image)
+}
+
 /// Prepares what guests boot from.
 pub fn prepare(cache: &Cache) -> Result<Guests> {
     let without_root: &[_] =

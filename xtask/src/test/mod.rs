@@ -9,7 +9,7 @@ mod nextest;
 mod tally;
 mod tee;
 
-use crate::{lab, packages, process, tidy, workspace};
+use crate::{lab, packages, process, soft, tidy, workspace};
 use anyhow::{Result, ensure};
 use std::process::Command;
 use std::time::Instant;
@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("tidy", |_, tally| single(tally, "tidy", tidy::run())),
     ("tests", tests),
+    ("soft", soft_sessions),
     ("lab", lab_jobs),
 ];
 
@@ -93,6 +94,18 @@ fn tests(all: bool, tally: &mut Tally) -> Result<()> {
     } else {
         cargo_test::run(all, tally)
     }
+}
+
+fn soft_sessions(all: bool, tally: &mut Tally) -> Result<()> {
+    let mut last = Ok(());
+    for session in soft::for_test(all) {
+        let name = format!("soft {}", session.name);
+        match soft::hold(session) {
+            Err(error) if error.is::<packages::Missing>() => tally.skip(name, &error.to_string()),
+            outcome => last = single(tally, &name, outcome).and(last),
+        }
+    }
+    last
 }
 
 fn lab_jobs(all: bool, tally: &mut Tally) -> Result<()> {

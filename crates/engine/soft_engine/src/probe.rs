@@ -11,7 +11,7 @@ use vcpu_model::{ExitCounters, GuestIo};
 
 use crate::cpu::mode::{cr0, cr4, efer};
 use crate::cpu::state::{legacy_area, legacy_fpu};
-use crate::cpu::{Core, Cpu, Exec, gpr, seg};
+use crate::cpu::{Core, Cpu, Exec, Surroundings, gpr, seg};
 use crate::decode::block::BlockCache;
 use crate::decode::insn::{Handler, prefix};
 use crate::exec;
@@ -153,7 +153,8 @@ impl ProbeVm {
     /// A processor in this VM.
     pub fn probe(&mut self) -> Probe<'_> {
         let ProbeVm { shared, lapic, cpuid, features, counters, pages } = self;
-        let core = Core::new(user_cpu(), lapic, 0, shared, cpuid, &NoDevices, counters);
+        let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
+        let core = Core::new(user_cpu(), lapic, around);
         Probe { pages, memory: &shared.memory, core, blocks: BlockCache::new(features.clone()) }
     }
 }

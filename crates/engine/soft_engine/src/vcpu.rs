@@ -18,7 +18,7 @@ use arch_model::x86_64::{CpuState, RunState};
 use vcpu_model::{EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex};
 
 use crate::cpu::event::Source;
-use crate::cpu::{Core, Cpu, gpr, vector};
+use crate::cpu::{Core, Cpu, Surroundings, gpr, vector};
 use crate::decode::block::BlockCache;
 use crate::features::Features;
 use crate::platform::{Lapic, Request};
@@ -36,6 +36,8 @@ pub struct SoftVcpu {
     lapic: Lapic,
     blocks: BlockCache,
     counters: Arc<ExitCounters>,
+    /// The state was set: what kvmclock tells the guest about its TSC no longer holds.
+    is_restored: bool,
 }
 
 impl SoftVcpu {
@@ -52,6 +54,7 @@ impl SoftVcpu {
             lapic,
             blocks: BlockCache::new(features),
             counters,
+            is_restored: false,
         }
     }
 
@@ -61,9 +64,9 @@ impl SoftVcpu {
         io: &dyn GuestIo,
         work: impl FnOnce(&mut Core<'_>, &mut BlockCache) -> R,
     ) -> R {
-        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, counters } = self;
-        let number = index.0 as usize;
-        let mut core = Core::new(cpu.clone(), lapic, number, shared, cpuid, io, counters);
+        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, counters, is_restored: _ } = self;
+        let around = Surroundings { index: index.0 as usize, shared, cpuid, io, counters };
+        let mut core = Core::new(cpu.clone(), lapic, around);
         let result = work(&mut core, blocks);
         *cpu = core.cpu;
         result
@@ -91,13 +94,24 @@ impl Vcpu for SoftVcpu {
         let number = self.index.0 as usize;
         self.shared.platform.clock().resume();
         self.shared.set_inside(number, true);
-        let halt = self.with_core(io, run);
+        let is_restored = std::mem::take(&mut self.is_restored);
+        let halt = self.with_core(io, |core, blocks| {
+            if is_restored {
+                core.publish_system_time();
+            }
+            run(core, blocks)
+        });
         self.shared.set_inside(number, false);
         Ok(halt)
     }
 
-    fn settle(&mut self, _io: &impl GuestIo) -> Result<(), EngineError> {
-        // Accesses to devices are carried out in mid-instruction: there is never one half-way.
+    fn settle(&mut self, io: &impl GuestIo) -> Result<(), EngineError> {
+        // Accesses to devices are carried out in mid-instruction: there is never one half-way. But what others have
+        // posted since the kick (NMI, INIT, start-up) belongs to the state. A second kick finds the vCPU stopped.
+        self.with_core(io, |core, blocks| {
+            let _stopped_already = take_requests(core);
+            drop_stale_code(core, blocks);
+        });
         Ok(())
     }
 
@@ -110,6 +124,7 @@ impl Vcpu for SoftVcpu {
     fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         crate::cpu::state::restore(&mut self.cpu, &mut self.lapic, &self.shared, state);
         self.blocks.clear();
+        self.is_restored = true;
         Ok(())
     }
 
@@ -190,9 +205,7 @@ fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
         if let Some(halt) = take_requests(core) {
             return Some(halt);
         }
-        for (gpa, grains) in std::mem::take(&mut core.stale_code) {
-            blocks.invalidate(gpa, grains);
-        }
+        drop_stale_code(core, blocks);
         core.lapic.poll_errors();
         core.lapic.poll_timer();
         deliver_interrupts(core);
@@ -207,6 +220,16 @@ fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
     }
 }
 
+fn drop_stale_code(core: &mut Core<'_>, blocks: &mut BlockCache) {
+    if std::mem::take(&mut core.all_code_is_stale) {
+        blocks.clear();
+    }
+    for (gpa, grains) in std::mem::take(&mut core.stale_code) {
+        blocks.invalidate(gpa, grains);
+    }
+}
+
+/// Does what others asked for; a kick is a reason to stop.
 fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
     let requests = core.shared.platform.mailbox(core.index).take(Request::ALL);
     if requests == Request::default() {

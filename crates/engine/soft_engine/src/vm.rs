@@ -36,7 +36,6 @@ pub struct Shared {
 
 /// Feature words of CPUID.
 #[derive(Clone, Copy, Debug, Default)]
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub struct CpuidWords {
     pub leaf1_eax: u32,
     pub leaf1_ecx: u32,
@@ -59,7 +58,12 @@ pub enum Notice {
         /// A bit for each 64 bytes.
         grains: u64,
     },
+    /// There was more to tell than is kept: anything may have been decoded or written.
+    Anything,
 }
+
+/// Notices that wait for one vCPU, at most. One that does not run takes none in.
+const NOTICES_MAX: usize = 4096;
 
 /// Notices for one vCPU, and where it stands with the dirty log.
 #[derive(Default)]
@@ -106,7 +110,13 @@ impl Shared {
     /// Tells every vCPU but `from`.
     pub fn tell_others(&self, from: usize, notice: Notice) {
         for (index, mailroom) in self.vcpus.iter().enumerate().filter(|(index, _)| *index != from) {
-            lock(&mailroom.notices).push(notice);
+            let mut notices = lock(&mailroom.notices);
+            if notices.len() >= NOTICES_MAX {
+                notices.clear();
+                notices.push(Notice::Anything);
+            }
+            notices.push(notice);
+            drop(notices);
             self.platform.mailbox(index).post(Request::INVALIDATE_CODE);
         }
     }

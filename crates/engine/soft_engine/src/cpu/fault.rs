@@ -9,7 +9,6 @@ pub struct Raised(pub(super) ());
 pub type Exec<T = ()> = Result<T, Raised>;
 
 /// Vectors of the exceptions (SDM vol. 3, table 6-1).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod vector {
     pub const DE: u8 = 0;
     pub const DB: u8 = 1;

@@ -28,7 +28,7 @@ pub use registers::{Cpu, Fpu, X87Register, gpr, seg};
 pub use word::Word;
 
 use crate::memory::{Translations, View};
-use crate::platform::{Lapic, Mailbox, Request};
+use crate::platform::{Lapic, Mailbox};
 use crate::vm::{Notice, Shared};
 
 /// A vCPU while it executes: its state and its way to memory and devices. Lives for one
@@ -52,6 +52,8 @@ pub struct Core<'m> {
     pub attention: bool,
     /// Pages and grains that were written and may have been decoded.
     pub stale_code: Vec<(u64, u64)>,
+    /// Nothing that was decoded counts any more.
+    pub all_code_is_stale: bool,
     /// The vCPU cannot go on, and why.
     pub dead: Option<vcpu_model::Halt>,
     /// What CPUID answers.
@@ -61,6 +63,21 @@ pub struct Core<'m> {
     counters: &'m ExitCounters,
     /// Bits for DR6 of a debug trap that is due when the instruction ends.
     debug_trap: u64,
+}
+
+/// What is around a vCPU.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'m> {
+    /// Its number.
+    pub index: usize,
+    /// What it shares with the others.
+    pub shared: &'m Shared,
+    /// What CPUID answers.
+    pub cpuid: &'m Cpuid,
+    /// The device world.
+    pub io: &'m dyn GuestIo,
+    /// Counters of exits.
+    pub counters: &'m ExitCounters,
 }
 
 impl Deref for Core<'_> {
@@ -81,15 +98,8 @@ impl DerefMut for Core<'_> {
 
 impl<'m> Core<'m> {
     /// A vCPU that goes on from `cpu`.
-    pub fn new(
-        cpu: Cpu,
-        lapic: &'m mut Lapic,
-        index: usize,
-        shared: &'m Shared,
-        cpuid: &'m Cpuid,
-        io: &'m dyn GuestIo,
-        counters: &'m ExitCounters,
-    ) -> Core<'m> {
+    pub fn new(cpu: Cpu, lapic: &'m mut Lapic, around: Surroundings<'m>) -> Core<'m> {
+        let Surroundings { index, shared, cpuid, io, counters } = around;
         let mut core = Core {
             cpu,
             lapic,
@@ -100,6 +110,7 @@ impl<'m> Core<'m> {
             fault: None,
             attention: true,
             stale_code: Vec::new(),
+            all_code_is_stale: false,
             dead: None,
             cpuid,
             mailbox: shared.platform.mailbox(index),
@@ -175,6 +186,10 @@ impl<'m> Core<'m> {
         for notice in self.shared.take_notices(self.index) {
             match notice {
                 Notice::Written { gpa, grains } => self.stale_code.push((gpa, grains)),
+                Notice::Anything => {
+                    self.all_code_is_stale = true;
+                    self.translations.flush();
+                }
                 // If this vCPU could write the page unnoticed, it may have.
                 Notice::Decoded { gpa } => {
                     if self.translations.protect(gpa) {
@@ -200,11 +215,6 @@ impl<'m> Core<'m> {
     /// Counters of exits.
     pub fn counters(&self) -> &ExitCounters {
         self.counters
-    }
-
-    /// Posts a request to this vCPU itself.
-    pub fn post_self(&self, request: Request) {
-        self.shared.platform.mailbox(self.index).post(request);
     }
 
     /// Guest TSC.

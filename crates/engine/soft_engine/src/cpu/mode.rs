@@ -2,7 +2,6 @@
 //! bits of the registers that select them.
 
 /// Bits of CR0 (SDM vol. 3, 2.5).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod cr0 {
     pub const PE: u64 = 1 << 0;
     pub const MP: u64 = 1 << 1;
@@ -20,10 +19,7 @@ pub mod cr0 {
 }
 
 /// Bits of CR4 (SDM vol. 3, 2.5).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod cr4 {
-    pub const VME: u64 = 1 << 0;
-    pub const PVI: u64 = 1 << 1;
     pub const TSD: u64 = 1 << 2;
     pub const DE: u64 = 1 << 3;
     pub const PSE: u64 = 1 << 4;
@@ -42,7 +38,6 @@ pub mod cr4 {
 }
 
 /// Bits of EFER (SDM vol. 3, 2.2.1).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod efer {
     pub const SCE: u64 = 1 << 0;
     pub const LME: u64 = 1 << 8;

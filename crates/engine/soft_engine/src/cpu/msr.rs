@@ -2,7 +2,6 @@
 
 use arch_model::x86_64::{MsrValue, msr};
 
-use super::mode::efer;
 use super::{Core, Cpu, Exec, seg};
 use crate::features::ARCH_CAPABILITIES;
 use crate::platform::{TimeInfo, WallClock};
@@ -91,7 +90,7 @@ impl Core<'_> {
             msr::kvm::WALL_CLOCK | OLD_WALL_CLOCK => return self.publish_wall_clock(value),
             msr::kvm::SYSTEM_TIME | OLD_SYSTEM_TIME => {
                 self.cpu.msrs.kvm_system_time = value;
-                return self.publish_system_time();
+                self.publish_system_time();
             }
             PRED_CMD => {}
             index => return self.store_msr(index, value),
@@ -146,7 +145,7 @@ impl Core<'_> {
     }
 
     /// Writes what kvmclock tells this vCPU; bit 0 of the MSR enables it.
-    pub fn publish_system_time(&mut self) -> Exec {
+    pub fn publish_system_time(&mut self) {
         let gpa = self.msrs.kvm_system_time;
         if gpa & 1 == 1 {
             let gpa = gpa & !1;
@@ -160,7 +159,6 @@ impl Core<'_> {
             };
             self.publish(gpa, &time.to_bytes());
         }
-        Ok(())
     }
 
     /// The version after the one that stands at `gpa`: even, and another.
@@ -250,9 +248,4 @@ pub(super) fn restore(
             }
         }
     }
-}
-
-/// Whether SYSCALL is enabled.
-pub(crate) fn has_syscall(cpu: &Cpu) -> bool {
-    cpu.efer & efer::SCE != 0
 }

@@ -5,7 +5,6 @@ use arch_model::x86_64::{DebugRegisters, DescriptorTable, RunState, Segment};
 use super::{Flags, Mode};
 
 /// Indexes of the general-purpose registers, as instructions encode them.
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod gpr {
     pub const RAX: usize = 0;
     pub const RCX: usize = 1;
@@ -25,7 +24,6 @@ pub mod gpr {
 }
 
 /// Indexes of the segment registers, as instructions encode them.
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod seg {
     pub const ES: usize = 0;
     pub const CS: usize = 1;
@@ -79,7 +77,6 @@ impl Default for Fpu {
 
 /// Model-specific registers that are plain storage, by their names in the manuals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub struct Msrs {
     pub sysenter_cs: u64,
     pub sysenter_esp: u64,

@@ -7,7 +7,6 @@ use super::{Core, Exception, Exec, Mode, flags, seg, vector};
 use crate::memory::paging::Kind;
 
 /// Types of system descriptors (SDM vol. 3, table 3-2).
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod system_type {
     pub const TSS16: u8 = 1;
     pub const LDT: u8 = 2;
@@ -55,8 +54,6 @@ pub trait SegmentType {
     fn is_writable(&self) -> bool;
     /// Data, or code that may be read.
     fn is_readable(&self) -> bool;
-    /// System descriptor of this type.
-    fn is_system(&self, kind: u8) -> bool;
 }
 
 impl SegmentType for Segment {
@@ -74,10 +71,6 @@ impl SegmentType for Segment {
 
     fn is_readable(&self) -> bool {
         self.code_or_data && (self.kind & CODE == 0 || self.kind & READ_WRITE != 0)
-    }
-
-    fn is_system(&self, kind: u8) -> bool {
-        !self.code_or_data && self.kind == kind
     }
 }
 

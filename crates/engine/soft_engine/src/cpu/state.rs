@@ -41,7 +41,9 @@ pub fn save(cpu: &Cpu, lapic: &Lapic, shared: &Shared) -> CpuState {
 pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuState) {
     shared.platform.clock().hold_for_restore();
     lapic.restore(&state.lapic, state.system.apic_base);
-    lapic.set_cr8(state.system.cr8 as u8);
+    if state.lapic.registers.is_empty() {
+        lapic.set_cr8(state.system.cr8 as u8);
+    }
     msr::restore(cpu, lapic, shared, &state.msrs);
     restore_registers(cpu, &state.registers);
     restore_system(cpu, &state.system);

@@ -40,7 +40,6 @@ impl Operand {
 }
 
 /// Prefixes that change what is done.
-#[expect(missing_docs, reason = "the names are the manual's")]
 pub mod prefix {
     pub const LOCK: u8 = 1;
     pub const REP: u8 = 2;

@@ -288,7 +288,7 @@ fn far_return<const SIZE: u8>(core: &mut Core<'_>, insn: &Insn) -> Exec {
         core.set_stack_pointer(core.stack_offset(after));
         return Ok(());
     }
-    return_to(core, Return { selector, offset, size: SIZE, stack_depth: after, released, rflags: None })
+    return_to(core, &Return { selector, offset, size: SIZE, stack_depth: after, released, rflags: None })
 }
 
 /// A return to a code segment, possibly of an outer privilege.
@@ -304,7 +304,7 @@ struct Return {
     rflags: Option<u64>,
 }
 
-fn return_to(core: &mut Core<'_>, back: Return) -> Exec {
+fn return_to(core: &mut Core<'_>, back: &Return) -> Exec {
     let error = selector_error(back.selector);
     let (descriptor, mut code) = target(core, back.selector)?;
     let new_cpl = rpl(back.selector);
@@ -407,7 +407,7 @@ fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     }
     let back =
         Return { selector, offset, size: SIZE, stack_depth: 3 * step, released: 0, rflags: Some(rflags) };
-    return_to(core, back)?;
+    return_to(core, &back)?;
     core.cpu.nmi_masked = false;
     Ok(())
 }

@@ -21,10 +21,11 @@ impl Core<'_> {
         if address.is_multiple_of(16) { Ok(()) } else { self.general_protection(0) }
     }
 
-    /// Raises #AC or #GP(0) unless the area of FXSAVE at `offset` is aligned. An address that is not canonical is left
+    /// Raises #AC or #GP(0) unless the area of FXSAVE at `offset` is aligned: which of them is each processor's own
+    /// business (SDM vol. 2A, FXSAVE); here #AC needs an address that is not even a multiple of 4. An address that is not canonical is left
     /// to the access itself.
     pub(super) fn require_area_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
-        self.check_wide_alignment(segment, offset, 16)?;
+        self.check_wide_alignment(segment, offset, 4)?;
         let address = self.linear(segment.into(), offset, 16, kind)?;
         let accepted = address.is_multiple_of(16) || !self.is_usable(address);
         if accepted { Ok(()) } else { self.general_protection(0) }
@@ -56,7 +57,8 @@ impl Core<'_> {
     fn check_carefully(&mut self, segment: u8, offset: u64, alignment: u64) -> Exec {
         let address = self.linear(segment.into(), offset, 1, Kind::Read)?;
         let checked = self.cpl == 3 && self.cr0 & cr0::AM != 0 && self.flags.has(flags::AC);
-        if checked && self.is_usable(address) && !address.is_multiple_of(alignment) {
+        let usable = self.is_usable(address) && self.is_usable(address.wrapping_add(alignment - 1));
+        if checked && usable && !address.is_multiple_of(alignment) {
             return self.raise(Exception::with_error(vector::AC, 0));
         }
         Ok(())

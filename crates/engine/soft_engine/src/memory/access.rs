@@ -165,7 +165,7 @@ impl<'m> Core<'m> {
         let user = self.cpl == 3;
         let known = self.translations.code(user).map(|tlb| tlb.entry(address));
         let gpa = match known {
-            Some(entry) if entry.read ^ address < PAGE_SIZE => entry.gpa() | address % PAGE_SIZE,
+            Some(entry) if entry.read ^ address < PAGE_SIZE => entry.gpa() | (address % PAGE_SIZE),
             _ => self.code_address_by_tables(address, user)?,
         };
         self.translations.set_last_code(address, user, gpa);
@@ -401,7 +401,8 @@ impl<'m> Core<'m> {
     /// tables are looked at.
     fn check_canonical(&mut self, place: Place, len: usize) -> Exec {
         let last = place.address.wrapping_add(len as u64 - 1);
-        if self.efer & crate::cpu::mode::efer::LMA == 0 || (is_canonical(place.address) && is_canonical(last)) {
+        if self.efer & crate::cpu::mode::efer::LMA == 0 || (is_canonical(place.address) && is_canonical(last))
+        {
             return Ok(());
         }
         let vector = if place.segment == seg::SS { vector::SS } else { vector::GP };

@@ -6,7 +6,7 @@ use vcpu_model::{ExitCounters, GuestIo};
 use super::access::{check_mmx, check_sse};
 use super::float::settle;
 use crate::cpu::mode::{cr0, cr4};
-use crate::cpu::{Core, Cpu, Exec, vector};
+use crate::cpu::{Core, Cpu, Exec, Surroundings, vector};
 use crate::exec::program::{DATA, execute, read, state, with_probe};
 use crate::features;
 use crate::platform::Lapic;
@@ -42,7 +42,9 @@ fn with_core(test: impl FnOnce(&mut Core<'_>)) {
     let shared = Shared::new(memory, cpuid.clone(), 1);
     let mut lapic = Lapic::new(Arc::clone(&shared.platform), 0);
     let counters = ExitCounters::default();
-    test(&mut Core::new(Cpu::power_on(0, 0), &mut lapic, 0, &shared, &cpuid, &NoDevices, &counters));
+    let around =
+        Surroundings { index: 0, shared: &shared, cpuid: &cpuid, io: &NoDevices, counters: &counters };
+    test(&mut Core::new(Cpu::power_on(0, 0), &mut lapic, around));
 }
 
 fn raised(core: &mut Core<'_>, result: Exec) -> Option<u8> {

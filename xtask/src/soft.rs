@@ -1,0 +1,191 @@
+//! `cargo xtask soft`: Debian on the software engine, right on this machine, put through its paces.
+//!
+//! A session is a guest with some vCPUs and the commands that are typed at its shell; each has to end well and, where
+//! it says so, print what is expected.
+
+use crate::cache::Cache;
+use crate::demo::{END_SECONDS, LOGIN_SECONDS, PROMPT, guest};
+use crate::guests::{self, Guests};
+use crate::lab::console::Console;
+use crate::{packages, process, progress, workspace};
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Which sessions to run.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Run this session only; can be given several times.
+    #[arg(long = "session", value_name = "NAME")]
+    sessions: Vec<String>,
+    /// Name the sessions and end.
+    #[arg(long)]
+    list: bool,
+}
+
+/// One guest and what it is asked to do.
+pub struct Session {
+    /// Its name.
+    pub name: &'static str,
+    cpus: u32,
+    /// Runs in `cargo xtask test` too.
+    quick: bool,
+    /// Wants the image with compilers and the like.
+    tools: bool,
+    commands: &'static [Typed],
+}
+
+/// A command, and what it prints if that is known.
+struct Typed(&'static str, Answer);
+
+enum Answer {
+    /// It ends with status 0.
+    Any,
+    /// It prints exactly this.
+    Is(&'static str),
+    /// It prints the SHA-256 of so many MiB of zeros.
+    DigestOfZeros(u32),
+}
+
+use Answer::{Any, DigestOfZeros, Is};
+
+/// Arithmetic whose results are known.
+const PYTHON: Typed = Typed(
+    "python3 -c 'print(2**4423 % 1000003, sum(1/i for i in range(1, 20000)))'",
+    Is("867170 10.48067821722932"),
+);
+const COMPILED: Typed = Typed(
+    "printf '#include <stdio.h>\\n#include <math.h>\\nint main(){long double s=0;for(int i=1;i<1000;i++)s+=sqrtl(i);\
+     printf(\"%%.12Lf\\\\n\",s);}' >t.c && gcc -O2 t.c -o t -lm && ./t",
+    Is("21065.833110879052"),
+);
+
+const SESSIONS: &[Session] = &[
+    Session {
+        name: "debian",
+        cpus: 1,
+        quick: true,
+        tools: false,
+        commands: &[
+            Typed("nproc", Is("1")),
+            Typed("apt-get --version", Any),
+            PYTHON,
+            Typed("head -c 20M /dev/zero | sha256sum | cut -d' ' -f1", DigestOfZeros(20)),
+        ],
+    },
+    Session {
+        name: "debian-2",
+        cpus: 2,
+        quick: false,
+        tools: false,
+        commands: &[Typed("nproc", Is("2")), PYTHON],
+    },
+    Session {
+        name: "debian-4",
+        cpus: 4,
+        quick: false,
+        tools: false,
+        commands: &[Typed("nproc", Is("4")), PYTHON],
+    },
+    Session {
+        name: "tools",
+        cpus: 2,
+        quick: false,
+        tools: true,
+        commands: &[
+            PYTHON,
+            COMPILED,
+            Typed("openssl speed -seconds 1 sha256 aes-128-cbc", Any),
+            Typed("openssl dgst -sha256 -r </dev/null | cut -d' ' -f1", DigestOfZeros(0)),
+            Typed("head -c 200M /dev/zero | sha256sum | cut -d' ' -f1", DigestOfZeros(200)),
+            Typed("stress-ng --verify --cpu 1 --cpu-ops 200 --cpu-method all", Any),
+            Typed("stress-ng --verify --vm 1 --vm-bytes 64M --vm-ops 2000", Any),
+        ],
+    },
+];
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for Session { name, cpus, quick, .. } in SESSIONS {
+            println!("{name:<12} {cpus} vCPUs {}", if *quick { "quick" } else { "" });
+        }
+        return Ok(());
+    }
+    for name in &arguments.sessions {
+        ensure!(SESSIONS.iter().any(|session| session.name == name), "there is no session named {name}");
+    }
+    let wanted = |session: &&Session| {
+        arguments.sessions.is_empty() || arguments.sessions.iter().any(|name| name == session.name)
+    };
+    let mut failed = 0;
+    for session in SESSIONS.iter().filter(wanted) {
+        if let Err(error) = hold(session) {
+            println!("{}: {error:#}", session.name);
+            failed += 1;
+        }
+    }
+    ensure!(failed == 0, "{failed} sessions failed");
+    Ok(())
+}
+
+/// The sessions that belong to a test run.
+pub fn for_test(all: bool) -> impl Iterator<Item = &'static Session> {
+    SESSIONS.iter().filter(move |session| all || session.quick)
+}
+
+/// Starts the guest, types the commands, and switches it off.
+pub fn hold(session: &Session) -> Result<()> {
+    packages::require(&[packages::BUILD, packages::GUESTS])?;
+    let yagura = workspace::build_yagura()?;
+    let cache = Cache::open()?;
+    let guests = guests::prepare(&cache)?;
+    let image = if session.tools { guests::tools_disk(&cache)? } else { guests.debian.clone() };
+    let step = progress::step(format!("{} on the software engine", session.name));
+    let folder = tempfile::tempdir()?;
+    let disk = copy(&image, folder.path())?;
+    talk(session, &yagura, &guests, &disk)?;
+    step.done();
+    Ok(())
+}
+
+fn copy(image: &Path, folder: &Path) -> Result<PathBuf> {
+    let disk = folder.join("disk.ext4");
+    process::run(Command::new("cp").arg("--sparse=always").arg(image).arg(&disk))?;
+    Ok(disk)
+}
+
+fn talk(session: &Session, yagura: &Path, guests: &Guests, disk: &Path) -> Result<()> {
+    let mut command = guest(yagura, guests, disk, session.cpus);
+    command.args(["--engine", "soft"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = process::Ended::of(command.spawn()?);
+    let output = child.stdout.take().context("the guest has no output")?;
+    let input = child.stdin.take().context("the guest has no input")?;
+    let mut console = Console::over(output, input);
+    console.expect(PROMPT, Duration::from_secs(LOGIN_SECONDS))?;
+    for Typed(line, answer) in session.commands {
+        let printed = console.command(line, Duration::from_secs(END_SECONDS))?;
+        let expected = match answer {
+            Any => continue,
+            Is(text) => (*text).to_owned(),
+            DigestOfZeros(mib) => digest_of_zeros(*mib),
+        };
+        if printed.trim() != expected {
+            bail!("`{line}` printed {printed:?}, not {expected:?}");
+        }
+    }
+    console.send("poweroff\n")?;
+    console.expect_end(Duration::from_secs(END_SECONDS))?;
+    let status = child.wait()?;
+    ensure!(status.success(), "the monitor ended with {status}");
+    Ok(())
+}
+
+fn digest_of_zeros(mib: u32) -> String {
+    let piece = vec![0; 1 << 20];
+    let mut digest = Sha256::new();
+    (0..mib).for_each(|_| digest.update(&piece));
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
