@@ -88,7 +88,11 @@ const SETTINGS: &[Case] = &[
 /// A host without a usable KVM.
 const KVM: &[Case] = &[
     ("run --engine kvm --kernel DIR/good --kvm-device DIR/none", 1, &["DIR/none is not there", "kvm_amd"]),
-    ("run --engine kvm --kernel DIR/good --kvm-device UNWRITABLE", 1, &["may not be opened by this user", "group kvm"]),
+    (
+        "run --engine kvm --kernel DIR/good --kvm-device UNWRITABLE",
+        1,
+        &["may not be opened by this user", "group kvm"],
+    ),
     ("run --engine kvm --kernel DIR/good --kvm-device /dev/null", 1, &["/dev/null does not answer as KVM"]),
 ];
 

@@ -4,7 +4,7 @@
 //! Whoever changes something here (a register, CR8, the timer) looks at [`Lapic::pending_vector`] and
 //! [`Lapic::deadline_ns`] again afterwards.
 
-mod base;
+mod mode;
 mod msr;
 mod page;
 mod registers;
@@ -18,7 +18,7 @@ use super::message::Message;
 use super::router::Platform;
 use super::target::{Target, x2apic_ldr};
 use super::vectors::Vectors;
-pub(crate) use base::ApicMode;
+pub(crate) use mode::ApicMode;
 use registers::{DFR_MODEL_SHIFT, DFR_RESET, base as base_bits, esr, icr, lvt, svr};
 use timer::Timer;
 
@@ -80,7 +80,7 @@ impl Lapic {
 
     /// Power-on (SDM vol. 3, 11.4.7.1).
     pub(crate) fn reset(&mut self) {
-        self.apic_base = base::power_on(self.id == 0);
+        self.apic_base = mode::power_on(self.id == 0);
         self.init();
     }
 
