@@ -1,6 +1,6 @@
 //! A monitor process under test: started with a small guest, talked to over its console, ended in every case.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
