@@ -90,20 +90,24 @@ impl Display for Summary {
         for divergence in &self.divergences {
             writeln!(out, "{divergence}")?;
         }
-        writeln!(out, "family    forms   cases     diverging forms (cases)   lost   not implemented")?;
+        writeln!(out, "family    forms     cases    faults  diverging  (cases)  lost  not implemented")?;
         for family in Family::ALL {
             let covered = self.family(family).filter(|tally| !tally.missing);
-            let (mut forms, mut cases, mut bad, mut bad_cases, mut lost) = (0, 0, 0, 0, 0);
+            let (mut forms, mut cases, mut faults, mut bad, mut bad_cases, mut lost) = (0, 0, 0, 0, 0, 0);
             for tally in covered {
                 forms += 1;
                 cases += tally.cases;
+                faults += tally.faults;
                 bad += usize::from(tally.divergences > 0);
                 bad_cases += tally.divergences;
                 lost += tally.lost;
             }
             let missing = self.family(family).filter(|tally| tally.missing).count();
             let name = family.to_string();
-            writeln!(out, "{name:8} {forms:6} {cases:9} {bad:10} ({bad_cases}) {lost:15} {missing:12}")?;
+            writeln!(
+                out,
+                "{name:8} {forms:6} {cases:9} {faults:9} {bad:10} {bad_cases:8} {lost:5} {missing:16}"
+            )?;
         }
         let covered = self.tallies.iter().filter(|tally| !tally.missing).count();
         let offered = self.tallies.iter().filter(|tally| !tally.missing && tally.form.offered).count();

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iced_x86::Code;
-use soft_engine::probe::ProbeVm;
+use soft_engine::probe::{Outcome, ProbeVm};
 
 use crate::case::Record;
 use crate::compare::{self, Difference, Rules};
@@ -41,6 +41,8 @@ pub struct Tally {
     pub form: Form,
     /// Cases compared.
     pub cases: u64,
+    /// Cases among them that raise an exception on the host.
+    pub faults: u64,
     /// Cases that differed.
     pub divergences: usize,
     /// Cases lost because they ended the host's child.
@@ -155,7 +157,7 @@ impl Work<'_> {
     }
 
     fn run_form(&self, form: Form, bench: &mut Bench<'_>) -> io::Result<(Tally, Vec<Divergence>)> {
-        let mut tally = Tally { form, cases: 0, divergences: 0, lost: 0, missing: false };
+        let mut tally = Tally { form, cases: 0, faults: 0, divergences: 0, lost: 0, missing: false };
         let mut divergences = Vec::new();
         let allowed = |code: Code| self.allowed.binary_search(&code).is_ok();
         let mut seeds = (0..self.plan.cases).map(|index| self.plan.seed.wrapping_add(index));
@@ -205,6 +207,7 @@ impl Bench<'_> {
             return None;
         }
         tally.cases += 1;
+        tally.faults += u64::from(host.outcome != Outcome::Done);
         self.engine.run(case, &mut self.mine);
         let found = compare::differences(self.rules, case, insn, host, &self.mine);
         (!found.is_empty()).then_some(found)

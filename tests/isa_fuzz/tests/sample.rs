@@ -9,7 +9,7 @@ fn the_engine_does_what_the_host_does() {
         println!("SKIPPED: the host's kernel does not let programs write FS's base");
         return;
     }
-    let plan = run::Plan { wanted: Box::new(|_| true), cases: 24, seed: 1, workers: 2 };
+    let plan = run::Plan { wanted: Box::new(|_| true), cases: 60, seed: 1, workers: 2 };
     let summary = run::run(&plan, |_, _| {}).unwrap();
     println!("{summary}");
     assert_eq!(summary.divergence_count(), 0);

@@ -81,17 +81,19 @@ fn dividend(gpr: &mut [u64; 16], values: &mut Values<'_>, insn: &Instruction) {
 /// Whether a case shows something: a branch to itself looks as if it had not been executed, POPF must not set TF, and
 /// about some addresses makers differ.
 pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
+    use Mnemonic as M;
+    if insn.near_branch_target() == case.state.rip || aim.is_disputed(case, insn) {
+        return false;
+    }
     match insn.mnemonic() {
+        M::Popf | M::Popfq => aim.look::<2>(case, insn).is_none_or(|bytes| bytes[1] & TF == 0),
         // A bit offset that is an address too leads far beyond what is canonical.
-        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc if insn.op0_kind() == OpKind::Memory => {
+        M::Bt | M::Bts | M::Btr | M::Btc if insn.op0_kind() == OpKind::Memory => {
+            let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
             let offset = insn.op1_register().full_register();
-            offset == Register::None
-                || ![insn.memory_base(), insn.memory_index()]
-                    .map(|used| used.full_register())
-                    .contains(&offset)
+            offset == Register::None || !used.contains(&offset)
         }
-        Mnemonic::Popf | Mnemonic::Popfq => aim.look::<2>(case, insn).is_none_or(|bytes| bytes[1] & TF == 0),
-        _ => insn.near_branch_target() != case.state.rip && !aim.is_disputed(case, insn),
+        _ => true,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where an instruction's operands in memory lie, and what is there: inside a page, over the edge of one, where
 //! writes or all accesses are forbidden, and where no address is canonical.
 
-use iced_x86::{Instruction, InstructionInfoFactory, Register, UsedMemory};
+use iced_x86::{Instruction, InstructionInfoFactory, MemorySize, Register, UsedMemory};
 
 use super::value::Values;
 use crate::case::Case;
@@ -59,18 +59,29 @@ impl Aim {
         Some(bytes)
     }
 
-    /// Whether an operand's offset into FS or GS is not canonical where the sum with the base is: Intel's processors
-    /// look at the sum alone, AMD's at the offset too.
+    /// Whether an operand's address is one about which processors differ: its offset into FS or GS is not canonical
+    /// where the sum with the base is (Intel's look at the sum alone, AMD's at the offset too), or it is accessed in
+    /// several steps and only some of it is not canonical.
     pub fn is_disputed(&mut self, case: &Case, insn: &Instruction) -> bool {
         self.factory.info(insn).used_memory().iter().any(|memory| {
+            let start = address(case, memory);
+            let len = memory.memory_size().info().size().max(1) as u64;
+            let steps =
+                matches!(memory.memory_size(), MemorySize::Float80 | MemorySize::Bcd | MemorySize::UInt128)
+                    || len > 16;
+            let last = start.wrapping_add(len - 1);
+            if steps && (canonical(start) == start) != (canonical(last) == last) {
+                return true;
+            }
             let base = match memory.segment() {
                 Register::FS => case.state.fs_base,
                 Register::GS => case.state.gs_base,
                 _ => return false,
             };
-            let address = address(case, memory);
-            let offset = address.wrapping_sub(base);
-            canonical(offset) != offset && canonical(address) == address
+            [start, last].into_iter().any(|address| {
+                let offset = address.wrapping_sub(base);
+                canonical(offset) != offset && canonical(address) == address
+            })
         })
     }
 
