@@ -21,7 +21,38 @@ mod kind {
     pub(super) const READ_WRITE: u64 = 3;
 }
 
+/// What the instruction being looked at alone says about the traps behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aftermath {
+    /// MOV SS, POP SS: all debug traps wait for the end of the next instruction (SDM vol. 3, 6.8.3).
+    hold: bool,
+    /// It entered a handler or cleared TF on its way into the system: no single step.
+    no_step: bool,
+    /// IRET: RF as it popped it counts for the next instruction (SDM vol. 3, 18.3.1.1).
+    resume: bool,
+}
+
 impl Core<'_> {
+    /// Debug traps wait for the end of the next instruction.
+    pub(crate) fn hold_debug_traps(&mut self) {
+        self.aftermath.hold = self.is_stepping();
+    }
+
+    /// TF as it was before this instruction does not count.
+    pub(crate) fn cancel_single_step(&mut self) {
+        self.aftermath.no_step = true;
+    }
+
+    /// RFLAGS were popped with RF: it holds breakpoints on the next instruction off. Without breakpoints it would
+    /// only stay on, as nothing looks at single instructions then.
+    pub(crate) fn take_resume_flag(&mut self) {
+        let counts = self.debug.dr7 & 0xff != 0;
+        self.aftermath.resume = counts && self.flags.has(flags::RF);
+        if !counts {
+            self.cpu.flags.put(flags::RF, false);
+        }
+    }
+
     /// MOV from a debug register. DR4 and DR5 are DR6 and DR7 unless CR4.DE says that they do not exist.
     pub fn read_debug_register(&mut self, number: u8) -> Exec<u64> {
         let number = self.check_debug_access(number)?;
@@ -93,9 +124,14 @@ impl Core<'_> {
         self.raise(Exception { payload: bits, ..Exception::plain(vector::DB) })
     }
 
-    /// Notes breakpoints that an access of data at `address` hits; the trap comes after the instruction. The
-    /// access is taken as one of up to 8 bytes: of a longer one the first bytes count.
-    pub(crate) fn note_data_breakpoints(&mut self, address: u64, write: bool) {
+    /// Forgets the traps of an instruction that does not come to its end.
+    pub(super) fn drop_debug_traps(&mut self) {
+        self.debug_trap = 0;
+        self.aftermath = Aftermath::default();
+    }
+
+    /// Notes breakpoints that an access of `size` bytes at `address` hits; the trap comes after the instruction.
+    pub(crate) fn note_data_breakpoints(&mut self, address: u64, size: usize, write: bool) {
         for n in 0..4 {
             let len = [1, 2, 8, 4][(self.debug.dr7 >> (18 + 4 * n) & 3) as usize];
             let kind_hits = match self.kind(n) {
@@ -104,7 +140,9 @@ impl Core<'_> {
                 _ => false,
             };
             let start = self.debug.addresses[n] & !(len - 1);
-            if kind_hits && self.is_enabled(n) && address.wrapping_sub(start) < len {
+            // One begins inside the other.
+            let overlap = address.wrapping_sub(start) < len || start.wrapping_sub(address) < size as u64;
+            if kind_hits && self.is_enabled(n) && overlap {
                 self.debug_trap |= 1 << n;
             }
         }
@@ -112,7 +150,14 @@ impl Core<'_> {
 
     /// After an instruction: the trap for single step and data breakpoints. `stepping` is TF before it.
     pub fn take_debug_trap(&mut self, stepping: bool) -> Exec {
-        let bits = std::mem::take(&mut self.debug_trap) | if stepping { BS } else { 0 };
+        let Aftermath { hold, no_step, resume } = std::mem::take(&mut self.aftermath);
+        if resume {
+            self.cpu.flags.put(flags::RF, true);
+        }
+        if hold {
+            return Ok(());
+        }
+        let bits = std::mem::take(&mut self.debug_trap) | if stepping && !no_step { BS } else { 0 };
         if bits == 0 {
             return Ok(());
         }

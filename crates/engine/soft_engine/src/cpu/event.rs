@@ -67,6 +67,7 @@ impl Gate {
 impl Core<'_> {
     /// Delivers the exception that the current instruction raised, and whatever its delivery raises.
     pub fn deliver_fault(&mut self) {
+        self.drop_debug_traps();
         let Some(mut exception) = self.fault.take() else { return };
         loop {
             self.take_payload(&exception);
@@ -167,6 +168,9 @@ impl Core<'_> {
         if (top as i64) << 16 >> 16 != top as i64 {
             return self.raise(Exception::with_error(vector::SS, ext(&event)));
         }
+        if (gate.offset as i64) << 16 >> 16 != gate.offset as i64 {
+            return self.general_protection(ext(&event));
+        }
         let mut sp = top & !0xf;
         let rflags = self.pushed_flags(&event);
         let frame = [
@@ -219,7 +223,7 @@ impl Core<'_> {
         if gate.offset > code.limit.into() {
             return self.raise(Exception::with_error(vector::GP, ext(&event)));
         }
-        let sp = self.push_frame(&stack, top, &values, width, new_cpl)?;
+        let sp = self.push_frame(&stack, top, &values, (width, new_cpl, ext(&event)))?;
         self.mark_accessed(descriptor, &mut code)?;
         self.enter_handler(&gate, code, new_cpl);
         if from_v86 {
@@ -236,14 +240,14 @@ impl Core<'_> {
         Ok(())
     }
 
-    /// Stores `values` one below the other from `top` of `stack` down; answers the new stack pointer.
+    /// Stores `values` one below the other from `top` of `stack` down, `width` bytes each, with privilege `cpl`;
+    /// answers the new stack pointer. `ext` is EXT of the error code.
     pub(crate) fn push_frame(
         &mut self,
         stack: &Segment,
         top: u64,
         values: &[u64],
-        width: u8,
-        cpl: u8,
+        (width, cpl, ext): (u8, u8, u32),
     ) -> Exec<u64> {
         let mask: u64 = if stack.default_big { 0xffff_ffff } else { 0xffff };
         let mut sp = top & mask;
@@ -255,7 +259,7 @@ impl Core<'_> {
                 } else {
                     selector_error(stack.selector)
                 };
-                return self.raise(Exception::with_error(vector::SS, error));
+                return self.raise(Exception::with_error(vector::SS, error | ext));
             }
             let address = stack.base.wrapping_add(sp);
             if width == 2 {
@@ -372,8 +376,18 @@ impl Core<'_> {
         if is_null(selector) || rpl(selector) != cpl {
             return self.raise(Exception::with_error(vector::TS, selector_error(selector) | ext));
         }
-        let segment = self.stack_segment(selector, cpl, vector::TS)?;
-        Ok((segment, sp))
+        match self.stack_segment(selector, cpl, vector::TS) {
+            Ok(segment) => Ok((segment, sp)),
+            Err(raised) => {
+                // What is wrong with the segment is told with EXT; a page fault of its table has none.
+                if let Some(fault) = &mut self.fault
+                    && matches!(fault.vector, vector::TS | vector::SS)
+                {
+                    fault.error = fault.error.map(|error| error | ext);
+                }
+                Err(raised)
+            }
+        }
     }
 
     /// Whether user-mode instruction prevention stops SGDT and the like.

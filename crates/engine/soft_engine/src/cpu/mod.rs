@@ -63,6 +63,7 @@ pub struct Core<'m> {
     counters: &'m ExitCounters,
     /// Bits for DR6 of a debug trap that is due when the instruction ends.
     debug_trap: u64,
+    aftermath: debug::Aftermath,
 }
 
 /// What is around a vCPU.
@@ -117,6 +118,7 @@ impl<'m> Core<'m> {
             io,
             counters,
             debug_trap: 0,
+            aftermath: debug::Aftermath::default(),
         };
         core.update_mode();
         core.update_address_space(false);

@@ -172,6 +172,12 @@ impl Core<'_> {
         Ok(Some(Descriptor { raw: self.load_system(address)?, address }))
     }
 
+    /// Whether `size` bytes at `selector` are inside its table, which is there.
+    pub fn table_holds(&self, selector: u16, size: u32) -> bool {
+        let limit = if selector & 4 == 0 { self.gdt.limit.into() } else { self.ldt.limit };
+        u64::from(selector & !7) + u64::from(size) - 1 <= u64::from(limit)
+    }
+
     /// Reads the descriptor that `selector` names, or raises `vector` with it.
     pub fn descriptor_or(&mut self, selector: u16, vector: u8) -> Exec<Descriptor> {
         match self.descriptor(selector)? {

@@ -209,6 +209,9 @@ fn call_gate(
         if narrow {
             return core.general_protection(error);
         }
+        if !core.table_holds(selector, 16) {
+            return core.general_protection(error);
+        }
         let high: u64 = core.load_system(descriptor.address.wrapping_add(8))?;
         // The upper half's type field has to be 0.
         if high >> 40 & 0x1f != 0 {
@@ -266,7 +269,7 @@ fn call_through(core: &mut Core<'_>, gate: &CallGate) -> Exec {
     }
     values.extend([u64::from(code_selector), back]);
     check_target(core, &code, gate.offset)?;
-    let sp = core.push_frame(&stack, top, &values, gate.size, cpl)?;
+    let sp = core.push_frame(&stack, top, &values, (gate.size, cpl, 0))?;
     load_code(core, descriptor, code, gate.selector, gate.offset, cpl)?;
     core.set_segment(seg::SS, stack);
     core.set_stack_pointer(sp);
@@ -383,10 +386,13 @@ fn set_popped_flags(core: &mut Core<'_>, rflags: u64, size: u8, cpl: u8) {
     }
     let merged = core.flags.get() & !changeable | rflags & changeable;
     core.cpu.flags.set(merged);
+    core.take_resume_flag();
     core.attention = true;
 }
 
 fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    // Even if it faults (SDM vol. 3, 6.7.1).
+    core.cpu.nmi_masked = false;
     let step = i64::from(SIZE);
     if core.mode == Mode::Virtual86 && core.flags.iopl() < 3 {
         return core.general_protection(0);
@@ -407,9 +413,7 @@ fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     }
     let back =
         Return { selector, offset, size: SIZE, stack_depth: 3 * step, released: 0, rflags: Some(rflags) };
-    return_to(core, &back)?;
-    core.cpu.nmi_masked = false;
-    Ok(())
+    return_to(core, &back)
 }
 
 fn real_interrupt_return(core: &mut Core<'_>, size: u8, offset: u64, selector: u16, rflags: u64) -> Exec {
@@ -420,7 +424,6 @@ fn real_interrupt_return(core: &mut Core<'_>, size: u8, offset: u64, selector: u
     core.set_next_rip(offset);
     core.set_stack_pointer(core.stack_offset(3 * i64::from(size)));
     set_popped_flags(core, rflags & !(flags::VM | flags::VIF | flags::VIP), size, 0);
-    core.cpu.nmi_masked = false;
     core.update_view();
     Ok(())
 }

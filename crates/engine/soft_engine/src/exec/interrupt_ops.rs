@@ -31,9 +31,14 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 /// Delivers a software interrupt; RIP is the handler's afterwards.
 fn software(core: &mut Core<'_>, vector: u8) -> Exec {
     let return_rip = core.next_rip();
+    let stepping = core.is_stepping();
     core.deliver(Event { vector, error: None, source: Source::Software, return_rip })?;
     let entry = core.rip;
     core.set_next_rip(entry);
+    if stepping {
+        // TF was cleared on the way in (SDM vol. 3, 18.3.1.4).
+        core.cancel_single_step();
+    }
     Ok(())
 }
 
@@ -88,6 +93,10 @@ fn syscall(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         return core.undefined();
     }
     let selector = core.msrs.star >> 32 & 0xfffc;
+    if core.is_stepping() && core.msrs.syscall_mask & flags::TF != 0 {
+        // TF counts as SYSCALL leaves it.
+        core.cancel_single_step();
+    }
     core.cpu.gpr[gpr::RCX] = core.next_rip();
     core.cpu.gpr[gpr::R11] = core.flags.get() & !flags::RF;
     let masked = core.flags.get() & !(core.msrs.syscall_mask | flags::RF);

@@ -73,6 +73,7 @@ fn mov_to_segment(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn shadow_after_ss(core: &mut Core<'_>, register: usize) {
     if register == seg::SS {
         core.cpu.shadow = 1;
+        core.hold_debug_traps();
         core.attention = true;
     }
 }

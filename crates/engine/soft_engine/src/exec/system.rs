@@ -201,6 +201,10 @@ fn system_segment(
         return core.raise(Exception::with_error(vector::NP, error));
     }
     if core.is_long_mode() {
+        // The upper half has to be in the table too.
+        if !core.table_holds(selector, 16) {
+            return core.general_protection(error);
+        }
         let high: u64 = core.load_system(descriptor.address.wrapping_add(8))?;
         segment.base |= high << 32;
         if (segment.base as i64) << 16 >> 16 != segment.base as i64 || high >> 40 & 0x1f != 0 {

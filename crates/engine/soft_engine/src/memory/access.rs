@@ -109,7 +109,7 @@ impl<'m> Core<'m> {
             return self.raise(Exception::with_error(vector::GP, 0));
         }
         let place = Place { address, segment, view: self.view };
-        match self.target(place, Kind::Write)? {
+        match self.target(place, 16, Kind::Write)? {
             Target::Ram { frame, gpa } => {
                 let found = frame.compare_exchange_16((gpa % PAGE_SIZE) as usize, current, new);
                 self.written(gpa, 16);
@@ -232,7 +232,7 @@ impl<'m> Core<'m> {
             self.load_pieces(place, &mut bytes[..T::BYTES])?;
             return Ok(T::from_u64(u64::from_le_bytes(bytes)));
         }
-        match self.target(place, Kind::Read)? {
+        match self.target(place, T::BYTES, Kind::Read)? {
             Target::Ram { frame, gpa } => Ok(frame.load((gpa % PAGE_SIZE) as usize)),
             Target::Device { gpa } => Ok(self.device_load(gpa)),
         }
@@ -245,7 +245,7 @@ impl<'m> Core<'m> {
         if place.address % PAGE_SIZE > PAGE_SIZE - T::BYTES as u64 {
             return self.store_pieces(place, &value.to_u64().to_le_bytes()[..T::BYTES]);
         }
-        match self.target(place, Kind::Write)? {
+        match self.target(place, T::BYTES, Kind::Write)? {
             Target::Ram { frame, gpa } => {
                 frame.store((gpa % PAGE_SIZE) as usize, value);
                 self.written(gpa, T::BYTES);
@@ -274,7 +274,7 @@ impl<'m> Core<'m> {
             self.store_pieces(place, &new.to_u64().to_le_bytes()[..T::BYTES])?;
             return Ok(old);
         }
-        match self.target(place, Kind::Write)? {
+        match self.target(place, T::BYTES, Kind::Write)? {
             Target::Ram { frame, gpa } => {
                 let old = change_in(frame, (gpa % PAGE_SIZE) as usize, locked, &mut change);
                 self.written(gpa, T::BYTES);
@@ -312,13 +312,13 @@ impl<'m> Core<'m> {
     /// Translates an access that may reach into a second page, all of it before anything is done.
     fn pieces(&mut self, place: Place, len: usize, kind: Kind) -> Exec<(Target<'m>, Option<Target<'m>>)> {
         self.check_canonical(place, len)?;
-        let first = self.target(place, kind)?;
         let head = first_len(place.address, len);
+        let first = self.target(place, head, kind)?;
         if head == len {
             return Ok((first, None));
         }
         let address = place.address.wrapping_add(head as u64) & self.linear_mask();
-        let second = self.target(Place { address, ..place }, kind)?;
+        let second = self.target(Place { address, ..place }, len - head, kind)?;
         Ok((first, Some(second)))
     }
 
@@ -339,8 +339,8 @@ impl<'m> Core<'m> {
         }
     }
 
-    /// Translates one address and remembers it where that is allowed.
-    fn target(&mut self, place: Place, kind: Kind) -> Exec<Target<'m>> {
+    /// Translates the address of `len` bytes inside one page and remembers it where that is allowed.
+    fn target(&mut self, place: Place, len: usize, kind: Kind) -> Exec<Target<'m>> {
         let Place { address, view, .. } = place;
         self.check_canonical(place, 1)?;
         let (user, implicit) = match view {
@@ -352,7 +352,7 @@ impl<'m> Core<'m> {
         };
         let found = self.translate(address, Access { kind, user, implicit })?;
         if view == View::Careful {
-            self.note_data_breakpoints(address, kind == Kind::Write);
+            self.note_data_breakpoints(address, len, kind == Kind::Write);
         }
         let Some(frame) = self.shared.memory.frame(found.gpa) else {
             return Ok(Target::Device { gpa: found.gpa });
