@@ -1,0 +1,134 @@
+//! When changed page tables count: INVLPG, CR3, global pages, PCIDs, INVPCID (SDM vol. 3, 4.10).
+//!
+//! Each case loads from [`TEST_ADDRESS`], which fills translations, changes the page-table entry, invalidates, and
+//! loads again. Only what has to be seen afterwards is expected: the manual lets a CPU forget more.
+
+use super::{Case, vector};
+use crate::guest::{CR4_LONG, CR4_PCIDE, Guest};
+use crate::layout::*;
+use crate::outcome::Expect;
+use crate::tables::{A, D, G, P, U, W};
+
+const SECTION: &str = "SDM vol. 3, 4.10.4";
+/// mov eax, [rbx]; mov [rsi], rdi: the load, and the entry's change.
+const PROLOGUE: [u8; 5] = [0x8b, 0x03, 0x48, 0x89, 0x3e];
+const LOAD: [u8; 2] = [0x8b, 0x03];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    // mov rcx, cr3; mov cr3, rcx
+    let reload: &[u8] = &[0x0f, 0x20, 0xd9, 0x0f, 0x22, 0xd9];
+    // mov rcx, cr4; xor rcx, PGE; mov cr4, rcx; again
+    let toggle: &[u8] = &[0x0f, 0x20, 0xe1, 0x48, 0x81, 0xf1, 0x80, 0, 0, 0, 0x0f, 0x22, 0xe1];
+    let rows: [(&str, &[u8], u64); 5] = [
+        ("invlpg", &[0x0f, 0x01, 0x3b], 0),
+        ("invlpg of a global page", &[0x0f, 0x01, 0x3b], G),
+        ("invlpg of another byte of the page", &[0x0f, 0x01, 0x7b, 0x7f], 0),
+        ("a load of CR3", reload, 0),
+        ("a change of CR4.PGE, of a global page", toggle, G),
+    ];
+    for (name, code, flags) in rows {
+        let guest = guest(&[&PROLOGUE, code, &LOAD].concat(), flags, TEST_PAGE_B | P | W | U | A | D);
+        cases.push(Case::new(
+            format!("remapped, seen after {name}"),
+            SECTION,
+            guest,
+            Expect::done().rax(0xb),
+        ));
+        let guest = self::guest(&[&PROLOGUE, code, &LOAD].concat(), flags, 0);
+        let rip = guest.start + (PROLOGUE.len() + code.len()) as u64;
+        let expect = Expect::fault_at(vector::PF, 0, rip).cr2(TEST_ADDRESS);
+        cases.push(Case::new(format!("unmapped, seen after {name}"), SECTION, guest, expect));
+    }
+    filled(&mut cases);
+    spaces(&mut cases);
+    refusals(&mut cases);
+    cases
+}
+
+/// The address leads to a page with 0xa; `entry` is what the code changes the entry to; page B has 0xb.
+fn guest(code: &[u8], flags: u64, entry: u64) -> Guest {
+    let mut guest = Guest::long(0, code);
+    guest.map_test([P | W | U, P | W | U, P | W | U, P | W | U | flags], TEST_PAGE);
+    guest.put64(TEST_PAGE, 0xa);
+    guest.put64(TEST_PAGE_B, 0xb);
+    guest.registers.rbx = TEST_ADDRESS;
+    guest.registers.rsi = TEST_PT + 8;
+    guest.registers.rdi = entry;
+    guest
+}
+
+/// What was not present is not remembered (SDM vol. 3, 4.10.2.3); a fault forgets what it was about (4.10.4.1).
+fn filled(cases: &mut Vec<Case>) {
+    // mov [rsi], rdi; mov eax, [rbx] with the entry absent before.
+    let mut guest = guest(&[0x48, 0x89, 0x3e, 0x8b, 0x03], 0, TEST_PAGE_B | P | W | U);
+    guest.put64(TEST_PT + 8, 0);
+    cases.push(Case::new("mapped, seen at once", "SDM vol. 3, 4.10.2.3", guest, Expect::done().rax(0xb)));
+}
+
+/// PCIDs: a second root without the test address, and back.
+fn spaces(cases: &mut Vec<Case>) {
+    // mov eax, [rbx]; mov cr3, rcx; mov eax, [rbx]
+    let code = [0x8b, 0x03, 0x0f, 0x22, 0xd9, 0x8b, 0x03];
+    for (name, root, pages, value) in [
+        ("another PCID has its own translations", PML4_B | 5, PML4_B, None),
+        ("another root under the same PCID", PML4_B | 1, PML4_B, None),
+        ("the same root under another PCID", PML4 | 5, PML4, Some(0xa)),
+        ("the same root and PCID, kept", PML4 | 1 | 1 << 63, PML4, Some(0xa)),
+    ] {
+        let mut guest = guest(&code, 0, 0);
+        guest.system.cr4 = CR4_LONG | CR4_PCIDE;
+        guest.system.cr3 |= 1;
+        guest.registers.rcx = root;
+        guest.put64(PML4_B, (PML4 + 0x1000) | P | W | U | A);
+        let expect = match value {
+            Some(value) => Expect::done().rax(value),
+            None => Expect::fault_at(vector::PF, 0, guest.start + 5).cr2(TEST_ADDRESS),
+        };
+        let expect = expect.value("cr3 without bit 63", |outcome| outcome.state.system.cr3 & !0xfff, pages);
+        cases.push(Case::new(name, "SDM vol. 3, 4.10.4.1", guest, expect));
+    }
+    // invpcid rcx, [rdx]: every type that covers this address and PCID 0.
+    for kind in 0..4u64 {
+        for flags in [0, G] {
+            // Of these only type 2 reaches global translations for sure (type 0 and 1 may leave them).
+            if flags == G && kind != 2 {
+                continue;
+            }
+            let invpcid: &[u8] = &[0x66, 0x0f, 0x38, 0x82, 0x0a];
+            let mut guest = guest(&[&PROLOGUE, invpcid, &LOAD].concat(), flags, TEST_PAGE_B | P | W | U);
+            (guest.registers.rcx, guest.registers.rdx) = (kind, DATA);
+            guest.put64(DATA + 8, TEST_ADDRESS);
+            let name = format!("remapped, seen after invpcid type {kind}, flags {flags:#x}");
+            cases.push(Case::new(name, "SDM vol. 2, INVPCID", guest, Expect::done().rax(0xb)));
+        }
+    }
+}
+
+/// INVPCID and INVLPG that are refused, or do nothing.
+fn refusals(cases: &mut Vec<Case>) {
+    let hole = 0x8000_0000_0000u64;
+    let rows: [(&str, u8, u64, [u64; 2]); 6] = [
+        ("type 4", 0, 4, [0, 0]),
+        ("type 0, bit 12", 0, 0, [1 << 12, 0]),
+        ("type 0, PCID 1 without PCIDE", 0, 0, [1, 0]),
+        ("type 1, PCID 1 without PCIDE", 0, 1, [1, 0]),
+        ("type 0, address not canonical", 0, 0, [0, hole]),
+        ("type 2 at cpl 3", 3, 2, [0, 0]),
+    ];
+    for (name, cpl, kind, descriptor) in rows {
+        let mut guest = Guest::long(cpl, &[0x66, 0x0f, 0x38, 0x82, 0x0a]);
+        (guest.registers.rcx, guest.registers.rdx) = (kind, DATA);
+        guest.put64(DATA, descriptor[0]);
+        guest.put64(DATA + 8, descriptor[1]);
+        let expect = Expect::fault(&guest, vector::GP, 0);
+        cases.push(Case::new(format!("invpcid {name}"), "SDM vol. 2, INVPCID", guest, expect));
+    }
+    let mut guest = Guest::long(0, &[0x0f, 0x01, 0x3b]);
+    guest.registers.rbx = hole;
+    cases.push(Case::new("invlpg of an address not canonical", "SDM vol. 2, INVLPG", guest, Expect::done()));
+    let mut guest = Guest::long(3, &[0x0f, 0x01, 0x3b]);
+    guest.registers.rbx = DATA;
+    let expect = Expect::fault(&guest, vector::GP, 0);
+    cases.push(Case::new("invlpg at cpl 3", "SDM vol. 2, INVLPG", guest, expect));
+}
