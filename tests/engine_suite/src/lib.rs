@@ -15,6 +15,7 @@ pub mod cases;
 pub mod guest;
 pub mod layout;
 pub mod outcome;
+pub mod round_trip;
 pub mod run;
 pub mod suite;
 pub mod tables;

@@ -62,15 +62,25 @@ pub fn run(engine: &impl Engine, guest: &Guest) -> Result<Outcome, String> {
     vcpu.set_state(&state).map_err(text)?;
     let (halt, silent) = run_patiently(&mut vcpu)?;
     let state = vcpu.state().map_err(text)?;
+    Ok(outcome(guest, (halt, silent), state, read_ram(&memory)?))
+}
+
+/// All of a guest's RAM.
+pub fn read_ram(memory: &GuestMemory) -> Result<Vec<u8>, String> {
     let mut ram = vec![0; RAM_SIZE];
     memory.read_slice(&mut ram, GuestAddress(0)).map_err(|error| error.to_string())?;
+    Ok(ram)
+}
+
+/// What the guest came to, by how [`run_patiently`] ended and what it left.
+pub fn outcome(guest: &Guest, (halt, silent): (Halt, bool), state: CpuState, ram: Vec<u8>) -> Outcome {
     let mut outcome = Outcome { end: End::Silence, error: None, frame: Frame::default(), state, ram };
     match halt {
         Halt::Kicked if silent => {}
         Halt::Kicked => read_frame(guest, &mut outcome),
         other => outcome.end = End::Halt(other),
     }
-    Ok(outcome)
+    outcome
 }
 
 /// One line about an engine's error.
@@ -82,11 +92,16 @@ pub fn text(error: vcpu_model::EngineError) -> String {
 
 /// Runs until the guest stops; true if it had to be stopped.
 pub fn run_patiently(vcpu: &mut impl Vcpu) -> Result<(Halt, bool), String> {
+    run_for(vcpu, PATIENCE)
+}
+
+/// Runs until the guest stops, or is stopped after `time`, which the second value tells.
+pub fn run_for(vcpu: &mut impl Vcpu, time: Duration) -> Result<(Halt, bool), String> {
     let io = DebugPort::new(vcpu);
     let kick = vcpu.kicker();
     let (ended, end) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
-        let silent = end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+        let silent = end.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout);
         if silent {
             kick.kick();
         }
