@@ -46,8 +46,9 @@ impl Display for Difference {
 /// How closely results are compared.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Flags that the manual leaves undefined count too: the host is of the kind that the engine follows.
-    pub undefined_flags: bool,
+    /// The host is of the maker whom the engine follows where manuals leave things open: flags that they leave
+    /// undefined, and RCPPS and its like, have to agree too.
+    pub same_maker: bool,
 }
 
 /// What differs between `host` and `engine`; nothing if they agree.
@@ -68,11 +69,10 @@ pub fn differences(
     comparison.words("rip", before.rip, host_state.rip, engine_state.rip);
     comparison.words("fs base", before.fs_base, host_state.fs_base, engine_state.fs_base);
     comparison.words("gs base", before.gs_base, host_state.gs_base, engine_state.gs_base);
-    let ignored =
-        if rules.undefined_flags { tolerance::loose_flags(insn) } else { tolerance::undefined_flags(insn) };
+    let ignored = if rules.same_maker { 0 } else { tolerance::undefined_flags(insn) };
     let flags = [before, host_state, engine_state].map(|state| state.rflags & !ignored);
     comparison.words("rflags", flags[0], flags[1], flags[2]);
-    comparison.extended(insn, [&before.fxsave, &host_state.fxsave, &engine_state.fxsave]);
+    comparison.extended(rules, insn, [&before.fxsave, &host_state.fxsave, &engine_state.fxsave]);
     for index in 0..16 {
         let [before, host, engine] = [before, host_state, engine_state].map(|state| state.ymm_high[index]);
         comparison.bytes(&format!("ymm{index} (upper half)"), &before, &host, &engine);
@@ -115,7 +115,7 @@ impl Comparison {
     }
 
     /// The FXSAVE area (SDM vol. 1, table 10-2), by its fields.
-    fn extended(&mut self, insn: &Instruction, areas: [&[u8; 512]; 3]) {
+    fn extended(&mut self, rules: Rules, insn: &Instruction, areas: [&[u8; 512]; 3]) {
         const FIELDS: [(&str, usize, usize); 7] = [
             ("x87 control", 0, 2),
             ("x87 status", 2, 2),
@@ -143,7 +143,8 @@ impl Comparison {
         }
         for index in 0..16 {
             let [before, host, engine] = areas.map(|area| &area[160 + 16 * index..][..16]);
-            if !tolerance::is_close_vector(insn, host, engine) {
+            let is_same = host == engine;
+            if !is_same && (rules.same_maker || !tolerance::is_close_vector(insn, host, engine)) {
                 self.bytes(&format!("xmm{index}"), before, host, engine);
             }
         }

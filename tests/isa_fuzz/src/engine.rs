@@ -1,5 +1,6 @@
 //! The engine's side: a case into the probe, a record out of it.
 
+use iced_x86::{Instruction, Mnemonic};
 use soft_engine::probe::Probe;
 
 use crate::case::{Case, Record};
@@ -23,8 +24,11 @@ impl<'v> Engine<'v> {
         Engine { probe, background, data: Box::new([0; DATA_SIZE]) }
     }
 
-    /// Whether the engine has something for the instruction to do.
-    pub fn executes(&mut self, case: &Case) -> bool {
+    /// Whether the engine has something for the instruction to do; for some that is to raise #UD.
+    pub fn executes(&mut self, case: &Case, insn: &Instruction) -> bool {
+        if insn.mnemonic() == Mnemonic::Ud2 || insn.is_invalid() {
+            return true;
+        }
         self.put_code(CODE, &case.code);
         self.probe.executes(CODE)
     }

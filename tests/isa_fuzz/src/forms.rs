@@ -70,7 +70,8 @@ pub enum Omission {
     NotDeterministic,
     /// Depends on the components that the operating system has enabled.
     ExtendedState,
-    /// Intel's and AMD's processors differ: the source of MOVSXD with 16 bits, register forms of 0F 0D.
+    /// Intel's and AMD's processors differ: the source of MOVSXD with 16 bits, register forms of 0F 0D, whether UD0 and
+    /// UD1 have operands.
     MakersDiffer,
     /// Gathers take a vector of addresses, of which none can be aimed.
     VectorOfAddresses,
@@ -164,6 +165,7 @@ fn by_mnemonic(code: Code) -> Option<Omission> {
     insn.set_code(code);
     let pops_segment = matches!(code, Code::Popw_FS | Code::Popq_FS | Code::Popw_GS | Code::Popq_GS);
     match code.mnemonic() {
+        M::Ud0 | M::Ud1 => Some(Omission::MakersDiffer),
         _ if pops_segment => Some(Omission::Segments),
         M::Lfs | M::Lgs | M::Lss | M::Lar | M::Lsl | M::Verr | M::Verw => Some(Omission::Segments),
         M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => Some(Omission::NotDeterministic),

@@ -125,6 +125,9 @@ impl Display for Summary {
 
 impl Summary {
     fn diverging(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for tally in self.tallies.iter().filter(|tally| tally.missing && tally.form.offered) {
+            writeln!(out, "offered, not implemented: {:?}", tally.form.code)?;
+        }
         for tally in self.tallies.iter().filter(|tally| tally.cases == 0 && !tally.missing) {
             writeln!(out, "no case could be built: {:?}", tally.form.code)?;
         }

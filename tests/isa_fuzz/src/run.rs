@@ -136,7 +136,7 @@ impl Work<'_> {
         let mut vm = probe_vm()?;
         let first = soft_engine::probe::UserState::default();
         let mut bench = Bench {
-            rules: Rules { undefined_flags: host_cpuid::is_amd() },
+            rules: Rules { same_maker: host_cpuid::is_amd() },
             generator: Generator::default(),
             host: Host::start()?,
             engine: Engine::new(vm.probe()),
@@ -169,7 +169,7 @@ impl Work<'_> {
                 .collect();
             // What prefixes have turned into something else tells nothing of this form.
             let own = batch.iter().find(|(_, generated)| generated.insn.code() == form.code);
-            if own.is_some_and(|(_, generated)| !bench.engine.executes(&generated.case)) {
+            if own.is_some_and(|(_, generated)| !bench.engine.executes(&generated.case, &generated.insn)) {
                 tally.missing = true;
             }
             if batch.is_empty() || tally.missing || tally.divergences >= ENOUGH {
@@ -203,7 +203,7 @@ impl Bench<'_> {
             tally.lost += 1;
             return None;
         }
-        if !insn.is_invalid() && !self.engine.executes(case) {
+        if !self.engine.executes(case, insn) {
             return None;
         }
         tally.cases += 1;

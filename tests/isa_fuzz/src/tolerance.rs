@@ -35,11 +35,6 @@ pub fn undefined_flags(insn: &Instruction) -> u64 {
     FLAGS.iter().filter(|(bit, _)| undefined & bit != 0).fold(0, |mask, (_, flag)| mask | flag)
 }
 
-/// Undefined flags that the engine leaves differently from the processor it follows elsewhere.
-pub fn loose_flags(_insn: &Instruction) -> u64 {
-    0
-}
-
 /// x87 status bits that depend on the last bit of an approximation.
 pub fn loose_status(insn: &Instruction) -> u64 {
     if is_transcendental(insn) { C1 } else { 0 }
