@@ -12,6 +12,7 @@
 //! May depend on `contract` crates only; the tests name engines.
 
 pub mod cases;
+pub mod features;
 pub mod guest;
 pub mod layout;
 pub mod outcome;

@@ -84,6 +84,7 @@ pub fn outcome(guest: &Guest, (halt, silent): (Halt, bool), state: CpuState, ram
 }
 
 /// One line about an engine's error.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub fn text(error: vcpu_model::EngineError) -> String {
     use std::error::Error as _;
     let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use arch_model::x86_64::msr;
 
-use super::{Case, vector};
+use super::{Case, Refusal, vector};
 use crate::guest::{CR0_LONG, CR4_LONG, CR4_PCIDE, EFER_LONG, Guest};
 use crate::layout::*;
 use crate::outcome::{Expect, Outcome};
@@ -115,13 +115,15 @@ fn msrs(cases: &mut Vec<Case>) {
     }
 }
 
+/// Name, code, selector, low and high half of the descriptor, outcome.
+type Load = (&'static str, [u8; 3], u16, [u64; 2], Refusal);
+
 /// LGDT, LIDT, LLDT, LTR (SDM vol. 2).
 fn tables(cases: &mut Vec<Case>) {
     const LTR: [u8; 3] = [0x0f, 0x00, 0xd8];
     const LLDT: [u8; 3] = [0x0f, 0x00, 0xd0];
-    // Name, code, selector, low and high half of the descriptor, outcome.
     let tss = |kind: u64, present: u64| 0x67 | TSS << 16 | kind << 40 | present << 47;
-    let rows: [(&str, [u8; 3], u16, [u64; 2], Option<(u8, u32)>); 13] = [
+    let rows: [Load; 13] = [
         ("ltr", LTR, TEST, [tss(9, 1), 0], None),
         ("ltr null", LTR, 0, [tss(9, 1), 0], Some((vector::GP, 0))),
         ("ltr busy", LTR, TEST, [tss(11, 1), 0], Some((vector::GP, 0x50))),

@@ -116,7 +116,17 @@ fn code_breakpoints(cases: &mut Vec<Case>) {
     for value in [KERNEL_DATA_SELECTOR.into(), STACK - 0x100, RF | 2, KERNEL_CODE.into(), CODE + 0x80] {
         guest.push64(value);
     }
-    cases.push(Case::new("iretq with RF to a breakpoint", BREAK, guest, Expect::done()));
+    cases.push(Case::new("iretq with RF to a breakpoint", BREAK, guest.clone(), Expect::done()));
+    // RF counts for one instruction; INT behind it pushes it clear.
+    guest.debug.dr7 = 0x400;
+    let expect = Expect::done().value("RF in the frame", |outcome| outcome.frame.rflags & RF, 0);
+    cases.push(Case::new("iretq with RF, an instruction later", BREAK, guest, expect));
+    // A fault in the middle of a store that has hit leaves no trap behind: the page after DATA's is absent.
+    let mut guest = with_breakpoint(&[0x89, 0x03], TEST_ADDRESS + 0xffe, local | 1 << 20);
+    guest.map_test([7, 7, 7, 7], TEST_PAGE);
+    guest.registers.rbx = TEST_ADDRESS + 0xffe;
+    let expect = Expect::fault(&guest, vector::PF, 2).cr2(TEST_ADDRESS + 0x1000).value("dr6", why, 0);
+    cases.push(Case::new("data breakpoint of a store that faults", BREAK, guest, expect));
 }
 
 fn data_breakpoints(cases: &mut Vec<Case>) {

@@ -1,6 +1,6 @@
 //! Call gates and interrupt gates, stack switches, IST (SDM vol. 3, 5.8.3, 6.12, 6.14).
 
-use super::{Case, vector};
+use super::{Case, Refusal, vector};
 use crate::guest::{Guest, IF};
 use crate::layout::*;
 use crate::outcome::Expect;
@@ -229,7 +229,7 @@ fn stacks(cases: &mut Vec<Case>) {
 fn protected(cases: &mut Vec<Case>) {
     let absent = Descriptor { present: false, ..Descriptor::flat(3, 0) };
     let small = Descriptor { granular: false, limit: 0xfff, ..Descriptor::flat(3, 0) };
-    let rows: [(&str, u16, Descriptor, Option<(u8, u32)>); 7] = [
+    let rows: [(&str, u16, Descriptor, Refusal); 7] = [
         ("good", TEST, Descriptor::flat(3, 0), None),
         ("null", 0, Descriptor::flat(3, 0), Some((vector::TS, 0))),
         ("of RPL 3", TEST | 3, Descriptor::flat(3, 0), Some((vector::TS, 0x50))),

@@ -54,6 +54,9 @@ pub fn all() -> Vec<Case> {
     parts.into_iter().flatten().collect()
 }
 
+/// The fault that refuses something, and its error code; `None` if nothing does.
+type Refusal = Option<(u8, u32)>;
+
 /// Vectors (SDM vol. 3, table 6-1).
 mod vector {
     pub(super) const DE: u8 = 0;

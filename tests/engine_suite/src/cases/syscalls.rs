@@ -3,7 +3,7 @@
 use arch_model::x86_64::msr;
 
 use super::{Case, vector};
-use crate::guest::{EFER_LONG, Guest};
+use crate::guest::{EFER_LONG, Guest, TF};
 use crate::layout::*;
 use crate::outcome::Expect;
 
@@ -52,6 +52,11 @@ fn calls(cases: &mut Vec<Case>) {
             .value("rflags", |outcome| outcome.frame.rflags & 0x7ff, 0x003);
         cases.push(Case::new(format!("syscall from cpl {cpl}"), CALL, guest, expect));
     }
+    // TF as SYSCALL leaves it decides about the single step (the manual gives the operation; processors do so).
+    let mut step = guest(3, &[0x0f, 0x05]);
+    step.registers.rflags |= TF;
+    let expect = Expect::done().rip(TARGET + 2).cs(KERNEL_CODE);
+    cases.push(Case::new("syscall that masks TF", CALL, step, expect));
     let mut off = guest(3, &[0x0f, 0x05]);
     off.system.efer = EFER_LONG & !1;
     let expect = Expect::fault(&off, vector::UD, 0);

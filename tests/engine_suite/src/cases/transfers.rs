@@ -1,6 +1,6 @@
 //! Far jumps, calls and returns between code segments, IRET (SDM vol. 2: JMP, CALL, RET, IRET; vol. 3, 5.8.1).
 
-use super::{Case, vector};
+use super::{Case, Refusal, vector};
 use crate::guest::Guest;
 use crate::layout::*;
 use crate::outcome::Expect;
@@ -73,7 +73,7 @@ fn far(cpl: u8, what: &'static str, modrm: u8, descriptor: Descriptor, rpl: u8) 
         let expect = Expect::done().rip(TARGET + 2).cs(TEST | u16::from(cpl));
         let (sp, cs) = (guest.registers.rsp, u64::from(guest.system.cs.selector));
         match what {
-            "call" => expect.rsp(sp - 8).memory(sp - 8, u64::MAX, guest.start + 2 | cs << 32),
+            "call" => expect.rsp(sp - 8).memory(sp - 8, u64::MAX, (guest.start + 2) | cs << 32),
             _ => expect.rsp(sp),
         }
     };
@@ -113,7 +113,7 @@ fn back(cpl: u8, interrupt: bool, descriptor: Descriptor, rpl: u8) -> Case {
 /// What IRETQ finds wrong with SS.
 fn stacks() -> Vec<Case> {
     // CS to return to, SS, outcome: None is success.
-    let rows: [(u16, u16, Option<(u8, u32)>); 11] = [
+    let rows: [(u16, u16, Refusal); 11] = [
         (KERNEL_CODE, KERNEL_DATA_SELECTOR, None),
         (KERNEL_CODE, 0, None),
         (KERNEL_CODE, 3, Some((vector::GP, 0))),
@@ -126,7 +126,7 @@ fn stacks() -> Vec<Case> {
         (USER_CODE64, 0x1fb, Some((vector::GP, 0x1f8))),
         (USER_CODE64, TEST | 3, Some((vector::SS, 0x50))),
     ];
-    let make = |(cs, ss, refused): (u16, u16, Option<(u8, u32)>)| {
+    let make = |(cs, ss, refused): (u16, u16, Refusal)| {
         let mut guest = Guest::long(0, &[0x48, 0xcf]);
         guest.put(TARGET, &[0xcd, DONE]);
         guest.descriptor(TEST, Descriptor { present: false, ..Descriptor::flat(3, 3) });
