@@ -20,7 +20,7 @@ impl Family {
     pub const ALL: [Family; 3] = [Family::Integer, Family::Vector, Family::X87];
 
     fn of(code: Code) -> Family {
-        use CpuidFeature::{FPU, FPU287, FPU387, FXSR};
+        use CpuidFeature::{AVX, FPU, FPU287, FPU387, FXSR};
         let kinds = code.op_code();
         let is_vector_register = |kind: &OpCodeOperandKind| {
             let name = format!("{kind:?}");
@@ -30,7 +30,7 @@ impl Family {
             Family::X87
         } else if kinds.op_kinds().iter().any(is_vector_register)
             || matches!(code.mnemonic(), Mnemonic::Emms | Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr)
-            || code.cpuid_features().contains(&FXSR)
+            || code.cpuid_features().iter().any(|feature| matches!(feature, AVX | FXSR))
         {
             Family::Vector
         } else {
