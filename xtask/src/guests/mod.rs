@@ -6,9 +6,11 @@ mod debian;
 mod initramfs;
 mod kernel;
 mod modules;
+mod others;
 
 pub use cpio::Archive;
 pub use kernel::Kernel;
+pub use others::prepare as prepare_others;
 
 use crate::{cache::Cache, packages};
 use anyhow::Result;
@@ -69,6 +71,12 @@ pub fn prepare(cache: &Cache) -> Result<Guests> {
     let kernel = kernel::cloud(cache)?;
     let initrd = initramfs::guest(cache, &kernel)?;
     Ok(Guests { bzimage: kernel.bzimage(), vmlinux: kernel.vmlinux(), initrd, debian: debian::image(cache)? })
+}
+
+/// Prepares Debian's generic kernel as its package ships it, and the guests' archive.
+pub fn prepare_generic(cache: &Cache) -> Result<(PathBuf, PathBuf)> {
+    packages::require(&[packages::GUESTS])?;
+    Ok((kernel::generic(cache)?.bzimage(), initramfs::guest(cache, &kernel::cloud(cache)?)?))
 }
 
 /// Prepares what the lab's machine boots from.

@@ -49,7 +49,7 @@ fn first_line(text: &str) -> String {
 impl Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, result, took) in &self.steps {
-            writeln!(out, "{name:<10} {result:<7} {:>8.1} s", took.as_secs_f64())?;
+            writeln!(out, "{name:<13} {result:<7} {:>8.1} s", took.as_secs_f64())?;
         }
         for (name, why) in &self.skipped {
             writeln!(out, "skipped: {name}: {why}")?;

@@ -1,0 +1,47 @@
+//! Systems other than Linux, unpacked from Debian's packages and never installed.
+
+use crate::cache::{Cache, Recipe};
+use crate::packages;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Brings memtest86+ for both widths.
+const MEMTEST: &str = "memtest86+";
+/// Depends on the newest GNU Mach.
+const MACH: &str = "gnumach-image-1-486";
+
+/// Kernels that are no Linux.
+pub struct Others {
+    /// memtest86+ in 64-bit mode; entered as Linux is.
+    pub memtest64: PathBuf,
+    /// memtest86+ in 32-bit protected mode; entered as Linux is.
+    pub memtest32: PathBuf,
+    /// GNU Mach for 32-bit CPUs, by Multiboot.
+    pub mach: PathBuf,
+}
+
+/// Prepares them.
+pub fn prepare(cache: &Cache) -> Result<Others> {
+    let memtest = cache.entry(Recipe::new("memtest").with(packages::candidate(MEMTEST)?), |place| {
+        let unpacked = tempfile::tempdir_in(place)?;
+        packages::unpack(MEMTEST, unpacked.path())?;
+        keep(&unpacked.path().join("boot/memtest86+x64.bin"), &place.join("x64.bin"))?;
+        keep(&unpacked.path().join("boot/memtest86+ia32.bin"), &place.join("ia32.bin"))
+    })?;
+    let (package, version) = packages::dependency(MACH, "gnumach-image-")?;
+    let mach = cache.entry(Recipe::new("mach").with(&package).with(version), |place| {
+        let unpacked = tempfile::tempdir_in(place)?;
+        packages::unpack(&package, unpacked.path())?;
+        let release = package.trim_start_matches("gnumach-image-");
+        keep(&unpacked.path().join(format!("boot/gnumach-{release}.gz")), &place.join("kernel.gz"))
+    })?;
+    Ok(Others {
+        memtest64: memtest.join("x64.bin"),
+        memtest32: memtest.join("ia32.bin"),
+        mach: mach.join("kernel.gz"),
+    })
+}
+
+fn keep(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to).map(drop).with_context(|| format!("the package holds no {}", from.display()))
+}
