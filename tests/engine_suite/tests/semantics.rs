@@ -7,10 +7,6 @@ use engine_suite::{cases, suite};
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
 
-/// What the soft engine is known to do otherwise, by the case's name: its decoder takes an instruction of more than 15
-/// bytes for an unknown one unless it is at a page's end, and raises #UD where #GP(0) is due.
-const KNOWN: [&str; 1] = ["16 bytes"];
-
 /// Of so many cases one is run where KVM emulates ring 0.
 const SAMPLE: usize = 41;
 
@@ -18,10 +14,7 @@ const SAMPLE: usize = 41;
 fn the_soft_engine_does_what_the_manual_says() {
     let cases = cases::all();
     let report = suite::run_all(&SoftEngine, &cases);
-    let (known, wrong): (Vec<_>, Vec<_>) =
-        report.wrong.into_iter().partition(|line| KNOWN.iter().any(|name| line.starts_with(name)));
-    assert_eq!(known.len(), KNOWN.len(), "a known deviation is gone: take it off the list");
-    let lines = [report.failed, wrong].concat();
+    let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);
 }

@@ -21,13 +21,17 @@ use guest_memory::GuestMemory;
 
 pub(crate) use fields::{AddressFields, Relocation};
 
-use crate::boot_data::{BOOT_INFO, BOOT_INFO_ROOM, write};
+use crate::boot_data::{BOOT_INFO, BOOT_INFO_ROOM, basic_memory, write};
 use crate::boot_file::LoadedModule;
 use crate::state::{InitialState, RFLAGS_FIXED, protected_mode};
 use crate::{BootConfig, KernelFault, LoadError};
 
 /// Bytes of an image in which either version's header lies: those of version 2 (2.0, 3.1.1).
 pub(crate) const SEARCH_SIZE: usize = header2::SEARCH_SIZE;
+
+/// Word of the BIOS data area with the KiB of memory below 640 KiB (IBM PC AT Technical Reference, ROM BIOS
+/// data area, 40:13). Xen takes the smaller of this and the basic memory information.
+const BASE_MEMORY_KIB: u64 = 0x413;
 
 /// How the loader calls itself.
 const LOADER_NAME: &str = "Yagura";
@@ -113,6 +117,7 @@ pub(crate) fn prepare(
         return Err(LoadError::TooManyModules);
     }
     write(memory, BOOT_INFO, &info)?;
+    write(memory, BASE_MEMORY_KIB, &(basic_memory(memory).lower_kib as u16).to_le_bytes())?;
     Ok(InitialState {
         registers: Registers {
             rip: entered.entry,

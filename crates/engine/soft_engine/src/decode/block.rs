@@ -215,12 +215,17 @@ fn front_slot(key: u64) -> usize {
     (key ^ key >> 12) as usize & (FRONT_ENTRIES - 1)
 }
 
-/// The first instruction in `bytes`; `None` if they end before it does.
+/// The first instruction in `bytes`; `None` if they end before it does, or if it is too long.
 fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
     let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
     let insn = decoder.decode();
-    let is_cut = insn.is_invalid() && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
-    (!is_cut).then_some(insn)
+    (!is_cut(&decoder, &insn)).then_some(insn)
+}
+
+/// Whether what was decoded last is no instruction because the bytes ended, or because it would be longer than 15.
+fn is_cut(decoder: &Decoder<'_>, insn: &Instruction) -> bool {
+    let bytes_ended = decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
+    insn.is_invalid() && (bytes_ended || insn.len() >= INSN_MAX)
 }
 
 /// Appends whole instructions from the start of `bytes` to the end of the block.
@@ -232,7 +237,8 @@ fn decode_insns(bytes: &[u8], bits: u32, features: &Features, out: &mut Vec<Insn
             break;
         }
         decoder.decode_out(&mut insn);
-        if insn.is_invalid() && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes {
+        // One that is too long is no undefined instruction: alone, it raises what it has to.
+        if is_cut(&decoder, &insn) {
             break;
         }
         let lowered = lower(&insn, features);
