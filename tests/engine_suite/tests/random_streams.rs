@@ -1,0 +1,106 @@
+//! Random bytes as code in every mode: the soft engine neither panics nor fails to answer a kick, whatever it executes.
+//!
+//! `YAGURA_RANDOM_SECONDS` says for how long; without it a few hundred streams are run. A stream is named by its seed.
+
+use std::time::{Duration, Instant};
+
+use arch_model::x86_64::CpuState;
+use engine_suite::guest::Guest;
+use engine_suite::layout::RAM_SIZE;
+use engine_suite::run::{allocate, initial, run_for};
+use guest_memory::{Bytes, GuestAddress};
+use soft_engine::SoftEngine;
+use vcpu_model::{Engine, Vcpu, VcpuIndex, Vm, VmConfig};
+
+/// Streams in a usual test run.
+const USUAL: u64 = 400;
+/// For how long one stream runs.
+const STREAM: Duration = Duration::from_millis(3);
+/// A vCPU that has not answered its kick after so long hangs, on a busy machine too.
+const HANG: Duration = Duration::from_secs(30);
+/// Bytes that lead to instructions more often than chance does: two-byte opcodes, prefixes, string and system ones.
+const LEADS: &[u8] = &[
+    0x0f, 0x0f, 0x0f, 0x66, 0xf2, 0xf3, 0xf0, 0x48, 0x4c, 0x41, 0x64, 0x65, 0x67, 0x89, 0x8b, 0xa4, 0xab,
+    0xc7, 0xff, 0xd9, 0xdd, 0xcf, 0xcd, 0x8e, 0x01, 0x22, 0x20, 0x30, 0xc3, 0xe8, 0xeb, 0x75,
+];
+
+/// xorshift64*: the same streams on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn code(&mut self, len: usize) -> Vec<u8> {
+        let byte = |random: &mut Random| {
+            let value = random.next();
+            if value >> 32 & 3 == 0 { LEADS[value as usize % LEADS.len()] } else { value as u8 }
+        };
+        (0..len).map(|_| byte(self)).collect()
+    }
+}
+
+/// A guest in one of five modes with random code, random registers, and random bytes in half of its free memory.
+fn stream(seed: u64) -> Result<(), String> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let code = random.code(2048);
+    let mode = seed % 5;
+    let mut guest = match mode {
+        0 => Guest::long(0, &code),
+        1 => Guest::long(3, &code),
+        2 => Guest::protected(0, &code),
+        _ => Guest::protected(3, &code),
+    };
+    let registers = &mut guest.registers;
+    for register in [&mut registers.rax, &mut registers.rbx, &mut registers.rcx, &mut registers.rdx] {
+        *register = random.next() >> (random.next() % 64);
+    }
+    for register in [&mut registers.rsi, &mut registers.rdi, &mut registers.rbp, &mut registers.r8] {
+        *register = random.next() % RAM_SIZE as u64;
+    }
+    let memory = allocate()?;
+    memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
+    let text = |error| format!("{error}");
+    let vm = SoftEngine.create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
+    let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
+    let power_on = vcpu.state().map_err(text)?;
+    let state = if mode == 4 { real_mode(power_on, &guest) } else { initial(&guest, power_on) };
+    vcpu.set_state(&state).map_err(text)?;
+    let started = Instant::now();
+    run_for(&mut vcpu, STREAM)?;
+    if started.elapsed() > HANG {
+        return Err("the vCPU did not answer its kick".to_owned());
+    }
+    vcpu.state().map_err(text).map(drop)
+}
+
+/// Real mode with the code at its place, below 64 KiB or with a segment that leads there.
+fn real_mode(power_on: CpuState, guest: &Guest) -> CpuState {
+    let mut state = power_on;
+    let start = guest.registers.rip;
+    state.registers = guest.registers;
+    state.registers.rip = start & 0xf;
+    state.registers.rflags = 2;
+    state.system.cs.selector = (start >> 4) as u16;
+    state.system.cs.base = start & !0xf;
+    state
+}
+
+#[test]
+fn random_streams_neither_panic_nor_hang() {
+    let seconds = std::env::var("YAGURA_RANDOM_SECONDS").ok().and_then(|text| text.parse().ok());
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let first: u64 = std::env::var("YAGURA_RANDOM_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let mut done = 0;
+    while end.map_or(done < USUAL, |end| Instant::now() < end) {
+        let seed = first + done;
+        let result = std::panic::catch_unwind(|| stream(seed));
+        assert!(matches!(result, Ok(Ok(()))), "seed {seed}: {result:?}");
+        done += 1;
+    }
+    println!("{done} streams");
+}
