@@ -27,8 +27,8 @@ use crate::cpu::{Core, Exec};
 use crate::decode::insn::Insn;
 use crate::features::Features;
 use crate::memory::code_map;
-pub(crate) use words::Words;
 use translate::Translator;
+pub(crate) use words::Words;
 
 /// Size of one vCPU's code cache in bytes. What is in use costs memory, the rest does not. When it is full,
 /// everything is dropped.
@@ -57,6 +57,13 @@ pub(super) struct Site {
 struct Edge {
     at: usize,
     target: u64,
+}
+
+/// What generated code refers to by number.
+#[derive(Default)]
+pub(super) struct Tables {
+    sites: Vec<Site>,
+    edges: Vec<Edge>,
 }
 
 /// What is known of a place in guest code.
@@ -111,8 +118,7 @@ pub(crate) struct Jit {
     /// Starts of units that hold no more, to be led to what takes their place.
     stale: HashMap<u64, Vec<u32>, crate::decode::block::KeyHasher>,
     jumps: Box<[Jump]>,
-    pub(super) sites: Vec<Site>,
-    edges: Vec<Edge>,
+    tables: Tables,
     /// How often everything was dropped: edges of before mean nothing.
     cleared: u64,
 }
@@ -144,8 +150,7 @@ impl Jit {
             by_page: HashMap::default(),
             stale: HashMap::default(),
             jumps: vec![NO_JUMP; stubs::JUMPS].into(),
-            sites: Vec::new(),
-            edges: Vec::new(),
+            tables: Tables::default(),
             cleared: 0,
         };
         let mut asm = asm::Asm::default();
@@ -182,20 +187,43 @@ impl Jit {
             self.remember_jump(core, rip, code);
             core.words.page = rip & !(PAGE_SIZE - 1);
             let (reason, number) = run::enter(core, self, code as usize);
-            match reason {
-                stubs::exit::RAISED => return Ok(Ran::Raised),
-                stubs::exit::INTERPRET => return Ok(Ran::Cold),
-                stubs::exit::EDGE => {
-                    let target = self.edges[number as usize].target % PAGE_SIZE;
-                    core.cpu.rip = core.words.page + target;
-                    edge = Some((number, self.cleared));
-                }
-                _ => {}
+            match self.after(core, reason, number) {
+                Ran::Next => edge = (reason == stubs::exit::EDGE).then_some((number, self.cleared)),
+                ended => return Ok(ended),
             }
             if core.attention || core.has_requests() || !run::is_possible(core) {
                 return Ok(Ran::Next);
             }
         }
+    }
+
+    /// Translates and runs the one instruction at RIP, whatever was made of it before.
+    pub(crate) fn step(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
+        if !run::is_possible(core) {
+            return Ok(Ran::Cold);
+        }
+        let rip = core.rip;
+        let gpa = core.code_address(rip)?;
+        if self.free > self.stubs.end + UNIT_BYTES {
+            self.clear();
+        }
+        let Some(code) = self.translate(core, gpa, 1) else { return Ok(Ran::Cold) };
+        core.words.page = rip & !(PAGE_SIZE - 1);
+        let (reason, number) = run::enter(core, self, code as usize);
+        Ok(self.after(core, reason, number))
+    }
+
+    /// Takes in why generated code was left.
+    fn after(&self, core: &mut Core<'_>, reason: u32, edge: u32) -> Ran {
+        match reason {
+            stubs::exit::RAISED => return Ran::Raised,
+            stubs::exit::INTERPRET => return Ran::Cold,
+            stubs::exit::EDGE => {
+                core.cpu.rip = core.words.page + self.tables.edges[edge as usize].target % PAGE_SIZE;
+            }
+            _ => {}
+        }
+        Ran::Next
     }
 
     fn remember_jump(&mut self, core: &Core<'_>, rip: u64, code: u32) {
@@ -215,7 +243,7 @@ impl Jit {
             if known.asked != COLD_RUNS {
                 return None;
             }
-            let code = self.translate(core, key)?;
+            let code = self.translate(core, key, translate::UNIT_INSNS)?;
             self.known.insert(key, Known { code, asked: COLD_RUNS });
         }
         let code = self.known[&key].code;
@@ -223,8 +251,8 @@ impl Jit {
         Some(code)
     }
 
-    /// Translates the unit at guest-physical address `gpa`.
-    fn translate(&mut self, core: &mut Core<'_>, gpa: u64) -> Option<u32> {
+    /// Translates the unit at guest-physical address `gpa`, of so many instructions at most.
+    fn translate(&mut self, core: &mut Core<'_>, gpa: u64, insns_max: usize) -> Option<u32> {
         if self.free + UNIT_BYTES > self.memory.size_bytes() {
             self.clear();
         }
@@ -238,9 +266,9 @@ impl Jit {
         core.code_decoded(page, code_map::grains_of(gpa, reach));
         frame.read(start, &mut bytes[start..]);
         let code = self.free;
-        let ground = translate::Ground { stubs: &self.stubs, features: &self.features, page };
-        let (len, emitted) =
-            self.translator.translate(&ground, code, start, &bytes, &mut self.sites, &mut self.edges)?;
+        let (stubs, features) = (&self.stubs, &self.features);
+        let ground = translate::Ground { stubs, features, page, bytes: &bytes, insns_max };
+        let (len, emitted) = self.translator.translate(&ground, code, start, &mut self.tables)?;
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);
         let code = code as u32;
@@ -254,7 +282,7 @@ impl Jit {
 
     /// Leads an edge to the code of its target.
     fn link(&mut self, edge: u32, target: u64, code: u32) {
-        let edge = self.edges[edge as usize];
+        let edge = self.tables.edges[edge as usize];
         if edge.target == target {
             self.set_rel32(edge.at, code as usize);
         }
@@ -305,8 +333,8 @@ impl Jit {
         self.by_page.clear();
         self.stale.clear();
         self.jumps.fill(NO_JUMP);
-        self.sites.clear();
-        self.edges.clear();
+        self.tables.sites.clear();
+        self.tables.edges.clear();
         self.cleared += 1;
     }
 }

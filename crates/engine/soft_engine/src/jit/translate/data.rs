@@ -10,6 +10,23 @@ struct Raw<'a> {
     imm: &'a [u8],
 }
 
+/// An access to memory in the making.
+pub(super) struct Access {
+    size: u32,
+    write: bool,
+    aligned: bool,
+    segment: usize,
+    /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
+    restore: bool,
+}
+
+impl Access {
+    /// 8 bytes of the stack.
+    pub(super) fn stack(write: bool) -> Access {
+        Access { size: 8, write, aligned: false, segment: seg::SS, restore: false }
+    }
+}
+
 /// The number of a general-purpose register as instructions encode it.
 pub(super) fn number(register: Register) -> usize {
     register.full_register().number()
@@ -69,12 +86,16 @@ impl Unit<'_> {
             self.asm.op(Op::new(true, 0x03), host::RAX, words::base(segment));
         }
         let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
-        self.access(plan, memory.size, memory.write, memory.aligned, segment, restore);
+        self.access(
+            plan,
+            Access { size: memory.size, write: memory.write, aligned: memory.aligned, segment, restore },
+        );
     }
 
     /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
     /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
-    pub(super) fn access(&mut self, plan: &Plan, size: u32, write: bool, aligned: bool, segment: usize, restore: bool) {
+    pub(super) fn access(&mut self, plan: &Plan, access: Access) {
+        let Access { size, write, aligned, segment, restore } = access;
         let (label, retry) = (self.asm.label(), self.asm.label());
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, size, write, segment);
@@ -110,22 +131,23 @@ impl Unit<'_> {
     /// An instruction of this unit with a ModRM byte, taken apart.
     fn parse(&self, plan: &Plan) -> Raw<'_> {
         let start = usize::from(plan.offset);
-        let bytes = &self.bytes[start..start + plan.insn.len()];
+        let bytes = &self.ground.bytes[start..start + plan.insn.len()];
         let mut op = Op::default();
-        let mut at = 0;
+        let (mut at, mut rex) = (0, 0);
         loop {
+            // REX counts only right before the opcode (SDM vol. 2A, 2.2.1).
+            let before = std::mem::take(&mut rex);
             match bytes[at] {
+                byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
                 0xf0 => op.lock = true,
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
-                _ => break,
+                _ => {
+                    rex = before;
+                    break;
+                }
             }
-            at += 1;
-        }
-        let mut rex = 0;
-        if bytes[at] & 0xf0 == 0x40 {
-            rex = bytes[at];
             at += 1;
         }
         op.wide = rex & 8 != 0;
@@ -208,7 +230,13 @@ impl Unit<'_> {
         } else {
             Rm::Reg(rm_number as u8)
         };
-        let reg = if gpr_in_reg { self.read_register(reg_number, host::RCX) } else if has_extension(op.map, op.code) { modrm >> 3 & 7 } else { reg_number as u8 };
+        let reg = if gpr_in_reg {
+            self.read_register(reg_number, host::RCX)
+        } else if has_extension(op.map, op.code) {
+            modrm >> 3 & 7
+        } else {
+            reg_number as u8
+        };
         self.asm.op(op, reg, rm);
         self.asm.raw(&imm.0[..imm.1]);
         if gpr_in_reg {
@@ -236,7 +264,7 @@ impl Unit<'_> {
         let insn = &plan.insn;
         let size = insn.op0_register().size();
         let start = usize::from(plan.offset);
-        let bytes = &self.bytes[start..start + insn.len()];
+        let bytes = &self.ground.bytes[start..start + insn.len()];
         let imm: ([u8; 4], usize) = copy(&bytes[insn.len() - immediate_size(insn)..]);
         let code = bytes[insn.len() - imm.1 - 1];
         let is_test = insn.mnemonic() == Mnemonic::Test;
@@ -259,7 +287,12 @@ impl Unit<'_> {
         match insn.op0_register().size() {
             size @ (1 | 2) => {
                 let register = self.read_register(number, host::RCX);
-                let op = Op { operand16: size == 2, byte: size == 1, code: 0xc6 | (size as u8 - 1), ..Op::default() };
+                let op = Op {
+                    operand16: size == 2,
+                    byte: size == 1,
+                    code: 0xc6 | (size as u8 - 1),
+                    ..Op::default()
+                };
                 self.asm.op(op, 0, Rm::Reg(register));
                 self.asm.raw(&value.to_le_bytes()[..size]);
                 self.set_register(number, register);
@@ -289,7 +322,7 @@ impl Unit<'_> {
         let insn = &plan.insn;
         let stack = self.guest(4);
         self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, 8, true, false, seg::SS, false);
+        self.access(plan, Access::stack(true));
         if insn.op0_kind() == OpKind::Register {
             let register = self.read_register(number(insn.op0_register()), host::RCX);
             self.asm.store(Rm::At(host::RAX, 0), register);
@@ -304,7 +337,7 @@ impl Unit<'_> {
     pub(super) fn pop(&mut self, plan: &Plan) {
         let stack = self.guest(4);
         self.asm.mov(host::RAX, stack);
-        self.access(plan, 8, false, false, seg::SS, false);
+        self.access(plan, Access::stack(false));
         self.asm.load(host::RCX, Rm::At(host::RAX, 0));
         self.asm.lea(stack, stack, 8);
         self.set_register(number(plan.insn.op0_register()), host::RCX);
@@ -314,7 +347,7 @@ impl Unit<'_> {
     pub(super) fn leave(&mut self, plan: &Plan) {
         let (stack, frame) = (self.guest(4), self.guest(5));
         self.asm.mov(host::RAX, frame);
-        self.access(plan, 8, false, false, seg::SS, false);
+        self.access(plan, Access::stack(false));
         self.asm.lea(stack, frame, 8);
         self.asm.load(frame, Rm::At(host::RAX, 0));
         self.bind_after();
@@ -459,7 +492,9 @@ fn immediate_size(insn: &Instruction) -> usize {
     (0..insn.op_count())
         .map(|index| match insn.op_kind(index) {
             OpKind::Immediate8 if one_by_opcode => 0,
-            OpKind::Immediate8 | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64 => 1,
+            OpKind::Immediate8 | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64 => {
+                1
+            }
             OpKind::Immediate16 => 2,
             OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
             _ => 0,
@@ -471,18 +506,35 @@ fn is_shift_by_one(insn: &Instruction) -> bool {
     use iced_x86::Code as C;
     matches!(
         insn.code(),
-        C::Rol_rm8_1 | C::Rol_rm16_1 | C::Rol_rm32_1 | C::Rol_rm64_1
-            | C::Ror_rm8_1 | C::Ror_rm16_1 | C::Ror_rm32_1 | C::Ror_rm64_1
-            | C::Shl_rm8_1 | C::Shl_rm16_1 | C::Shl_rm32_1 | C::Shl_rm64_1
-            | C::Shr_rm8_1 | C::Shr_rm16_1 | C::Shr_rm32_1 | C::Shr_rm64_1
-            | C::Sar_rm8_1 | C::Sar_rm16_1 | C::Sar_rm32_1 | C::Sar_rm64_1
+        C::Rol_rm8_1
+            | C::Rol_rm16_1
+            | C::Rol_rm32_1
+            | C::Rol_rm64_1
+            | C::Ror_rm8_1
+            | C::Ror_rm16_1
+            | C::Ror_rm32_1
+            | C::Ror_rm64_1
+            | C::Shl_rm8_1
+            | C::Shl_rm16_1
+            | C::Shl_rm32_1
+            | C::Shl_rm64_1
+            | C::Shr_rm8_1
+            | C::Shr_rm16_1
+            | C::Shr_rm32_1
+            | C::Shr_rm64_1
+            | C::Sar_rm8_1
+            | C::Sar_rm16_1
+            | C::Sar_rm32_1
+            | C::Sar_rm64_1
     )
 }
 
 /// Opcodes whose ModRM reg field is part of the opcode.
 fn has_extension(map: u8, code: u8) -> bool {
     match map {
-        0 => matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff),
+        0 => {
+            matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff)
+        }
         1 => matches!(code, 0x71..=0x73 | 0x90..=0x9f | 0xba),
         _ => false,
     }
@@ -493,7 +545,10 @@ fn is_rm_first(map: u8, code: u8) -> bool {
     match map {
         0 if code < 0x40 => code & 2 == 0,
         0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),
-        1 => matches!(code, 0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1),
+        1 => matches!(
+            code,
+            0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1
+        ),
         _ => false,
     }
 }
