@@ -382,6 +382,8 @@ fn is_vector(insn: &Instruction) -> bool {
             | M::Prefetcht2
             | M::Prefetchnta
             | M::Pcmpestri
+            | M::Pcmpestri64
+            | M::Pcmpestrm64
             | M::Pcmpestrm
             | M::Pcmpistri
             | M::Pcmpistrm

@@ -197,7 +197,7 @@ impl Unit<'_> {
             }
         }
         if plan.writes_all || plan.writes_part {
-            (self.native, self.saved) = (plan.way != Way::Divide, plan.way == Way::Divide);
+            (self.native, self.saved) = (true, false);
         }
         true
     }
@@ -281,6 +281,7 @@ impl Unit<'_> {
                     match after {
                         Ok(after) => {
                             self.reload_vectors_after(site);
+                            emit_restore(self.asm);
                             self.asm.jmp(after);
                         }
                         Err(offset) => {

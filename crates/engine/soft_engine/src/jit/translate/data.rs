@@ -378,6 +378,9 @@ impl Unit<'_> {
         let source = if plan.memory.is_some() {
             self.operand_address(plan);
             self.asm.op(Op::new(wide, 0x8b), host::RCX, Rm::At(host::RAX, 0));
+            if plan.flags_wanted {
+                self.want_native();
+            }
             host::RCX
         } else {
             self.read_register(number(insn.op0_register()), host::RCX)
@@ -391,7 +394,7 @@ impl Unit<'_> {
         self.bind_after();
     }
 
-    /// DIV and IDIV where the quotient surely fits; the interpreter does the others, and raises where it has to.
+    /// DIV and IDIV where the quotient surely fits, on the flags as they were, as processors change some of them; the interpreter does the others, and raises where it has to.
     pub(super) fn divide(&mut self, plan: &Plan) {
         let insn = &plan.insn;
         let wide = insn.op0_register().size() == 8;
@@ -407,6 +410,7 @@ impl Unit<'_> {
         if insn.mnemonic() == Mnemonic::Div {
             self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
             self.asm.jcc(cond::AE, label);
+            emit_restore(self.asm);
             self.asm.mov(host::RAX, low);
             self.asm.mov(host::RDX, high);
             self.asm.op(Op::new(wide, 0xf7), 6, Rm::Reg(host::RCX));
@@ -419,11 +423,13 @@ impl Unit<'_> {
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
             self.asm.jcc(cond::NE, label);
+            emit_restore(self.asm);
+            self.asm.mov(host::RAX, low);
+            self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0xf7), 7, Rm::Reg(host::RCX));
         }
         self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
         self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
-        self.native = false;
         self.bind_after();
     }
 
