@@ -21,19 +21,13 @@ impl Core<'_> {
         if address.is_multiple_of(size.into()) { Ok(()) } else { self.general_protection(0) }
     }
 
-    /// Raises #AC or #GP(0) unless the area of FXSAVE (16 bytes) or XSAVE (64) at `offset` is aligned: which of them is
-    /// each processor's own business (SDM vol. 2A, FXSAVE); here #AC needs an address that is not even a multiple of 4.
-    /// An address that is not canonical is left to the access itself.
-    pub(super) fn require_area_alignment(
-        &mut self,
-        segment: u8,
-        offset: u64,
-        alignment: u32,
-        kind: Kind,
-    ) -> Exec {
+    /// Raises #AC or #GP(0) unless the area of FXSAVE at `offset` is aligned: which of them is each processor's own
+    /// business (SDM vol. 2A, FXSAVE); here #AC needs an address that is not even a multiple of 4. An address that is
+    /// not canonical is left to the access itself.
+    pub(super) fn require_area_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
         self.check_wide_alignment(segment, offset, 4)?;
-        let address = self.linear(segment.into(), offset, alignment, kind)?;
-        let accepted = address.is_multiple_of(alignment.into()) || !self.is_usable(address);
+        let address = self.linear(segment.into(), offset, 16, kind)?;
+        let accepted = address.is_multiple_of(16) || !self.is_usable(address);
         if accepted { Ok(()) } else { self.general_protection(0) }
     }
 

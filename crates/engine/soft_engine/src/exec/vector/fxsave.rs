@@ -37,7 +37,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    core.require_area_alignment(insn.segment, offset, 16, Kind::Write)?;
+    core.require_area_alignment(insn.segment, offset, Kind::Write)?;
     core.probe_field_write::<1>(insn, AREA_SIZE - 1)?;
     let image = image(core, wide);
     let len = XMM0 + 16 * registers(core);
@@ -47,7 +47,7 @@ fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
 fn fxrstor(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     check(core)?;
     let offset = core.effective_address(insn);
-    core.require_area_alignment(insn.segment, offset, 16, Kind::Read)?;
+    core.require_area_alignment(insn.segment, offset, Kind::Read)?;
     core.probe_field_read::<1>(insn, AREA_SIZE - 1)?;
     let mut image: [u8; AREA_SIZE] = core.load_bytes(insn.segment.into(), offset)?;
     let mxcsr = mxcsr_of(core, &image)?;

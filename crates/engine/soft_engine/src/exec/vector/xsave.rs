@@ -79,7 +79,7 @@ fn requested(core: &mut Core<'_>, insn: &Insn, kind: Kind) -> Exec<u64> {
         return core.raise(Exception::plain(vector::NM));
     }
     let offset = core.effective_address(insn);
-    core.require_area_alignment(insn.segment, offset, ALIGNMENT, kind)?;
+    core.require_alignment(insn.segment, offset, ALIGNMENT, kind)?;
     Ok(core.xcr0 & pair(core))
 }
 
@@ -143,6 +143,7 @@ fn header(core: &mut Core<'_>, insn: &Insn) -> Exec<[u64; 2]> {
 fn restore(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     let requested = requested(core, insn, Kind::Read)?;
     let offset = core.effective_address(insn);
+    core.probe_field_read::<1>(insn, 0)?;
     let [present, layout] = header(core, insn)?;
     check_header(core, insn, present, layout)?;
     let loaded = requested & present;
