@@ -112,7 +112,7 @@ pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
             let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
             let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
             let short = [insn.memory_base(), insn.memory_index()].iter().any(|part| part.is_gpr32());
-            !used.contains(&Register::RAX) && !used.contains(&Register::RDX) && !(based && short)
+            !(used.contains(&Register::RAX) || used.contains(&Register::RDX) || based && short)
         }
         // A bit offset that is an address too leads far beyond what is canonical.
         M::Bt | M::Bts | M::Btr | M::Btc if insn.op0_kind() == OpKind::Memory => {
