@@ -45,6 +45,8 @@ pub struct CpuidWords {
     pub leaf1_ecx: u32,
     pub leaf7_ebx: u32,
     pub leaf7_ecx: u32,
+    /// Of sub-leaf 1.
+    pub leaf_d_eax: u32,
 }
 
 /// What a vCPU tells the others about code.
@@ -94,6 +96,7 @@ impl Shared {
             leaf1_ecx: word(1, 0).ecx,
             leaf7_ebx: word(7, 0).ebx,
             leaf7_ecx: word(7, 0).ecx,
+            leaf_d_eax: word(0xd, 1).eax,
         };
         let platform = Arc::new(Platform::new(vcpus, Arc::new(HostClock::default())));
         let shared = Arc::new(Shared {
