@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engine_suite::features::Offered;
-use engine_suite::{cases, suite};
+use engine_suite::{cases, suite, tables};
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
 
@@ -34,7 +34,14 @@ fn kvm_does_what_the_manual_says() {
         println!("CPUID: {error}");
         Offered::default()
     });
-    let all = cases::all().into_iter().filter(|case| offered.covers(case));
+    let all = cases::all().into_iter().filter(|case| offered.covers(case)).map(|mut case| {
+        if !offered.intel {
+            // QEMU's emulation of AMD-V, which the lab runs on, ends itself ("invalid tss type") at a switch to an
+            // inner stack by a 32-bit TSS that VMLOAD brought as busy. AMD's processors do not look at the type.
+            case.guest.system.tr.kind = tables::TSS;
+        }
+        case
+    });
     let cases: Vec<_> = all.step_by(step).collect();
     println!("{} cases apply to a vCPU with {offered:?}", cases.len());
     let report = suite::run_all(&engine, &cases);
@@ -44,4 +51,5 @@ fn kvm_does_what_the_manual_says() {
         return println!("{}", lines.join("\n"));
     }
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
+    println!("{} cases", report.passed);
 }

@@ -16,6 +16,8 @@ const BOOT_SECONDS: u64 = 90;
 const GRACE: Duration = Duration::from_secs(20);
 /// Lines of the console that are shown when the machine itself goes wrong.
 const TAIL_LINES: usize = 40;
+/// Lines of QEMU's own messages that are shown then.
+const ERROR_LINES: usize = 12;
 
 const MEMORY_MIB: u32 = 3072;
 
@@ -96,10 +98,11 @@ pub fn run(
         Err(error) => {
             let errors = std::fs::read_to_string(machine.errors.path()).unwrap_or_default();
             let tail = process::tail(&watch.seen.join("\n"), TAIL_LINES);
-            watch.step.line(&format!(
-                "--- console of the lab's machine\n{tail}\n--- QEMU\n{}",
-                process::tail(&errors, 10)
-            ));
+            // QEMU says why it gave up before it shows all registers.
+            let qemu: Vec<&str> = errors.lines().take(ERROR_LINES).collect();
+            watch
+                .step
+                .line(&format!("--- console of the lab's machine\n{tail}\n--- QEMU\n{}", qemu.join("\n")));
             watch.fail_the_rest(&format!("{error:#}"));
             Ok(watch.finished)
         }
