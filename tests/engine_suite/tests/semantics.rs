@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use engine_suite::cases::Case;
 use engine_suite::features::Offered;
 use engine_suite::{cases, suite, tables};
 use kvm_engine::{Hardware, KvmEngine};
@@ -9,6 +10,10 @@ use soft_engine::SoftEngine;
 
 /// Of so many cases one is run where KVM emulates ring 0.
 const SAMPLE: usize = 41;
+
+/// Cases that end QEMU itself ("tcg_handle_interrupt: assertion failed"), whose emulation of AMD-V the lab runs on: it
+/// takes a write of CR8 with an interrupt pending without its own lock.
+const QEMU_ENDS_BY: [&str; 1] = ["CR8 holds the interrupt back"];
 
 #[test]
 fn the_soft_engine_does_what_the_manual_says() {
@@ -34,7 +39,10 @@ fn kvm_does_what_the_manual_says() {
         println!("CPUID: {error}");
         Offered::default()
     });
-    let all = cases::all().into_iter().filter(|case| offered.covers(case)).map(|mut case| {
+    let runs = |case: &Case| {
+        offered.covers(case) && (offered.intel || !QEMU_ENDS_BY.iter().any(|name| case.name.contains(name)))
+    };
+    let all = cases::all().into_iter().filter(runs).map(|mut case| {
         if !offered.intel {
             // QEMU's emulation of AMD-V, which the lab runs on, ends itself ("invalid tss type") at a switch to an
             // inner stack by a 32-bit TSS that VMLOAD brought as busy. AMD's processors do not look at the type.
