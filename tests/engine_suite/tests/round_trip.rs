@@ -68,19 +68,19 @@ fn across(first: &impl Engine, second: &impl Engine) {
 
 #[test]
 fn from_soft_to_soft() {
-    across(&SoftEngine, &SoftEngine);
+    across(&SoftEngine::default(), &SoftEngine::default());
 }
 
 #[test]
 fn from_soft_to_kvm() {
     let Some(kvm) = kvm() else { return };
-    across(&SoftEngine, &kvm);
+    across(&SoftEngine::default(), &kvm);
 }
 
 #[test]
 fn from_kvm_to_soft() {
     let Some(kvm) = kvm() else { return };
-    across(&kvm, &SoftEngine);
+    across(&kvm, &SoftEngine::default());
 }
 
 /// Without what goes on by itself: the TSC, and the timer's current count.
@@ -94,7 +94,7 @@ fn at_rest(state: &CpuState) -> CpuState {
 fn stops() -> impl Iterator<Item = (String, Stop)> {
     let all = [true, false].into_iter().flat_map(|long| Pending::ALL.map(|pending| (long, pending)));
     all.map(|(long, pending)| {
-        let stop = first_half(&SoftEngine, &program(long, pending), pending).expect("it stops half-way");
+        let stop = first_half(&SoftEngine::default(), &program(long, pending), pending).expect("it stops half-way");
         (format!("long {long}, {pending:?}"), stop)
     })
 }
@@ -102,7 +102,7 @@ fn stops() -> impl Iterator<Item = (String, Stop)> {
 #[test]
 fn nothing_is_lost_from_soft_to_soft() {
     for (what, stop) in stops() {
-        let again = carry(&SoftEngine, &stop).unwrap();
+        let again = carry(&SoftEngine::default(), &stop).unwrap();
         assert_eq!(at_rest(&again.cpu), at_rest(&stop.cpu), "{what}");
         assert_eq!(again.platform.ioapic, stop.platform.ioapic, "{what}");
         assert!(again.ram == stop.ram, "{what}: RAM");
@@ -114,7 +114,7 @@ fn what_both_keep_is_not_lost_from_soft_to_kvm_to_soft() {
     let Some(kvm) = kvm() else { return };
     for (what, stop) in stops() {
         let there = carry(&kvm, &stop).unwrap_or_else(|error| panic!("{what}: {error}"));
-        let back = carry(&SoftEngine, &there).unwrap();
+        let back = carry(&SoftEngine::default(), &there).unwrap();
         let lost = stop.cpu.msrs.iter().filter(|msr| there.cpu.msr(msr.index).is_none());
         println!("{what}: not kept by KVM: {:x?}", lost.map(|msr| msr.index).collect::<Vec<_>>());
         let (mut before, mut after) = (at_rest(&stop.cpu), at_rest(&back.cpu));

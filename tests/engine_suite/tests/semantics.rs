@@ -13,7 +13,7 @@ const SAMPLE: usize = 41;
 #[test]
 fn the_soft_engine_does_what_the_manual_says() {
     let cases = cases::all();
-    let report = suite::run_all(&SoftEngine, &cases);
+    let report = suite::run_all(&SoftEngine::default(), &cases);
     let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);

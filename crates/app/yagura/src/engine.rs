@@ -17,17 +17,18 @@ pub enum Chosen {
 }
 
 /// Opens the engine that was asked for; `auto` takes KVM where hardware stands behind it.
-pub fn choose(choice: EngineChoice, kvm_device: &Path) -> anyhow::Result<Chosen> {
+pub fn choose(choice: EngineChoice, jit: bool, kvm_device: &Path) -> anyhow::Result<Chosen> {
+    let soft = if jit { SoftEngine::default() } else { SoftEngine::interpreter() };
     match choice {
-        EngineChoice::Soft => Ok(Chosen::Soft(SoftEngine, None)),
+        EngineChoice::Soft => Ok(Chosen::Soft(soft, None)),
         EngineChoice::Kvm => Ok(Chosen::Kvm(KvmEngine::open(kvm_device)?)),
-        EngineChoice::Auto => Ok(best(kvm_device)),
+        EngineChoice::Auto => Ok(best(soft, kvm_device)),
     }
 }
 
-fn best(kvm_device: &Path) -> Chosen {
+fn best(engine: SoftEngine, kvm_device: &Path) -> Chosen {
     let soft = |why: String| {
-        Chosen::Soft(SoftEngine, Some(format!("{why}: running on the software engine (see 'yagura doctor')")))
+        Chosen::Soft(engine, Some(format!("{why}: running on the software engine (see 'yagura doctor')")))
     };
     let engine = match KvmEngine::open(kvm_device).context("no KVM") {
         Ok(engine) => engine,

@@ -15,7 +15,7 @@ use crate::settings::{Request, request};
 /// Runs a VM until it ends. Everything that is wrong with the request is found before its first instruction.
 pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
     let RunArguments { settings, config, kvm_device } = arguments;
-    let Request { spec, engine, control } = request(settings, config.as_deref())?;
+    let Request { spec, engine, jit, control } = request(settings, config.as_deref())?;
     let name = spec.name.clone();
     // Where there is no /proc, there is no title to show and no table of memory; the VM runs all the same.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {name}"));
@@ -25,7 +25,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         say(&warning);
     }
     let options = Options { control };
-    match engine::choose(engine, &kvm_device).with_context(|| format!("VM {name}"))? {
+    match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
         Chosen::Soft(engine, reason) => {
             if let Some(reason) = reason {

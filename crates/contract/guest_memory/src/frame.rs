@@ -14,6 +14,7 @@ use crate::{GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, PA
 const PAGE: usize = PAGE_SIZE as usize;
 
 /// A 4 KiB page of guest RAM, mapped for as long as `'m`.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'m> {
     start: NonNull<u8>,

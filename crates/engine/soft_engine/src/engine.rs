@@ -8,10 +8,23 @@ use crate::features;
 use crate::vm::SoftVm;
 
 /// Guest code in software.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SoftEngine;
+#[derive(Clone, Copy, Debug)]
+pub struct SoftEngine {
+    jit: bool,
+}
+
+impl Default for SoftEngine {
+    fn default() -> SoftEngine {
+        SoftEngine { jit: true }
+    }
+}
 
 impl SoftEngine {
+    /// An engine that interprets everything: slower, and what the translator is compared with.
+    pub fn interpreter() -> SoftEngine {
+        SoftEngine { jit: false }
+    }
+
     /// The highest named CPU model that this engine offers.
     pub fn highest_cpu_model(&self) -> Option<CpuModel> {
         cpuid::highest_level(&features::offered())
@@ -40,6 +53,6 @@ impl Engine for SoftEngine {
                 error.missing.join(", ")
             ))
         })?;
-        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus))
+        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.jit))
     }
 }

@@ -10,13 +10,14 @@
 //! ```
 //!
 //! May depend on `contract` and `host` crates only.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cpu;
 mod decode;
 mod engine;
 mod exec;
 mod features;
+mod jit;
 mod memory;
 mod platform;
 #[doc(hidden)]

@@ -129,7 +129,7 @@ impl ProbeVm {
         let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
         let memory = GuestMemory::allocate(&[range], policy).ok()?;
         let features = Features::of(&cpuid);
-        let shared = Shared::new(memory, cpuid.clone(), 1);
+        let shared = Shared::new(memory, cpuid.clone(), 1, false);
         let places = (0u64..).map(|index| FIRST_PAGE + index * PAGE_SIZE);
         let mut tables_end = TABLES + PAGE_SIZE;
         for (page, gpa) in pages.iter().zip(places.clone()) {

@@ -21,6 +21,7 @@ use crate::cpu::event::Source;
 use crate::cpu::{Core, Cpu, Surroundings, gpr, vector};
 use crate::decode::block::BlockCache;
 use crate::features::Features;
+use crate::jit::{Jit, Ran};
 use crate::platform::{Lapic, Request};
 use crate::vm::Shared;
 
@@ -35,6 +36,8 @@ pub struct SoftVcpu {
     cpu: Cpu,
     lapic: Lapic,
     blocks: BlockCache,
+    /// None: the interpreter does all.
+    jit: Option<Jit>,
     counters: Arc<ExitCounters>,
     /// The state was set: what kvmclock tells the guest about its TSC no longer holds.
     is_restored: bool,
@@ -46,12 +49,14 @@ impl SoftVcpu {
         let lapic = Lapic::new(Arc::clone(&shared.platform), number);
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
+        let jit = shared.jit.then(|| Jit::new(features.clone())).flatten();
         SoftVcpu {
             shared,
             index,
             cpuid: Arc::new(cpuid),
             cpu,
             lapic,
+            jit,
             blocks: BlockCache::new(features),
             counters,
             is_restored: false,
@@ -62,14 +67,36 @@ impl SoftVcpu {
     fn with_core<R>(
         &mut self,
         io: &dyn GuestIo,
-        work: impl FnOnce(&mut Core<'_>, &mut BlockCache) -> R,
+        work: impl FnOnce(&mut Core<'_>, &mut Code<'_>) -> R,
     ) -> R {
-        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, counters, is_restored: _ } = self;
+        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, jit, counters, is_restored: _ } = self;
         let around = Surroundings { index: index.0 as usize, shared, cpuid, io, counters };
         let mut core = Core::new(cpu.clone(), lapic, around);
-        let result = work(&mut core, blocks);
+        let result = work(&mut core, &mut Code { blocks, jit: jit.as_mut() });
         *cpu = core.cpu;
         result
+    }
+}
+
+/// What was made of the guest's code.
+struct Code<'c> {
+    blocks: &'c mut BlockCache,
+    jit: Option<&'c mut Jit>,
+}
+
+impl Code<'_> {
+    fn clear(&mut self) {
+        self.blocks.clear();
+        if let Some(jit) = &mut self.jit {
+            jit.clear();
+        }
+    }
+
+    fn invalidate(&mut self, gpa: u64, grains: u64) {
+        self.blocks.invalidate(gpa, grains);
+        if let Some(jit) = &mut self.jit {
+            jit.invalidate(gpa, grains);
+        }
     }
 }
 
@@ -95,11 +122,13 @@ impl Vcpu for SoftVcpu {
         self.shared.platform.clock().resume();
         self.shared.set_inside(number, true);
         let is_restored = std::mem::take(&mut self.is_restored);
-        let halt = self.with_core(io, |core, blocks| {
+        let halt = self.with_core(io, |core, code| {
             if is_restored {
                 core.publish_system_time();
             }
-            run(core, blocks)
+            let halt = run(core, code);
+            core.shared.alarm.set(number, None);
+            halt
         });
         self.shared.set_inside(number, false);
         Ok(halt)
@@ -108,9 +137,9 @@ impl Vcpu for SoftVcpu {
     fn settle(&mut self, io: &impl GuestIo) -> Result<(), EngineError> {
         // Accesses to devices are carried out in mid-instruction: there is never one half-way. But what others have
         // posted since the kick (NMI, INIT, start-up) belongs to the state. A second kick finds the vCPU stopped.
-        self.with_core(io, |core, blocks| {
+        self.with_core(io, |core, code| {
             let _stopped_already = take_requests(core);
-            drop_stale_code(core, blocks);
+            drop_stale_code(core, code);
         });
         Ok(())
     }
@@ -123,7 +152,7 @@ impl Vcpu for SoftVcpu {
 
     fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         crate::cpu::state::restore(&mut self.cpu, &mut self.lapic, &self.shared, state);
-        self.blocks.clear();
+        Code { blocks: &mut self.blocks, jit: self.jit.as_mut() }.clear();
         self.is_restored = true;
         Ok(())
     }
@@ -134,27 +163,40 @@ impl Vcpu for SoftVcpu {
 }
 
 /// Runs until there is a reason to stop.
-fn run(core: &mut Core<'_>, blocks: &mut BlockCache) -> Halt {
+fn run(core: &mut Core<'_>, code: &mut Code<'_>) -> Halt {
+    if let Some(jit) = &mut code.jit {
+        jit.begin(core);
+    }
     let mut until_clock = BLOCKS_PER_CLOCK;
     loop {
         until_clock -= 1;
         if until_clock == 0 || core.attention || core.has_requests() {
             until_clock = BLOCKS_PER_CLOCK;
-            if let Some(halt) = attend(core, blocks) {
+            if let Some(halt) = attend(core, code) {
                 return halt;
             }
         }
-        execute(core, blocks);
+        execute(core, code);
     }
 }
 
 /// Executes the block at RIP, or one instruction where each has to be looked at.
 #[inline]
-fn execute(core: &mut Core<'_>, blocks: &mut BlockCache) {
+fn execute(core: &mut Core<'_>, code: &mut Code<'_>) {
     if core.is_stepping() || core.shadow != 0 {
-        return execute_one(core, blocks);
+        return execute_one(core, code);
     }
-    let Ok(block) = blocks.at_rip(core) else { return core.deliver_fault() };
+    if let Some(jit) = &mut code.jit {
+        if core.is_alarm_stale() {
+            core.set_alarm();
+        }
+        match jit.run(core) {
+            Ok(Ran::Cold) => {}
+            Ok(Ran::Next) => return,
+            Ok(Ran::Raised) | Err(_) => return core.deliver_fault(),
+        }
+    }
+    let Ok(block) = code.blocks.at_rip(core) else { return core.deliver_fault() };
     for insn in block {
         core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
         if (insn.run)(core, insn).is_err() {
@@ -169,12 +211,12 @@ fn execute(core: &mut Core<'_>, blocks: &mut BlockCache) {
 
 /// Executes one instruction, with breakpoints, single step, and the end of an interrupt shadow.
 #[cold]
-fn execute_one(core: &mut Core<'_>, blocks: &mut BlockCache) {
+fn execute_one(core: &mut Core<'_>, code: &mut Code<'_>) {
     let stepping = core.flags.has(crate::cpu::flags::TF);
     let shadow = core.shadow;
     let result = core.fetch_address().and_then(|address| {
         core.check_instruction_breakpoints(address)?;
-        let insn = blocks.one_at_rip(core)?;
+        let insn = code.blocks.one_at_rip(core)?;
         core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
         (insn.run)(core, &insn)
     });
@@ -196,7 +238,7 @@ fn execute_one(core: &mut Core<'_>, blocks: &mut BlockCache) {
 }
 
 /// Looks at requests, timers and interrupts; sleeps while the vCPU is halted.
-fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
+fn attend(core: &mut Core<'_>, code: &mut Code<'_>) -> Option<Halt> {
     loop {
         core.attention = false;
         if let Some(halt) = core.dead {
@@ -205,7 +247,7 @@ fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
         if let Some(halt) = take_requests(core) {
             return Some(halt);
         }
-        drop_stale_code(core, blocks);
+        drop_stale_code(core, code);
         core.lapic.poll_errors();
         core.lapic.poll_timer();
         deliver_interrupts(core);
@@ -220,12 +262,12 @@ fn attend(core: &mut Core<'_>, blocks: &mut BlockCache) -> Option<Halt> {
     }
 }
 
-fn drop_stale_code(core: &mut Core<'_>, blocks: &mut BlockCache) {
+fn drop_stale_code(core: &mut Core<'_>, code: &mut Code<'_>) {
     if std::mem::take(&mut core.all_code_is_stale) {
-        blocks.clear();
+        code.clear();
     }
     for (gpa, grains) in std::mem::take(&mut core.stale_code) {
-        blocks.invalidate(gpa, grains);
+        code.invalidate(gpa, grains);
     }
 }
 

@@ -13,7 +13,7 @@ use vcpu_model::{EngineError, VcpuIndex, Vm};
 use crate::features::Features;
 use crate::memory::code_map::CodeMap;
 use crate::memory::write_log::WriteLog;
-use crate::platform::{DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi};
+use crate::platform::{Alarm, DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi};
 use crate::vcpu::SoftVcpu;
 
 /// What all vCPUs of a VM share.
@@ -28,6 +28,10 @@ pub struct Shared {
     pub code: CodeMap,
     /// The dirty log.
     pub log: WriteLog,
+    /// Wakes vCPUs whose timers are due.
+    pub alarm: Alarm,
+    /// Whether vCPUs translate code.
+    pub jit: bool,
     /// Feature words that the CPU looks at while it runs.
     pub cpuid_words: CpuidWords,
     cpuid: Cpuid,
@@ -77,7 +81,7 @@ struct Mailroom {
 
 impl Shared {
     /// Starts with no vCPU inside.
-    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32) -> Arc<Shared> {
+    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> Arc<Shared> {
         let word = |function, index: u32| {
             cpuid
                 .iter()
@@ -91,12 +95,15 @@ impl Shared {
             leaf7_ebx: word(7, 0).ebx,
             leaf7_ecx: word(7, 0).ecx,
         };
+        let platform = Arc::new(Platform::new(vcpus, Arc::new(HostClock::default())));
         let shared = Arc::new(Shared {
-            platform: Arc::new(Platform::new(vcpus, Arc::new(HostClock::default()))),
+            alarm: Alarm::new(Arc::clone(&platform), vcpus as usize),
+            platform,
             doorbells: Arc::new(DoorbellMap::default()),
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),
             memory,
+            jit,
             cpuid_words,
             cpuid,
             vcpus: (0..vcpus).map(|_| Mailroom::default()).collect(),
@@ -178,8 +185,8 @@ pub struct SoftVm {
 }
 
 impl SoftVm {
-    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32) -> SoftVm {
-        SoftVm { shared: Shared::new(memory, cpuid, vcpus) }
+    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> SoftVm {
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus, jit) }
     }
 }
 

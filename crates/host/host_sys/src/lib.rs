@@ -7,6 +7,7 @@
 
 pub mod block_device;
 pub mod child_usage;
+pub mod code_memory;
 pub mod features;
 pub mod file_lock;
 pub mod io_buffers;

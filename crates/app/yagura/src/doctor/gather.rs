@@ -32,7 +32,7 @@ pub fn gather(kvm_device: &Path) -> HostFacts {
     HostFacts {
         engine: EngineFacts {
             auto: if kvm.is_first_choice() { "kvm" } else { "soft" },
-            soft_cpu_model: SoftEngine.highest_cpu_model().map(|model| model.name()),
+            soft_cpu_model: SoftEngine::default().highest_cpu_model().map(|model| model.name()),
         },
         kvm,
         cpu: CpuFacts { virtualization: virtualization(&read("/proc/cpuinfo")) },

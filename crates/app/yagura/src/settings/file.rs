@@ -95,6 +95,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "console" => "console = \"stdio\"",
         "virtio-console" => "virtio-console = \"socket=vm.console\"",
         "engine" => "engine = \"auto\"",
+        "jit" => "jit = true",
         "cpu-model" => "cpu-model = \"host\"",
         "on-reset" => "on-reset = \"exit\"",
         "debug-exit" => "debug-exit = 0xf4",

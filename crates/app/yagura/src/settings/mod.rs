@@ -85,6 +85,10 @@ pub struct GivenSettings {
     #[arg(long, value_name = "auto|kvm|soft")]
     #[serde(deserialize_with = "values::text")]
     engine: Option<EngineChoice>,
+    /// Whether the software engine translates code rather than only interpreting it [default: on]
+    #[arg(long, value_name = "on|off")]
+    #[serde(deserialize_with = "values::switch")]
+    jit: Option<Switch>,
     /// What CPU the guest sees: x86-64-v1 to x86-64-v4, or host [default: the highest level offered]
     #[arg(long, value_name = "MODEL")]
     #[serde(deserialize_with = "values::text")]
@@ -109,6 +113,8 @@ pub struct Request {
     pub spec: VmSpec,
     /// What executes it.
     pub engine: EngineChoice,
+    /// Whether the software engine translates code.
+    pub jit: bool,
     /// Where it is controlled.
     pub control: Option<PathBuf>,
 }
@@ -157,6 +163,7 @@ impl GivenSettings {
             console: self.console.or(fallback.console),
             virtio_console: self.virtio_console.or(fallback.virtio_console),
             engine: self.engine.or(fallback.engine),
+            jit: self.jit.or(fallback.jit),
             cpu_model: self.cpu_model.or(fallback.cpu_model),
             on_reset: self.on_reset.or(fallback.on_reset),
             debug_exit: self.debug_exit.or(fallback.debug_exit),
@@ -203,6 +210,7 @@ impl GivenSettings {
         Ok(Request {
             spec: spec.validate()?,
             engine: self.engine.unwrap_or(EngineChoice::Auto),
+            jit: self.jit != Some(Switch::Off),
             control: self.control,
         })
     }

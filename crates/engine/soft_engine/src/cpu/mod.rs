@@ -33,7 +33,10 @@ use crate::vm::{Notice, Shared};
 
 /// A vCPU while it executes: its state and its way to memory and devices. Lives for one
 /// [`run`](vcpu_model::Vcpu::run).
+#[repr(C)]
 pub struct Core<'m> {
+    /// What generated code has of its own; right before [`cpu`](Core::cpu).
+    pub(crate) words: crate::jit::Words,
     /// Architectural state.
     pub cpu: Cpu,
     /// The local APIC.
@@ -59,6 +62,8 @@ pub struct Core<'m> {
     /// What CPUID answers.
     pub cpuid: &'m Cpuid,
     mailbox: &'m Mailbox,
+    /// What the alarm is set to.
+    alarm_ns: Option<u64>,
     io: &'m dyn GuestIo,
     counters: &'m ExitCounters,
     /// Bits for DR6 of a debug trap that is due when the instruction ends.
@@ -102,6 +107,7 @@ impl<'m> Core<'m> {
     pub fn new(cpu: Cpu, lapic: &'m mut Lapic, around: Surroundings<'m>) -> Core<'m> {
         let Surroundings { index, shared, cpuid, io, counters } = around;
         let mut core = Core {
+            words: crate::jit::Words::default(),
             cpu,
             lapic,
             shared,
@@ -114,6 +120,7 @@ impl<'m> Core<'m> {
             all_code_is_stale: false,
             dead: None,
             cpuid,
+            alarm_ns: None,
             mailbox: shared.platform.mailbox(index),
             io,
             counters,
@@ -201,6 +208,22 @@ impl<'m> Core<'m> {
                 }
             }
         }
+    }
+
+    /// Whether the timer was armed or disarmed since the alarm was set.
+    pub(crate) fn is_alarm_stale(&self) -> bool {
+        self.alarm_ns != self.lapic.deadline_ns()
+    }
+
+    /// Sets the alarm to the timer's deadline.
+    pub(crate) fn set_alarm(&mut self) {
+        self.alarm_ns = self.lapic.deadline_ns();
+        self.shared.alarm.set(self.index, self.alarm_ns);
+    }
+
+    /// Where generated code looks for requests.
+    pub(crate) fn mailbox_address(&self) -> u64 {
+        self.mailbox.pending_address()
     }
 
     /// Whether others want something of this vCPU.

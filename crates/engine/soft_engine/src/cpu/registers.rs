@@ -102,6 +102,7 @@ pub struct Msrs {
 }
 
 /// Architectural state: what a saved state holds, but for the local APIC, and what follows from it.
+#[repr(C)]
 #[derive(Clone, Debug)]
 pub struct Cpu {
     /// RAX to R15 and the two slots of [`gpr`].

@@ -185,7 +185,7 @@ impl BlockCache {
 /// Spreads guest-physical addresses, which come from no stranger: the standard hash costs more than a decoded block
 /// saves.
 #[derive(Clone, Copy, Default)]
-struct KeyHasher(u64);
+pub struct KeyHasher(u64);
 
 impl BuildHasher for KeyHasher {
     type Hasher = KeyHasher;

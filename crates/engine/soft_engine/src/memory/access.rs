@@ -368,6 +368,21 @@ impl<'m> Core<'m> {
         Ok(Target::Ram { frame, gpa: found.gpa })
     }
 
+    /// Makes an access of `size` bytes at linear `address` hit the TLB. False if it never does: it leaves its page, is
+    /// one to a device or to decoded code, or is recorded anew each time. Raises what the access raises.
+    pub fn prepare_access(&mut self, address: u64, size: u32, write: bool, segment: u8) -> Exec<bool> {
+        let size = size as usize;
+        if address % PAGE_SIZE > PAGE_SIZE - size as u64 {
+            return Ok(false);
+        }
+        let place = Place { address, segment: segment.into(), view: self.view };
+        self.target(place, size, if write { Kind::Write } else { Kind::Read })?;
+        let Some(tlb) = self.translations.data(self.view) else { return Ok(false) };
+        let entry = tlb.entry(address);
+        let tag = if write { entry.write } else { entry.read };
+        Ok(tag ^ address <= PAGE_SIZE - size as u64)
+    }
+
     fn translate(&mut self, address: u64, access: Access) -> Exec<paging::Translation> {
         let tables = RamTables { memory: &self.shared.memory, log: &self.shared.log };
         match paging::translate(&self.cpu, &tables, address, access) {

@@ -35,13 +35,15 @@ const SPACES: usize = 6;
 struct Space<'m> {
     /// Process-context identifier (SDM vol. 3, 4.10.1).
     pcid: u16,
+    /// Changes whenever a translation of code may have changed.
+    epoch: u64,
     data: [Option<Tlb<'m>>; 3],
     code: [Option<Tlb<'m>>; 2],
 }
 
 impl<'m> Space<'m> {
-    fn new(pcid: u16) -> Space<'m> {
-        Space { pcid, data: [None, None, None], code: [None, None] }
+    fn new(pcid: u16, epoch: u64) -> Space<'m> {
+        Space { pcid, epoch, data: [None, None, None], code: [None, None] }
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Tlb<'m>> {
@@ -57,6 +59,10 @@ pub struct Translations<'m> {
     next_victim: usize,
     /// Where code was fetched from last.
     last_code: CodePage,
+    /// Nothing matches here: for the view in which every access is looked at closely.
+    nothing: Tlb<'m>,
+    /// The last number that was given to translations of code.
+    last_epoch: u64,
 }
 
 /// A page of code: its linear address, bit 0 set for user mode, and its guest-physical address.
@@ -72,7 +78,39 @@ const NO_CODE: CodePage = CodePage { tag: u64::MAX, gpa: 0 };
 impl<'m> Translations<'m> {
     /// None yet.
     pub fn new() -> Translations<'m> {
-        Translations { spaces: vec![Space::new(0)], current: 0, next_victim: 0, last_code: NO_CODE }
+        Translations {
+            spaces: vec![Space::new(0, 0)],
+            current: 0,
+            next_victim: 0,
+            last_code: NO_CODE,
+            nothing: Tlb::for_data(),
+            last_epoch: 0,
+        }
+    }
+
+    /// Where the translations for data under `view` are; under `Careful`, and before the first, nothing matches.
+    pub fn table(&self, view: View) -> *const tlb::Entry<'m> {
+        self.data(view).unwrap_or(&self.nothing).table()
+    }
+
+    /// A number for the translations of code in the current address space: while it is the same, so are they.
+    pub fn code_epoch(&self) -> u64 {
+        self.spaces[self.current].epoch
+    }
+
+    fn next_epoch(&mut self) -> u64 {
+        self.last_epoch += 1;
+        self.last_epoch
+    }
+
+    /// Translations of code may have changed in all address spaces, or in one.
+    fn code_changes(&mut self, pcid: Option<u16>) {
+        self.last_code = NO_CODE;
+        for index in 0..self.spaces.len() {
+            if pcid.is_none_or(|pcid| self.spaces[index].pcid == pcid) {
+                self.spaces[index].epoch = self.next_epoch();
+            }
+        }
     }
 
     /// Translations for data under `view`, which is not `Careful`.
@@ -118,18 +156,21 @@ impl<'m> Translations<'m> {
             Some(place) => {
                 self.current = place;
                 if !keep {
+                    self.spaces[place].epoch = self.next_epoch();
                     self.spaces[place].all().for_each(Tlb::flush_local);
                 }
             }
             None if self.spaces.len() < SPACES => {
-                self.spaces.push(Space::new(pcid));
+                let epoch = self.next_epoch();
+                self.spaces.push(Space::new(pcid, epoch));
                 self.current = self.spaces.len() - 1;
             }
             None => {
                 self.next_victim = (self.next_victim + 1) % SPACES;
                 self.current = self.next_victim;
+                let epoch = self.next_epoch();
                 let space = &mut self.spaces[self.current];
-                space.pcid = pcid;
+                (space.pcid, space.epoch) = (pcid, epoch);
                 space.all().for_each(Tlb::flush_local);
             }
         }
@@ -137,19 +178,19 @@ impl<'m> Translations<'m> {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
-        self.last_code = NO_CODE;
+        self.code_changes(None);
         self.all().for_each(Tlb::flush);
     }
 
     /// Forgets what is not global in all address spaces.
     pub fn flush_local(&mut self) {
-        self.last_code = NO_CODE;
+        self.code_changes(None);
         self.all().for_each(Tlb::flush_local);
     }
 
     /// Forgets what is not global in one address space.
     pub fn flush_space(&mut self, pcid: u16) {
-        self.last_code = NO_CODE;
+        self.code_changes(Some(pcid));
         for space in self.spaces.iter_mut().filter(|space| space.pcid == pcid) {
             space.all().for_each(Tlb::flush_local);
         }
@@ -157,7 +198,7 @@ impl<'m> Translations<'m> {
 
     /// Forgets one linear address, in all address spaces.
     pub fn flush_address(&mut self, address: u64) {
-        self.last_code = NO_CODE;
+        self.code_changes(None);
         self.all().for_each(|tlb| tlb.flush_address(address));
     }
 

@@ -7,11 +7,17 @@
 use guest_memory::{Frame, PAGE_SIZE};
 
 /// Entries of one view. A power of two.
-const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = 4096;
 /// Entries of the view for instruction fetches.
 const CODE_ENTRIES: usize = 256;
 
-/// One translation.
+/// Where generated code finds an entry's fields.
+pub const READ: i32 = std::mem::offset_of!(Entry<'static>, read) as i32;
+pub const WRITE: i32 = std::mem::offset_of!(Entry<'static>, write) as i32;
+pub const FRAME: i32 = std::mem::offset_of!(Entry<'static>, frame) as i32;
+
+/// One translation. Generated code knows where its first three fields are.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Entry<'m> {
     /// Matches addresses that may be read.
@@ -78,6 +84,11 @@ impl<'m> Tlb<'m> {
 
     fn index(&self, address: u64) -> usize {
         (address / PAGE_SIZE) as usize & (self.entries.len() - 1)
+    }
+
+    /// Where the entries are.
+    pub fn table(&self) -> *const Entry<'m> {
+        self.entries.as_ptr()
     }
 
     /// The entry at which `address` would be found.

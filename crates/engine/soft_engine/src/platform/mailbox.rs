@@ -113,6 +113,11 @@ impl Mailbox {
         self.wake_if_asleep();
     }
 
+    /// Where generated code looks for requests.
+    pub(crate) fn pending_address(&self) -> u64 {
+        self.requests.as_ptr() as u64
+    }
+
     /// The requests that wait; zero is none.
     #[inline(always)]
     pub(crate) fn pending(&self) -> u32 {

@@ -14,6 +14,7 @@
 //!
 //! Saved states have KVM's layout and meaning, so that they move between the engines.
 
+mod alarm;
 mod clock;
 mod doorbells;
 mod ioapic;
@@ -27,6 +28,7 @@ mod router;
 mod target;
 mod vectors;
 
+pub(crate) use alarm::Alarm;
 pub(crate) use doorbells::DoorbellMap;
 pub(crate) use kvmclock::{TimeInfo, WallClock};
 pub(crate) use lapic::Lapic;

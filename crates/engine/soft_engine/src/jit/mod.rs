@@ -1,0 +1,316 @@
+//! The template JIT: x86-64 guest code as x86-64 host code.
+//!
+//! ```text
+//! plan (what is known of an instruction) ─► translate (templates) ─► asm (bytes) ─► code cache
+//!                                                                        │ enter
+//!        run: interpret, miss ◄── stubs ◄── generated code ◄─────────────┘
+//! ```
+//!
+//! A unit is a run of instructions inside one page with one way in and several out, keyed by guest-physical address:
+//! it holds for every linear address that the page is mapped at. Everything that has no template, and every access
+//! that misses the software TLB for good, is done by the interpreter's handlers in the middle of the unit.
+//! docs/soft-jit.md says what keeps a hostile guest inside.
+
+mod asm;
+mod plan;
+mod run;
+mod stubs;
+mod translate;
+mod words;
+
+use std::collections::HashMap;
+
+use guest_memory::PAGE_SIZE;
+use host_sys::code_memory::CodeMemory;
+
+use crate::cpu::{Core, Exec};
+use crate::decode::insn::Insn;
+use crate::features::Features;
+use crate::memory::code_map;
+pub(crate) use words::Words;
+use translate::Translator;
+
+/// Size of one vCPU's code cache in bytes. What is in use costs memory, the rest does not. When it is full,
+/// everything is dropped.
+const CACHE_BYTES: usize = 64 << 20;
+/// Room that a unit may need at most.
+const UNIT_BYTES: usize = 64 << 10;
+/// How often a block is interpreted before it is translated.
+const COLD_RUNS: u16 = 4;
+/// Entries of the table that is asked first. A power of two.
+const FRONT_ENTRIES: usize = 16 * 1024;
+
+/// An instruction that generated code may hand to the engine.
+pub(super) struct Site {
+    insn: Insn,
+    /// Offset in its page.
+    offset: u16,
+    /// Of its memory access, where there is one that may miss.
+    size: u32,
+    write: bool,
+    aligned: bool,
+    segment: u8,
+}
+
+/// A way out of a unit to another in the same page: where its rel32 is, and where it leads.
+#[derive(Clone, Copy)]
+struct Edge {
+    at: usize,
+    target: u64,
+}
+
+/// What is known of a place in guest code.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// Offset of its unit in the cache; 0 is none yet.
+    code: u32,
+    /// How often it was asked for.
+    asked: u16,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Front {
+    key: u64,
+    code: u32,
+}
+
+/// A unit as its page knows it.
+struct Place {
+    key: u64,
+    start: u16,
+    len: u16,
+    code: u32,
+}
+
+/// An entry of the table of indirect jumps.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Jump {
+    rip: u64,
+    salt: u64,
+    code: u64,
+    _unused: u64,
+}
+
+/// Not canonical, so no RIP.
+const NO_JUMP: Jump = Jump { rip: 1 << 63, salt: 0, code: 0, _unused: 0 };
+
+const _: () = assert!(size_of::<Jump>() == 1 << stubs::JUMP_SHIFT);
+
+/// The translator of one vCPU and everything it has made.
+pub(crate) struct Jit {
+    memory: CodeMemory,
+    stubs: stubs::Stubs,
+    /// Offset of the first free byte.
+    free: usize,
+    translator: Translator,
+    features: Features,
+    front: Box<[Front]>,
+    known: HashMap<u64, Known, crate::decode::block::KeyHasher>,
+    by_page: HashMap<u64, Vec<Place>, crate::decode::block::KeyHasher>,
+    /// Starts of units that hold no more, to be led to what takes their place.
+    stale: HashMap<u64, Vec<u32>, crate::decode::block::KeyHasher>,
+    jumps: Box<[Jump]>,
+    pub(super) sites: Vec<Site>,
+    edges: Vec<Edge>,
+    /// How often everything was dropped: edges of before mean nothing.
+    cleared: u64,
+}
+
+/// What became of an attempt to go on in generated code.
+pub(crate) enum Ran {
+    /// RIP says where to go on.
+    Next,
+    /// The instruction at RIP raised.
+    Raised,
+    /// The interpreter's turn.
+    Cold,
+}
+
+impl Jit {
+    /// A JIT for a CPU that has `features`; `None` where this host does not let memory be executed.
+    pub(crate) fn new(features: Features) -> Option<Jit> {
+        let memory = CodeMemory::new(CACHE_BYTES)
+            .inspect_err(|error| tracing::warn!(%error, "no executable memory: the interpreter does all"))
+            .ok()?;
+        let mut jit = Jit {
+            memory,
+            stubs: stubs::Stubs::default(),
+            free: 0,
+            translator: Translator::default(),
+            features,
+            front: vec![Front::default(); FRONT_ENTRIES].into(),
+            known: HashMap::default(),
+            by_page: HashMap::default(),
+            stale: HashMap::default(),
+            jumps: vec![NO_JUMP; stubs::JUMPS].into(),
+            sites: Vec::new(),
+            edges: Vec::new(),
+            cleared: 0,
+        };
+        let mut asm = asm::Asm::default();
+        // Offset 0 means "no code".
+        asm.start(16);
+        jit.stubs = stubs::emit(&mut asm, run::callbacks());
+        jit.memory.write(16, asm.finish());
+        jit.free = jit.stubs.end;
+        Some(jit)
+    }
+
+    /// A new run begins, with other translations of addresses.
+    pub(crate) fn begin(&mut self, core: &mut Core<'_>) {
+        self.jumps.fill(NO_JUMP);
+        core.words.jumps = self.jumps.as_ptr() as u64;
+        core.words.pending = core.mailbox_address();
+    }
+
+    /// Runs generated code from RIP on, until somebody has to look.
+    pub(crate) fn run(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
+        if !run::is_possible(core) {
+            return Ok(Ran::Cold);
+        }
+        let mut edge = None;
+        loop {
+            let rip = core.rip;
+            let gpa = core.code_address(rip)?;
+            let Some(code) = self.code_at(core, gpa) else { return Ok(Ran::Cold) };
+            if let Some((edge, made)) = edge.take()
+                && made == self.cleared
+            {
+                self.link(edge, gpa, code);
+            }
+            self.remember_jump(core, rip, code);
+            core.words.page = rip & !(PAGE_SIZE - 1);
+            let (reason, number) = run::enter(core, self, code as usize);
+            match reason {
+                stubs::exit::RAISED => return Ok(Ran::Raised),
+                stubs::exit::INTERPRET => return Ok(Ran::Cold),
+                stubs::exit::EDGE => {
+                    let target = self.edges[number as usize].target % PAGE_SIZE;
+                    core.cpu.rip = core.words.page + target;
+                    edge = Some((number, self.cleared));
+                }
+                _ => {}
+            }
+            if core.attention || core.has_requests() || !run::is_possible(core) {
+                return Ok(Ran::Next);
+            }
+        }
+    }
+
+    fn remember_jump(&mut self, core: &Core<'_>, rip: u64, code: u32) {
+        let index = ((rip >> 12) as u32 ^ rip as u32) as usize & (stubs::JUMPS - 1);
+        let code = self.memory.address(code as usize);
+        self.jumps[index] = Jump { rip, salt: run::salt(core), code, _unused: 0 };
+    }
+
+    fn code_at(&mut self, core: &mut Core<'_>, key: u64) -> Option<u32> {
+        let front = self.front[front_slot(key)];
+        if front.key == key && front.code != 0 {
+            return Some(front.code);
+        }
+        let known = self.known.entry(key).or_default();
+        if known.code == 0 {
+            known.asked = known.asked.saturating_add(1);
+            if known.asked != COLD_RUNS {
+                return None;
+            }
+            let code = self.translate(core, key)?;
+            self.known.insert(key, Known { code, asked: COLD_RUNS });
+        }
+        let code = self.known[&key].code;
+        self.front[front_slot(key)] = Front { key, code };
+        Some(code)
+    }
+
+    /// Translates the unit at guest-physical address `gpa`.
+    fn translate(&mut self, core: &mut Core<'_>, gpa: u64) -> Option<u32> {
+        if self.free + UNIT_BYTES > self.memory.size_bytes() {
+            self.clear();
+        }
+        let page = gpa & !(PAGE_SIZE - 1);
+        let start = (gpa % PAGE_SIZE) as usize;
+        let frame = core.shared.memory.frame(page)?;
+        let mut bytes = [0; PAGE_SIZE as usize];
+        // Marked before it is read: a store in between is noticed, one before is seen. How far the unit reaches is
+        // known only afterwards.
+        let reach = translate::REACH_BYTES.min(PAGE_SIZE as usize - start);
+        core.code_decoded(page, code_map::grains_of(gpa, reach));
+        frame.read(start, &mut bytes[start..]);
+        let code = self.free;
+        let ground = translate::Ground { stubs: &self.stubs, features: &self.features, page };
+        let (len, emitted) =
+            self.translator.translate(&ground, code, start, &bytes, &mut self.sites, &mut self.edges)?;
+        self.memory.write(code, emitted);
+        self.free = (code + emitted.len()).next_multiple_of(16);
+        let code = code as u32;
+        let place = Place { key: gpa, start: start as u16, len: len as u16, code };
+        self.by_page.entry(page).or_default().push(place);
+        for old in self.stale.remove(&gpa).unwrap_or_default() {
+            self.lead(old as usize, code as usize);
+        }
+        Some(code)
+    }
+
+    /// Leads an edge to the code of its target.
+    fn link(&mut self, edge: u32, target: u64, code: u32) {
+        let edge = self.edges[edge as usize];
+        if edge.target == target {
+            self.set_rel32(edge.at, code as usize);
+        }
+    }
+
+    /// Makes the code at `old` jump to `new`.
+    fn lead(&mut self, old: usize, new: usize) {
+        self.memory.write(old, &[0xe9]);
+        self.set_rel32(old + 1, new);
+    }
+
+    fn set_rel32(&mut self, at: usize, target: usize) {
+        let relative = (target as i64 - (at as i64 + 4)) as i32;
+        self.memory.write(at, &relative.to_le_bytes());
+    }
+
+    /// Drops the units made of the grains `bits` of the page at `gpa`.
+    pub(crate) fn invalidate(&mut self, gpa: u64, bits: u64) {
+        let Some(mut places) = self.by_page.remove(&gpa) else { return };
+        let mut dropped = Vec::new();
+        places.retain(|place| {
+            let hit = code_map::grains_of(place.start.into(), place.len.into()) & bits != 0;
+            if hit {
+                dropped.push((place.key, place.code));
+            }
+            !hit
+        });
+        for (key, code) in dropped {
+            self.known.remove(&key);
+            self.front[front_slot(key)] = Front::default();
+            // Whatever still leads there says where it stands and leaves.
+            let mut asm = asm::Asm::default();
+            asm.start(code as usize);
+            translate::emit_stale(&mut asm, &self.stubs, (key % PAGE_SIZE) as u16);
+            self.memory.write(code as usize, asm.finish());
+            self.stale.entry(key).or_default().push(code);
+        }
+        if !places.is_empty() {
+            self.by_page.insert(gpa, places);
+        }
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.free = self.stubs.end;
+        self.front.fill(Front::default());
+        self.known.clear();
+        self.by_page.clear();
+        self.stale.clear();
+        self.jumps.fill(NO_JUMP);
+        self.sites.clear();
+        self.edges.clear();
+        self.cleared += 1;
+    }
+}
+
+fn front_slot(key: u64) -> usize {
+    (key ^ key >> 12) as usize & (FRONT_ENTRIES - 1)
+}

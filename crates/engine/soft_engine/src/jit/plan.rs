@@ -1,0 +1,329 @@
+//! What the translator knows about an instruction before it emits anything: how it is translated, where its memory
+//! operand is, and what it does to the status flags.
+
+use iced_x86::{
+    CpuidFeature, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
+};
+
+/// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
+const STATUS: u32 = 0x3f;
+
+/// How an instruction is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the interpreter's handler.
+    Interpreted,
+    /// By itself, with its operands mapped; all registers are general-purpose.
+    Mapped,
+    /// By itself, with its memory and general-purpose operands mapped.
+    Vector,
+    /// A shift or rotation by CL.
+    ShiftByCl,
+    /// One operand against the accumulator: opcodes 04 to 3D, A8, A9.
+    AccumulatorImmediate,
+    MovImmediate,
+    Lea,
+    Push,
+    Pop,
+    Leave,
+    Call,
+    CallIndirect,
+    Jump,
+    JumpIndirect,
+    JumpIf,
+    Return,
+    Widen,
+    Multiply,
+    Divide,
+    CompareExchange,
+    ExchangeRegisters,
+    ByteSwap,
+    Nothing,
+}
+
+/// A memory operand.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Bytes.
+    pub size: u32,
+    /// It is written, perhaps read too.
+    pub write: bool,
+    /// Has to be a multiple of its size.
+    pub aligned: bool,
+}
+
+/// An instruction with all that.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub insn: Instruction,
+    pub way: Way,
+    /// Offset in its page.
+    pub offset: u16,
+    pub memory: Option<Memory>,
+    /// It reads status flags.
+    pub reads_flags: bool,
+    /// It writes some, or all but leaves them alone at times: those before have to be there.
+    pub writes_part: bool,
+    /// It writes all.
+    pub writes_all: bool,
+    /// Operand 0 is written.
+    pub writes_first: bool,
+    /// Somebody looks at the flags as they are after it.
+    pub flags_wanted: bool,
+}
+
+impl Plan {
+    /// Plans `insn`, which stands at `offset` of its page.
+    pub fn of(insn: &Instruction, offset: u16, offered: bool, info: &mut InstructionInfoFactory) -> Plan {
+        let way = if offered { way(insn) } else { Way::Interpreted };
+        let used = info.info_options(insn, InstructionInfoOptions::NO_REGISTER_USAGE);
+        let writes = |access| {
+            matches!(
+                access,
+                OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+            )
+        };
+        let memory = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory).map(|index| {
+            let size = insn.memory_size().size() as u32;
+            Memory {
+                size,
+                write: writes(used.op_access(index)),
+                aligned: way == Way::Vector && size == 16 && needs_alignment(insn),
+            }
+        });
+        let modified = insn.rflags_modified() & STATUS;
+        let kept = keeps_undefined(insn.mnemonic()) || way == Way::ShiftByCl;
+        let writes_all = modified == STATUS && !kept;
+        Plan {
+            insn: *insn,
+            way,
+            offset,
+            memory: memory.filter(|_| way != Way::Lea && way != Way::Nothing),
+            reads_flags: insn.rflags_read() & STATUS != 0,
+            writes_part: modified != 0 && !writes_all,
+            writes_all,
+            writes_first: writes(used.op_access(0)),
+            flags_wanted: true,
+        }
+    }
+
+    /// Offset in its page of what follows.
+    pub fn next(&self) -> u16 {
+        self.offset + self.insn.len() as u16
+    }
+
+    /// It may raise, or it looks at the flags in memory.
+    pub fn may_leave(&self) -> bool {
+        self.memory.is_some()
+            || !matches!(
+                self.way,
+                Way::Mapped
+                    | Way::Vector
+                    | Way::ShiftByCl
+                    | Way::AccumulatorImmediate
+                    | Way::MovImmediate
+                    | Way::Lea
+                    | Way::Widen
+                    | Way::Multiply
+                    | Way::CompareExchange
+                    | Way::ExchangeRegisters
+                    | Way::ByteSwap
+                    | Way::Nothing
+            )
+    }
+}
+
+/// Undefined flags that hardware leaves alone.
+fn keeps_undefined(mnemonic: Mnemonic) -> bool {
+    matches!(mnemonic, Mnemonic::Bsf | Mnemonic::Bsr | Mnemonic::Div | Mnemonic::Idiv)
+}
+
+fn needs_alignment(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    !matches!(insn.mnemonic(), M::Movups | M::Movupd | M::Movdqu | M::Lddqu)
+}
+
+fn way(insn: &Instruction) -> Way {
+    if !has_plain_operands(insn) {
+        return Way::Interpreted;
+    }
+    if is_vector(insn) {
+        return Way::Vector;
+    }
+    let mnemonic = insn.mnemonic();
+    use Mnemonic as M;
+    match mnemonic {
+        M::Nop | M::Endbr64 | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => {
+            Way::Nothing
+        }
+        M::Lea if insn.op0_register().size() >= 4 => Way::Lea,
+        M::Mov if insn.op0_kind() == OpKind::Register && !is_memory(insn, 1) && !is_register(insn, 1) => {
+            Way::MovImmediate
+        }
+        M::Mov if is_gpr_or_memory(insn, 0) && is_gpr_or_immediate_or_memory(insn, 1) => Way::Mapped,
+        M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor | M::Cmp | M::Test => {
+            if is_accumulator_immediate(insn) { Way::AccumulatorImmediate } else { Way::Mapped }
+        }
+        M::Shl | M::Shr | M::Sar | M::Rol | M::Ror => {
+            match (insn.op1_kind() == OpKind::Register, insn.op0_kind() == OpKind::Memory) {
+                (true, true) => Way::Interpreted,
+                (true, false) => Way::ShiftByCl,
+                _ if insn.immediate8() & 31 == 0 => Way::Interpreted,
+                _ => Way::Mapped,
+            }
+        }
+        M::Shld | M::Shrd if insn.op2_kind() != OpKind::Register && insn.immediate8() & 31 != 0 => {
+            Way::Mapped
+        }
+        M::Bt | M::Bts | M::Btr | M::Btc
+            if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) =>
+        {
+            Way::Mapped
+        }
+        M::Imul if insn.op_count() > 1 => Way::Mapped,
+        M::Mul | M::Imul if insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4 => {
+            Way::Multiply
+        }
+        M::Mul | M::Imul if insn.memory_size().size() >= 4 => Way::Multiply,
+        M::Div | M::Idiv if insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4 => {
+            Way::Divide
+        }
+        M::Movzx | M::Movsx | M::Movsxd | M::Inc | M::Dec | M::Neg | M::Not | M::Bsf | M::Bsr | M::Popcnt
+        | M::Tzcnt | M::Lzcnt | M::Xadd | M::Crc32 => Way::Mapped,
+        M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Way::Mapped,
+        M::Xchg if insn.op0_register().size() >= 4 => Way::ExchangeRegisters,
+        M::Cmpxchg => Way::CompareExchange,
+        M::Bswap if insn.op0_register().size() >= 4 => Way::ByteSwap,
+        M::Cdqe | M::Cdq | M::Cqo | M::Cwde => Way::Widen,
+        M::Push if insn.stack_pointer_increment() == -8 && !is_memory(insn, 0) && pushes_plain(insn) => Way::Push,
+        M::Pop if insn.stack_pointer_increment() == 8 && insn.op0_register().is_gpr64() => {
+            if insn.op0_register() == Register::RSP { Way::Interpreted } else { Way::Pop }
+        }
+        M::Leave if insn.stack_pointer_increment() == 0 => Way::Leave,
+        M::Call if insn.is_call_near() => Way::Call,
+        M::Call if insn.is_call_near_indirect() && insn.op0_kind() == OpKind::Register => Way::CallIndirect,
+        M::Call if insn.is_call_near_indirect() && insn.memory_size().size() == 8 => Way::CallIndirect,
+        M::Jmp if insn.is_jmp_short_or_near() => Way::Jump,
+        M::Jmp if insn.is_jmp_near_indirect() && insn.op0_kind() == OpKind::Register => Way::JumpIndirect,
+        M::Jmp if insn.is_jmp_near_indirect() && insn.memory_size().size() == 8 => Way::JumpIndirect,
+        M::Ret if insn.stack_pointer_increment() >= 8 && is_near_return_64(insn) => Way::Return,
+        _ if insn.is_jcc_short_or_near() => Way::JumpIf,
+        _ if insn.condition_code() != iced_x86::ConditionCode::None && !insn.is_loop() && !insn.is_jcx_short() => {
+            Way::Mapped
+        }
+        _ => Way::Interpreted,
+    }
+}
+
+fn pushes_plain(insn: &Instruction) -> bool {
+    insn.op0_kind() != OpKind::Register || insn.op0_register().is_gpr64()
+}
+
+fn is_memory(insn: &Instruction, index: u32) -> bool {
+    insn.op_kind(index) == OpKind::Memory
+}
+
+fn is_register(insn: &Instruction, index: u32) -> bool {
+    insn.op_kind(index) == OpKind::Register
+}
+
+fn is_gpr_or_memory(insn: &Instruction, index: u32) -> bool {
+    is_memory(insn, index) || is_register(insn, index) && insn.op_register(index).is_gpr()
+}
+
+fn is_gpr_or_immediate_or_memory(insn: &Instruction, index: u32) -> bool {
+    !is_register(insn, index) || insn.op_register(index).is_gpr()
+}
+
+/// Opcodes without ModRM that name the accumulator.
+fn is_accumulator_immediate(insn: &Instruction) -> bool {
+    use iced_x86::Code as C;
+    matches!(
+        insn.code(),
+        C::Add_AL_imm8 | C::Add_EAX_imm32 | C::Add_RAX_imm32 | C::Add_AX_imm16
+            | C::Or_AL_imm8 | C::Or_EAX_imm32 | C::Or_RAX_imm32 | C::Or_AX_imm16
+            | C::Adc_AL_imm8 | C::Adc_EAX_imm32 | C::Adc_RAX_imm32 | C::Adc_AX_imm16
+            | C::Sbb_AL_imm8 | C::Sbb_EAX_imm32 | C::Sbb_RAX_imm32 | C::Sbb_AX_imm16
+            | C::And_AL_imm8 | C::And_EAX_imm32 | C::And_RAX_imm32 | C::And_AX_imm16
+            | C::Sub_AL_imm8 | C::Sub_EAX_imm32 | C::Sub_RAX_imm32 | C::Sub_AX_imm16
+            | C::Xor_AL_imm8 | C::Xor_EAX_imm32 | C::Xor_RAX_imm32 | C::Xor_AX_imm16
+            | C::Cmp_AL_imm8 | C::Cmp_EAX_imm32 | C::Cmp_RAX_imm32 | C::Cmp_AX_imm16
+            | C::Test_AL_imm8 | C::Test_EAX_imm32 | C::Test_RAX_imm32 | C::Test_AX_imm16
+    )
+}
+
+/// No high byte registers, no far or string operands, no absolute 64-bit or 32-bit addresses, FS and GS at most.
+fn has_plain_operands(insn: &Instruction) -> bool {
+    (0..insn.op_count()).all(|index| match insn.op_kind(index) {
+        OpKind::Register => {
+            !matches!(insn.op_register(index), Register::AH | Register::BH | Register::CH | Register::DH)
+        }
+        OpKind::Memory => {
+            let wide = |register: Register| register == Register::None || register.size() == 8;
+            let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
+            wide(insn.memory_base())
+                && wide(insn.memory_index())
+                && !(absolute && insn.memory_displ_size() == 8 && insn.mnemonic() == Mnemonic::Mov && is_offset_move(insn))
+                && !(absolute && insn.segment_prefix() == Register::None && insn.memory_displ_size() == 4 && has_address_prefix(insn))
+        }
+        OpKind::NearBranch64
+        | OpKind::Immediate8
+        | OpKind::Immediate16
+        | OpKind::Immediate32
+        | OpKind::Immediate64
+        | OpKind::Immediate8to16
+        | OpKind::Immediate8to32
+        | OpKind::Immediate8to64
+        | OpKind::Immediate32to64 => true,
+        _ => false,
+    })
+}
+
+fn is_offset_move(insn: &Instruction) -> bool {
+    use iced_x86::Code as C;
+    matches!(
+        insn.code(),
+        C::Mov_AL_moffs8 | C::Mov_AX_moffs16 | C::Mov_EAX_moffs32 | C::Mov_RAX_moffs64
+            | C::Mov_moffs8_AL | C::Mov_moffs16_AX | C::Mov_moffs32_EAX | C::Mov_moffs64_RAX
+    )
+}
+
+/// A bare displacement is 8 bytes wide in 64-bit mode unless 0x67 cuts it.
+fn has_address_prefix(insn: &Instruction) -> bool {
+    insn.memory_displ_size() != 8
+}
+
+/// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0.
+fn is_vector(insn: &Instruction) -> bool {
+    use CpuidFeature as F;
+    use Mnemonic as M;
+    let family = insn.cpuid_features().iter().all(|feature| {
+        matches!(
+            feature,
+            F::SSE | F::SSE2 | F::SSE3 | F::SSSE3 | F::SSE4_1 | F::SSE4_2 | F::AES | F::PCLMULQDQ | F::SHA
+        )
+    });
+    let plain = !matches!(
+        insn.mnemonic(),
+        M::Ldmxcsr | M::Stmxcsr | M::Lfence | M::Mfence | M::Sfence | M::Maskmovdqu | M::Movnti | M::Clflush | M::Pause
+            | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta
+            | M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri | M::Pcmpistrm | M::Crc32
+    );
+    let has_xmm = (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_xmm());
+    let has_mm = (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_mm());
+    family && plain && has_xmm && !has_mm && insn.encoding() == iced_x86::EncodingKind::Legacy
+}
+
+/// Marks whose flags somebody looks at: the next to read them, or to leave the block, before all are overwritten.
+pub fn mark_wanted(plans: &mut [Plan]) {
+    let mut wanted = true;
+    for plan in plans.iter_mut().rev() {
+        plan.flags_wanted = wanted;
+        let needs = plan.reads_flags || plan.may_leave() || plan.writes_part && wanted;
+        wanted = needs || (wanted && !plan.writes_all);
+    }
+}
+
+fn is_near_return_64(insn: &Instruction) -> bool {
+    matches!(insn.code(), iced_x86::Code::Retnq | iced_x86::Code::Retnq_imm16)
+}

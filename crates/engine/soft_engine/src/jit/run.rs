@@ -1,0 +1,133 @@
+//! Into generated code and back: the one place that calls it, and the functions that it calls.
+
+#![allow(unsafe_code)]
+
+use arch_model::x86_64::RunState;
+
+use super::stubs::{Callbacks, exit};
+use super::{Jit, Site};
+use crate::cpu::mode::{cr0, cr4};
+use crate::cpu::{Core, Mode, gpr};
+use crate::memory::View;
+
+/// The highest answer of a callback after which generated code goes on; reasons to leave are added to it.
+pub const GO_ON_LAST: i32 = 1;
+
+/// The functions of this file that generated code calls.
+pub fn callbacks() -> Callbacks {
+    let interpret: extern "C" fn(*mut Core<'static>, u32) -> u32 = interpret;
+    let miss: extern "C" fn(*mut Core<'static>, u32) -> u32 = miss;
+    Callbacks { interpret: interpret as usize as u64, miss: miss as usize as u64 }
+}
+
+/// Runs the code at `offset` of the cache. Answers the reason why it was left, and the edge.
+pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
+    core.words.jit = std::ptr::from_ref(jit) as u64;
+    core.words.flags = flags_word(core);
+    refresh(core);
+    let enter = jit.memory.address(jit.stubs.enter);
+    let code = jit.memory.address(offset);
+    let core: *mut Core<'_> = core;
+    // SAFETY: `enter` is the address of the stub that `stubs::emit` wrote for this signature; it keeps the registers
+    // that the ABI tells it to. `code` was emitted by the translator for this core: it stores to guest RAM through
+    // TLB entries only, to the core's words, registers and MXCSR through RBP, and calls `interpret` and `miss` with
+    // this very pointer. Nobody else uses the core meanwhile. (docs/soft-jit.md goes through it.)
+    let left = unsafe {
+        let enter: extern "C" fn(*mut u8, u64) -> u64 = std::mem::transmute(enter);
+        enter(core.cast::<u8>().add(super::words::REGISTERS), code)
+    };
+    // SAFETY: the pointer was made of a reference that is valid to the end of this function.
+    let core = unsafe { &mut *core };
+    take_flags(core);
+    if core.words.vectors_live != 0 {
+        // Cannot be: every way out of code with vectors spills them first.
+        core.words.vectors_live = 0;
+    }
+    (left as u32, (left >> 32) as u32)
+}
+
+/// Status flags as generated code keeps them: AH as LAHF leaves it, AL is OF.
+fn flags_word(core: &Core<'_>) -> u32 {
+    let status = core.flags.status();
+    ((status & 0xff | 2) << 8 | status >> 11 & 1) as u32
+}
+
+fn take_flags(core: &mut Core<'_>) {
+    let word = u64::from(core.words.flags);
+    core.cpu.flags.set_status(word >> 8 & 0xd5 | (word & 1) << 11);
+}
+
+/// Brings the words up to date with what the engine has changed.
+fn refresh(core: &mut Core<'_>) {
+    core.words.tlb = core.translations.table(core.view) as u64;
+    core.words.salt = salt(core);
+    let mxcsr_masked = core.cpu.mxcsr & 0x1f80 == 0x1f80;
+    let usable = core.cr0 & (cr0::EM | cr0::TS) == 0 && core.cr4 & cr4::OSFXSR != 0;
+    core.words.vectors_allowed = u8::from(mxcsr_masked && usable);
+}
+
+/// What an entry of the table of indirect jumps has to say to count now.
+pub fn salt(core: &Core<'_>) -> u64 {
+    core.translations.code_epoch() << 1 | u64::from(core.cpl == 3)
+}
+
+/// Whether generated code may be run for what comes next.
+pub fn is_possible(core: &Core<'_>) -> bool {
+    core.mode == Mode::Long && core.view != View::Careful && core.shadow == 0 && !core.is_stepping()
+}
+
+extern "C" fn interpret(core: *mut Core<'static>, number: u32) -> u32 {
+    // SAFETY: generated code passes the pointer that `enter` was given, whose reference is not used meanwhile.
+    let core = unsafe { &mut *core };
+    // SAFETY: set by `enter`, whose caller holds the reference until it returns.
+    let jit = unsafe { &*(core.words.jit as *const Jit) };
+    execute(core, &jit.sites[number as usize])
+}
+
+extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
+    // SAFETY: as in `interpret`.
+    let core = unsafe { &mut *core };
+    // SAFETY: as in `interpret`.
+    let jit = unsafe { &*(core.words.jit as *const Jit) };
+    let site = &jit.sites[number as usize];
+    if core.view != View::Careful {
+        let address = core.words.address;
+        core.cpu.rip = core.words.page + u64::from(site.offset);
+        match core.prepare_access(address, site.size, site.write, site.segment) {
+            Ok(true) => {
+                refresh(core);
+                // An access that has to be aligned and is not goes to the interpreter, which raises.
+                if !site.aligned || address.is_multiple_of(u64::from(site.size)) {
+                    return 0;
+                }
+            }
+            Ok(false) => {}
+            Err(_raised) => return GO_ON_LAST as u32 + exit::RAISED,
+        }
+    }
+    execute(core, site)
+}
+
+/// Executes one instruction by its handler.
+fn execute(core: &mut Core<'_>, site: &Site) -> u32 {
+    let leave = |reason: u32| GO_ON_LAST as u32 + reason;
+    take_flags(core);
+    let (view, salt_before) = (core.view, core.words.salt);
+    core.cpu.rip = core.words.page + u64::from(site.offset);
+    let next = core.cpu.rip.wrapping_add(site.insn.len.into());
+    core.cpu.gpr[gpr::NEXT_RIP] = next;
+    if (site.insn.run)(core, &site.insn).is_err() {
+        core.words.flags = flags_word(core);
+        return leave(exit::RAISED);
+    }
+    core.cpu.rip = core.cpu.gpr[gpr::NEXT_RIP];
+    core.words.flags = flags_word(core);
+    refresh(core);
+    core.attention |= core.is_alarm_stale();
+    let goes_on = core.cpu.rip == next
+        && !core.attention
+        && (view == core.view || is_possible(core))
+        && salt_before == core.words.salt
+        && core.run_state == RunState::Running;
+    if goes_on && is_possible(core) { 1 } else { leave(exit::NEXT) }
+}

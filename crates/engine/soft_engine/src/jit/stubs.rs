@@ -1,0 +1,271 @@
+//! Code that is there before anything is translated: the way in and out, and the ways to the engine.
+
+use super::asm::{Asm, Op, Rm, cond, host};
+use super::words::{self, PINNED, word_at};
+
+/// Why generated code was left; the low half of what it answers. The high half is the edge's number.
+pub mod exit {
+    /// RIP says where to go on.
+    pub const NEXT: u32 = 1;
+    /// An edge that leads nowhere yet was taken.
+    pub const EDGE: u32 = 2;
+    /// The instruction at RIP raised.
+    pub const RAISED: u32 = 3;
+    /// The interpreter has to execute what is at RIP.
+    pub const INTERPRET: u32 = 4;
+}
+
+/// Offsets in the cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stubs {
+    /// `fn(registers, code) -> u64`: runs code with the registers loaded.
+    pub enter: usize,
+    /// Executes instruction number ECX by its handler.
+    pub interpret: usize,
+    /// Makes the access of instruction number ECX to `address` hit the TLB (EAX 0), or executes it (EAX not 0).
+    pub miss: usize,
+    /// Goes on at RAX.
+    pub lookup: usize,
+    /// Leaves by edge EDX.
+    pub edge: usize,
+    /// Leaves at offset ECX of the page.
+    pub stale: usize,
+    /// Loads the vector registers; on the way to offset ECX of the page.
+    pub vectors: usize,
+    /// Where the next code goes.
+    pub end: usize,
+}
+
+/// Functions of the engine that generated code calls.
+#[derive(Clone, Copy)]
+pub struct Callbacks {
+    pub interpret: u64,
+    pub miss: u64,
+}
+
+/// Entries of the table of indirect jumps. A power of two.
+pub const JUMPS: usize = 4096;
+/// Size of an entry of it: RIP, salt, code, nothing.
+pub const JUMP_SHIFT: u8 = 5;
+
+/// Emits all stubs at the start of the cache.
+pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
+    let mut stubs = Stubs { enter: asm.here(), ..Stubs::default() };
+    emit_enter(asm);
+    let spill = asm.here();
+    emit_spill(asm);
+    let leave = asm.here();
+    store_pinned(asm);
+    let stored = asm.label();
+    compare_byte(asm, word_at!(vectors_live));
+    asm.jcc(cond::E, stored);
+    // push rax; call; pop rax
+    asm.byte(0x50);
+    asm.call(spill);
+    asm.byte(0x58);
+    asm.bind(stored);
+    let leave_stored = asm.here();
+    emit_leave(asm);
+    stubs.vectors = asm.here();
+    let reload = emit_vectors(asm, leave);
+    stubs.interpret = asm.here();
+    emit_call(asm, callbacks.interpret, spill, leave_stored, None);
+    stubs.miss = asm.here();
+    emit_call(asm, callbacks.miss, spill, leave_stored, Some(reload));
+    stubs.edge = asm.here();
+    // mov rax, rdx; shl rax, 32; or eax-part
+    asm.mov(host::RAX, host::RDX);
+    asm.op(Op::new(true, 0xc1), 4, Rm::Reg(host::RAX));
+    asm.byte(32);
+    asm.alu_imm(true, 1, Rm::Reg(host::RAX), exit::EDGE as i32);
+    asm.jmp_to(leave);
+    stubs.stale = asm.here();
+    asm.op(Op::new(true, 0x03), host::RCX, word_at!(page));
+    asm.store(words::rip(), host::RCX);
+    asm.mov_imm(host::RAX, exit::NEXT);
+    asm.jmp_to(leave);
+    stubs.lookup = asm.here();
+    let miss = asm.label();
+    lookup(asm, miss);
+    jump_found(asm);
+    asm.bind(miss);
+    asm.store(words::rip(), host::RAX);
+    asm.mov_imm(host::RAX, exit::NEXT);
+    asm.jmp_to(leave);
+    stubs.end = asm.here();
+    stubs
+}
+
+const SAVED: [u8; 6] = [host::RBX, host::RBP, 12, 13, 14, 15];
+
+fn emit_enter(asm: &mut Asm) {
+    for register in SAVED {
+        push(asm, 0x50, register);
+    }
+    asm.alu_imm(true, 5, Rm::Reg(host::RSP), 8);
+    asm.mov(host::RBP, host::RDI);
+    asm.mov(host::RAX, host::RSI);
+    load_pinned(asm);
+    // jmp rax
+    asm.raw(&[0xff, 0xe0]);
+}
+
+/// The end of a run; RAX is the answer.
+fn emit_leave(asm: &mut Asm) {
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    for register in SAVED.into_iter().rev() {
+        push(asm, 0x58, register);
+    }
+    asm.byte(0xc3);
+}
+
+fn push(asm: &mut Asm, code: u8, register: u8) {
+    if register >= 8 {
+        asm.byte(0x41);
+    }
+    asm.byte(code | register & 7);
+}
+
+fn store_pinned(asm: &mut Asm) {
+    for (number, register) in PINNED.iter().enumerate() {
+        if let Some(register) = register {
+            asm.store(words::gpr(number as u8), *register);
+        }
+    }
+}
+
+fn load_pinned(asm: &mut Asm) {
+    for (number, register) in PINNED.iter().enumerate() {
+        if let Some(register) = register {
+            asm.load(*register, words::gpr(number as u8));
+        }
+    }
+}
+
+/// A move of 16 or 32 bytes between a vector register and its place; `store` is 0 or 1.
+fn move_vector(asm: &mut Asm, number: u8, store: u8) {
+    let place = words::vector(number);
+    if std::arch::is_x86_feature_detected!("avx") {
+        asm.raw(&[0xc5, if number < 8 { 0xfc } else { 0x7c }, 0x10 | store]);
+        let Rm::At(_, disp) = place else { return };
+        asm.byte(0x85 | (number & 7) << 3);
+        asm.word(disp as u32);
+    } else {
+        asm.op(Op { map: 1, code: 0x10 | store, ..Op::default() }, number, place);
+    }
+}
+
+/// LDMXCSR (2) or STMXCSR (3).
+fn mxcsr(asm: &mut Asm, which: u8, place: Rm) {
+    asm.op(Op { map: 1, code: 0xae, ..Op::default() }, which, place);
+}
+
+/// Stores the vector registers and gives the engine the MXCSR that Rust expects.
+fn emit_spill(asm: &mut Asm) {
+    (0..16).for_each(|number| move_vector(asm, number, 1));
+    mxcsr(asm, 3, words::mxcsr());
+    asm.raw(&[0x68, 0x80, 0x1f, 0, 0]);
+    mxcsr(asm, 2, Rm::At(host::RSP, 0));
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    set_byte(asm, word_at!(vectors_live), 0);
+    asm.byte(0xc3);
+}
+
+fn set_byte(asm: &mut Asm, place: Rm, value: u8) {
+    asm.op(Op::new(false, 0xc6), 0, place);
+    asm.byte(value);
+}
+
+/// cmp byte [place], 0
+pub fn compare_byte(asm: &mut Asm, place: Rm) {
+    asm.op(Op::new(false, 0x80), 7, place);
+    asm.byte(0);
+}
+
+/// Loads the vector registers if that is allowed. Answers the place behind that question.
+fn emit_vectors(asm: &mut Asm, leave: usize) -> usize {
+    let refuse = asm.label();
+    compare_byte(asm, word_at!(vectors_allowed));
+    asm.jcc(cond::E, refuse);
+    let load = asm.here();
+    (0..16).for_each(|number| move_vector(asm, number, 0));
+    mxcsr(asm, 2, words::mxcsr());
+    set_byte(asm, word_at!(vectors_live), 1);
+    asm.byte(0xc3);
+    asm.bind(refuse);
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    asm.op(Op::new(true, 0x03), host::RCX, word_at!(page));
+    asm.store(words::rip(), host::RCX);
+    asm.mov_imm(host::RAX, exit::INTERPRET);
+    asm.jmp_to(leave);
+    load
+}
+
+/// A call of the engine with the number in ECX. Bit 0 of the answer's byte 1 says: go on with EAX bit 0; otherwise
+/// the answer is the reason to leave. Where `reload` is given, the vector registers are as before.
+fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, reload: Option<usize>) {
+    let (asleep, go_on, done) = (asm.label(), asm.label(), asm.label());
+    store_pinned(asm);
+    // The second slot keeps the stack aligned and remembers whether there were vectors.
+    asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RAX, word_at!(vectors_live));
+    asm.byte(0x50);
+    asm.op(Op::new(false, 0x85), host::RAX, Rm::Reg(host::RAX));
+    asm.jcc(cond::E, asleep);
+    asm.alu_imm(true, 5, Rm::Reg(host::RSP), 8);
+    asm.call(spill);
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    asm.bind(asleep);
+    asm.lea(host::RDI, host::RBP, -(words::REGISTERS as i32));
+    asm.op(Op::new(false, 0x8b), host::RSI, Rm::Reg(host::RCX));
+    asm.mov_imm64(host::RAX, function);
+    asm.raw(&[0xff, 0xd0]);
+    // pop rcx: whether there were vectors
+    asm.byte(0x59);
+    asm.alu_imm(false, 7, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
+    asm.jcc(6, go_on);
+    asm.alu_imm(false, 5, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    asm.jmp_to(leave_stored);
+    asm.bind(go_on);
+    load_pinned(asm);
+    if let Some(vectors) = reload {
+        asm.op(Op::new(false, 0x85), host::RCX, Rm::Reg(host::RCX));
+        asm.jcc(cond::E, done);
+        // push rax; call; pop rax
+        asm.byte(0x50);
+        asm.call(vectors);
+        asm.byte(0x58);
+        asm.bind(done);
+    } else {
+        asm.bind(done);
+    }
+    asm.byte(0xc3);
+}
+
+/// Looks for the code at RAX: RCX is its entry in the table, or `miss` is taken, also when somebody wants something.
+/// Clobbers RCX and RDX.
+pub fn lookup(asm: &mut Asm, miss: super::asm::Label) {
+    asm.load(host::RCX, word_at!(pending));
+    asm.alu_imm(false, 7, Rm::At(host::RCX, 0), 0);
+    asm.jcc(cond::NE, miss);
+    asm.mov(host::RCX, host::RAX);
+    asm.op(Op::new(true, 0xc1), 5, Rm::Reg(host::RCX));
+    asm.byte(12);
+    asm.op(Op::new(false, 0x33), host::RCX, Rm::Reg(host::RAX));
+    asm.alu_imm(false, 4, Rm::Reg(host::RCX), JUMPS as i32 - 1);
+    asm.op(Op::new(false, 0xc1), 4, Rm::Reg(host::RCX));
+    asm.byte(JUMP_SHIFT);
+    asm.op(Op::new(true, 0x03), host::RCX, word_at!(jumps));
+    asm.op(Op::new(true, 0x3b), host::RAX, Rm::At(host::RCX, 0));
+    asm.jcc(cond::NE, miss);
+    asm.load(host::RDX, word_at!(salt));
+    asm.op(Op::new(true, 0x3b), host::RDX, Rm::At(host::RCX, 8));
+    asm.jcc(cond::NE, miss);
+}
+
+/// Jumps to the code that [`lookup`] found.
+pub fn jump_found(asm: &mut Asm) {
+    asm.alu_imm(true, 4, Rm::Reg(host::RAX), -4096);
+    asm.store(word_at!(page), host::RAX);
+    asm.op(Op::new(false, 0xff), 4, Rm::At(host::RCX, 16));
+}

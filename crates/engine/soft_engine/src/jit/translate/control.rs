@@ -1,0 +1,174 @@
+//! Branches, calls, returns, and the ways out of a unit.
+
+use super::data::number;
+use super::*;
+
+/// Instructions looked at behind an edge for whether the flags are dead there.
+const LOOK_AHEAD: usize = 5;
+
+impl Unit<'_> {
+    /// Goes on at `offset` from the page's start, out of the unit; `from` is where the branch stands.
+    pub(super) fn edge(&mut self, offset: i64, from: u16) {
+        let Some(inside) = usize::try_from(offset).ok().filter(|offset| *offset < PAGE) else {
+            self.save_flags();
+            self.asm.load(host::RAX, word_at!(page));
+            self.asm.lea(host::RAX, host::RAX, offset as i32);
+            self.asm.jmp_to(self.ground.stubs.lookup);
+            return;
+        };
+        if !self.saved && !self.flags_are_dead_at(inside) {
+            self.save_flags();
+        }
+        let stub = self.asm.label();
+        if offset <= from.into() {
+            // A loop: whoever wants something gets it here. JRCXZ leaves the flags alone.
+            self.asm.load(host::RCX, word_at!(pending));
+            self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::At(host::RCX, 0));
+            self.asm.raw(&[0xe3, 5]);
+            self.asm.jmp(stub);
+        }
+        let at = self.asm.here() + 1;
+        self.asm.jmp(stub);
+        self.note_edge(at, inside, stub);
+    }
+
+    fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
+        self.edges.push(Edge { at, target: self.ground.page + inside as u64 });
+        let edge = self.edges.len() as u32 - 1;
+        self.later.push(Later::Edge { label, edge, save: self.native && !self.saved });
+    }
+
+    /// Whether all status flags are overwritten at `offset` before anybody could look at them. What was looked at
+    /// belongs to what the unit depends on.
+    fn flags_are_dead_at(&mut self, offset: usize) -> bool {
+        if offset < self.start {
+            return false;
+        }
+        let mut info = InstructionInfoFactory::new();
+        let mut decoder = Decoder::with_ip(64, &self.bytes[offset..], offset as u64, DecoderOptions::NONE);
+        for _ in 0..LOOK_AHEAD {
+            let insn = decoder.decode();
+            let end = insn.next_ip() as usize;
+            if insn.is_invalid() || end > self.start + REACH_BYTES || end > PAGE {
+                return false;
+            }
+            let plan = Plan::of(&insn, insn.ip() as u16, true, &mut info);
+            if plan.reads_flags || plan.writes_part || plan.may_leave() {
+                return false;
+            }
+            if plan.writes_all {
+                self.end = self.end.max(end);
+                return true;
+            }
+        }
+        false
+    }
+
+    pub(super) fn jump_if(&mut self, plan: &Plan) {
+        self.want_native();
+        let condition = plan.insn.condition_code() as u8 - iced_x86::ConditionCode::o as u8;
+        let offset = plan.insn.near_branch_target() as i64;
+        let label = self.asm.label();
+        if offset > plan.offset.into()
+            && (offset as usize) < PAGE
+            && (self.saved || self.flags_are_dead_at(offset as usize))
+        {
+            let at = self.asm.here() + 2;
+            self.asm.jcc(condition, label);
+            self.note_edge(at, offset as usize, label);
+            return;
+        }
+        self.asm.jcc(condition, label);
+        let (native, saved) = (self.native, self.saved);
+        self.later.push(Later::Taken { label, offset, from: plan.offset, native, saved });
+    }
+
+    /// The instructions after which the unit ends.
+    pub(super) fn branch(&mut self, plan: &Plan) {
+        match plan.way {
+            Way::Jump => self.edge(plan.insn.near_branch_target() as i64, plan.offset),
+            Way::Call => {
+                self.push_return(plan);
+                self.edge(plan.insn.near_branch_target() as i64, plan.offset);
+            }
+            Way::Return => self.ret(plan),
+            Way::JumpIndirect => {
+                self.target(plan);
+                let miss = self.engine_instead(plan);
+                stubs::lookup(self.asm, miss);
+                stubs::jump_found(self.asm);
+                self.bind_after();
+                self.edge(plan.next().into(), plan.offset);
+            }
+            _ => self.call_indirect(plan),
+        }
+    }
+
+    /// RAX is the target of an indirect branch.
+    fn target(&mut self, plan: &Plan) {
+        if plan.memory.is_some() {
+            self.operand_address(plan);
+            self.asm.load(host::RAX, Rm::At(host::RAX, 0));
+        } else {
+            let register = self.read_register(number(plan.insn.op0_register()), host::RAX);
+            if register != host::RAX {
+                self.asm.mov(host::RAX, register);
+            }
+        }
+    }
+
+    /// Where to go when the template does not fit: the interpreter does the instruction, and the unit is left.
+    fn engine_instead(&mut self, plan: &Plan) -> Label {
+        let label = self.asm.label();
+        let site = self.site(plan, 0, false, 0);
+        self.later.push(Later::Interpret { label, site, after: Err(plan.next()) });
+        label
+    }
+
+    fn push_return(&mut self, plan: &Plan) {
+        let stack = self.guest(4);
+        self.asm.lea(host::RAX, stack, -8);
+        self.access(plan, 8, true, false, seg::SS, false);
+        self.asm.load(host::RCX, word_at!(page));
+        self.asm.lea(host::RCX, host::RCX, plan.next().into());
+        self.asm.store(Rm::At(host::RAX, 0), host::RCX);
+        self.asm.lea(stack, stack, -8);
+        self.bind_after();
+    }
+
+    fn call_indirect(&mut self, plan: &Plan) {
+        self.target(plan);
+        // Where the interpreter does an access of this instruction, it does all of it, and goes elsewhere.
+        self.asm.store(word_at!(kept), host::RAX);
+        let stack = self.guest(4);
+        self.asm.lea(host::RAX, stack, -8);
+        self.access(plan, 8, true, false, seg::SS, false);
+        self.asm.store(word_at!(address), host::RAX);
+        self.asm.load(host::RAX, word_at!(kept));
+        let miss = self.engine_instead(plan);
+        stubs::lookup(self.asm, miss);
+        self.asm.load(host::RDX, word_at!(address));
+        self.asm.store(word_at!(kept), host::RAX);
+        self.asm.load(host::RAX, word_at!(page));
+        self.asm.lea(host::RAX, host::RAX, plan.next().into());
+        self.asm.store(Rm::At(host::RDX, 0), host::RAX);
+        self.asm.load(host::RAX, word_at!(kept));
+        self.asm.lea(stack, stack, -8);
+        stubs::jump_found(self.asm);
+        self.bind_after();
+        self.edge(plan.next().into(), plan.offset);
+    }
+
+    fn ret(&mut self, plan: &Plan) {
+        let stack = self.guest(4);
+        self.asm.mov(host::RAX, stack);
+        self.access(plan, 8, false, false, seg::SS, false);
+        self.asm.load(host::RAX, Rm::At(host::RAX, 0));
+        let miss = self.engine_instead(plan);
+        stubs::lookup(self.asm, miss);
+        self.asm.lea(stack, stack, plan.insn.stack_pointer_increment());
+        stubs::jump_found(self.asm);
+        self.bind_after();
+        self.edge(plan.next().into(), plan.offset);
+    }
+}

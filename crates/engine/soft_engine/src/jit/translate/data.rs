@@ -1,0 +1,509 @@
+//! Instructions that work on data: their operands are mapped, then they are emitted as they are.
+
+use super::*;
+
+/// A guest instruction's bytes, taken apart.
+struct Raw<'a> {
+    op: Op,
+    modrm: u8,
+    rex: u8,
+    imm: &'a [u8],
+}
+
+/// The number of a general-purpose register as instructions encode it.
+pub(super) fn number(register: Register) -> usize {
+    register.full_register().number()
+}
+
+impl Unit<'_> {
+    /// The host register of a pinned guest register.
+    pub(super) fn guest(&self, number: usize) -> u8 {
+        PINNED[number].expect("the stack pointer and the accumulators are pinned")
+    }
+
+    /// The register that holds guest register `number`, which is `scratch` if it had to be loaded.
+    pub(super) fn read_register(&mut self, number: usize, scratch: u8) -> u8 {
+        PINNED[number].unwrap_or_else(|| {
+            self.asm.load(scratch, words::gpr(number as u8));
+            scratch
+        })
+    }
+
+    /// Sets all 64 bits of a guest register.
+    fn set_register(&mut self, number: usize, from: u8) {
+        match PINNED[number] {
+            Some(register) if register != from => self.asm.mov(register, from),
+            Some(_) => {}
+            None => self.asm.store(words::gpr(number as u8), from),
+        }
+    }
+
+    /// RAX is the linear address of the memory operand.
+    fn effective_address(&mut self, insn: &Instruction) {
+        let disp = insn.memory_displacement64() as i32;
+        let (base, index) = (insn.memory_base(), insn.memory_index());
+        if insn.is_ip_rel_memory_operand() {
+            self.asm.load(host::RAX, word_at!(page));
+            self.asm.lea(host::RAX, host::RAX, disp);
+            return;
+        }
+        let base = (base != Register::None).then(|| self.read_register(number(base), host::RCX));
+        if index != Register::None {
+            let index = self.read_register(number(index), host::RDX);
+            let scale = insn.memory_index_scale().trailing_zeros() as u8;
+            self.asm.lea_index(host::RAX, base, index, scale, disp);
+        } else if let Some(base) = base {
+            self.asm.lea(host::RAX, base, disp);
+        } else {
+            self.asm.op(Op::new(true, 0xc7), 0, Rm::Reg(host::RAX));
+            self.asm.word(disp as u32);
+        }
+    }
+
+    /// RAX becomes the host's address of the memory operand.
+    pub(super) fn operand_address(&mut self, plan: &Plan) {
+        let Some(memory) = plan.memory else { return };
+        self.effective_address(&plan.insn);
+        let segment = segment(&plan.insn);
+        if segment >= seg::FS {
+            self.asm.op(Op::new(true, 0x03), host::RAX, words::base(segment));
+        }
+        let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
+        self.access(plan, memory.size, memory.write, memory.aligned, segment, restore);
+    }
+
+    /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
+    /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
+    pub(super) fn access(&mut self, plan: &Plan, size: u32, write: bool, aligned: bool, segment: usize, restore: bool) {
+        let (label, retry) = (self.asm.label(), self.asm.label());
+        let after = *self.after.get_or_insert_with(|| self.asm.label());
+        let site = self.site(plan, size, write, segment);
+        self.asm.bind(retry);
+        self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(host::RAX));
+        self.asm.op(Op::new(false, 0xc1), 5, Rm::Reg(host::RCX));
+        self.asm.byte(7);
+        self.asm.op(Op::new(false, 0x81), 4, Rm::Reg(host::RCX));
+        self.asm.word((tlb::ENTRIES as u32 - 1) << 5);
+        self.asm.op(Op::new(true, 0x03), host::RCX, word_at!(tlb));
+        let tag = if write { tlb::WRITE } else { tlb::READ };
+        self.asm.load(host::RDX, Rm::At(host::RCX, tag));
+        self.asm.op(Op::new(true, 0x33), host::RDX, Rm::Reg(host::RAX));
+        self.asm.alu_imm(true, 7, Rm::Reg(host::RDX), 4096 - size as i32);
+        self.asm.jcc(cond::A, label);
+        if aligned {
+            self.asm.raw(&[0xa8, size as u8 - 1]);
+            self.asm.jcc(cond::NE, label);
+        }
+        self.asm.alu_imm(false, 4, Rm::Reg(host::RAX), 0xfff);
+        self.asm.op(Op::new(true, 0x03), host::RAX, Rm::At(host::RCX, tlb::FRAME));
+        self.native = false;
+        self.later.push(Later::Miss { label, retry, after, site, restore });
+    }
+
+    /// Here goes on what the interpreter did instead.
+    pub(super) fn bind_after(&mut self) {
+        if let Some(after) = self.after.take() {
+            self.asm.bind(after);
+        }
+    }
+
+    /// An instruction of this unit with a ModRM byte, taken apart.
+    fn parse(&self, plan: &Plan) -> Raw<'_> {
+        let start = usize::from(plan.offset);
+        let bytes = &self.bytes[start..start + plan.insn.len()];
+        let mut op = Op::default();
+        let mut at = 0;
+        loop {
+            match bytes[at] {
+                0x66 => op.operand16 = true,
+                0xf2 | 0xf3 => op.repeat = bytes[at],
+                0xf0 => op.lock = true,
+                0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
+                _ => break,
+            }
+            at += 1;
+        }
+        let mut rex = 0;
+        if bytes[at] & 0xf0 == 0x40 {
+            rex = bytes[at];
+            at += 1;
+        }
+        op.wide = rex & 8 != 0;
+        if bytes[at] == 0x0f {
+            op.map = match bytes[at + 1] {
+                0x38 => 2,
+                0x3a => 3,
+                _ => 1,
+            };
+            at += if op.map == 1 { 1 } else { 2 };
+        }
+        op.code = bytes[at];
+        if op.map == 0 || op.lock {
+            // A repeat prefix that says nothing here (XACQUIRE and the like).
+            op.repeat = 0;
+        }
+        let imm = bytes.len() - immediate_size(&plan.insn);
+        Raw { op, modrm: bytes[at + 1], rex, imm: &bytes[imm..] }
+    }
+
+    /// An instruction on general-purpose registers, as it is.
+    pub(super) fn mapped(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let raw = self.parse(plan);
+        let (mut op, modrm, rex) = (raw.op, raw.modrm, raw.rex);
+        let imm: ([u8; 4], usize) = copy(raw.imm);
+        let registers = (0..insn.op_count().min(2)).filter(|index| insn.op_kind(*index) == OpKind::Register);
+        op.byte = registers.clone().any(|index| insn.op_register(index).size() == 1);
+        let swaps = matches!(insn.mnemonic(), Mnemonic::Xadd | Mnemonic::Xchg);
+        let rm_first = is_rm_first(op.map, op.code);
+        let is_memory = modrm >> 6 != 3;
+        let mut rm = Rm::Reg(0);
+        if is_memory {
+            self.operand_address(plan);
+            rm = Rm::At(host::RAX, 0);
+            if plan.reads_flags || plan.writes_part && plan.flags_wanted {
+                self.asm.mov(host::RDX, host::RAX);
+                rm = Rm::At(host::RDX, 0);
+                self.want_native();
+            }
+        }
+        let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
+        let writes_rm = !is_memory && if rm_first { plan.writes_first } else { swaps };
+        if !is_memory {
+            rm = Rm::Reg(self.read_register(rm_number, host::RDX));
+        }
+        let reg_field = modrm >> 3 & 7;
+        let extension = has_extension(op.map, op.code);
+        let reg_number = usize::from(reg_field | (rex & 4) << 1);
+        let reg = if extension { reg_field } else { self.read_register(reg_number, host::RCX) };
+        let writes_reg = !extension && if rm_first { swaps } else { plan.writes_first };
+        self.asm.op(op, reg, rm);
+        self.asm.raw(&imm.0[..imm.1]);
+        if writes_reg {
+            self.set_register(reg_number, reg);
+        }
+        if let (true, Rm::Reg(register)) = (writes_rm, rm) {
+            self.set_register(rm_number, register);
+        }
+        self.bind_after();
+    }
+
+    /// An instruction on vector registers, as it is.
+    pub(super) fn vector(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let raw = self.parse(plan);
+        let (op, modrm, rex) = (raw.op, raw.modrm, raw.rex);
+        let imm: ([u8; 4], usize) = copy(raw.imm);
+        let is_gpr = |index: u32| insn.op_kind(index) == OpKind::Register && insn.op_register(index).is_gpr();
+        let stores_to_rm = matches!((op.map, op.code), (1, 0x7e) | (3, 0x14..=0x17));
+        let gpr_in_rm = is_gpr(0) && stores_to_rm || insn.op_count() > 1 && is_gpr(1);
+        let gpr_in_reg = is_gpr(0) && !stores_to_rm;
+        let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
+        let reg_number = usize::from(modrm >> 3 & 7 | (rex & 4) << 1);
+        let rm = if modrm >> 6 != 3 {
+            self.operand_address(plan);
+            Rm::At(host::RAX, 0)
+        } else if gpr_in_rm {
+            Rm::Reg(self.read_register(rm_number, host::RDX))
+        } else {
+            Rm::Reg(rm_number as u8)
+        };
+        let reg = if gpr_in_reg { self.read_register(reg_number, host::RCX) } else if has_extension(op.map, op.code) { modrm >> 3 & 7 } else { reg_number as u8 };
+        self.asm.op(op, reg, rm);
+        self.asm.raw(&imm.0[..imm.1]);
+        if gpr_in_reg {
+            self.set_register(reg_number, reg);
+        }
+        if let (true, true, Rm::Reg(register)) = (gpr_in_rm, is_gpr(0), rm) {
+            self.set_register(rm_number, register);
+        }
+        self.bind_after();
+    }
+
+    pub(super) fn shift_by_cl(&mut self, plan: &Plan) {
+        let raw = self.parse(plan);
+        let (op, modrm) = (raw.op, raw.modrm);
+        let op = Op { byte: plan.insn.op0_register().size() == 1, ..op };
+        let count = self.read_register(1, host::RCX);
+        self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(count));
+        let number = number(plan.insn.op0_register());
+        let register = self.read_register(number, host::RDX);
+        self.asm.op(op, modrm >> 3 & 7, Rm::Reg(register));
+        self.set_register(number, register);
+    }
+
+    pub(super) fn accumulator_immediate(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let size = insn.op0_register().size();
+        let start = usize::from(plan.offset);
+        let bytes = &self.bytes[start..start + insn.len()];
+        let imm: ([u8; 4], usize) = copy(&bytes[insn.len() - immediate_size(insn)..]);
+        let code = bytes[insn.len() - imm.1 - 1];
+        let is_test = insn.mnemonic() == Mnemonic::Test;
+        let op = Op {
+            operand16: size == 2,
+            wide: size == 8,
+            byte: size == 1,
+            code: if is_test { 0xf6 } else { 0x80 } | u8::from(size > 1),
+            ..Op::default()
+        };
+        let register = self.guest(0);
+        self.asm.op(op, if is_test { 0 } else { code >> 3 & 7 }, Rm::Reg(register));
+        self.asm.raw(&imm.0[..imm.1]);
+    }
+
+    pub(super) fn mov_immediate(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let number = number(insn.op0_register());
+        let value = insn.immediate(1);
+        match insn.op0_register().size() {
+            size @ (1 | 2) => {
+                let register = self.read_register(number, host::RCX);
+                let op = Op { operand16: size == 2, byte: size == 1, code: 0xc6 | (size as u8 - 1), ..Op::default() };
+                self.asm.op(op, 0, Rm::Reg(register));
+                self.asm.raw(&value.to_le_bytes()[..size]);
+                self.set_register(number, register);
+            }
+            size => {
+                let value = if size == 4 { value & 0xffff_ffff } else { value };
+                let register = PINNED[number].unwrap_or(host::RCX);
+                match u32::try_from(value) {
+                    Ok(value) => self.asm.mov_imm(register, value),
+                    Err(_) => self.asm.mov_imm64(register, value),
+                }
+                self.set_register(number, register);
+            }
+        }
+    }
+
+    pub(super) fn lea(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        self.effective_address(insn);
+        if insn.op0_register().size() == 4 {
+            self.asm.op(Op::new(false, 0x8b), host::RAX, Rm::Reg(host::RAX));
+        }
+        self.set_register(number(insn.op0_register()), host::RAX);
+    }
+
+    pub(super) fn push(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let stack = self.guest(4);
+        self.asm.lea(host::RAX, stack, -8);
+        self.access(plan, 8, true, false, seg::SS, false);
+        if insn.op0_kind() == OpKind::Register {
+            let register = self.read_register(number(insn.op0_register()), host::RCX);
+            self.asm.store(Rm::At(host::RAX, 0), register);
+        } else {
+            self.asm.op(Op::new(true, 0xc7), 0, Rm::At(host::RAX, 0));
+            self.asm.word(insn.immediate(0) as u32);
+        }
+        self.asm.lea(stack, stack, -8);
+        self.bind_after();
+    }
+
+    pub(super) fn pop(&mut self, plan: &Plan) {
+        let stack = self.guest(4);
+        self.asm.mov(host::RAX, stack);
+        self.access(plan, 8, false, false, seg::SS, false);
+        self.asm.load(host::RCX, Rm::At(host::RAX, 0));
+        self.asm.lea(stack, stack, 8);
+        self.set_register(number(plan.insn.op0_register()), host::RCX);
+        self.bind_after();
+    }
+
+    pub(super) fn leave(&mut self, plan: &Plan) {
+        let (stack, frame) = (self.guest(4), self.guest(5));
+        self.asm.mov(host::RAX, frame);
+        self.access(plan, 8, false, false, seg::SS, false);
+        self.asm.lea(stack, frame, 8);
+        self.asm.load(frame, Rm::At(host::RAX, 0));
+        self.bind_after();
+    }
+
+    /// CWDE, CDQE, CDQ, CQO.
+    pub(super) fn widen(&mut self, plan: &Plan) {
+        let (low, high) = (self.guest(0), self.guest(2));
+        match plan.insn.mnemonic() {
+            Mnemonic::Cwde => self.asm.op(Op { map: 1, code: 0xbf, ..Op::default() }, low, Rm::Reg(low)),
+            Mnemonic::Cdqe => self.asm.op(Op::new(true, 0x63), low, Rm::Reg(low)),
+            mnemonic => {
+                let wide = mnemonic == Mnemonic::Cqo;
+                self.asm.mov(host::RAX, low);
+                self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
+                self.asm.mov(high, host::RDX);
+            }
+        }
+    }
+
+    /// MUL and IMUL with one operand of 4 or 8 bytes.
+    pub(super) fn multiply(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let wide = match plan.memory {
+            Some(memory) => memory.size == 8,
+            None => insn.op0_register().size() == 8,
+        };
+        let source = if plan.memory.is_some() {
+            self.operand_address(plan);
+            self.asm.op(Op::new(wide, 0x8b), host::RCX, Rm::At(host::RAX, 0));
+            host::RCX
+        } else {
+            self.read_register(number(insn.op0_register()), host::RCX)
+        };
+        let (low, high) = (self.guest(0), self.guest(2));
+        self.asm.mov(host::RAX, low);
+        let which = if insn.mnemonic() == Mnemonic::Mul { 4 } else { 5 };
+        self.asm.op(Op::new(wide, 0xf7), which, Rm::Reg(source));
+        self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
+        self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
+        self.bind_after();
+    }
+
+    /// DIV and IDIV where the quotient surely fits; the interpreter does the others, and raises where it has to.
+    pub(super) fn divide(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let wide = insn.op0_register().size() == 8;
+        let label = self.asm.label();
+        let after = *self.after.get_or_insert_with(|| self.asm.label());
+        let site = self.site(plan, 0, false, 0);
+        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        let divisor = self.read_register(number(insn.op0_register()), host::RCX);
+        if divisor != host::RCX {
+            self.asm.mov(host::RCX, divisor);
+        }
+        let (low, high) = (self.guest(0), self.guest(2));
+        if insn.mnemonic() == Mnemonic::Div {
+            self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
+            self.asm.jcc(cond::AE, label);
+            self.asm.mov(host::RAX, low);
+            self.asm.mov(host::RDX, high);
+            self.asm.op(Op::new(wide, 0xf7), 6, Rm::Reg(host::RCX));
+        } else {
+            // Neither 0 nor -1, and a dividend that fits into the lower half.
+            self.asm.op(Op::new(wide, 0x8d), host::RDX, Rm::At(host::RCX, 1));
+            self.asm.alu_imm(wide, 7, Rm::Reg(host::RDX), 1);
+            self.asm.jcc(cond::BE, label);
+            self.asm.mov(host::RAX, low);
+            self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
+            self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
+            self.asm.jcc(cond::NE, label);
+            self.asm.op(Op::new(wide, 0xf7), 7, Rm::Reg(host::RCX));
+        }
+        self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
+        self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
+        self.native = false;
+        self.bind_after();
+    }
+
+    pub(super) fn compare_exchange(&mut self, plan: &Plan) {
+        let raw = self.parse(plan);
+        let (op, modrm, rex) = (raw.op, raw.modrm, raw.rex);
+        let byte = op.code == 0xb0;
+        let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
+        let in_memory = modrm >> 6 != 3;
+        let rm = if in_memory {
+            self.operand_address(plan);
+            self.asm.mov(host::RDX, host::RAX);
+            Rm::At(host::RDX, 0)
+        } else {
+            Rm::Reg(self.read_register(rm_number, host::RDX))
+        };
+        let reg = self.read_register(usize::from(modrm >> 3 & 7 | (rex & 4) << 1), host::RCX);
+        let accumulator = self.guest(0);
+        // A register operand may be the accumulator itself.
+        self.asm.mov(host::RAX, accumulator);
+        self.asm.op(Op { byte, ..op }, reg, rm);
+        if let Rm::Reg(register) = rm {
+            self.set_register(rm_number, register);
+            if rm_number == 0 {
+                self.bind_after();
+                return;
+            }
+        }
+        self.asm.mov(accumulator, host::RAX);
+        self.bind_after();
+    }
+
+    pub(super) fn exchange_registers(&mut self, plan: &Plan) {
+        let insn = &plan.insn;
+        let (first, second) = (number(insn.op0_register()), number(insn.op1_register()));
+        let wide = insn.op0_register().size() == 8;
+        let a = self.read_register(first, host::RCX);
+        let b = self.read_register(second, host::RDX);
+        self.asm.op(Op::new(wide, 0x8b), host::RCX, Rm::Reg(a));
+        self.asm.op(Op::new(wide, 0x8b), host::RDX, Rm::Reg(b));
+        self.set_register(first, host::RDX);
+        self.set_register(second, host::RCX);
+    }
+
+    pub(super) fn byte_swap(&mut self, plan: &Plan) {
+        let register = plan.insn.op0_register();
+        let number = number(register);
+        let in_host = self.read_register(number, host::RCX);
+        let wide = register.size() == 8;
+        self.asm.byte(0x40 | u8::from(wide) << 3 | in_host >> 3);
+        self.asm.raw(&[0x0f, 0xc8 | in_host & 7]);
+        self.set_register(number, in_host);
+    }
+}
+
+/// Bytes of immediates that instructions with ModRM have: at most four.
+fn copy(imm: &[u8]) -> ([u8; 4], usize) {
+    let mut bytes = [0; 4];
+    let len = imm.len().min(4);
+    bytes[..len].copy_from_slice(&imm[..len]);
+    (bytes, len)
+}
+
+fn immediate_size(insn: &Instruction) -> usize {
+    let one_by_opcode = matches!(insn.op_count(), 1 | 2) && is_shift_by_one(insn);
+    (0..insn.op_count())
+        .map(|index| match insn.op_kind(index) {
+            OpKind::Immediate8 if one_by_opcode => 0,
+            OpKind::Immediate8 | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64 => 1,
+            OpKind::Immediate16 => 2,
+            OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
+            _ => 0,
+        })
+        .sum()
+}
+
+fn is_shift_by_one(insn: &Instruction) -> bool {
+    use iced_x86::Code as C;
+    matches!(
+        insn.code(),
+        C::Rol_rm8_1 | C::Rol_rm16_1 | C::Rol_rm32_1 | C::Rol_rm64_1
+            | C::Ror_rm8_1 | C::Ror_rm16_1 | C::Ror_rm32_1 | C::Ror_rm64_1
+            | C::Shl_rm8_1 | C::Shl_rm16_1 | C::Shl_rm32_1 | C::Shl_rm64_1
+            | C::Shr_rm8_1 | C::Shr_rm16_1 | C::Shr_rm32_1 | C::Shr_rm64_1
+            | C::Sar_rm8_1 | C::Sar_rm16_1 | C::Sar_rm32_1 | C::Sar_rm64_1
+    )
+}
+
+/// Opcodes whose ModRM reg field is part of the opcode.
+fn has_extension(map: u8, code: u8) -> bool {
+    match map {
+        0 => matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff),
+        1 => matches!(code, 0x71..=0x73 | 0x90..=0x9f | 0xba),
+        _ => false,
+    }
+}
+
+/// Whether operand 0 is the one that the r/m field names.
+fn is_rm_first(map: u8, code: u8) -> bool {
+    match map {
+        0 if code < 0x40 => code & 2 == 0,
+        0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),
+        1 => matches!(code, 0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1),
+        _ => false,
+    }
+}
+
+/// The segment of the memory operand in 64-bit mode: FS or GS if asked for, else SS or DS by the base.
+fn segment(insn: &Instruction) -> usize {
+    match insn.segment_prefix() {
+        Register::FS => seg::FS,
+        Register::GS => seg::GS,
+        _ if matches!(insn.memory_base(), Register::RSP | Register::RBP) => seg::SS,
+        _ => seg::DS,
+    }
+}

@@ -1,0 +1,103 @@
+//! What generated code and the engine share, and where it is found.
+//!
+//! While generated code runs, RBP points to the guest's register file ([`Cpu::gpr`]); [`Words`] lies right before it.
+
+use std::mem::offset_of;
+
+use super::asm::{Rm, host};
+use crate::cpu::{Core, Cpu};
+
+/// Guest registers that live in host registers while generated code runs; the others live in memory. RAX, RCX and RDX
+/// of the host are scratch, its stack pointer stays its own.
+pub const PINNED: [Option<u8>; 16] = [
+    Some(8),
+    Some(9),
+    Some(10),
+    Some(host::RBX),
+    Some(11),
+    Some(12),
+    Some(host::RSI),
+    Some(host::RDI),
+    Some(13),
+    None,
+    None,
+    None,
+    Some(14),
+    Some(15),
+    None,
+    None,
+];
+
+/// Words of generated code's own, at fixed places.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct Words {
+    /// The software TLB of the current view.
+    pub tlb: u64,
+    /// Address of the word that is not zero when others want something of this vCPU.
+    pub pending: u64,
+    /// Linear address of the page that is executed.
+    pub page: u64,
+    /// Address of an access that missed the TLB.
+    pub address: u64,
+    /// A value that outlives an access to memory.
+    pub kept: u64,
+    /// The table of indirect jumps.
+    pub jumps: u64,
+    /// What entries of that table have to say to count: the address space and the privilege.
+    pub salt: u64,
+    /// The translator's tables, for callbacks.
+    pub jit: u64,
+    /// Status flags as LAHF and SETO leave them in AX.
+    pub flags: u32,
+    /// The guest's vector registers are in the host's.
+    pub vectors_live: u8,
+    /// Vector instructions neither fault nor trap now.
+    pub vectors_allowed: u8,
+    /// The translations of code have changed.
+    _pad: [u8; 2],
+}
+
+const SIZE: i32 = size_of::<Words>() as i32;
+
+macro_rules! word_at {
+    ($field:ident) => {
+        $crate::jit::words::at_word(std::mem::offset_of!($crate::jit::words::Words, $field))
+    };
+}
+pub(super) use word_at;
+
+/// A word off RBP.
+pub const fn at_word(offset: usize) -> Rm {
+    Rm::At(host::RBP, offset as i32 - SIZE)
+}
+
+/// A guest register's place in memory.
+pub const fn gpr(number: u8) -> Rm {
+    Rm::At(host::RBP, number as i32 * 8)
+}
+
+/// RIP's place.
+pub const fn rip() -> Rm {
+    Rm::At(host::RBP, offset_of!(Cpu, rip) as i32)
+}
+
+/// MXCSR's place.
+pub const fn mxcsr() -> Rm {
+    Rm::At(host::RBP, offset_of!(Cpu, mxcsr) as i32)
+}
+
+/// A vector register's place.
+pub const fn vector(number: u8) -> Rm {
+    Rm::At(host::RBP, offset_of!(Cpu, vectors) as i32 + number as i32 * 32)
+}
+
+/// The place of a segment's base.
+pub const fn base(segment: usize) -> Rm {
+    Rm::At(host::RBP, (offset_of!(Cpu, bases) + segment * 8) as i32)
+}
+
+/// From the core to what RBP points to.
+pub const REGISTERS: usize = offset_of!(Core<'static>, cpu);
+
+const _: () = assert!(REGISTERS == size_of::<Words>() && offset_of!(Cpu, gpr) == 0);
