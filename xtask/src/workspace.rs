@@ -25,13 +25,18 @@ pub fn build_yagura() -> Result<PathBuf> {
     if let Some(file) = std::env::var_os("YAGURA_BINARY") {
         return Ok(PathBuf::from(file));
     }
-    let step = progress::step("building yagura");
+    build_static("yagura")
+}
+
+/// Builds a package's executable of the same name, optimized and linked statically.
+pub fn build_static(package: &str) -> Result<PathBuf> {
+    let step = progress::step(format!("building {package}"));
     let triple = host_triple()?;
     let mut build = cargo();
-    build.args(["build", "--release", "--quiet", "--package", "yagura", "--target", &triple]);
+    build.args(["build", "--release", "--quiet", "--package", package, "--target", &triple]);
     process::run(build.env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
     step.done();
-    Ok(target().join(triple).join("release/yagura"))
+    Ok(target().join(triple).join("release").join(package))
 }
 
 /// Builds the tests of `package` that `target` (`--lib`, `--test NAME`) names and returns their executable.

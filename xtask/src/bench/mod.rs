@@ -2,6 +2,8 @@
 //!
 //! The machine may be shared and noisy: what counts are ratios between columns of one run, not single times.
 
+mod contestant;
+mod cpu;
 mod plot;
 mod startup;
 mod statistics;
@@ -20,12 +22,15 @@ pub struct Arguments {
 enum What {
     /// Spawn to first guest byte, CPU time and memory that is not guest RAM.
     Startup(startup::Arguments),
+    /// What a processor and a kernel do for a program, natively, on QEMU's TCG and on the software engine.
+    Cpu(cpu::Arguments),
 }
 
 /// Takes the measurement.
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Startup(arguments) => startup::run(arguments),
+        What::Cpu(arguments) => cpu::run(arguments),
     }
 }
 

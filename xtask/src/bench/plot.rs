@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 /// One monitor's sample.
@@ -60,5 +62,104 @@ fn draw(file: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn std::
         .border_style(BLACK.mix(0.3))
         .draw()?;
     root.present()?;
+    Ok(())
+}
+
+/// Bars in groups, one below the other.
+pub struct Bars<'a> {
+    pub title: &'a str,
+    /// What the figures are.
+    pub axis: &'a str,
+    pub series: &'a [&'a str],
+    /// A name, and a figure above zero for each series; nothing where there is none.
+    pub groups: &'a [(String, Vec<Option<f64>>)],
+    pub scale: Scale,
+}
+
+/// Where bars begin and how they grow.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Scale {
+    /// At 1, to both sides, logarithmically.
+    Ratios,
+    /// At 0.
+    Amounts,
+}
+
+/// Draws bars.
+pub fn bars(file: &Path, bars: &Bars) -> Result<()> {
+    draw_bars(file, bars).map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
+}
+
+/// Height of a bar and of the gap between groups, in pixels.
+const BAR_PIXELS: u32 = 9;
+const GAP_PIXELS: u32 = 7;
+/// Share of a group's height that its bars take.
+const FILLED: f64 = 0.76;
+
+fn draw_bars(file: &Path, bars: &Bars) -> Result<(), Box<dyn std::error::Error>> {
+    let count = bars.groups.len();
+    let figures = bars.groups.iter().flat_map(|(_, figures)| figures.iter().flatten().copied());
+    let (least, most) =
+        figures.fold((1.0f64, 1.0f64), |(least, most), figure| (least.min(figure), most.max(figure)));
+    let height = count as u32 * (bars.series.len() as u32 * BAR_PIXELS + GAP_PIXELS) + 130;
+    let root = SVGBackend::new(file, (860, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut builder = ChartBuilder::on(&root);
+    builder.caption(bars.title, ("sans-serif", 20)).margin(12).x_label_area_size(42).y_label_area_size(150);
+    // The first group is at the top.
+    let rows = count as f64 - 0.5..-0.5;
+    match bars.scale {
+        Scale::Ratios => {
+            let columns = (least * 0.8..most * 1.25).log_scale();
+            draw_groups(builder.build_cartesian_2d(columns, rows)?, bars, 1.0)?;
+        }
+        Scale::Amounts => draw_groups(builder.build_cartesian_2d(0.0..most * 1.1, rows)?, bars, 0.0)?,
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn draw_groups<'a, X>(
+    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, RangedCoordf64>>,
+    bars: &Bars,
+    begin: f64,
+) -> Result<(), Box<dyn std::error::Error>>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let name = |place: &f64| {
+        let group = (place.fract() == 0.0 && *place >= 0.0).then(|| bars.groups.get(*place as usize));
+        group.flatten().map_or(String::new(), |(name, _)| name.clone())
+    };
+    chart
+        .configure_mesh()
+        .x_desc(bars.axis)
+        .x_label_formatter(&|value| format!("{value}"))
+        .y_labels(bars.groups.len() * 2)
+        .y_label_formatter(&name)
+        .disable_y_mesh()
+        .light_line_style(BLACK.mix(0.06))
+        .draw()?;
+    let thickness = FILLED / bars.series.len() as f64;
+    for ((index, series), colour) in bars.series.iter().enumerate().zip(COLOURS) {
+        let bar = |(place, (_, figures)): (usize, &(String, Vec<Option<f64>>))| {
+            let top = place as f64 - FILLED / 2.0 + index as f64 * thickness;
+            let figure = figures.get(index).copied().flatten()?;
+            Some(Rectangle::new([(begin, top), (figure, top + thickness)], colour.filled()))
+        };
+        chart
+            .draw_series(bars.groups.iter().enumerate().filter_map(bar))?
+            .label(*series)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 14, y + 4)], colour.filled()));
+    }
+    let bottom = bars.groups.len() as f64 - 0.5;
+    let line = [(begin, -0.5), (begin, bottom)];
+    chart.draw_series(LineSeries::new(line, BLACK.stroke_width(2)))?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     Ok(())
 }

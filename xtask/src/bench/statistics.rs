@@ -17,6 +17,13 @@ impl Spread {
     }
 }
 
+/// The geometric mean of figures above zero; nothing for none.
+pub fn geometric_mean(figures: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let logarithms: Vec<f64> = figures.into_iter().map(f64::ln).collect();
+    let mean = logarithms.iter().sum::<f64>() / logarithms.len() as f64;
+    (!logarithms.is_empty()).then(|| mean.exp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +33,12 @@ mod tests {
         let spread = Spread::of(vec![5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
         assert_eq!(spread, Spread { best: 1.0, median: 3.0, p90: 5.0 });
         assert_eq!(Spread::of(vec![]), None);
+    }
+
+    #[test]
+    fn the_geometric_mean_takes_ratios_and_their_inverses_alike() {
+        let mean = geometric_mean([4.0, 0.25, 8.0, 0.5]).unwrap();
+        assert!((mean - 2f64.sqrt()).abs() < 1e-12, "{mean}");
+        assert_eq!(geometric_mean([]), None);
     }
 }

@@ -79,6 +79,11 @@ pub fn prepare_generic(cache: &Cache) -> Result<(PathBuf, PathBuf)> {
     Ok((kernel::generic(cache)?.bzimage(), initramfs::guest(cache, &kernel::cloud(cache)?)?))
 }
 
+/// Prepares the guests' kernel alone.
+pub fn cloud_kernel(cache: &Cache) -> Result<Kernel> {
+    kernel::cloud(cache)
+}
+
 /// Prepares what the lab's machine boots from.
 pub fn prepare_lab(cache: &Cache) -> Result<Lab> {
     packages::require(&[packages::GUESTS, packages::LAB])?;
@@ -87,7 +92,7 @@ pub fn prepare_lab(cache: &Cache) -> Result<Lab> {
 }
 
 /// The static busybox, from its package.
-fn busybox(cache: &Cache) -> Result<PathBuf> {
+pub fn busybox(cache: &Cache) -> Result<PathBuf> {
     let recipe = crate::cache::Recipe::new("busybox").with(packages::candidate("busybox-static")?);
     let place = cache.entry(recipe, |folder: &Path| packages::unpack("busybox-static", folder))?;
     let file = ["bin/busybox", "usr/bin/busybox"]

@@ -47,9 +47,10 @@ fn workspace_lints(tree: &Tree) -> Vec<Violation> {
 fn unsafe_places(tree: &Tree) -> Vec<Violation> {
     let mut violations = Vec::new();
     for file in tree.files.iter().filter(|file| file.is_rust()) {
-        // What is outside the workspace (fuzz) and what only tests use may do what it needs.
+        // What is outside the workspace (fuzz) and what only tests and benches use may do what it needs.
         let Some(package) = tree.package_of(&file.path) else { continue };
-        let testing = package.tier == Some(Tier::Outside) && package.folder.starts_with("tests");
+        let outside = package.tier == Some(Tier::Outside);
+        let testing = outside && ["tests", "bench"].iter().any(|folder| package.folder.starts_with(folder));
         if testing || UNSAFE_CRATES.contains(&&*package.name) {
             continue;
         }
