@@ -16,9 +16,18 @@ const SAMPLE: usize = 41;
 const QEMU_ENDS_BY: [&str; 1] = ["CR8 holds the interrupt back"];
 
 #[test]
-fn the_soft_engine_does_what_the_manual_says() {
+fn the_interpreter_does_what_the_manual_says() {
+    every_case(SoftEngine::interpreter());
+}
+
+#[test]
+fn translated_code_does_what_the_manual_says() {
+    every_case(SoftEngine::eager());
+}
+
+fn every_case(engine: SoftEngine) {
     let cases = cases::all();
-    let report = suite::run_all(&SoftEngine::default(), &cases);
+    let report = suite::run_all(&engine, &cases);
     let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);

@@ -10,7 +10,7 @@ fn sample(tier: Tier) {
         return;
     }
     let plan = run::Plan { wanted: Box::new(|_| true), cases: 60, seed: 1, tier, workers: 2 };
-    let summary = run::run(&plan, |_, _| {}).unwrap();
+    let summary = run::run(&plan, |_, _| {}).expect("both processors run");
     println!("{summary}");
     assert_eq!(summary.divergence_count(), 0);
 }

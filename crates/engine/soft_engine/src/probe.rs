@@ -139,7 +139,7 @@ impl ProbeVm {
         let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
         let memory = GuestMemory::allocate(&[range], policy).ok()?;
         let features = Features::of(&cpuid);
-        let shared = Shared::new(memory, cpuid.clone(), 1, false);
+        let shared = Shared::new(memory, cpuid.clone(), 1, None);
         let places = (0u64..).map(|index| FIRST_PAGE + index * PAGE_SIZE);
         let mut tables_end = TABLES + PAGE_SIZE;
         for (page, gpa) in pages.iter().zip(places.clone()) {
@@ -166,7 +166,7 @@ impl ProbeVm {
         let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
         let core = Core::new(user_cpu(), lapic, around);
         let mut core = core;
-        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone())).flatten().map(|mut jit| {
+        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 0)).flatten().map(|mut jit| {
             jit.begin(&mut core);
             jit
         });

@@ -30,8 +30,8 @@ pub struct Shared {
     pub log: WriteLog,
     /// Wakes vCPUs whose timers are due.
     pub alarm: Alarm,
-    /// Whether vCPUs translate code.
-    pub jit: bool,
+    /// How often vCPUs interpret a block before they translate it; `None` is for ever.
+    pub cold_runs: Option<u16>,
     /// Feature words that the CPU looks at while it runs.
     pub cpuid_words: CpuidWords,
     cpuid: Cpuid,
@@ -83,7 +83,7 @@ struct Mailroom {
 
 impl Shared {
     /// Starts with no vCPU inside.
-    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> Arc<Shared> {
+    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> Arc<Shared> {
         let word = |function, index: u32| {
             cpuid
                 .iter()
@@ -106,7 +106,7 @@ impl Shared {
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),
             memory,
-            jit,
+            cold_runs,
             cpuid_words,
             cpuid,
             vcpus: (0..vcpus).map(|_| Mailroom::default()).collect(),
@@ -188,8 +188,8 @@ pub struct SoftVm {
 }
 
 impl SoftVm {
-    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> SoftVm {
-        SoftVm { shared: Shared::new(memory, cpuid, vcpus, jit) }
+    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> SoftVm {
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus, cold_runs) }
     }
 }
 

@@ -35,8 +35,6 @@ pub(crate) use words::Words;
 const CACHE_BYTES: usize = 64 << 20;
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
-/// How often a block is interpreted before it is translated.
-const COLD_RUNS: u16 = 4;
 /// Entries of the table that is asked first. A power of two.
 const FRONT_ENTRIES: usize = 16 * 1024;
 
@@ -112,6 +110,8 @@ pub(crate) struct Jit {
     free: usize,
     translator: Translator,
     features: Features,
+    /// How often a block is interpreted before it is translated.
+    cold_runs: u16,
     front: Box<[Front]>,
     known: HashMap<u64, Known, crate::decode::block::KeyHasher>,
     by_page: HashMap<u64, Vec<Place>, crate::decode::block::KeyHasher>,
@@ -135,7 +135,7 @@ pub(crate) enum Ran {
 
 impl Jit {
     /// A JIT for a CPU that has `features`; `None` where this host does not let memory be executed.
-    pub(crate) fn new(features: Features) -> Option<Jit> {
+    pub(crate) fn new(features: Features, cold_runs: u16) -> Option<Jit> {
         let memory = CodeMemory::new(CACHE_BYTES)
             .inspect_err(|error| tracing::warn!(%error, "no executable memory: the interpreter does all"))
             .ok()?;
@@ -145,6 +145,7 @@ impl Jit {
             free: 0,
             translator: Translator::default(),
             features,
+            cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             known: HashMap::default(),
             by_page: HashMap::default(),
@@ -239,12 +240,14 @@ impl Jit {
         }
         let known = self.known.entry(key).or_default();
         if known.code == 0 {
-            known.asked = known.asked.saturating_add(1);
-            if known.asked != COLD_RUNS {
+            // What cannot be translated is asked for no second time.
+            let turns = known.asked;
+            known.asked = turns.saturating_add(1);
+            if turns != self.cold_runs {
                 return None;
             }
             let code = self.translate(core, key, translate::UNIT_INSNS)?;
-            self.known.insert(key, Known { code, asked: COLD_RUNS });
+            self.known.insert(key, Known { code, asked: turns });
         }
         let code = self.known[&key].code;
         self.front[front_slot(key)] = Front { key, code };

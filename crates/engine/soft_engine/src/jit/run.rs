@@ -39,10 +39,6 @@ pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     // SAFETY: the pointer was made of a reference that is valid to the end of this function.
     let core = unsafe { &mut *core };
     take_flags(core);
-    if core.words.vectors_live != 0 {
-        // Cannot be: every way out of code with vectors spills them first.
-        core.words.vectors_live = 0;
-    }
     (left as u32, (left >> 32) as u32)
 }
 

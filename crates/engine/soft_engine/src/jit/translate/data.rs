@@ -11,6 +11,7 @@ struct Raw<'a> {
 }
 
 /// An access to memory in the making.
+#[derive(Clone, Copy)]
 pub(super) struct Access {
     size: u32,
     write: bool,
