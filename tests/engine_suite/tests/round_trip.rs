@@ -94,7 +94,8 @@ fn at_rest(state: &CpuState) -> CpuState {
 fn stops() -> impl Iterator<Item = (String, Stop)> {
     let all = [true, false].into_iter().flat_map(|long| Pending::ALL.map(|pending| (long, pending)));
     all.map(|(long, pending)| {
-        let stop = first_half(&SoftEngine::default(), &program(long, pending), pending).expect("it stops half-way");
+        let stop =
+            first_half(&SoftEngine::default(), &program(long, pending), pending).expect("it stops half-way");
         (format!("long {long}, {pending:?}"), stop)
     })
 }

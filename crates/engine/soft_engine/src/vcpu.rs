@@ -64,11 +64,7 @@ impl SoftVcpu {
     }
 
     /// Runs `work` with a core that has this vCPU's state, and takes the state back.
-    fn with_core<R>(
-        &mut self,
-        io: &dyn GuestIo,
-        work: impl FnOnce(&mut Core<'_>, &mut Code<'_>) -> R,
-    ) -> R {
+    fn with_core<R>(&mut self, io: &dyn GuestIo, work: impl FnOnce(&mut Core<'_>, &mut Code<'_>) -> R) -> R {
         let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, jit, counters, is_restored: _ } = self;
         let around = Surroundings { index: index.0 as usize, shared, cpuid, io, counters };
         let mut core = Core::new(cpu.clone(), lapic, around);

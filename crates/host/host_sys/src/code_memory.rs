@@ -27,9 +27,8 @@ impl CodeMemory {
         ftruncate(&file, size_bytes as u64)?;
         let map = |protection| {
             // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
-            let start = unsafe {
-                mmap(std::ptr::null_mut(), size_bytes, protection, MapFlags::SHARED, &file, 0)
-            }?;
+            let start =
+                unsafe { mmap(std::ptr::null_mut(), size_bytes, protection, MapFlags::SHARED, &file, 0) }?;
             NonNull::new(start.cast::<u8>()).ok_or_else(|| io::Error::other("mapped at zero"))
         };
         let writable = map(ProtFlags::READ | ProtFlags::WRITE)?;

@@ -27,8 +27,8 @@ use crate::cpu::{Core, Exec};
 use crate::decode::insn::Insn;
 use crate::features::Features;
 use crate::memory::code_map;
-pub(crate) use words::Words;
 use translate::Translator;
+pub(crate) use words::Words;
 
 /// Size of one vCPU's code cache in bytes. What is in use costs memory, the rest does not. When it is full,
 /// everything is dropped.

@@ -2,7 +2,8 @@
 //! operand is, and what it does to the status flags.
 
 use iced_x86::{
-    CpuidFeature, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
+    CpuidFeature, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 /// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
@@ -153,16 +154,24 @@ fn way(insn: &Instruction) -> Way {
     let mnemonic = insn.mnemonic();
     use Mnemonic as M;
     match mnemonic {
-        M::Nop | M::Endbr64 | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta | M::Prefetchw => {
-            Way::Nothing
-        }
+        M::Nop
+        | M::Endbr64
+        | M::Prefetcht0
+        | M::Prefetcht1
+        | M::Prefetcht2
+        | M::Prefetchnta
+        | M::Prefetchw => Way::Nothing,
         M::Lea if insn.op0_register().size() >= 4 => Way::Lea,
         M::Mov if insn.op0_kind() == OpKind::Register && !is_memory(insn, 1) && !is_register(insn, 1) => {
             Way::MovImmediate
         }
         M::Mov if is_gpr_or_memory(insn, 0) && is_gpr_or_immediate_or_memory(insn, 1) => Way::Mapped,
         M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor | M::Cmp | M::Test => {
-            if is_accumulator_immediate(insn) { Way::AccumulatorImmediate } else { Way::Mapped }
+            if is_accumulator_immediate(insn) {
+                Way::AccumulatorImmediate
+            } else {
+                Way::Mapped
+            }
         }
         M::Shl | M::Shr | M::Sar | M::Rol | M::Ror => {
             match (insn.op1_kind() == OpKind::Register, insn.op0_kind() == OpKind::Memory) {
@@ -175,9 +184,7 @@ fn way(insn: &Instruction) -> Way {
         M::Shld | M::Shrd if insn.op2_kind() != OpKind::Register && insn.immediate8() & 31 != 0 => {
             Way::Mapped
         }
-        M::Bt | M::Bts | M::Btr | M::Btc
-            if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) =>
-        {
+        M::Bt | M::Bts | M::Btr | M::Btc if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) => {
             Way::Mapped
         }
         M::Imul if insn.op_count() > 1 => Way::Mapped,
@@ -188,14 +195,28 @@ fn way(insn: &Instruction) -> Way {
         M::Div | M::Idiv if insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4 => {
             Way::Divide
         }
-        M::Movzx | M::Movsx | M::Movsxd | M::Inc | M::Dec | M::Neg | M::Not | M::Bsf | M::Bsr | M::Popcnt
-        | M::Tzcnt | M::Lzcnt | M::Xadd | M::Crc32 => Way::Mapped,
+        M::Movzx
+        | M::Movsx
+        | M::Movsxd
+        | M::Inc
+        | M::Dec
+        | M::Neg
+        | M::Not
+        | M::Bsf
+        | M::Bsr
+        | M::Popcnt
+        | M::Tzcnt
+        | M::Lzcnt
+        | M::Xadd
+        | M::Crc32 => Way::Mapped,
         M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Way::Mapped,
         M::Xchg if insn.op0_register().size() >= 4 => Way::ExchangeRegisters,
         M::Cmpxchg => Way::CompareExchange,
         M::Bswap if insn.op0_register().size() >= 4 => Way::ByteSwap,
         M::Cdqe | M::Cdq | M::Cqo | M::Cwde => Way::Widen,
-        M::Push if insn.stack_pointer_increment() == -8 && !is_memory(insn, 0) && pushes_plain(insn) => Way::Push,
+        M::Push if insn.stack_pointer_increment() == -8 && !is_memory(insn, 0) && pushes_plain(insn) => {
+            Way::Push
+        }
         M::Pop if insn.stack_pointer_increment() == 8 && insn.op0_register().is_gpr64() => {
             if insn.op0_register() == Register::RSP { Way::Interpreted } else { Way::Pop }
         }
@@ -208,7 +229,10 @@ fn way(insn: &Instruction) -> Way {
         M::Jmp if insn.is_jmp_near_indirect() && insn.memory_size().size() == 8 => Way::JumpIndirect,
         M::Ret if insn.stack_pointer_increment() >= 8 && is_near_return_64(insn) => Way::Return,
         _ if insn.is_jcc_short_or_near() => Way::JumpIf,
-        _ if insn.condition_code() != iced_x86::ConditionCode::None && !insn.is_loop() && !insn.is_jcx_short() => {
+        _ if insn.condition_code() != iced_x86::ConditionCode::None
+            && !insn.is_loop()
+            && !insn.is_jcx_short() =>
+        {
             Way::Mapped
         }
         _ => Way::Interpreted,
@@ -240,15 +264,42 @@ fn is_accumulator_immediate(insn: &Instruction) -> bool {
     use iced_x86::Code as C;
     matches!(
         insn.code(),
-        C::Add_AL_imm8 | C::Add_EAX_imm32 | C::Add_RAX_imm32 | C::Add_AX_imm16
-            | C::Or_AL_imm8 | C::Or_EAX_imm32 | C::Or_RAX_imm32 | C::Or_AX_imm16
-            | C::Adc_AL_imm8 | C::Adc_EAX_imm32 | C::Adc_RAX_imm32 | C::Adc_AX_imm16
-            | C::Sbb_AL_imm8 | C::Sbb_EAX_imm32 | C::Sbb_RAX_imm32 | C::Sbb_AX_imm16
-            | C::And_AL_imm8 | C::And_EAX_imm32 | C::And_RAX_imm32 | C::And_AX_imm16
-            | C::Sub_AL_imm8 | C::Sub_EAX_imm32 | C::Sub_RAX_imm32 | C::Sub_AX_imm16
-            | C::Xor_AL_imm8 | C::Xor_EAX_imm32 | C::Xor_RAX_imm32 | C::Xor_AX_imm16
-            | C::Cmp_AL_imm8 | C::Cmp_EAX_imm32 | C::Cmp_RAX_imm32 | C::Cmp_AX_imm16
-            | C::Test_AL_imm8 | C::Test_EAX_imm32 | C::Test_RAX_imm32 | C::Test_AX_imm16
+        C::Add_AL_imm8
+            | C::Add_EAX_imm32
+            | C::Add_RAX_imm32
+            | C::Add_AX_imm16
+            | C::Or_AL_imm8
+            | C::Or_EAX_imm32
+            | C::Or_RAX_imm32
+            | C::Or_AX_imm16
+            | C::Adc_AL_imm8
+            | C::Adc_EAX_imm32
+            | C::Adc_RAX_imm32
+            | C::Adc_AX_imm16
+            | C::Sbb_AL_imm8
+            | C::Sbb_EAX_imm32
+            | C::Sbb_RAX_imm32
+            | C::Sbb_AX_imm16
+            | C::And_AL_imm8
+            | C::And_EAX_imm32
+            | C::And_RAX_imm32
+            | C::And_AX_imm16
+            | C::Sub_AL_imm8
+            | C::Sub_EAX_imm32
+            | C::Sub_RAX_imm32
+            | C::Sub_AX_imm16
+            | C::Xor_AL_imm8
+            | C::Xor_EAX_imm32
+            | C::Xor_RAX_imm32
+            | C::Xor_AX_imm16
+            | C::Cmp_AL_imm8
+            | C::Cmp_EAX_imm32
+            | C::Cmp_RAX_imm32
+            | C::Cmp_AX_imm16
+            | C::Test_AL_imm8
+            | C::Test_EAX_imm32
+            | C::Test_RAX_imm32
+            | C::Test_AX_imm16
     )
 }
 
@@ -263,8 +314,14 @@ fn has_plain_operands(insn: &Instruction) -> bool {
             let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
             wide(insn.memory_base())
                 && wide(insn.memory_index())
-                && !(absolute && insn.memory_displ_size() == 8 && insn.mnemonic() == Mnemonic::Mov && is_offset_move(insn))
-                && !(absolute && insn.segment_prefix() == Register::None && insn.memory_displ_size() == 4 && has_address_prefix(insn))
+                && !(absolute
+                    && insn.memory_displ_size() == 8
+                    && insn.mnemonic() == Mnemonic::Mov
+                    && is_offset_move(insn))
+                && !(absolute
+                    && insn.segment_prefix() == Register::None
+                    && insn.memory_displ_size() == 4
+                    && has_address_prefix(insn))
         }
         OpKind::NearBranch64
         | OpKind::Immediate8
@@ -283,8 +340,14 @@ fn is_offset_move(insn: &Instruction) -> bool {
     use iced_x86::Code as C;
     matches!(
         insn.code(),
-        C::Mov_AL_moffs8 | C::Mov_AX_moffs16 | C::Mov_EAX_moffs32 | C::Mov_RAX_moffs64
-            | C::Mov_moffs8_AL | C::Mov_moffs16_AX | C::Mov_moffs32_EAX | C::Mov_moffs64_RAX
+        C::Mov_AL_moffs8
+            | C::Mov_AX_moffs16
+            | C::Mov_EAX_moffs32
+            | C::Mov_RAX_moffs64
+            | C::Mov_moffs8_AL
+            | C::Mov_moffs16_AX
+            | C::Mov_moffs32_EAX
+            | C::Mov_moffs64_RAX
     )
 }
 
@@ -305,12 +368,29 @@ fn is_vector(insn: &Instruction) -> bool {
     });
     let plain = !matches!(
         insn.mnemonic(),
-        M::Ldmxcsr | M::Stmxcsr | M::Lfence | M::Mfence | M::Sfence | M::Maskmovdqu | M::Movnti | M::Clflush | M::Pause
-            | M::Prefetcht0 | M::Prefetcht1 | M::Prefetcht2 | M::Prefetchnta
-            | M::Pcmpestri | M::Pcmpestrm | M::Pcmpistri | M::Pcmpistrm | M::Crc32
+        M::Ldmxcsr
+            | M::Stmxcsr
+            | M::Lfence
+            | M::Mfence
+            | M::Sfence
+            | M::Maskmovdqu
+            | M::Movnti
+            | M::Clflush
+            | M::Pause
+            | M::Prefetcht0
+            | M::Prefetcht1
+            | M::Prefetcht2
+            | M::Prefetchnta
+            | M::Pcmpestri
+            | M::Pcmpestrm
+            | M::Pcmpistri
+            | M::Pcmpistrm
+            | M::Crc32
     );
-    let has_xmm = (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_xmm());
-    let has_mm = (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_mm());
+    let has_xmm =
+        (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_xmm());
+    let has_mm =
+        (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_mm());
     family && plain && has_xmm && !has_mm && insn.encoding() == iced_x86::EncodingKind::Legacy
 }
 

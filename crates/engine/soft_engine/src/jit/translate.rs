@@ -3,7 +3,9 @@
 //! Status flags live in the host's between instructions (`native`), in [`Words::flags`](super::Words) (`saved`), or
 //! both. An access to memory destroys the host's; whoever may leave the unit finds them saved.
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Plan, Way};
@@ -212,11 +214,10 @@ impl Unit<'_> {
         if self.vectors {
             self.need_vectors(plan.next());
         }
-        matches!(plan.insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch)
-            || {
-                self.edge(plan.next().into(), plan.offset);
-                false
-            }
+        matches!(plan.insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch) || {
+            self.edge(plan.next().into(), plan.offset);
+            false
+        }
     }
 
     fn need_vectors(&mut self, offset: u16) {

@@ -38,7 +38,10 @@ impl Alarm {
     /// For the vCPUs of `platform`, `vcpus` in number.
     pub(crate) fn new(platform: Arc<Platform>, vcpus: usize) -> Alarm {
         let state = Mutex::new(State { deadlines_ns: vec![None; vcpus], ..State::default() });
-        Alarm { inner: Arc::new(Inner { platform, state, changed: Condvar::new() }), thread: Mutex::default() }
+        Alarm {
+            inner: Arc::new(Inner { platform, state, changed: Condvar::new() }),
+            thread: Mutex::default(),
+        }
     }
 
     /// vCPU `index` is to be woken at `deadline_ns`, or not at all.

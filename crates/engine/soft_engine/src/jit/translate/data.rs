@@ -74,7 +74,15 @@ impl Unit<'_> {
 
     /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
     /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
-    pub(super) fn access(&mut self, plan: &Plan, size: u32, write: bool, aligned: bool, segment: usize, restore: bool) {
+    pub(super) fn access(
+        &mut self,
+        plan: &Plan,
+        size: u32,
+        write: bool,
+        aligned: bool,
+        segment: usize,
+        restore: bool,
+    ) {
         let (label, retry) = (self.asm.label(), self.asm.label());
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, size, write, segment);
@@ -208,7 +216,13 @@ impl Unit<'_> {
         } else {
             Rm::Reg(rm_number as u8)
         };
-        let reg = if gpr_in_reg { self.read_register(reg_number, host::RCX) } else if has_extension(op.map, op.code) { modrm >> 3 & 7 } else { reg_number as u8 };
+        let reg = if gpr_in_reg {
+            self.read_register(reg_number, host::RCX)
+        } else if has_extension(op.map, op.code) {
+            modrm >> 3 & 7
+        } else {
+            reg_number as u8
+        };
         self.asm.op(op, reg, rm);
         self.asm.raw(&imm.0[..imm.1]);
         if gpr_in_reg {
@@ -259,7 +273,12 @@ impl Unit<'_> {
         match insn.op0_register().size() {
             size @ (1 | 2) => {
                 let register = self.read_register(number, host::RCX);
-                let op = Op { operand16: size == 2, byte: size == 1, code: 0xc6 | (size as u8 - 1), ..Op::default() };
+                let op = Op {
+                    operand16: size == 2,
+                    byte: size == 1,
+                    code: 0xc6 | (size as u8 - 1),
+                    ..Op::default()
+                };
                 self.asm.op(op, 0, Rm::Reg(register));
                 self.asm.raw(&value.to_le_bytes()[..size]);
                 self.set_register(number, register);
@@ -459,7 +478,9 @@ fn immediate_size(insn: &Instruction) -> usize {
     (0..insn.op_count())
         .map(|index| match insn.op_kind(index) {
             OpKind::Immediate8 if one_by_opcode => 0,
-            OpKind::Immediate8 | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64 => 1,
+            OpKind::Immediate8 | OpKind::Immediate8to16 | OpKind::Immediate8to32 | OpKind::Immediate8to64 => {
+                1
+            }
             OpKind::Immediate16 => 2,
             OpKind::Immediate32 | OpKind::Immediate32to64 => 4,
             _ => 0,
@@ -471,18 +492,35 @@ fn is_shift_by_one(insn: &Instruction) -> bool {
     use iced_x86::Code as C;
     matches!(
         insn.code(),
-        C::Rol_rm8_1 | C::Rol_rm16_1 | C::Rol_rm32_1 | C::Rol_rm64_1
-            | C::Ror_rm8_1 | C::Ror_rm16_1 | C::Ror_rm32_1 | C::Ror_rm64_1
-            | C::Shl_rm8_1 | C::Shl_rm16_1 | C::Shl_rm32_1 | C::Shl_rm64_1
-            | C::Shr_rm8_1 | C::Shr_rm16_1 | C::Shr_rm32_1 | C::Shr_rm64_1
-            | C::Sar_rm8_1 | C::Sar_rm16_1 | C::Sar_rm32_1 | C::Sar_rm64_1
+        C::Rol_rm8_1
+            | C::Rol_rm16_1
+            | C::Rol_rm32_1
+            | C::Rol_rm64_1
+            | C::Ror_rm8_1
+            | C::Ror_rm16_1
+            | C::Ror_rm32_1
+            | C::Ror_rm64_1
+            | C::Shl_rm8_1
+            | C::Shl_rm16_1
+            | C::Shl_rm32_1
+            | C::Shl_rm64_1
+            | C::Shr_rm8_1
+            | C::Shr_rm16_1
+            | C::Shr_rm32_1
+            | C::Shr_rm64_1
+            | C::Sar_rm8_1
+            | C::Sar_rm16_1
+            | C::Sar_rm32_1
+            | C::Sar_rm64_1
     )
 }
 
 /// Opcodes whose ModRM reg field is part of the opcode.
 fn has_extension(map: u8, code: u8) -> bool {
     match map {
-        0 => matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff),
+        0 => {
+            matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff)
+        }
         1 => matches!(code, 0x71..=0x73 | 0x90..=0x9f | 0xba),
         _ => false,
     }
@@ -493,7 +531,10 @@ fn is_rm_first(map: u8, code: u8) -> bool {
     match map {
         0 if code < 0x40 => code & 2 == 0,
         0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),
-        1 => matches!(code, 0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1),
+        1 => matches!(
+            code,
+            0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1
+        ),
         _ => false,
     }
 }
