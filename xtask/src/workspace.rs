@@ -39,26 +39,18 @@ pub fn build_static(package: &str) -> Result<PathBuf> {
     Ok(target().join(triple).join("release").join(package))
 }
 
-/// Builds the KVM engine's own tests and returns their executable.
-pub fn build_engine_tests() -> Result<PathBuf> {
-    let step = progress::step("building the KVM engine's tests");
+/// Builds the tests of `package` that `target` (`--lib`, `--test NAME`) names and returns their executable.
+pub fn build_tests(package: &str, target: &[&str]) -> Result<PathBuf> {
+    let step = progress::step(format!("building the tests of {package}"));
     let mut build = cargo();
-    build.args([
-        "test",
-        "--no-run",
-        "--quiet",
-        "--package",
-        "kvm_engine",
-        "--lib",
-        "--message-format",
-        "json",
-    ]);
+    build.args(["test", "--no-run", "--quiet", "--package", package]);
+    build.args(target).args(["--message-format", "json"]);
     let text = process::output(&mut build)?;
     step.done();
     let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let executable =
         messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
-    executable.context("cargo built no tests of the KVM engine")
+    executable.with_context(|| format!("cargo built no tests of {package}"))
 }
 
 /// What rustc calls this machine.

@@ -65,8 +65,7 @@ fn stream(seed: u64) -> Result<(), String> {
     let memory = allocate()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let text = |error| format!("{error}");
-    let vm =
-        SoftEngine::default().create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
+    let vm = SoftEngine::eager().create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     let power_on = vcpu.state().map_err(text)?;
     let state = if mode == 4 { real_mode(power_on, &guest) } else { initial(&guest, power_on) };

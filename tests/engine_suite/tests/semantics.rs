@@ -2,18 +2,32 @@
 
 use std::path::Path;
 
+use engine_suite::cases::Case;
 use engine_suite::features::Offered;
-use engine_suite::{cases, suite};
+use engine_suite::{cases, suite, tables};
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
 
 /// Of so many cases one is run where KVM emulates ring 0.
 const SAMPLE: usize = 41;
 
+/// Cases that end QEMU itself ("tcg_handle_interrupt: assertion failed"), whose emulation of AMD-V the lab runs on: it
+/// takes a write of CR8 with an interrupt pending without its own lock.
+const QEMU_ENDS_BY: [&str; 1] = ["CR8 holds the interrupt back"];
+
 #[test]
-fn the_soft_engine_does_what_the_manual_says() {
+fn the_interpreter_does_what_the_manual_says() {
+    every_case(SoftEngine::interpreter());
+}
+
+#[test]
+fn translated_code_does_what_the_manual_says() {
+    every_case(SoftEngine::eager());
+}
+
+fn every_case(engine: SoftEngine) {
     let cases = cases::all();
-    let report = suite::run_all(&SoftEngine::default(), &cases);
+    let report = suite::run_all(&engine, &cases);
     let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);
@@ -34,7 +48,17 @@ fn kvm_does_what_the_manual_says() {
         println!("CPUID: {error}");
         Offered::default()
     });
-    let all = cases::all().into_iter().filter(|case| offered.covers(case));
+    let runs = |case: &Case| {
+        offered.covers(case) && (offered.intel || !QEMU_ENDS_BY.iter().any(|name| case.name.contains(name)))
+    };
+    let all = cases::all().into_iter().filter(runs).map(|mut case| {
+        if !offered.intel {
+            // QEMU's emulation of AMD-V, which the lab runs on, ends itself ("invalid tss type") at a switch to an
+            // inner stack by a 32-bit TSS that VMLOAD brought as busy. AMD's processors do not look at the type.
+            case.guest.system.tr.kind = tables::TSS;
+        }
+        case
+    });
     let cases: Vec<_> = all.step_by(step).collect();
     println!("{} cases apply to a vCPU with {offered:?}", cases.len());
     let report = suite::run_all(&engine, &cases);
@@ -44,4 +68,5 @@ fn kvm_does_what_the_manual_says() {
         return println!("{}", lines.join("\n"));
     }
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
+    println!("{} cases", report.passed);
 }

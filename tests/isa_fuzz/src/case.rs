@@ -5,7 +5,7 @@ use soft_engine::probe::{Outcome, UserState};
 use crate::layout::{DATA, DATA_SIZE, LINE};
 
 /// Lines of memory that a case can set.
-pub const INPUT_LINES: usize = 14;
+pub const INPUT_LINES: usize = 18;
 /// Changed lines that a record can hold.
 pub const OUTPUT_LINES: usize = 32;
 

@@ -20,7 +20,7 @@ impl Family {
     pub const ALL: [Family; 3] = [Family::Integer, Family::Vector, Family::X87];
 
     fn of(code: Code) -> Family {
-        use CpuidFeature::{AVX, FPU, FPU287, FPU387, FXSR};
+        use CpuidFeature::{AVX, FPU, FPU287, FPU387, FXSR, XSAVE, XSAVEC, XSAVEOPT};
         let kinds = code.op_code();
         let is_vector_register = |kind: &OpCodeOperandKind| {
             let name = format!("{kind:?}");
@@ -30,7 +30,10 @@ impl Family {
             Family::X87
         } else if kinds.op_kinds().iter().any(is_vector_register)
             || matches!(code.mnemonic(), Mnemonic::Emms | Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr)
-            || code.cpuid_features().iter().any(|feature| matches!(feature, AVX | FXSR))
+            || code
+                .cpuid_features()
+                .iter()
+                .any(|feature| matches!(feature, AVX | FXSR | XSAVE | XSAVEC | XSAVEOPT))
         {
             Family::Vector
         } else {
@@ -176,10 +179,7 @@ fn by_mnemonic(code: Code) -> Option<Omission> {
         M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Rdpid | M::Rdrand | M::Rdseed => {
             Some(Omission::NotDeterministic)
         }
-        M::Xgetbv | M::Xsave | M::Xsave64 | M::Xsavec | M::Xsavec64 | M::Xsaveopt | M::Xsaveopt64 => {
-            Some(Omission::ExtendedState)
-        }
-        M::Xrstor | M::Xrstor64 => Some(Omission::ExtendedState),
+        M::Xgetbv => Some(Omission::ExtendedState),
         M::Vmcall | M::Vmmcall => Some(Omission::SystemCall),
         M::Call | M::Jmp if is_far(code) => Some(Omission::FarTransfer),
         _ if insn.flow_control() == FlowControl::Interrupt => Some(Omission::SystemCall),

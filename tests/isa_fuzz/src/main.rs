@@ -12,6 +12,7 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_arch = "x86_64")]
 mod command {
+    use soft_engine::probe::Tier;
     use std::io::{self, IsTerminal, Write};
     use std::process::ExitCode;
 
@@ -35,6 +36,9 @@ mod command {
         /// Seed of the first case; the others count up from it.
         #[arg(long, value_name = "S", default_value_t = 1)]
         seed: u64,
+        /// Translates each instruction rather than interpreting it.
+        #[arg(long)]
+        jit: bool,
         /// Lists the forms, and those left out with the reason, and does nothing.
         #[arg(long)]
         list: bool,
@@ -73,13 +77,14 @@ mod command {
                 "the host's kernel does not let programs write FS's base (FSGSBASE)",
             ));
         }
-        let Arguments { forms, family, cases, seed, .. } = arguments;
+        let Arguments { forms, family, cases, seed, jit, .. } = arguments;
+        let tier = if jit { Tier::Jit } else { Tier::Interpreter };
         let wanted = move |form: Form| {
             let in_family = family.as_ref().is_none_or(|family| *family == form.family.to_string());
             in_family && forms.is_match(&format!("{:?}", form.code))
         };
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        let plan = run::Plan { wanted: Box::new(wanted), cases, seed, workers };
+        let plan = run::Plan { wanted: Box::new(wanted), cases, seed, tier, workers };
         let on_terminal = io::stderr().is_terminal();
         let progress = |done: usize, all: usize| {
             if on_terminal {

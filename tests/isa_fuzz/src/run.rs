@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iced_x86::Code;
-use soft_engine::probe::{Outcome, ProbeVm};
+use soft_engine::probe::{Outcome, ProbeVm, Tier};
 
 use crate::case::Record;
 use crate::compare::{self, Difference, Rules};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub cases: u64,
     /// Seed of each form's first case; the next ones follow.
     pub seed: u64,
+    /// What executes the engine's side.
+    pub tier: Tier,
     /// Processors to use.
     pub workers: usize,
 }
@@ -139,7 +141,7 @@ impl Work<'_> {
             rules: Rules { same_maker: host_cpuid::is_amd() },
             generator: Generator::default(),
             host: Host::start()?,
-            engine: Engine::new(vm.probe()),
+            engine: Engine::new(vm.probe(self.plan.tier)),
             records: Vec::with_capacity(BATCH),
             mine: Box::new(Record::new(&first)),
         };

@@ -80,7 +80,22 @@ pub fn has_many_fields(insn: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         insn.mnemonic(),
-        M::Fldenv | M::Fnstenv | M::Frstor | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Fxrstor | M::Fxrstor64
+        M::Fldenv
+            | M::Fnstenv
+            | M::Frstor
+            | M::Fnsave
+            | M::Fxsave
+            | M::Fxsave64
+            | M::Fxrstor
+            | M::Fxrstor64
+            | M::Xsave
+            | M::Xsave64
+            | M::Xsaveopt
+            | M::Xsaveopt64
+            | M::Xsavec
+            | M::Xsavec64
+            | M::Xrstor
+            | M::Xrstor64
     )
 }
 
@@ -98,7 +113,14 @@ pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Li
     }
     let pointers = if has_pointers(&case.state.fxsave) { 0..0 } else { POINTERS };
     let own = match insn.code() {
-        Code::Fxsave_m512byte | Code::Fxsave64_m512byte => [MXCSR_MASK, pointers],
+        Code::Fxsave_m512byte
+        | Code::Fxsave64_m512byte
+        | Code::Xsave_mem
+        | Code::Xsave64_mem
+        | Code::Xsaveopt_mem
+        | Code::Xsaveopt64_mem
+        | Code::Xsavec_mem
+        | Code::Xsavec64_mem => [MXCSR_MASK, pointers],
         Code::Fnstenv_m28byte | Code::Fnsave_m108byte => [ENVIRONMENT_POINTERS, 0..0],
         Code::Fnstenv_m14byte | Code::Fnsave_m94byte => [SMALL_ENVIRONMENT_POINTERS, 0..0],
         _ => return false,

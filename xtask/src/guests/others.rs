@@ -10,6 +10,12 @@ const MEMTEST: &str = "memtest86+";
 /// Depends on the newest GNU Mach.
 const MACH: &str = "gnumach-image-1-486";
 
+/// Depends on the newest Xen.
+const XEN: &str = "xen-system-amd64";
+
+/// Its packages, apart from the files common to all versions.
+const XEN_PREFIX: &str = "xen-hypervisor-4.";
+
 /// Kernels that are no Linux.
 pub struct Others {
     /// memtest86+ in 64-bit mode; entered as Linux is.
@@ -18,6 +24,8 @@ pub struct Others {
     pub memtest32: PathBuf,
     /// GNU Mach for 32-bit CPUs, by Multiboot.
     pub mach: PathBuf,
+    /// The Xen hypervisor, by Multiboot 2.
+    pub xen: PathBuf,
 }
 
 /// Prepares them.
@@ -35,10 +43,18 @@ pub fn prepare(cache: &Cache) -> Result<Others> {
         let release = package.trim_start_matches("gnumach-image-");
         keep(&unpacked.path().join(format!("boot/gnumach-{release}.gz")), &place.join("kernel.gz"))
     })?;
+    let (package, version) = packages::dependency(XEN, XEN_PREFIX)?;
+    let xen = cache.entry(Recipe::new("xen").with(&package).with(version), |place| {
+        let unpacked = tempfile::tempdir_in(place)?;
+        packages::unpack(&package, unpacked.path())?;
+        let release = package.trim_start_matches("xen-hypervisor-");
+        keep(&unpacked.path().join(format!("boot/xen-{release}.gz")), &place.join("xen.gz"))
+    })?;
     Ok(Others {
         memtest64: memtest.join("x64.bin"),
         memtest32: memtest.join("ia32.bin"),
         mach: mach.join("kernel.gz"),
+        xen: xen.join("xen.gz"),
     })
 }
 

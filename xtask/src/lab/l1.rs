@@ -2,7 +2,7 @@
 
 use super::jobs::{Group, Job};
 use super::plan::Plan;
-use super::report::{END, Finished, RUN, START, Verdict};
+use super::report::{END, Finished, LATE, RUN, START, Verdict};
 use crate::{guests, process, progress::Step};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,11 @@ const BOOT_SECONDS: u64 = 90;
 const GRACE: Duration = Duration::from_secs(20);
 /// Lines of the console that are shown when the machine itself goes wrong.
 const TAIL_LINES: usize = 40;
+/// Lines of QEMU's own messages that are shown then.
+const ERROR_LINES: usize = 12;
+
+/// Machines that are started, at most, until one's timers come in time.
+const STARTS: u32 = 4;
 
 const MEMORY_MIB: u32 = 3072;
 
@@ -63,7 +68,8 @@ fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio, Std
     Ok(Machine { child, _initrd: initrd, errors })
 }
 
-/// Boots the machine, lets it run the plan's jobs, and tells what became of them.
+/// Boots the machine, lets it run the plan's jobs, and tells what became of them. A machine whose timers are late is
+/// given up for a fresh one.
 pub fn run(
     material: &guests::Lab,
     group: Group,
@@ -71,6 +77,27 @@ pub fn run(
     jobs: &[&Job],
     step: &Step,
 ) -> Result<Vec<Finished>> {
+    for _ in 1..STARTS {
+        if let Ended::Jobs(finished) = run_once(material, group, plan, jobs, step)? {
+            return Ok(finished);
+        }
+        step.line("the lab's machine is started anew");
+    }
+    match run_once(material, group, plan, jobs, step)? {
+        Ended::Jobs(finished) => Ok(finished),
+        Ended::Late => bail!("the lab's machine had late timers {STARTS} times in a row"),
+    }
+}
+
+/// How a machine ended.
+enum Ended {
+    /// With a verdict for each job.
+    Jobs(Vec<Finished>),
+    /// Before the first job: its timers are late.
+    Late,
+}
+
+fn run_once(material: &guests::Lab, group: Group, plan: &Plan, jobs: &[&Job], step: &Step) -> Result<Ended> {
     let mut machine = start(material, group, plan, (Stdio::null(), Stdio::piped()))?;
     let output = machine.child.stdout.take().context("QEMU has no output")?;
     let (sender, lines) = mpsc::channel();
@@ -92,16 +119,18 @@ pub fn run(
         verdicts: Vec::new(),
     };
     match watch.until_end() {
-        Ok(()) => Ok(watch.finished),
+        Ok(true) => Ok(Ended::Jobs(watch.finished)),
+        Ok(false) => Ok(Ended::Late),
         Err(error) => {
             let errors = std::fs::read_to_string(machine.errors.path()).unwrap_or_default();
             let tail = process::tail(&watch.seen.join("\n"), TAIL_LINES);
-            watch.step.line(&format!(
-                "--- console of the lab's machine\n{tail}\n--- QEMU\n{}",
-                process::tail(&errors, 10)
-            ));
+            // QEMU says why it gave up before it shows all registers.
+            let qemu: Vec<&str> = errors.lines().take(ERROR_LINES).collect();
+            watch
+                .step
+                .line(&format!("--- console of the lab's machine\n{tail}\n--- QEMU\n{}", qemu.join("\n")));
             watch.fail_the_rest(&format!("{error:#}"));
-            Ok(watch.finished)
+            Ok(Ended::Jobs(watch.finished))
         }
     }
 }
@@ -118,8 +147,8 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Follows the console to the end marker.
-    fn until_end(&mut self) -> Result<()> {
+    /// Follows the console to the end marker; false if the machine ended because its timers are late.
+    fn until_end(&mut self) -> Result<bool> {
         let mut deadline = Instant::now() + self.plan.limit(BOOT_SECONDS);
         let mut began = Instant::now();
         self.step.at("starting the machine");
@@ -141,7 +170,10 @@ impl Watch<'_> {
                 self.step.line(&format!("{} ({:.1} s to start)", line.trim(), began.elapsed().as_secs_f64()));
                 deadline = Instant::now() + GRACE;
             } else if line.starts_with(END) {
-                return self.check_complete();
+                return self.check_complete().map(|()| true);
+            } else if line.starts_with(LATE) {
+                self.step.line(&line);
+                return Ok(false);
             } else if line.starts_with("LAB ") || line.starts_with("    ") {
                 self.step.line(&line);
             }

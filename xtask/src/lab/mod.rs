@@ -24,6 +24,8 @@ use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};
 use jobs::{Group, Job};
 use plan::Plan;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Which jobs to run, and in what machine.
 #[derive(clap::Args)]
@@ -99,6 +101,14 @@ fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
     Ok(jobs::all().iter().filter(wanted).collect())
 }
 
+/// Builds the tests that jobs run, each executable by its job's name.
+fn build_tests(chosen: &[&Job]) -> Result<BTreeMap<String, PathBuf>> {
+    let wanted = chosen.iter().filter_map(|job| Some((job.name, job.tests?)));
+    wanted
+        .map(|(name, tests)| Ok((name.to_owned(), workspace::build_tests(tests.package, tests.target)?)))
+        .collect()
+}
+
 /// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.
 fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     packages::require(&[packages::LAB, packages::GUESTS])?;
@@ -107,8 +117,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     let monitor = chosen.iter().any(|job| job.yagura);
     let yagura = monitor.then(workspace::build_yagura).transpose()?;
     let guests = monitor.then(|| guests::prepare(&cache)).transpose()?;
-    let tests = chosen.iter().any(|job| job.engine_tests);
-    let engine_tests = tests.then(workspace::build_engine_tests).transpose()?;
+    let tests = build_tests(chosen)?;
     let mut groups: Vec<Group> = chosen.iter().map(|job| machine.unwrap_or(job.group)).collect();
     groups.sort_unstable();
     groups.dedup();
@@ -117,7 +126,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
         let members: Vec<&Job> =
             chosen.iter().filter(|job| machine.unwrap_or(job.group) == group).copied().collect();
         let plan = Plan::new(&members, yagura.clone(), guests.clone())?;
-        let plan = Plan { engine_tests: engine_tests.clone(), ..plan };
+        let plan = Plan { tests: tests.clone(), ..plan };
         let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
         report.verdicts.extend(l1::run(&material, group, &plan, &members, &step)?);
         step.done();

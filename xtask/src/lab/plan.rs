@@ -4,6 +4,7 @@ use super::jobs::Job;
 use crate::guests::{Archive, Guests};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ pub struct Plan {
     pub yagura: Option<PathBuf>,
     /// What guests boot from, where a job wants them.
     pub guests: Option<Guests>,
-    /// The KVM engine's tests, where a job wants them.
-    pub engine_tests: Option<PathBuf>,
+    /// Executables with tests, by the names of the jobs that want them.
+    pub tests: BTreeMap<String, PathBuf>,
 }
 
 impl Plan {
@@ -43,7 +44,7 @@ impl Plan {
             Err(_) => DEFAULT_SLOW,
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, slow, yagura, guests, engine_tests: None })
+        Ok(Self { jobs, slow, yagura, guests, tests: BTreeMap::new() })
     }
 
     /// A time limit on this machine.

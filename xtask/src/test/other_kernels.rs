@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Time for each of the words to come, in software on a busy machine too.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// memtest86+ finds no timer on our machine: it would count its pause and its bandwidth by loops of instructions.
+/// Without the pause before its first test, and without measuring the bandwidth of memory.
 const MEMTEST: &str = "console=ttyS0,115200 nopause nobench";
 /// What memtest86+ shows of its first test: that it runs, and that there was no error yet.
 const MEMTEST_LIVES: &[&str] = &["Status: Testing", "#0  [Address test, walking ones", "Errors: 0"];
@@ -24,6 +24,8 @@ struct Guest {
     name: &'static str,
     kernel: PathBuf,
     initrd: Option<PathBuf>,
+    /// Boot modules, as `--module` takes them.
+    modules: Vec<String>,
     command_line: &'static str,
     memory: &'static str,
     /// What it writes to its console, in this order.
@@ -56,6 +58,7 @@ fn prepare() -> Result<Vec<Guest>> {
         name,
         kernel,
         initrd: None,
+        modules: Vec::new(),
         command_line: MEMTEST,
         memory: "64M",
         words: MEMTEST_LIVES,
@@ -67,14 +70,28 @@ fn prepare() -> Result<Vec<Guest>> {
             name: "GNU Mach",
             kernel: others.mach,
             initrd: None,
+            modules: Vec::new(),
             command_line: "console=com0",
             memory: "256M",
             words: &["GNU Mach", "No bootstrap code loaded with the kernel"],
         },
         Guest {
+            name: "Xen with Debian as its first guest",
+            kernel: others.xen,
+            initrd: None,
+            modules: vec![
+                format!("{}=vmlinuz console=hvc0 earlyprintk=xen", generic.display()),
+                initrd.display().to_string(),
+            ],
+            command_line: "com1=115200,8n1 console=com1 no-real-mode noreboot",
+            memory: "1G",
+            words: &["Platform timer is 1.193MHz PIT", "Linux version", READY],
+        },
+        Guest {
             name: "Linux generic",
             kernel: generic,
             initrd: Some(initrd),
+            modules: Vec::new(),
             command_line: "console=ttyS0",
             memory: "512M",
             words: &["Linux version", READY],
@@ -90,6 +107,9 @@ fn boot(yagura: &Path, guest: &Guest) -> Result<()> {
     command.arg("--kernel").arg(&guest.kernel);
     if let Some(initrd) = &guest.initrd {
         command.arg("--initrd").arg(initrd);
+    }
+    for module in &guest.modules {
+        command.arg("--module").arg(module);
     }
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut child = process::Ended::of(child);

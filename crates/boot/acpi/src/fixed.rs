@@ -4,7 +4,7 @@ use acpi_tables::fadt::{FADTBuilder, Flags, PmProfile};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use acpi_tables::mcfg::MCFG;
 use acpi_tables::sdt::Sdt;
-use arch_model::x86_64::layout::{ACPI_POWER_PORT, IOAPIC_BASE, LAPIC_BASE};
+use arch_model::x86_64::layout::{ACPI_POWER_PORT, IOAPIC_BASE, LAPIC_BASE, PIT_GSI, PIT_IRQ};
 use guest_memory::{GpaRange, GuestAddress};
 
 use crate::spec::*;
@@ -36,8 +36,8 @@ pub(crate) fn fadt(dsdt: GuestAddress) -> Vec<u8> {
     to_bytes(&fadt.finalize())
 }
 
-/// Interrupt controllers (ACPI 6.4, 5.2.12). There is no PIC, so input n of the I/O APIC is interrupt n and
-/// nothing is overridden; NMI comes in at LINT1 everywhere.
+/// Interrupt controllers (ACPI 6.4, 5.2.12). There is no PIC; input n of the I/O APIC is interrupt n, but
+/// for the timer's, which is where it is on every PC. NMI comes in at LINT1 everywhere.
 pub(crate) fn madt(vcpus: u32) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend_from_slice(&(LAPIC_BASE as u32).to_le_bytes());
@@ -49,6 +49,9 @@ pub(crate) fn madt(vcpus: u32) -> Vec<u8> {
     body.extend_from_slice(&[MADT_IO_APIC, 12, 0, 0]);
     body.extend_from_slice(&(IOAPIC_BASE as u32).to_le_bytes());
     body.extend_from_slice(&0u32.to_le_bytes());
+    body.extend_from_slice(&[MADT_INTERRUPT_OVERRIDE, 10, ISA_BUS, PIT_IRQ]);
+    body.extend_from_slice(&PIT_GSI.to_le_bytes());
+    body.extend_from_slice(&0u16.to_le_bytes());
     body.extend_from_slice(&[MADT_LOCAL_APIC_NMI, 6, ALL_PROCESSORS, 0, 0, 1]);
     let mut madt = Sdt::new(*b"APIC", HEADER_SIZE, MADT_REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     madt.append_slice(&body);

@@ -34,6 +34,10 @@ pub const HEADER_SIZE: u32 = 36;
 pub const MADT_LOCAL_APIC: u8 = 0;
 /// MADT structure: I/O APIC (5.2.12.3).
 pub const MADT_IO_APIC: u8 = 1;
+/// MADT structure: where an ISA interrupt request is wired (5.2.12.5).
+pub const MADT_INTERRUPT_OVERRIDE: u8 = 2;
+/// The only bus whose requests are overridden (5.2.12.5).
+pub const ISA_BUS: u8 = 0;
 /// MADT structure: where a local APIC's NMI input is wired (5.2.12.7).
 pub const MADT_LOCAL_APIC_NMI: u8 = 4;
 /// Processor UID that stands for all processors (5.2.12.7).

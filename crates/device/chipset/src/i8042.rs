@@ -1,5 +1,5 @@
-//! Keyboard controller without keyboard (Intel 8042, as wired in the IBM AT): the machine's reset line, the
-//! A20 gate, and port 0x61 beside it.
+//! Keyboard controller without keyboard (Intel 8042, as wired in the IBM AT): the machine's reset line and the
+//! A20 gate. Port 0x61, between its two ports, is the timer's.
 //!
 //! It answers its own commands as hardware does, so that a system that probes it finds no keyboard and no
 //! mouse at once instead of waiting for answers that never come. No interrupt is wired.
@@ -18,8 +18,6 @@ use spec::*;
 mod spec {
     /// Data port, from 0x60.
     pub const DATA: u16 = 0;
-    /// System control port B, from 0x60 (AT Technical Reference 1-24).
-    pub const PORT_B: u16 = 1;
     /// Status (read) and command (write) port, from 0x60.
     pub const COMMAND: u16 = 4;
 
@@ -69,24 +67,15 @@ mod spec {
 
     /// Command byte: the self-test passed.
     pub const COMMAND_BYTE_SYSTEM: u8 = 1 << 2;
-
-    /// Port B: bits that software sets (timer gate, speaker, two check enables).
-    pub const PORT_B_WRITABLE: u8 = 0x0f;
-    /// Port B: toggles with each memory refresh.
-    pub const PORT_B_REFRESH: u8 = 1 << 4;
-    /// Port B: output of timer 2. There is no timer: it stays high, which ends the loops that wait for it.
-    pub const PORT_B_TIMER: u8 = 1 << 5;
 }
 
-/// The controller. Five ports.
+/// The controller. Two ports: 0x60 and, four behind it, 0x64.
 pub struct I8042 {
     output: Option<u8>,
     command_byte: u8,
     /// Command that waits for its data byte.
     awaiting: Option<u8>,
     last_was_command: bool,
-    port_b: u8,
-    refresh: bool,
     power: Arc<dyn PowerSink>,
 }
 
@@ -97,8 +86,6 @@ pub struct I8042State {
     command_byte: u8,
     awaiting: Option<u8>,
     last_was_command: bool,
-    port_b: u8,
-    refresh: bool,
 }
 
 impl I8042 {
@@ -109,8 +96,6 @@ impl I8042 {
             command_byte: COMMAND_BYTE_SYSTEM,
             awaiting: None,
             last_was_command: false,
-            port_b: 0,
-            refresh: false,
             power,
         }
     }
@@ -118,10 +103,6 @@ impl I8042 {
     fn read(&mut self, register: u16) -> u8 {
         match register {
             DATA => self.output.take().unwrap_or(0),
-            PORT_B => {
-                self.refresh = !self.refresh;
-                self.port_b | PORT_B_TIMER | if self.refresh { PORT_B_REFRESH } else { 0 }
-            }
             COMMAND => self.status(),
             _ => 0xff,
         }
@@ -141,7 +122,6 @@ impl I8042 {
     fn write(&mut self, register: u16, value: u8) {
         match register {
             DATA => self.write_data(value),
-            PORT_B => self.port_b = value & PORT_B_WRITABLE,
             COMMAND => self.write_command(value),
             _ => {}
         }
@@ -204,31 +184,24 @@ impl Device for I8042 {
 }
 
 impl Snapshot for I8042 {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type State = I8042State;
 
     fn save(&self) -> Saved<I8042State> {
-        let I8042 { output, command_byte, awaiting, last_was_command, port_b, refresh, power: _ } = self;
+        let I8042 { output, command_byte, awaiting, last_was_command, power: _ } = self;
         Saved::State(I8042State {
             output: *output,
             command_byte: *command_byte,
             awaiting: *awaiting,
             last_was_command: *last_was_command,
-            port_b: *port_b,
-            refresh: *refresh,
         })
     }
 
     fn restore(&mut self, state: I8042State) -> Result<(), SnapshotError> {
-        if state.port_b & !PORT_B_WRITABLE != 0 {
-            return Err(SnapshotError::Invalid("port 0x61 has bits that software cannot set"));
-        }
         self.output = state.output;
         self.command_byte = state.command_byte;
         self.awaiting = state.awaiting;
         self.last_was_command = state.last_was_command;
-        self.port_b = state.port_b;
-        self.refresh = state.refresh;
         Ok(())
     }
 }
@@ -296,23 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn port_b_toggles_and_keeps_its_low_half() {
-        let (mut chip, _) = controller();
-        chip.port_write(PORT_B, &[0xff]);
-        assert_eq!((get(&mut chip, PORT_B), get(&mut chip, PORT_B)), (0x3f, 0x2f));
-        assert_eq!(get(&mut chip, 2), 0xff);
-    }
-
-    #[test]
     fn state_moves_between_command_and_data() {
         let (mut chip, _) = controller();
         chip.port_write(COMMAND, &[WRITE_COMMAND_BYTE]);
         let Saved::State(state) = chip.save() else { panic!("the controller has state") };
         let (mut other, power) = controller();
-        other.restore(state.clone()).unwrap();
+        other.restore(state).unwrap();
         other.port_write(DATA, &[0x47]);
         assert_eq!(ask(&mut other, READ_COMMAND_BYTE, None), Some(0x47));
-        assert!(other.restore(I8042State { port_b: 0x80, ..state }).is_err());
         other.reset();
         assert_eq!(other.save(), controller().0.save());
         crate::ports::tests::hammer(&mut other, |_, _| drop(power.take()));

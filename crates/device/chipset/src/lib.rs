@@ -1,13 +1,15 @@
-//! The small chips of the x86-64 machine, a file a chip. None of them has a thread, a timer or guest memory.
+//! The small chips of the x86-64 machine, a file a chip. None of them has guest memory, and only the timer has a
+//! thread, if a guest uses its interrupt.
 //!
 //! Each is a [`Device`](device_model::Device), a [`PortIo`](device_model::PortIo) whose offsets count from
 //! the chip's first port, and a [`Snapshot`](device_model::Snapshot). Where they are on the bus is the
-//! machine's business. May depend on `device_model` only.
+//! machine's business. May depend on `device_model`, and on `host_sys` for that thread.
 
 mod acpi_ged;
 mod acpi_power;
 mod debug_exit;
 mod i8042;
+mod pit;
 mod ports;
 mod rtc;
 mod serial_16550;
@@ -18,5 +20,6 @@ pub use acpi_power::{
 };
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;
+pub use pit::{PORT_B_OFFSET, Pit};
 pub use rtc::Rtc;
 pub use serial_16550::{Serial, SerialOutput};

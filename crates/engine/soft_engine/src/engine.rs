@@ -10,19 +10,28 @@ use crate::vm::SoftVm;
 /// Guest code in software.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftEngine {
-    jit: bool,
+    /// How often a block is interpreted before it is translated; `None` is for ever.
+    cold_runs: Option<u16>,
 }
+
+/// Most code of a boot runs once or twice, and translating costs more than that.
+const COLD_RUNS: u16 = 4;
 
 impl Default for SoftEngine {
     fn default() -> SoftEngine {
-        SoftEngine { jit: true }
+        SoftEngine { cold_runs: Some(COLD_RUNS) }
     }
 }
 
 impl SoftEngine {
     /// An engine that interprets everything: slower, and what the translator is compared with.
     pub fn interpreter() -> SoftEngine {
-        SoftEngine { jit: false }
+        SoftEngine { cold_runs: None }
+    }
+
+    /// An engine that translates everything at once: for tests of the translator.
+    pub fn eager() -> SoftEngine {
+        SoftEngine { cold_runs: Some(0) }
     }
 
     /// The highest named CPU model that this engine offers.
@@ -53,6 +62,6 @@ impl Engine for SoftEngine {
                 error.missing.join(", ")
             ))
         })?;
-        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.jit))
+        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.cold_runs))
     }
 }

@@ -9,20 +9,22 @@ use crate::memory::paging::PHYSICAL_BITS;
 /// Frequency of the guest's TSC and of its APIC timer: both count nanoseconds.
 pub const TSC_KHZ: u32 = 1_000_000;
 
-/// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, POPCNT, TSC deadline, AES, RDRAND,
-/// hypervisor.
-const LEAF1_ECX: u32 = bits(&[0, 1, 9, 13, 17, 19, 20, 21, 23, 24, 25, 30, 31]);
+/// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES, XSAVE,
+/// RDRAND, hypervisor.
+const LEAF1_ECX: u32 = bits(&[0, 1, 9, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31]);
 /// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR,
 /// SSE, SSE2.
 const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
-/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, SMEP, ERMS, INVPCID, RDSEED, SMAP, SHA.
-const LEAF7_EBX: u32 = bits(&[0, 1, 7, 9, 10, 18, 20, 29]);
+/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, SMEP, BMI2, ERMS, INVPCID, RDSEED, SMAP, SHA.
+const LEAF7_EBX: u32 = bits(&[0, 1, 3, 7, 8, 9, 10, 18, 20, 29]);
 /// Leaf 7 ECX: UMIP.
 const LEAF7_ECX: u32 = bits(&[2]);
 /// Leaf 7 EDX: FSRM, SPEC_CTRL (IBRS), STIBP, ARCH_CAPABILITIES, SSBD.
 const LEAF7_EDX: u32 = bits(&[4, 26, 27, 29, 31]);
-/// Leaf 0x80000001 ECX: LAHF in 64-bit mode, PREFETCHW.
-const EXT1_ECX: u32 = bits(&[0, 8]);
+/// Leaf 0xd sub-leaf 1 EAX: XSAVEOPT, XSAVEC, XGETBV with ECX of 1.
+const LEAF_D_EAX: u32 = bits(&[0, 1, 2]);
+/// Leaf 0x80000001 ECX: LAHF in 64-bit mode, LZCNT, PREFETCHW.
+const EXT1_ECX: u32 = bits(&[0, 5, 8]);
 /// Leaf 0x80000001 EDX: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
 const EXT1_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
 /// KVM features (Linux, `Documentation/virt/kvm/x86/cpuid.rst`): CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2, PV_UNHALT,
@@ -69,6 +71,10 @@ pub fn offered() -> Cpuid {
         sub(4, 3, cache(3, 3, 16, 16384)),
         sub(4, 4, [0; 4]),
         sub(7, 0, [0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX]),
+        // XSAVE: x87, SSE, AVX, whose part is of 256 bytes at 576. EBX of the first two follows XCR0.
+        sub(0xd, 0, [7, 832, 832, 0]),
+        sub(0xd, 1, [LEAF_D_EAX, 832, 0, 0]),
+        sub(0xd, 2, [256, 576, 0, 0]),
         // TSC and crystal: the same 1 GHz.
         leaf(0x15, [1, 1, TSC_KHZ * 1000, 0]),
         leaf(0x16, [TSC_KHZ / 1000, TSC_KHZ / 1000, 100, 0]),

@@ -1,11 +1,12 @@
 //! The soft engine: the same guests where there is no hardware virtualization.
 //!
-//! An interpreter of x86-64 with a cache of decoded blocks, behind the contracts that `kvm_engine` implements too.
-//! It has no global state and no `unsafe`: guest RAM is reached through [`guest_memory::Frame`].
+//! An interpreter of x86-64 with a cache of decoded blocks, and a translator of what runs often, behind the contracts
+//! that `kvm_engine` implements too. It has no global state. `unsafe` is where generated code is entered and calls
+//! back (`jit::run`), and nowhere else: guest RAM is reached through [`guest_memory::Frame`].
 //!
 //! ```text
 //!  vcpu (run loop) ─► decode::block (cache) ─► exec (a file a family) ─► cpu, memory ─► RAM
-//!        ▲                                                                  └─────────► devices (GuestIo)
+//!        ▲    └─► jit (hot 64-bit code) ─────────┘                          └─────────► devices (GuestIo)
 //!        └── platform (local APIC, I/O APIC, clock), requests of other threads
 //! ```
 //!

@@ -11,11 +11,12 @@ use vcpu_model::{ExitCounters, GuestIo};
 
 use crate::cpu::mode::{cr0, cr4, efer};
 use crate::cpu::state::{legacy_area, legacy_fpu};
-use crate::cpu::{Core, Cpu, Exec, Surroundings, gpr, seg};
+use crate::cpu::{Core, Cpu, Exec, Raised, Surroundings, gpr, seg};
 use crate::decode::block::BlockCache;
 use crate::decode::insn::{Handler, prefix};
 use crate::exec;
 use crate::features::{self, Features};
+use crate::jit::{Jit, Ran};
 use crate::platform::Lapic;
 use crate::vm::Shared;
 
@@ -104,6 +105,15 @@ pub struct ProbeVm {
     pages: Vec<(u64, u64)>,
 }
 
+/// What executes the instructions of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The handlers.
+    Interpreter,
+    /// Each instruction is translated by itself.
+    Jit,
+}
+
 /// Nothing outside RAM.
 struct NoDevices;
 
@@ -129,7 +139,7 @@ impl ProbeVm {
         let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
         let memory = GuestMemory::allocate(&[range], policy).ok()?;
         let features = Features::of(&cpuid);
-        let shared = Shared::new(memory, cpuid.clone(), 1, false);
+        let shared = Shared::new(memory, cpuid.clone(), 1, None);
         let places = (0u64..).map(|index| FIRST_PAGE + index * PAGE_SIZE);
         let mut tables_end = TABLES + PAGE_SIZE;
         for (page, gpa) in pages.iter().zip(places.clone()) {
@@ -151,11 +161,16 @@ impl ProbeVm {
     }
 
     /// A processor in this VM.
-    pub fn probe(&mut self) -> Probe<'_> {
+    pub fn probe(&mut self, tier: Tier) -> Probe<'_> {
         let ProbeVm { shared, lapic, cpuid, features, counters, pages } = self;
         let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
         let core = Core::new(user_cpu(), lapic, around);
-        Probe { pages, memory: &shared.memory, core, blocks: BlockCache::new(features.clone()) }
+        let mut core = core;
+        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 0)).flatten().map(|mut jit| {
+            jit.begin(&mut core);
+            jit
+        });
+        Probe { pages, memory: &shared.memory, core, jit, blocks: BlockCache::new(features.clone()) }
     }
 }
 
@@ -205,6 +220,7 @@ pub struct Probe<'v> {
     pages: &'v [(u64, u64)],
     memory: &'v GuestMemory,
     core: Core<'v>,
+    jit: Option<Jit>,
     blocks: BlockCache,
 }
 
@@ -265,10 +281,18 @@ impl Probe<'_> {
     /// Executes the instruction at RIP, or part of it; answers whether it has a repeat prefix.
     fn execute(&mut self) -> Exec<bool> {
         let insn = self.blocks.one_at_rip(&mut self.core)?;
+        let repeats = insn.prefixes & (prefix::REP | prefix::REPNE) != 0;
+        if let Some(jit) = &mut self.jit {
+            match jit.step(&mut self.core)? {
+                Ran::Next => return Ok(repeats),
+                Ran::Raised => return Err(Raised::again()),
+                Ran::Cold => {}
+            }
+        }
         self.core.cpu.gpr[gpr::NEXT_RIP] = self.core.cpu.rip.wrapping_add(insn.len.into());
         (insn.run)(&mut self.core, &insn)?;
         self.core.cpu.rip = self.core.next_rip();
-        Ok(insn.prefixes & (prefix::REP | prefix::REPNE) != 0)
+        Ok(repeats)
     }
 
     fn load_state(&mut self, state: &UserState) {

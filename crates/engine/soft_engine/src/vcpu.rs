@@ -49,7 +49,7 @@ impl SoftVcpu {
         let lapic = Lapic::new(Arc::clone(&shared.platform), number);
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
-        let jit = shared.jit.then(|| Jit::new(features.clone())).flatten();
+        let jit = shared.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), cold_runs));
         SoftVcpu {
             shared,
             index,

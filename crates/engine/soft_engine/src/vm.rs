@@ -30,8 +30,8 @@ pub struct Shared {
     pub log: WriteLog,
     /// Wakes vCPUs whose timers are due.
     pub alarm: Alarm,
-    /// Whether vCPUs translate code.
-    pub jit: bool,
+    /// How often vCPUs interpret a block before they translate it; `None` is for ever.
+    pub cold_runs: Option<u16>,
     /// Feature words that the CPU looks at while it runs.
     pub cpuid_words: CpuidWords,
     cpuid: Cpuid,
@@ -45,6 +45,8 @@ pub struct CpuidWords {
     pub leaf1_ecx: u32,
     pub leaf7_ebx: u32,
     pub leaf7_ecx: u32,
+    /// Of sub-leaf 1.
+    pub leaf_d_eax: u32,
 }
 
 /// What a vCPU tells the others about code.
@@ -81,7 +83,7 @@ struct Mailroom {
 
 impl Shared {
     /// Starts with no vCPU inside.
-    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> Arc<Shared> {
+    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> Arc<Shared> {
         let word = |function, index: u32| {
             cpuid
                 .iter()
@@ -94,6 +96,7 @@ impl Shared {
             leaf1_ecx: word(1, 0).ecx,
             leaf7_ebx: word(7, 0).ebx,
             leaf7_ecx: word(7, 0).ecx,
+            leaf_d_eax: word(0xd, 1).eax,
         };
         let platform = Arc::new(Platform::new(vcpus, Arc::new(HostClock::default())));
         let shared = Arc::new(Shared {
@@ -103,7 +106,7 @@ impl Shared {
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),
             memory,
-            jit,
+            cold_runs,
             cpuid_words,
             cpuid,
             vcpus: (0..vcpus).map(|_| Mailroom::default()).collect(),
@@ -185,8 +188,8 @@ pub struct SoftVm {
 }
 
 impl SoftVm {
-    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, jit: bool) -> SoftVm {
-        SoftVm { shared: Shared::new(memory, cpuid, vcpus, jit) }
+    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> SoftVm {
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus, cold_runs) }
     }
 }
 

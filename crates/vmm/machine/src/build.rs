@@ -98,6 +98,7 @@ impl Machine {
         let output = Box::new(move |data: &[u8]| output.write(data));
         let serial = wiring.serial(vm.irq_line(layout::COM1_GSI), output, Some(serial_room))?;
         wiring.rtc()?;
+        wiring.pit(vm.irq_line(layout::PIT_GSI))?;
         let power_button = wiring.power(&power, vm.irq_line(layout::ACPI_GED_GSI))?;
         if let Some(port) = spec.debug_exit {
             wiring.debug_exit(port, power)?;

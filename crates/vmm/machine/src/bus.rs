@@ -21,6 +21,8 @@ pub struct Bus {
 struct Window<D> {
     start: u64,
     len: u64,
+    /// The device's own offset at `start`.
+    first_offset: u64,
     device: D,
 }
 
@@ -50,7 +52,20 @@ impl Bus {
         count: u16,
         device: Shared<dyn PortIo>,
     ) -> Result<(), Overlap> {
-        insert(&mut self.ports, Window { start: first.into(), len: count.into(), device })
+        self.attach_more_ports(first, count, 0, device)
+    }
+
+    /// Gives `count` ports from `first` to `device`, whose offset there is `first_offset`: for a chip whose ports
+    /// are not in one row.
+    pub fn attach_more_ports(
+        &mut self,
+        first: u16,
+        count: u16,
+        first_offset: u16,
+        device: Shared<dyn PortIo>,
+    ) -> Result<(), Overlap> {
+        let first_offset = first_offset.into();
+        insert(&mut self.ports, Window { start: first.into(), len: count.into(), first_offset, device })
     }
 
     /// Gives `size_bytes` addresses from `start` to `device`.
@@ -60,7 +75,7 @@ impl Bus {
         size_bytes: u64,
         device: Shared<dyn Mmio>,
     ) -> Result<(), Overlap> {
-        insert(&mut self.mmio, Window { start, len: size_bytes, device })
+        insert(&mut self.mmio, Window { start, len: size_bytes, first_offset: 0, device })
     }
 }
 
@@ -83,7 +98,7 @@ fn find<D>(windows: &[Window<D>], address: u64, len: usize) -> Option<(&D, u64)>
     let at = windows.partition_point(|window| window.start <= address).checked_sub(1)?;
     let window = &windows[at];
     let offset = offset_in(address, len, window.start, window.len)?;
-    Some((&window.device, offset))
+    Some((&window.device, window.first_offset + offset))
 }
 
 /// Offset of an access of `len` bytes into a window, if all of it lies inside.
@@ -175,19 +190,21 @@ mod tests {
         let (low, high) = (shared(Echo(0x10, vec![])), shared(Echo(0x20, vec![])));
         bus.attach_ports(0x60, 5, high.clone()).unwrap();
         bus.attach_ports(0x40, 4, low.clone()).unwrap();
-        let read = |port, len| {
+        let read = |bus: &Bus, port, len| {
             let mut data = vec![0; len];
             bus.port_read(port, &mut data);
             data
         };
-        assert_eq!(read(0x41, 1), [0x11]);
-        assert_eq!(read(0x64, 1), [0x24]);
-        assert_eq!(read(0x64, 2), [0xff; 2], "crosses the end of a window");
-        assert_eq!(read(0x65, 1), [0xff]);
-        assert_eq!(read(0x3f, 1), [0xff]);
+        assert_eq!(read(&bus, 0x41, 1), [0x11]);
+        assert_eq!(read(&bus, 0x64, 1), [0x24]);
+        assert_eq!(read(&bus, 0x64, 2), [0xff; 2], "crosses the end of a window");
+        assert_eq!(read(&bus, 0x65, 1), [0xff]);
+        assert_eq!(read(&bus, 0x3f, 1), [0xff]);
         bus.port_write(0x43, &[1]);
         bus.port_write(0x44, &[2]);
         assert_eq!(lock(&low).1, [(3, vec![1])]);
+        bus.attach_more_ports(0x70, 1, 4, low).unwrap();
+        assert_eq!(read(&bus, 0x70, 1), [0x14]);
     }
 
     #[test]

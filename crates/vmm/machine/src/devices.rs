@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
-use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, Rtc, Serial, SerialOutput};
+use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, Pit, Rtc, Serial, SerialOutput};
 use device_model::{
     Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink, Shared,
     shared,
@@ -68,13 +68,21 @@ impl Wiring {
         self.chip(layout::RTC_PORT, 2, Rtc::new(Arc::new(HostClock::default()))).map(drop)
     }
 
+    /// The timer, and port B beside it.
+    pub(crate) fn pit(&mut self, irq: Arc<dyn IrqLine>) -> Result<(), BuildError> {
+        let pit = self.chip(layout::PIT_PORT, 4, Pit::new(Arc::new(HostClock::default()), irq))?;
+        Ok(self.bus.attach_more_ports(layout::PORT_B, 1, PORT_B_OFFSET, pit)?)
+    }
+
     /// Both ways to reset, the way to power off, and the power button.
     pub(crate) fn power(
         &mut self,
         power: &Arc<dyn PowerSink>,
         irq: Arc<dyn IrqLine>,
     ) -> Result<Shared<AcpiGed>, BuildError> {
-        self.chip(layout::I8042_PORT, 5, I8042::new(Arc::clone(power)))?;
+        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(power)))?;
+        let offset = layout::I8042_COMMAND_PORT - layout::I8042_PORT;
+        self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?;
         self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(power)))?;
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
     }

@@ -43,6 +43,18 @@ pub fn registers(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
                 }
             }
         }
+        // Components that both processors have enabled: x87, SSE, AVX.
+        M::Xsave
+        | M::Xsave64
+        | M::Xsaveopt
+        | M::Xsaveopt64
+        | M::Xsavec
+        | M::Xsavec64
+        | M::Xrstor
+        | M::Xrstor64 => {
+            (gpr[RAX], gpr[RDX]) =
+                (gpr[RAX] & !0xffff_ffff | values.random().below(8), gpr[RDX] & !0xffff_ffff);
+        }
         M::Wrfsbase | M::Wrgsbase if values.random().chance(70) => {
             let register = insn.op0_register().full_register().number();
             gpr[register] = values.code_address();
@@ -87,6 +99,21 @@ pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
     }
     match insn.mnemonic() {
         M::Popf | M::Popfq => aim.look::<2>(case, insn).is_none_or(|bytes| bytes[1] & TF == 0),
+        // EDX:EAX chooses components; as an address it would choose some that only the host has. AMD's processors lose
+        // the segment's base between the pages of an area with a 32-bit address.
+        M::Xsave
+        | M::Xsave64
+        | M::Xsaveopt
+        | M::Xsaveopt64
+        | M::Xsavec
+        | M::Xsavec64
+        | M::Xrstor
+        | M::Xrstor64 => {
+            let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
+            let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
+            let short = [insn.memory_base(), insn.memory_index()].iter().any(|part| part.is_gpr32());
+            !(used.contains(&Register::RAX) || used.contains(&Register::RDX) || based && short)
+        }
         // A bit offset that is an address too leads far beyond what is canonical.
         M::Bt | M::Bts | M::Btr | M::Btc if insn.op0_kind() == OpKind::Memory => {
             let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
@@ -125,6 +152,10 @@ pub fn memory(case: &mut Case, values: &mut Values<'_>, insn: &Instruction, aim:
         }
         M::Fxrstor | M::Fxrstor64 => {
             let image = state::fxsave(values);
+            aim.fill(case, insn, &image);
+        }
+        M::Xrstor | M::Xrstor64 => {
+            let image = state::xsave(values);
             aim.fill(case, insn, &image);
         }
         M::Fldcw => {

@@ -73,6 +73,34 @@ pub fn fxsave(values: &mut Values<'_>) -> [u8; 512] {
     area
 }
 
+/// An XSAVE area with x87, SSE and AVX (SDM vol. 1, 13.4); seldom with a header that makes no sense.
+pub fn xsave(values: &mut Values<'_>) -> [u8; 832] {
+    const COMPACTED: u64 = 1 << 63;
+    /// Components that neither processor has enabled.
+    const DISABLED: [u64; 6] = [3, 4, 8, 10, 40, 62];
+    let mut area = [0; 832];
+    area[..512].copy_from_slice(&fxsave(values));
+    if values.random().chance(3) {
+        area[26] = 1;
+    }
+    let mut present = values.random().below(8);
+    let mut layout = 0;
+    if values.random().chance(30) {
+        layout = COMPACTED | present | values.random().below(8);
+    }
+    match values.random().below(30) {
+        0 => present |= 1 << values.random().pick(&DISABLED),
+        1 => layout |= 1 << values.random().pick(&DISABLED),
+        // Behind byte 24 makers differ for compacted areas.
+        2 => area[528 + values.random().below(if layout == 0 { 48 } else { 8 }) as usize] = 1,
+        _ => {}
+    }
+    area[512..520].copy_from_slice(&present.to_le_bytes());
+    area[520..528].copy_from_slice(&layout.to_le_bytes());
+    area[576..].copy_from_slice(&values.bytes::<256>());
+    area
+}
+
 /// What an MMX instruction leaves in an x87 register, or a value that was loaded as an integer.
 fn media(values: &mut Values<'_>) -> [u8; 10] {
     let mut bytes = [0xff; 10];

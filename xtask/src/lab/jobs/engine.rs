@@ -1,33 +1,68 @@
-//! The KVM engine's own tests, where hardware stands behind KVM.
+//! Tests of engines, where hardware stands behind KVM.
 
-use super::{Job, Lab, MONITOR, Outcome};
+use super::{Job, Lab, MONITOR, Outcome, Tests};
 use crate::process;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
 /// This theme's jobs.
-pub const JOBS: &[Job] = &[Job {
-    name: "engine-tests",
-    about: "the KVM engine's own tests, none of them skipped",
-    quick: true,
-    yagura: false,
-    engine_tests: true,
-    limit_seconds: 90,
-    run: engine_tests,
-    ..MONITOR
-}];
+pub const JOBS: &[Job] = &[
+    Job {
+        name: "engine-tests",
+        about: "the KVM engine's own tests, none of them skipped",
+        quick: true,
+        yagura: false,
+        tests: Some(Tests { package: "kvm_engine", target: &["--lib"] }),
+        limit_seconds: 90,
+        run: engine_tests,
+        ..MONITOR
+    },
+    Job {
+        name: "semantics",
+        about: "every case of system semantics, by KVM as by the manual",
+        yagura: false,
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"] }),
+        limit_seconds: 600,
+        run: semantics,
+        ..MONITOR
+    },
+    Job {
+        name: "exchange",
+        about: "half a program on one engine, half on the other, both ways",
+        quick: true,
+        yagura: false,
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "round_trip"] }),
+        limit_seconds: 120,
+        run: |lab| run_tests(lab, "exchange", &[], 100).map(|_| Outcome::Passed),
+        ..MONITOR
+    },
+];
 
 fn engine_tests(lab: &Lab) -> Result<Outcome> {
-    let tests = lab.local(lab.plan.engine_tests.as_deref().context("this job asked for no tests")?)?;
+    let text = run_tests(lab, "engine-tests", &[], 60)?;
+    ensure!(text.contains("hardware: Present"), "the probe does not find the hardware");
+    Ok(Outcome::Passed)
+}
+
+fn semantics(lab: &Lab) -> Result<Outcome> {
+    let text = run_tests(lab, "semantics", &["kvm_does"], 540)?;
+    let cases = text.lines().find(|line| line.contains("cases apply to a vCPU"));
+    println!("{}", cases.context("the suite did not say how many cases it ran")?);
+    Ok(Outcome::Passed)
+}
+
+/// Runs a job's tests, those whose names hold `filter` if it is given, and returns what they print.
+fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Result<String> {
+    let tests = lab.local(lab.plan.tests.get(job).context("this job asked for no tests")?)?;
     // A guest that hangs is to show which test it was.
-    let seconds = lab.limit(60).as_secs().to_string();
+    let seconds = lab.limit(limit_seconds).as_secs().to_string();
     let mut command = Command::new("timeout");
-    let text = process::output(command.arg(seconds).arg(tests).args(["--nocapture", "--test-threads=1"]))?;
+    command.arg(seconds).arg(tests).args(filter).args(["--nocapture", "--test-threads=1"]);
+    let text = process::output(&mut command)?;
     if let Some(line) = text.lines().find(|line| line.contains("SKIPPED")) {
         anyhow::bail!("with hardware behind KVM nothing is skipped: {line}");
     }
     let result = text.lines().find(|line| line.starts_with("test result: ok."));
     println!("{}", result.context("the tests did not say how they ended")?);
-    ensure!(text.contains("hardware: Present"), "the probe does not find the hardware");
-    Ok(Outcome::Passed)
+    Ok(text)
 }

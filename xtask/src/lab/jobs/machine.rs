@@ -17,7 +17,7 @@ const TEMPLATE: Job = Job {
     group: Group::PLAIN,
     quick: true,
     yagura: false,
-    engine_tests: false,
+    tests: None,
     limit_seconds: LIMIT_SECONDS,
     run: kvm_present,
 };

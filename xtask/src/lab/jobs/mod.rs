@@ -42,7 +42,7 @@ const MONITOR: Job = Job {
     group: Group::PLAIN,
     quick: false,
     yagura: true,
-    engine_tests: false,
+    tests: None,
     limit_seconds: 60,
     run: |_| Ok(Outcome::Passed),
 };
@@ -76,12 +76,21 @@ pub struct Job {
     pub quick: bool,
     /// Whether it runs the monitor, and so wants it and guests prepared.
     pub yagura: bool,
-    /// Whether it wants the KVM engine's tests built.
-    pub engine_tests: bool,
+    /// The tests that it runs.
+    pub tests: Option<Tests>,
     /// How long it may take on a quick and idle machine.
     pub limit_seconds: u64,
     /// What it does, inside the machine.
     pub run: fn(&Lab) -> Result<Outcome>,
+}
+
+/// Tests of this workspace that are built here and run in the lab.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tests {
+    /// The package.
+    pub package: &'static str,
+    /// Cargo's arguments for which of its tests.
+    pub target: &'static [&'static str],
 }
 
 /// How a job ended that did not fail.

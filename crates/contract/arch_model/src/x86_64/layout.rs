@@ -36,8 +36,18 @@ pub const COM1_GSI: u32 = 4;
 pub const RTC_PORT: u16 = 0x70;
 /// Interrupt input of the real-time clock.
 pub const RTC_GSI: u32 = 8;
-/// First port of the keyboard controller (0x60 to 0x64), kept for its reset line.
+/// First port of the timer (0x40 to 0x43).
+pub const PIT_PORT: u16 = 0x40;
+/// System control port B, through which software drives and watches the timer's counter 2.
+pub const PORT_B: u16 = 0x61;
+/// Interrupt request that the timer is on an ISA bus.
+pub const PIT_IRQ: u8 = 0;
+/// Interrupt input of the timer: 2, as on every PC with an I/O APIC, and not that of its number.
+pub const PIT_GSI: u32 = 2;
+/// Data port of the keyboard controller, kept for its reset line.
 pub const I8042_PORT: u16 = 0x60;
+/// Command port of the keyboard controller.
+pub const I8042_COMMAND_PORT: u16 = 0x64;
 /// PCI configuration address and data ports (PCI Local Bus 3.0, 3.2.2.3.2).
 pub const PCI_CONFIG_PORT: u16 = 0xcf8;
 /// First port of the ACPI power block: sleep control, sleep status, reset.

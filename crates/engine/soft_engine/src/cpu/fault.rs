@@ -5,6 +5,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raised(pub(super) ());
 
+impl Raised {
+    /// For who finds [`Core::fault`](super::Core) set.
+    pub(crate) fn again() -> Raised {
+        Raised(())
+    }
+}
+
 /// What executing or part of it yields.
 pub type Exec<T = ()> = Result<T, Raised>;
 

@@ -4,7 +4,7 @@
 
 use iced_x86::{Mnemonic, OpKind};
 
-use super::{Form, by_size, wrap};
+use super::{Form, by_size, check_vex, wrap};
 use crate::cpu::flags::{AF, CF, PF, SF, ZF};
 use crate::cpu::{Core, Exec, Word};
 use crate::decode::insn::{Handler, Insn, OperandKind};
@@ -153,6 +153,7 @@ fn finish_count<T: Word>(core: &mut Core<'_>, insn: &Insn, count: u32) -> Exec {
 
 /// SDM vol. 2A, BEXTR. AF is set, SF clear, PF by the result.
 fn bextr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let control = core.read::<T>(insn, 2)?.to_u64();
     let (start, len) = ((control & 0xff) as u32, (control >> 8 & 0xff) as u32);
@@ -165,6 +166,7 @@ fn bextr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2A, BZHI. PF by the result.
 fn bzhi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let len = (core.read::<T>(insn, 2)?.to_u64() & 0xff) as u32;
     let result = T::from_u64(source.to_u64() & low_bits(len));
@@ -173,6 +175,7 @@ fn bzhi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2A, BLSI. PF by the result.
 fn blsi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let negative = T::from_u64(0).sub(source);
     finish_lowest(core, insn, negative & source, source.to_u64() != 0)
@@ -180,6 +183,7 @@ fn blsi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2A, BLSR. PF by the result.
 fn blsr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let below = source.sub(T::from_u64(1));
     finish_lowest(core, insn, below & source, source.to_u64() == 0)
@@ -187,6 +191,7 @@ fn blsr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2A, BLSMSK. PF by the result.
 fn blsmsk<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let below = source.sub(T::from_u64(1));
     finish_lowest(core, insn, below ^ source, source.to_u64() == 0)
@@ -205,6 +210,7 @@ fn low_bits(len: u32) -> u64 {
 
 /// SDM vol. 2B, PDEP.
 fn pdep<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let mask: T = core.read(insn, 2)?;
     core.write(insn, 0, T::from_u64(deposited(source.to_u64(), mask.to_u64())))
@@ -212,6 +218,7 @@ fn pdep<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2B, PEXT.
 fn pext<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let source: T = core.read(insn, 1)?;
     let mask: T = core.read(insn, 2)?;
     core.write(insn, 0, T::from_u64(extracted(source.to_u64(), mask.to_u64())))

@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::{Form, by_size};
+use super::{Form, by_size, check_vex};
 use crate::cpu::{Core, Exec, Word};
 use crate::decode::insn::{Handler, Insn};
 
@@ -57,6 +57,7 @@ fn test<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2A, ANDN. AF and PF, which the manual leaves open, are those of AND.
 fn andn<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let a: T = core.read(insn, 1)?;
     let b: T = core.read(insn, 2)?;
     let result = !a & b;

@@ -121,6 +121,13 @@ pub fn undefined(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.undefined()
 }
 
+/// Raises #UD where there are no VEX prefixes (SDM vol. 2A, 2.5, exception type 13): instructions of general registers
+/// ask for nothing else.
+#[inline(always)]
+fn check_vex(core: &mut Core<'_>) -> Exec {
+    if core.mode.is_protected() { Ok(()) } else { core.undefined() }
+}
+
 /// The condition of a Jcc, SETcc or CMOVcc as its opcode encodes it (SDM vol. 1, appendix B).
 fn condition(insn: &Instruction) -> Option<u8> {
     match insn.condition_code() {

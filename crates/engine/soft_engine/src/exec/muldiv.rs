@@ -5,7 +5,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::{Form, by_size};
+use super::{Form, by_size, check_vex};
 use crate::cpu::flags::{AF, CF, OF, PF, SF, ZF};
 use crate::cpu::{Core, Exception, Exec, Word, gpr, vector};
 use crate::decode::insn::{Handler, Insn};
@@ -62,6 +62,7 @@ fn imul_into<T: Word>(core: &mut Core<'_>, insn: &Insn, a: T, b: T) -> Exec {
 
 /// SDM vol. 2B, MULX. The high half stays where both destinations are one register.
 fn mulx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let b: T = core.read(insn, 2)?;
     let (low, high) = product(core.get_reg(gpr::RDX), b);
     core.write(insn, 1, low)?;

@@ -17,7 +17,7 @@ pub fn with_probe(test: impl FnOnce(&mut Probe<'_>)) {
     let page = |address, writable| ProgramPage { address, writable };
     let pages = [page(CODE, true), page(DATA, true), page(DATA + 0x1000, true), page(READ_ONLY, false)];
     let mut vm = ProbeVm::new(features::offered(), &pages).unwrap();
-    test(&mut vm.probe());
+    test(&mut vm.probe(crate::probe::Tier::Interpreter));
 }
 
 /// Registers all zero, at [`CODE`].

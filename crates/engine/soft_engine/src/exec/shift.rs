@@ -6,7 +6,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::{Form, by_size};
+use super::{Form, by_size, check_vex};
 use crate::cpu::flags::{CF, OF};
 use crate::cpu::{Core, Exec, Flags, Word};
 use crate::decode::insn::{Handler, Insn};
@@ -140,20 +140,24 @@ fn shrd<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2B, RORX.
 fn rorx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     let value: T = core.read(insn, 1)?;
     core.write(insn, 0, rotated_right(value, count::<T>(insn.imm as u8)))
 }
 
 /// SDM vol. 2B, SARX/SHLX/SHRX.
 fn shlx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     shift_without_flags(core, insn, shifted_left::<T>)
 }
 
 fn shrx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     shift_without_flags(core, insn, shifted_right::<T>)
 }
 
 fn sarx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    check_vex(core)?;
     shift_without_flags(core, insn, shifted_arithmetically::<T>)
 }
 

@@ -4,6 +4,7 @@
 use arch_model::x86_64::{DescriptorTable, RunState};
 use iced_x86::{Mnemonic, OpKind};
 
+use super::vector::xsave;
 use super::{Form, by_size};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::segment::{is_null, null_segment, selector_error, system_type};
@@ -258,7 +259,7 @@ fn wrmsr(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 }
 
 /// EDX:EAX.
-fn pair(core: &Core<'_>) -> u64 {
+pub(super) fn pair(core: &Core<'_>) -> u64 {
     core.gpr[gpr::RAX] & 0xffff_ffff | core.gpr[gpr::RDX] << 32
 }
 
@@ -297,18 +298,22 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         .find(|leaf| leaf.function == function && leaf.index.is_none_or(|wanted| wanted == index))
         .copied()
         .unwrap_or_default();
-    let (mut ecx, mut edx) = (found.ecx, found.edx);
+    let (mut ebx, mut ecx, mut edx) = (found.ebx, found.ecx, found.edx);
     if function == 1 {
         // OSXSAVE and the APIC's presence follow the registers.
         ecx = ecx & !(1 << 27) | u32::from(core.cr4 & cr4::OSXSAVE != 0) << 27;
         edx = edx & !(1 << 9) | ((core.lapic.apic_base() >> 11 & 1) as u32) << 9;
+    }
+    if found.function == 0xd && index < 2 {
+        // The size of an XSAVE area follows XCR0, in the compacted format too.
+        ebx = xsave::area_size(core.xcr0);
     }
     if matches!(function, 0xb | 0x1f) && found.function == 0 {
         // Beyond the last level: the index and the APIC ID are still told.
         (ecx, edx) = (index & 0xff, core.index as u32);
     }
     core.cpu.gpr[gpr::RAX] = found.eax.into();
-    core.cpu.gpr[gpr::RBX] = found.ebx.into();
+    core.cpu.gpr[gpr::RBX] = ebx.into();
     core.cpu.gpr[gpr::RCX] = ecx.into();
     core.cpu.gpr[gpr::RDX] = edx.into();
     Ok(())
@@ -430,10 +435,12 @@ fn require_xsave(core: &mut Core<'_>) -> Exec {
 
 fn xgetbv(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     require_xsave(core)?;
-    if core.gpr[gpr::RCX] as u32 != 0 {
-        return core.general_protection(0);
-    }
-    let value = core.xcr0;
+    let with_in_use = core.shared.cpuid_words.leaf_d_eax >> 2 & 1 == 1;
+    let value = match core.gpr[gpr::RCX] as u32 {
+        0 => core.xcr0,
+        1 if with_in_use => core.xcr0 & xsave::in_use(&core.cpu),
+        _ => return core.general_protection(0),
+    };
     set_pair(core, value);
     Ok(())
 }

@@ -14,16 +14,16 @@ impl Core<'_> {
         if self.view == View::Careful { self.check_carefully(segment, offset, alignment) } else { Ok(()) }
     }
 
-    /// Raises #GP(0) unless the 16 bytes at `offset` are aligned; whether alignment is checked or not.
+    /// Raises #GP(0) unless the `size` bytes at `offset` are aligned; whether alignment is checked or not.
     #[inline(always)]
-    pub(super) fn require_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
-        let address = self.linear(segment.into(), offset, 16, kind)?;
-        if address.is_multiple_of(16) { Ok(()) } else { self.general_protection(0) }
+    pub(super) fn require_alignment(&mut self, segment: u8, offset: u64, size: u32, kind: Kind) -> Exec {
+        let address = self.linear(segment.into(), offset, size, kind)?;
+        if address.is_multiple_of(size.into()) { Ok(()) } else { self.general_protection(0) }
     }
 
     /// Raises #AC or #GP(0) unless the area of FXSAVE at `offset` is aligned: which of them is each processor's own
-    /// business (SDM vol. 2A, FXSAVE); here #AC needs an address that is not even a multiple of 4. An address that is not canonical is left
-    /// to the access itself.
+    /// business (SDM vol. 2A, FXSAVE); here #AC needs an address that is not even a multiple of 4. An address that is
+    /// not canonical is left to the access itself.
     pub(super) fn require_area_alignment(&mut self, segment: u8, offset: u64, kind: Kind) -> Exec {
         self.check_wide_alignment(segment, offset, 4)?;
         let address = self.linear(segment.into(), offset, 16, kind)?;

@@ -35,8 +35,6 @@ pub(crate) use words::Words;
 const CACHE_BYTES: usize = 64 << 20;
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
-/// How often a block is interpreted before it is translated.
-const COLD_RUNS: u16 = 4;
 /// Entries of the table that is asked first. A power of two.
 const FRONT_ENTRIES: usize = 16 * 1024;
 
@@ -57,6 +55,13 @@ pub(super) struct Site {
 struct Edge {
     at: usize,
     target: u64,
+}
+
+/// What generated code refers to by number.
+#[derive(Default)]
+pub(super) struct Tables {
+    sites: Vec<Site>,
+    edges: Vec<Edge>,
 }
 
 /// What is known of a place in guest code.
@@ -105,14 +110,15 @@ pub(crate) struct Jit {
     free: usize,
     translator: Translator,
     features: Features,
+    /// How often a block is interpreted before it is translated.
+    cold_runs: u16,
     front: Box<[Front]>,
     known: HashMap<u64, Known, crate::decode::block::KeyHasher>,
     by_page: HashMap<u64, Vec<Place>, crate::decode::block::KeyHasher>,
     /// Starts of units that hold no more, to be led to what takes their place.
     stale: HashMap<u64, Vec<u32>, crate::decode::block::KeyHasher>,
     jumps: Box<[Jump]>,
-    pub(super) sites: Vec<Site>,
-    edges: Vec<Edge>,
+    tables: Tables,
     /// How often everything was dropped: edges of before mean nothing.
     cleared: u64,
 }
@@ -129,7 +135,7 @@ pub(crate) enum Ran {
 
 impl Jit {
     /// A JIT for a CPU that has `features`; `None` where this host does not let memory be executed.
-    pub(crate) fn new(features: Features) -> Option<Jit> {
+    pub(crate) fn new(features: Features, cold_runs: u16) -> Option<Jit> {
         let memory = CodeMemory::new(CACHE_BYTES)
             .inspect_err(|error| tracing::warn!(%error, "no executable memory: the interpreter does all"))
             .ok()?;
@@ -139,13 +145,13 @@ impl Jit {
             free: 0,
             translator: Translator::default(),
             features,
+            cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             known: HashMap::default(),
             by_page: HashMap::default(),
             stale: HashMap::default(),
             jumps: vec![NO_JUMP; stubs::JUMPS].into(),
-            sites: Vec::new(),
-            edges: Vec::new(),
+            tables: Tables::default(),
             cleared: 0,
         };
         let mut asm = asm::Asm::default();
@@ -182,20 +188,43 @@ impl Jit {
             self.remember_jump(core, rip, code);
             core.words.page = rip & !(PAGE_SIZE - 1);
             let (reason, number) = run::enter(core, self, code as usize);
-            match reason {
-                stubs::exit::RAISED => return Ok(Ran::Raised),
-                stubs::exit::INTERPRET => return Ok(Ran::Cold),
-                stubs::exit::EDGE => {
-                    let target = self.edges[number as usize].target % PAGE_SIZE;
-                    core.cpu.rip = core.words.page + target;
-                    edge = Some((number, self.cleared));
-                }
-                _ => {}
+            match self.after(core, reason, number) {
+                Ran::Next => edge = (reason == stubs::exit::EDGE).then_some((number, self.cleared)),
+                ended => return Ok(ended),
             }
             if core.attention || core.has_requests() || !run::is_possible(core) {
                 return Ok(Ran::Next);
             }
         }
+    }
+
+    /// Translates and runs the one instruction at RIP, whatever was made of it before.
+    pub(crate) fn step(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
+        if !run::is_possible(core) {
+            return Ok(Ran::Cold);
+        }
+        let rip = core.rip;
+        let gpa = core.code_address(rip)?;
+        if self.free > self.stubs.end + UNIT_BYTES {
+            self.clear();
+        }
+        let Some(code) = self.translate(core, gpa, 1) else { return Ok(Ran::Cold) };
+        core.words.page = rip & !(PAGE_SIZE - 1);
+        let (reason, number) = run::enter(core, self, code as usize);
+        Ok(self.after(core, reason, number))
+    }
+
+    /// Takes in why generated code was left.
+    fn after(&self, core: &mut Core<'_>, reason: u32, edge: u32) -> Ran {
+        match reason {
+            stubs::exit::RAISED => return Ran::Raised,
+            stubs::exit::INTERPRET => return Ran::Cold,
+            stubs::exit::EDGE => {
+                core.cpu.rip = core.words.page + self.tables.edges[edge as usize].target % PAGE_SIZE;
+            }
+            _ => {}
+        }
+        Ran::Next
     }
 
     fn remember_jump(&mut self, core: &Core<'_>, rip: u64, code: u32) {
@@ -211,20 +240,22 @@ impl Jit {
         }
         let known = self.known.entry(key).or_default();
         if known.code == 0 {
-            known.asked = known.asked.saturating_add(1);
-            if known.asked != COLD_RUNS {
+            // What cannot be translated is asked for no second time.
+            let turns = known.asked;
+            known.asked = turns.saturating_add(1);
+            if turns != self.cold_runs {
                 return None;
             }
-            let code = self.translate(core, key)?;
-            self.known.insert(key, Known { code, asked: COLD_RUNS });
+            let code = self.translate(core, key, translate::UNIT_INSNS)?;
+            self.known.insert(key, Known { code, asked: turns });
         }
         let code = self.known[&key].code;
         self.front[front_slot(key)] = Front { key, code };
         Some(code)
     }
 
-    /// Translates the unit at guest-physical address `gpa`.
-    fn translate(&mut self, core: &mut Core<'_>, gpa: u64) -> Option<u32> {
+    /// Translates the unit at guest-physical address `gpa`, of so many instructions at most.
+    fn translate(&mut self, core: &mut Core<'_>, gpa: u64, insns_max: usize) -> Option<u32> {
         if self.free + UNIT_BYTES > self.memory.size_bytes() {
             self.clear();
         }
@@ -238,9 +269,9 @@ impl Jit {
         core.code_decoded(page, code_map::grains_of(gpa, reach));
         frame.read(start, &mut bytes[start..]);
         let code = self.free;
-        let ground = translate::Ground { stubs: &self.stubs, features: &self.features, page };
-        let (len, emitted) =
-            self.translator.translate(&ground, code, start, &bytes, &mut self.sites, &mut self.edges)?;
+        let (stubs, features) = (&self.stubs, &self.features);
+        let ground = translate::Ground { stubs, features, page, bytes: &bytes, insns_max };
+        let (len, emitted) = self.translator.translate(&ground, code, start, &mut self.tables)?;
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);
         let code = code as u32;
@@ -254,7 +285,7 @@ impl Jit {
 
     /// Leads an edge to the code of its target.
     fn link(&mut self, edge: u32, target: u64, code: u32) {
-        let edge = self.edges[edge as usize];
+        let edge = self.tables.edges[edge as usize];
         if edge.target == target {
             self.set_rel32(edge.at, code as usize);
         }
@@ -305,8 +336,8 @@ impl Jit {
         self.by_page.clear();
         self.stale.clear();
         self.jumps.fill(NO_JUMP);
-        self.sites.clear();
-        self.edges.clear();
+        self.tables.sites.clear();
+        self.tables.edges.clear();
         self.cleared += 1;
     }
 }

@@ -136,7 +136,17 @@ impl Plan {
 
 /// Undefined flags that hardware leaves alone.
 fn keeps_undefined(mnemonic: Mnemonic) -> bool {
-    matches!(mnemonic, Mnemonic::Bsf | Mnemonic::Bsr | Mnemonic::Div | Mnemonic::Idiv)
+    matches!(
+        mnemonic,
+        Mnemonic::Bsf
+            | Mnemonic::Bsr
+            | Mnemonic::Tzcnt
+            | Mnemonic::Lzcnt
+            | Mnemonic::Div
+            | Mnemonic::Idiv
+            | Mnemonic::Mul
+            | Mnemonic::Imul
+    )
 }
 
 fn needs_alignment(insn: &Instruction) -> bool {
@@ -220,7 +230,7 @@ fn way(insn: &Instruction) -> Way {
         M::Pop if insn.stack_pointer_increment() == 8 && insn.op0_register().is_gpr64() => {
             if insn.op0_register() == Register::RSP { Way::Interpreted } else { Way::Pop }
         }
-        M::Leave if insn.stack_pointer_increment() == 0 => Way::Leave,
+        M::Leave if insn.code() == iced_x86::Code::Leaveq => Way::Leave,
         M::Call if insn.is_call_near() => Way::Call,
         M::Call if insn.is_call_near_indirect() && insn.op0_kind() == OpKind::Register => Way::CallIndirect,
         M::Call if insn.is_call_near_indirect() && insn.memory_size().size() == 8 => Way::CallIndirect,
@@ -229,9 +239,9 @@ fn way(insn: &Instruction) -> Way {
         M::Jmp if insn.is_jmp_near_indirect() && insn.memory_size().size() == 8 => Way::JumpIndirect,
         M::Ret if insn.stack_pointer_increment() >= 8 && is_near_return_64(insn) => Way::Return,
         _ if insn.is_jcc_short_or_near() => Way::JumpIf,
+        // CMOVcc and SETcc.
         _ if insn.condition_code() != iced_x86::ConditionCode::None
-            && !insn.is_loop()
-            && !insn.is_jcx_short() =>
+            && insn.flow_control() == iced_x86::FlowControl::Next =>
         {
             Way::Mapped
         }
@@ -312,16 +322,11 @@ fn has_plain_operands(insn: &Instruction) -> bool {
         OpKind::Memory => {
             let wide = |register: Register| register == Register::None || register.size() == 8;
             let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
+            // A bare displacement is told as 8 bytes wide unless 0x67 cuts it.
             wide(insn.memory_base())
                 && wide(insn.memory_index())
-                && !(absolute
-                    && insn.memory_displ_size() == 8
-                    && insn.mnemonic() == Mnemonic::Mov
-                    && is_offset_move(insn))
-                && !(absolute
-                    && insn.segment_prefix() == Register::None
-                    && insn.memory_displ_size() == 4
-                    && has_address_prefix(insn))
+                && !is_offset_move(insn)
+                && !(absolute && insn.memory_displ_size() != 8)
         }
         OpKind::NearBranch64
         | OpKind::Immediate8
@@ -351,11 +356,6 @@ fn is_offset_move(insn: &Instruction) -> bool {
     )
 }
 
-/// A bare displacement is 8 bytes wide in 64-bit mode unless 0x67 cuts it.
-fn has_address_prefix(insn: &Instruction) -> bool {
-    insn.memory_displ_size() != 8
-}
-
 /// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0.
 fn is_vector(insn: &Instruction) -> bool {
     use CpuidFeature as F;
@@ -382,6 +382,8 @@ fn is_vector(insn: &Instruction) -> bool {
             | M::Prefetcht2
             | M::Prefetchnta
             | M::Pcmpestri
+            | M::Pcmpestri64
+            | M::Pcmpestrm64
             | M::Pcmpestrm
             | M::Pcmpistri
             | M::Pcmpistrm

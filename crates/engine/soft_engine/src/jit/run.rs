@@ -39,10 +39,6 @@ pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     // SAFETY: the pointer was made of a reference that is valid to the end of this function.
     let core = unsafe { &mut *core };
     take_flags(core);
-    if core.words.vectors_live != 0 {
-        // Cannot be: every way out of code with vectors spills them first.
-        core.words.vectors_live = 0;
-    }
     (left as u32, (left >> 32) as u32)
 }
 
@@ -81,7 +77,7 @@ extern "C" fn interpret(core: *mut Core<'static>, number: u32) -> u32 {
     let core = unsafe { &mut *core };
     // SAFETY: set by `enter`, whose caller holds the reference until it returns.
     let jit = unsafe { &*(core.words.jit as *const Jit) };
-    execute(core, &jit.sites[number as usize])
+    execute(core, &jit.tables.sites[number as usize])
 }
 
 extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
@@ -89,17 +85,15 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
     let core = unsafe { &mut *core };
     // SAFETY: as in `interpret`.
     let jit = unsafe { &*(core.words.jit as *const Jit) };
-    let site = &jit.sites[number as usize];
-    if core.view != View::Careful {
+    let site = &jit.tables.sites[number as usize];
+    let misaligned = site.aligned && !core.words.address.is_multiple_of(u64::from(site.size));
+    if core.view != View::Careful && !misaligned {
         let address = core.words.address;
         core.cpu.rip = core.words.page + u64::from(site.offset);
         match core.prepare_access(address, site.size, site.write, site.segment) {
             Ok(true) => {
                 refresh(core);
-                // An access that has to be aligned and is not goes to the interpreter, which raises.
-                if !site.aligned || address.is_multiple_of(u64::from(site.size)) {
-                    return 0;
-                }
+                return 0;
             }
             Ok(false) => {}
             Err(_raised) => return GO_ON_LAST as u32 + exit::RAISED,

@@ -11,7 +11,7 @@ use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Plan, Way};
 use super::stubs::{self, Stubs};
 use super::words::{self, PINNED, word_at};
-use super::{Edge, Site};
+use super::{Edge, Site, Tables};
 use crate::cpu::seg;
 use crate::decode::insn::Insn;
 use crate::decode::lower;
@@ -22,7 +22,7 @@ mod control;
 mod data;
 
 /// Most instructions of a unit.
-const UNIT_INSNS: usize = 48;
+pub const UNIT_INSNS: usize = 48;
 /// Bytes of guest code that a unit depends on at most, those looked at behind its edges included.
 pub const REACH_BYTES: usize = UNIT_INSNS * 15;
 const PAGE: usize = 4096;
@@ -33,6 +33,10 @@ pub struct Ground<'a> {
     pub features: &'a Features,
     /// Guest-physical address of the page.
     pub page: u64,
+    /// What is in it from the unit's start on.
+    pub bytes: &'a [u8; PAGE],
+    /// Most instructions of the unit.
+    pub insns_max: usize,
 }
 
 /// Code that is emitted behind the unit's main line.
@@ -55,19 +59,17 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// Translates the unit at offset `start` of a page with the given `bytes`, for a place at `code` in the cache.
+    /// Translates the unit at offset `start` of the page, for a place at `code` in the cache.
     /// Answers how many bytes of guest code it depends on, and the code; `None` if there is nothing to translate.
     pub fn translate(
         &mut self,
         ground: &Ground<'_>,
         code: usize,
         start: usize,
-        bytes: &[u8; PAGE],
-        sites: &mut Vec<Site>,
-        edges: &mut Vec<Edge>,
+        tables: &mut Tables,
     ) -> Option<(usize, &[u8])> {
         self.asm.start(code);
-        plan_unit(&mut self.plans, start, bytes, ground.features);
+        plan_unit(&mut self.plans, start, ground);
         if self.plans.is_empty() {
             return None;
         }
@@ -75,9 +77,7 @@ impl Translator {
         let mut unit = Unit {
             asm: &mut self.asm,
             ground,
-            bytes,
-            sites,
-            edges,
+            tables,
             later: Vec::new(),
             native: false,
             saved: true,
@@ -93,12 +93,13 @@ impl Translator {
     }
 }
 
-fn plan_unit(plans: &mut Vec<Plan>, start: usize, bytes: &[u8; PAGE], features: &Features) {
+fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     plans.clear();
+    let (bytes, features) = (ground.bytes, ground.features);
     let mut info = InstructionInfoFactory::new();
     let mut decoder = Decoder::with_ip(64, &bytes[start..], start as u64, DecoderOptions::NONE);
     let mut insn = Instruction::default();
-    while plans.len() < UNIT_INSNS && decoder.can_decode() {
+    while plans.len() < ground.insns_max && decoder.can_decode() {
         decoder.decode_out(&mut insn);
         if insn.is_invalid() {
             break;
@@ -106,17 +107,14 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, bytes: &[u8; PAGE], features: 
         let offered = insn.cpuid_features().iter().all(|feature| features.has(*feature));
         let plan = Plan::of(&insn, insn.ip() as u16, offered, &mut info);
         plans.push(plan);
-        let goes_on = match insn.flow_control() {
-            FlowControl::Next | FlowControl::ConditionalBranch => true,
-            _ => false,
-        };
+        let goes_on = matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch);
         if !goes_on || insn.mnemonic() == Mnemonic::Hlt || insn.mnemonic() == Mnemonic::Sti {
             break;
         }
     }
 }
 
-/// What stands at the start of a unit that holds no more: 10 bytes or fewer... see [`MIN_BYTES`].
+/// What stands at the start of a unit that holds no more: [`MIN_BYTES`] at most.
 pub fn emit_stale(asm: &mut Asm, stubs: &Stubs, offset: u16) {
     asm.mov_imm(host::RCX, offset.into());
     asm.jmp_to(stubs.stale);
@@ -129,9 +127,7 @@ const MIN_BYTES: usize = 10;
 struct Unit<'a> {
     asm: &'a mut Asm,
     ground: &'a Ground<'a>,
-    bytes: &'a [u8; PAGE],
-    sites: &'a mut Vec<Site>,
-    edges: &'a mut Vec<Edge>,
+    tables: &'a mut Tables,
     later: Vec<Later>,
     /// The host's status flags are the guest's.
     native: bool,
@@ -201,7 +197,7 @@ impl Unit<'_> {
             }
         }
         if plan.writes_all || plan.writes_part {
-            (self.native, self.saved) = (plan.way != Way::Divide, plan.way == Way::Divide);
+            (self.native, self.saved) = (true, false);
         }
         true
     }
@@ -233,8 +229,15 @@ impl Unit<'_> {
     fn site(&mut self, plan: &Plan, size: u32, write: bool, segment: usize) -> u32 {
         let aligned = plan.memory.is_some_and(|memory| memory.aligned);
         let insn: Insn = lower::lower(&plan.insn, self.ground.features);
-        self.sites.push(Site { insn, offset: plan.offset, size, write, aligned, segment: segment as u8 });
-        self.sites.len() as u32 - 1
+        self.tables.sites.push(Site {
+            insn,
+            offset: plan.offset,
+            size,
+            write,
+            aligned,
+            segment: segment as u8,
+        });
+        self.tables.sites.len() as u32 - 1
     }
 
     fn save_flags(&mut self) {
@@ -278,6 +281,7 @@ impl Unit<'_> {
                     match after {
                         Ok(after) => {
                             self.reload_vectors_after(site);
+                            emit_restore(self.asm);
                             self.asm.jmp(after);
                         }
                         Err(offset) => {
@@ -305,7 +309,7 @@ impl Unit<'_> {
 
     fn reload_vectors_after(&mut self, site: u32) {
         if self.vectors {
-            let site = &self.sites[site as usize];
+            let site = &self.tables.sites[site as usize];
             let next = site.offset + u16::from(site.insn.len);
             self.need_vectors(next);
         }

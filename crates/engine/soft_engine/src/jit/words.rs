@@ -54,8 +54,7 @@ pub struct Words {
     pub vectors_live: u8,
     /// Vector instructions neither fault nor trap now.
     pub vectors_allowed: u8,
-    /// The translations of code have changed.
-    _pad: [u8; 2],
+    _unused: [u8; 2],
 }
 
 const SIZE: i32 = size_of::<Words>() as i32;

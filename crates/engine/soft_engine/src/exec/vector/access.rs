@@ -95,7 +95,7 @@ impl Register for Xmm {
     #[inline(always)]
     fn load(core: &mut Core<'_>, insn: &Insn) -> Exec<Self> {
         let offset = core.effective_address(insn);
-        core.require_alignment(insn.segment, offset, Kind::Read)?;
+        core.require_alignment(insn.segment, offset, 16, Kind::Read)?;
         load_xmm(core, insn, offset)
     }
 }

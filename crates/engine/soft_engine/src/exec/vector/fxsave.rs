@@ -11,17 +11,13 @@ use crate::exec::Form;
 use crate::memory::paging::Kind;
 
 /// Bits of MXCSR that exist; others cannot be set (SDM vol. 1, 11.6.6).
-const MXCSR_MASK: u32 = 0xffff;
+pub(super) const MXCSR_MASK: u32 = 0xffff;
 /// Size of the operand.
-const AREA_SIZE: usize = 512;
-/// What FXSAVE writes: neither reserved space after the registers nor what software may use.
-const IMAGE_SIZE: usize = 416;
-/// Where the registers of 64-bit mode begin.
-const XMM8: usize = 288;
+pub(super) const AREA_SIZE: usize = 512;
 /// Where XMM0 is.
-const XMM0: usize = 160;
+pub(super) const XMM0: usize = 160;
 /// Where MXCSR is.
-const MXCSR: usize = 24;
+pub(super) const MXCSR: usize = 24;
 /// The upper halves of wide pointers: the instruction's and the operand's.
 const POINTERS_HIGH: [std::ops::Range<usize>; 2] = [12..16, 20..24];
 
@@ -43,11 +39,8 @@ fn fxsave(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     let offset = core.effective_address(insn);
     core.require_area_alignment(insn.segment, offset, Kind::Write)?;
     core.probe_field_write::<1>(insn, AREA_SIZE - 1)?;
-    let mut image = legacy_area(&core.fpu, core.mxcsr, &core.vectors);
-    if !wide {
-        narrow_pointers(&mut image);
-    }
-    let len = if core.mode == Mode::Long { IMAGE_SIZE } else { XMM8 };
+    let image = image(core, wide);
+    let len = XMM0 + 16 * registers(core);
     core.store_slice(insn.segment.into(), offset, &image[..len])
 }
 
@@ -57,24 +50,51 @@ fn fxrstor(core: &mut Core<'_>, insn: &Insn, wide: bool) -> Exec {
     core.require_area_alignment(insn.segment, offset, Kind::Read)?;
     core.probe_field_read::<1>(insn, AREA_SIZE - 1)?;
     let mut image: [u8; AREA_SIZE] = core.load_bytes(insn.segment.into(), offset)?;
-    let mxcsr = u32::from_le_bytes(bytes_at(&image, MXCSR));
-    if mxcsr & !MXCSR_MASK != 0 {
-        return core.general_protection(0);
-    }
+    let mxcsr = mxcsr_of(core, &image)?;
+    take_fpu(core, &mut image, wide);
+    core.mxcsr = mxcsr;
+    take_xmm(core, &image);
+    Ok(())
+}
+
+/// The image that is stored.
+pub(super) fn image(core: &Core<'_>, wide: bool) -> [u8; AREA_SIZE] {
+    let mut image = legacy_area(&core.fpu, core.mxcsr, &core.vectors);
     if !wide {
         narrow_pointers(&mut image);
     }
-    core.fpu = legacy_fpu(&image);
+    image
+}
+
+/// The vector registers that there are in this mode: others are neither stored nor loaded.
+pub(super) fn registers(core: &Core<'_>) -> usize {
+    if core.mode == Mode::Long { 16 } else { 8 }
+}
+
+/// MXCSR in an image; raises #GP if bits are set that do not exist.
+pub(super) fn mxcsr_of(core: &mut Core<'_>, image: &[u8; AREA_SIZE]) -> Exec<u32> {
+    let mxcsr = u32::from_le_bytes(bytes_at(image, MXCSR));
+    if mxcsr & !MXCSR_MASK != 0 { core.general_protection(0) } else { Ok(mxcsr) }
+}
+
+/// Loads the x87 unit from an image.
+pub(super) fn take_fpu(core: &mut Core<'_>, image: &mut [u8; AREA_SIZE], wide: bool) {
+    if !wide {
+        narrow_pointers(image);
+    }
+    core.fpu = legacy_fpu(image);
     let control = core.fpu.control;
     core.fpu.set_control(control);
-    core.mxcsr = mxcsr;
-    let registers = if core.mode == Mode::Long { 16 } else { 8 };
+}
+
+/// Loads XMM registers from an image.
+pub(super) fn take_xmm(core: &mut Core<'_>, image: &[u8; AREA_SIZE]) {
+    let registers = registers(core);
     for (index, vector) in core.vectors.iter_mut().take(registers).enumerate() {
         let at = XMM0 + 16 * index;
-        let halves = [at, at + 8].map(|at| u64::from_le_bytes(bytes_at(&image, at)));
+        let halves = [at, at + 8].map(|at| u64::from_le_bytes(bytes_at(image, at)));
         [vector[0], vector[1]] = halves;
     }
-    Ok(())
 }
 
 fn ldmxcsr(core: &mut Core<'_>, insn: &Insn) -> Exec {
@@ -109,6 +129,6 @@ fn narrow_pointers(image: &mut [u8; AREA_SIZE]) {
     }
 }
 
-fn bytes_at<const N: usize>(image: &[u8; AREA_SIZE], at: usize) -> [u8; N] {
+pub(super) fn bytes_at<const N: usize>(image: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|index| image[at + index])
 }

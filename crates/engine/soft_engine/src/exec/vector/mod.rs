@@ -33,6 +33,9 @@ mod sha;
 mod string_compare;
 #[cfg(test)]
 mod tests;
+pub(super) mod xsave;
+#[cfg(test)]
+mod xsave_tests;
 
 type Family = fn(&Form<'_>) -> Option<Handler>;
 
@@ -54,6 +57,7 @@ const FAMILIES: &[Family] = &[
     sha::handler,
     mmx::handler,
     fxsave::handler,
+    xsave::handler,
 ];
 
 /// What executes a vector instruction.

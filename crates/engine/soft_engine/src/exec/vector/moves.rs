@@ -49,7 +49,7 @@ fn load_unaligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn store_aligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_sse(core)?;
     let offset = core.effective_address(insn);
-    core.require_alignment(insn.segment, offset, Kind::Write)?;
+    core.require_alignment(insn.segment, offset, 16, Kind::Write)?;
     let value = Xmm::get(core, insn.ops[1].register);
     access::store_xmm(core, insn, offset, value)
 }

@@ -1,6 +1,6 @@
 //! Branches, calls, returns, and the ways out of a unit.
 
-use super::data::number;
+use super::data::{Access, number};
 use super::*;
 
 /// Instructions looked at behind an edge for whether the flags are dead there.
@@ -33,8 +33,8 @@ impl Unit<'_> {
     }
 
     fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
-        self.edges.push(Edge { at, target: self.ground.page + inside as u64 });
-        let edge = self.edges.len() as u32 - 1;
+        self.tables.edges.push(Edge { at, target: self.ground.page + inside as u64 });
+        let edge = self.tables.edges.len() as u32 - 1;
         self.later.push(Later::Edge { label, edge, save: self.native && !self.saved });
     }
 
@@ -45,7 +45,8 @@ impl Unit<'_> {
             return false;
         }
         let mut info = InstructionInfoFactory::new();
-        let mut decoder = Decoder::with_ip(64, &self.bytes[offset..], offset as u64, DecoderOptions::NONE);
+        let mut decoder =
+            Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, DecoderOptions::NONE);
         for _ in 0..LOOK_AHEAD {
             let insn = decoder.decode();
             let end = insn.next_ip() as usize;
@@ -128,7 +129,7 @@ impl Unit<'_> {
     fn push_return(&mut self, plan: &Plan) {
         let stack = self.guest(4);
         self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, 8, true, false, seg::SS, false);
+        self.access(plan, Access::stack(true));
         self.asm.load(host::RCX, word_at!(page));
         self.asm.lea(host::RCX, host::RCX, plan.next().into());
         self.asm.store(Rm::At(host::RAX, 0), host::RCX);
@@ -142,7 +143,7 @@ impl Unit<'_> {
         self.asm.store(word_at!(kept), host::RAX);
         let stack = self.guest(4);
         self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, 8, true, false, seg::SS, false);
+        self.access(plan, Access::stack(true));
         self.asm.store(word_at!(address), host::RAX);
         self.asm.load(host::RAX, word_at!(kept));
         let miss = self.engine_instead(plan);
@@ -162,7 +163,7 @@ impl Unit<'_> {
     fn ret(&mut self, plan: &Plan) {
         let stack = self.guest(4);
         self.asm.mov(host::RAX, stack);
-        self.access(plan, 8, false, false, seg::SS, false);
+        self.access(plan, Access::stack(false));
         self.asm.load(host::RAX, Rm::At(host::RAX, 0));
         let miss = self.engine_instead(plan);
         stubs::lookup(self.asm, miss);

@@ -10,6 +10,24 @@ struct Raw<'a> {
     imm: &'a [u8],
 }
 
+/// An access to memory in the making.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    size: u32,
+    write: bool,
+    aligned: bool,
+    segment: usize,
+    /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
+    restore: bool,
+}
+
+impl Access {
+    /// 8 bytes of the stack.
+    pub(super) fn stack(write: bool) -> Access {
+        Access { size: 8, write, aligned: false, segment: seg::SS, restore: false }
+    }
+}
+
 /// The number of a general-purpose register as instructions encode it.
 pub(super) fn number(register: Register) -> usize {
     register.full_register().number()
@@ -69,20 +87,16 @@ impl Unit<'_> {
             self.asm.op(Op::new(true, 0x03), host::RAX, words::base(segment));
         }
         let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
-        self.access(plan, memory.size, memory.write, memory.aligned, segment, restore);
+        self.access(
+            plan,
+            Access { size: memory.size, write: memory.write, aligned: memory.aligned, segment, restore },
+        );
     }
 
     /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
     /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
-    pub(super) fn access(
-        &mut self,
-        plan: &Plan,
-        size: u32,
-        write: bool,
-        aligned: bool,
-        segment: usize,
-        restore: bool,
-    ) {
+    pub(super) fn access(&mut self, plan: &Plan, access: Access) {
+        let Access { size, write, aligned, segment, restore } = access;
         let (label, retry) = (self.asm.label(), self.asm.label());
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, size, write, segment);
@@ -118,22 +132,23 @@ impl Unit<'_> {
     /// An instruction of this unit with a ModRM byte, taken apart.
     fn parse(&self, plan: &Plan) -> Raw<'_> {
         let start = usize::from(plan.offset);
-        let bytes = &self.bytes[start..start + plan.insn.len()];
+        let bytes = &self.ground.bytes[start..start + plan.insn.len()];
         let mut op = Op::default();
-        let mut at = 0;
+        let (mut at, mut rex) = (0, 0);
         loop {
+            // REX counts only right before the opcode (SDM vol. 2A, 2.2.1).
+            let before = std::mem::take(&mut rex);
             match bytes[at] {
+                byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
                 0xf0 => op.lock = true,
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
-                _ => break,
+                _ => {
+                    rex = before;
+                    break;
+                }
             }
-            at += 1;
-        }
-        let mut rex = 0;
-        if bytes[at] & 0xf0 == 0x40 {
-            rex = bytes[at];
             at += 1;
         }
         op.wide = rex & 8 != 0;
@@ -250,7 +265,7 @@ impl Unit<'_> {
         let insn = &plan.insn;
         let size = insn.op0_register().size();
         let start = usize::from(plan.offset);
-        let bytes = &self.bytes[start..start + insn.len()];
+        let bytes = &self.ground.bytes[start..start + insn.len()];
         let imm: ([u8; 4], usize) = copy(&bytes[insn.len() - immediate_size(insn)..]);
         let code = bytes[insn.len() - imm.1 - 1];
         let is_test = insn.mnemonic() == Mnemonic::Test;
@@ -308,7 +323,7 @@ impl Unit<'_> {
         let insn = &plan.insn;
         let stack = self.guest(4);
         self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, 8, true, false, seg::SS, false);
+        self.access(plan, Access::stack(true));
         if insn.op0_kind() == OpKind::Register {
             let register = self.read_register(number(insn.op0_register()), host::RCX);
             self.asm.store(Rm::At(host::RAX, 0), register);
@@ -323,7 +338,7 @@ impl Unit<'_> {
     pub(super) fn pop(&mut self, plan: &Plan) {
         let stack = self.guest(4);
         self.asm.mov(host::RAX, stack);
-        self.access(plan, 8, false, false, seg::SS, false);
+        self.access(plan, Access::stack(false));
         self.asm.load(host::RCX, Rm::At(host::RAX, 0));
         self.asm.lea(stack, stack, 8);
         self.set_register(number(plan.insn.op0_register()), host::RCX);
@@ -333,7 +348,7 @@ impl Unit<'_> {
     pub(super) fn leave(&mut self, plan: &Plan) {
         let (stack, frame) = (self.guest(4), self.guest(5));
         self.asm.mov(host::RAX, frame);
-        self.access(plan, 8, false, false, seg::SS, false);
+        self.access(plan, Access::stack(false));
         self.asm.lea(stack, frame, 8);
         self.asm.load(frame, Rm::At(host::RAX, 0));
         self.bind_after();
@@ -364,6 +379,9 @@ impl Unit<'_> {
         let source = if plan.memory.is_some() {
             self.operand_address(plan);
             self.asm.op(Op::new(wide, 0x8b), host::RCX, Rm::At(host::RAX, 0));
+            if plan.flags_wanted {
+                self.want_native();
+            }
             host::RCX
         } else {
             self.read_register(number(insn.op0_register()), host::RCX)
@@ -377,7 +395,7 @@ impl Unit<'_> {
         self.bind_after();
     }
 
-    /// DIV and IDIV where the quotient surely fits; the interpreter does the others, and raises where it has to.
+    /// DIV and IDIV where the quotient surely fits, on the flags as they were, as processors change some of them; the interpreter does the others, and raises where it has to.
     pub(super) fn divide(&mut self, plan: &Plan) {
         let insn = &plan.insn;
         let wide = insn.op0_register().size() == 8;
@@ -393,6 +411,7 @@ impl Unit<'_> {
         if insn.mnemonic() == Mnemonic::Div {
             self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
             self.asm.jcc(cond::AE, label);
+            emit_restore(self.asm);
             self.asm.mov(host::RAX, low);
             self.asm.mov(host::RDX, high);
             self.asm.op(Op::new(wide, 0xf7), 6, Rm::Reg(host::RCX));
@@ -405,11 +424,13 @@ impl Unit<'_> {
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
             self.asm.jcc(cond::NE, label);
+            emit_restore(self.asm);
+            self.asm.mov(host::RAX, low);
+            self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0xf7), 7, Rm::Reg(host::RCX));
         }
         self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
         self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
-        self.native = false;
         self.bind_after();
     }
 
