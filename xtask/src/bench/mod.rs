@@ -2,6 +2,7 @@
 //!
 //! The machine may be shared and noisy: what counts are ratios between columns of one run, not single times.
 
+mod boot;
 mod contestant;
 mod cpu;
 mod plot;
@@ -24,6 +25,8 @@ enum What {
     Startup(startup::Arguments),
     /// What a processor and a kernel do for a program, natively, on QEMU's TCG and on the software engine.
     Cpu(cpu::Arguments),
+    /// Spawn to `init` of Debian's cloud kernel, on QEMU's TCG and on the software engine.
+    Boot(boot::Arguments),
 }
 
 /// Takes the measurement.
@@ -31,11 +34,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Startup(arguments) => startup::run(arguments),
         What::Cpu(arguments) => cpu::run(arguments),
+        What::Boot(arguments) => boot::run(arguments),
     }
 }
 
-/// Runs every measurement once, to see that it runs; nothing where `/dev/kvm` cannot be opened.
-pub fn smoke() -> Option<Result<()>> {
+/// A measurement's name, and what became of it; nothing where this machine cannot take it.
+pub type Smoke = (&'static str, Option<Result<()>>);
+
+/// Runs every measurement once, to see that it runs.
+pub fn smoke() -> [Smoke; 3] {
+    // The other monitors' best way to start fast is KVM.
     let usable = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    usable.then(|| startup::run(&startup::Arguments::smoke()))
+    [
+        ("bench startup", usable.then(|| startup::run(&startup::Arguments::smoke()))),
+        ("bench cpu", Some(cpu::run(&cpu::Arguments::smoke()))),
+        ("bench boot", Some(boot::run(&boot::Arguments::smoke()))),
+    ]
 }

@@ -2,7 +2,7 @@
 
 use super::tally::Tally;
 use super::{cargo, single, tee};
-use crate::{bench, process, workspace};
+use crate::{bench, packages, process, workspace};
 use anyhow::Result;
 use std::process::Command;
 
@@ -56,9 +56,13 @@ pub fn fuzz(_: bool, tally: &mut Tally) -> Result<()> {
 
 /// The benches run, on so few rounds that their figures mean nothing.
 pub fn bench(_: bool, tally: &mut Tally) -> Result<()> {
-    match bench::smoke() {
-        None => tally.skip("bench", "/dev/kvm cannot be opened"),
-        Some(outcome) => single(tally, "bench", outcome)?,
+    let mut last = Ok(());
+    for (name, outcome) in bench::smoke() {
+        match outcome {
+            None => tally.skip(name, "/dev/kvm cannot be opened"),
+            Some(Err(error)) if error.is::<packages::Missing>() => tally.skip(name, &error.to_string()),
+            Some(outcome) => last = single(tally, name, outcome).and(last),
+        }
     }
-    Ok(())
+    last
 }
