@@ -76,8 +76,6 @@ pub enum Omission {
     /// Intel's and AMD's processors differ: the source of MOVSXD with 16 bits, register forms of 0F 0D, whether UD0 and
     /// UD1 have operands.
     MakersDiffer,
-    /// Gathers take a vector of addresses, of which none can be aimed.
-    VectorOfAddresses,
 }
 
 impl Display for Omission {
@@ -93,7 +91,6 @@ impl Display for Omission {
             Omission::NotDeterministic => "answers are the machine's own or random",
             Omission::ExtendedState => "depends on the XSAVE components that are enabled",
             Omission::MakersDiffer => "Intel's and AMD's processors differ",
-            Omission::VectorOfAddresses => "takes a vector of addresses",
         })
     }
 }
@@ -127,9 +124,7 @@ pub fn all(
 }
 
 fn omission(code: Code, has: &impl Fn(CpuidFeature) -> bool) -> Option<Omission> {
-    use OpCodeOperandKind as Kind;
     let op_code = code.op_code();
-    let has_kind = |wanted: &[Kind]| op_code.op_kinds().iter().any(|kind| wanted.contains(kind));
     if !op_code.mode64() || !op_code.intel_decoder64() {
         return Some(Omission::NoSuchForm);
     }
@@ -155,9 +150,6 @@ fn omission(code: Code, has: &impl Fn(CpuidFeature) -> bool) -> Option<Omission>
     let loads_segment = matches!(code, Code::Mov_Sreg_rm16 | Code::Mov_Sreg_r32m16 | Code::Mov_Sreg_r64m16);
     if loads_segment {
         return Some(Omission::Segments);
-    }
-    if has_kind(&[Kind::mem_vsib32x, Kind::mem_vsib32y, Kind::mem_vsib64x, Kind::mem_vsib64y]) {
-        return Some(Omission::VectorOfAddresses);
     }
     by_mnemonic(code)
 }

@@ -9,14 +9,14 @@ use crate::memory::paging::PHYSICAL_BITS;
 /// Frequency of the guest's TSC and of its APIC timer: both count nanoseconds.
 pub const TSC_KHZ: u32 = 1_000_000;
 
-/// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES, XSAVE,
-/// RDRAND, hypervisor.
-const LEAF1_ECX: u32 = bits(&[0, 1, 9, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 30, 31]);
+/// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES,
+/// XSAVE, AVX, F16C, RDRAND, hypervisor.
+const LEAF1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30, 31]);
 /// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR,
 /// SSE, SSE2.
 const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
-/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, SMEP, BMI2, ERMS, INVPCID, RDSEED, SMAP, SHA.
-const LEAF7_EBX: u32 = bits(&[0, 1, 3, 7, 8, 9, 10, 18, 20, 29]);
+/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, SMAP, SHA.
+const LEAF7_EBX: u32 = bits(&[0, 1, 3, 5, 7, 8, 9, 10, 18, 20, 29]);
 /// Leaf 7 ECX: UMIP.
 const LEAF7_ECX: u32 = bits(&[2]);
 /// Leaf 7 EDX: FSRM, SPEC_CTRL (IBRS), STIBP, ARCH_CAPABILITIES, SSBD.

@@ -17,6 +17,10 @@ const TF: u8 = 1;
 /// Before operands in memory are placed.
 pub fn registers(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
     use Mnemonic as M;
+    let index = insn.memory_index();
+    if index.is_xmm() || index.is_ymm() {
+        gather_indices(case, values, insn);
+    }
     let gpr = &mut case.state.gpr;
     if insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix()) {
         let count = values.random().below(12);
@@ -65,6 +69,25 @@ pub fn registers(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
     if branches && insn.op0_kind() == OpKind::Register {
         gpr[insn.op0_register().full_register().number()] = values.code_address();
     }
+}
+
+/// Indices that lead near the operand, most of them.
+fn gather_indices(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
+    use Mnemonic as M;
+    let is_narrow = matches!(insn.mnemonic(), M::Vpgatherdd | M::Vpgatherdq | M::Vgatherdps | M::Vgatherdpd);
+    let len = if is_narrow { 4 } else { 8 };
+    let number = insn.memory_index().number();
+    let mut index = [0; 32];
+    for element in index.chunks_exact_mut(len) {
+        let value = if values.random().chance(4) {
+            values.random().word() as i64
+        } else {
+            values.random().below(256) as i64 - 64
+        };
+        element.copy_from_slice(&value.to_le_bytes()[..len]);
+    }
+    case.state.fxsave[160 + 16 * number..176 + 16 * number].copy_from_slice(&index[..16]);
+    case.state.ymm_high[number].copy_from_slice(&index[16..]);
 }
 
 fn counts_in_ecx(insn: &Instruction) -> bool {

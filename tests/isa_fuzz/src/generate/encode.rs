@@ -56,7 +56,9 @@ pub fn build(code: Code, random: &mut Random) -> Option<Vec<u8>> {
 pub fn place(case: &mut Case, bytes: &[u8], insn: &Instruction, random: &mut Random) {
     let repeats = insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix());
     let shows_trap_flag = matches!(insn.code(), Code::Pushfw | Code::Pushfq);
-    case.ending = if repeats || shows_trap_flag { Ending::Breakpoint } else { Ending::Step };
+    // A single step comes instead of the fault of a gather that got somewhere.
+    let gathers = insn.memory_index().is_vector_register();
+    case.ending = if repeats || shows_trap_flag || gathers { Ending::Breakpoint } else { Ending::Step };
     case.len = bytes.len() as u8;
     case.code[..bytes.len()].copy_from_slice(bytes);
     let last = PAGE - bytes.len() as u64;
@@ -80,6 +82,7 @@ struct Operand {
 fn is_memory(kind: Kind, wanted: bool) -> bool {
     match kind {
         Kind::mem | Kind::mem_mib | Kind::mem_offs | Kind::seg_rBX_al => true,
+        Kind::mem_vsib32x | Kind::mem_vsib32y | Kind::mem_vsib64x | Kind::mem_vsib64y => true,
         Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem => wanted,
         Kind::mm_or_mem | Kind::xmm_or_mem | Kind::ymm_or_mem => wanted,
         _ => false,
@@ -145,6 +148,8 @@ fn set_memory(insn: &mut Instruction, operand: Operand, address32: bool, random:
             let place = if high { random.word() } else { some_place(random) };
             MemoryOperand::new(Register::None, Register::None, 1, place as i64, size, false, segment)
         }
+        Kind::mem_vsib32x | Kind::mem_vsib64x => vector_memory(Register::XMM0, address32, segment, random),
+        Kind::mem_vsib32y | Kind::mem_vsib64y => vector_memory(Register::YMM0, address32, segment, random),
         _ => match random.below(12) {
             0 => {
                 let base = if address32 { Register::EIP } else { Register::RIP };
@@ -179,6 +184,21 @@ fn set_memory(insn: &mut Instruction, operand: Operand, address32: bool, random:
     insn.set_memory_displacement64(memory.displacement as u64);
     insn.set_memory_displ_size(memory.displ_size);
     insn.set_segment_prefix(memory.segment_prefix);
+}
+
+/// Memory whose index is a vector register.
+fn vector_memory(index: Register, address32: bool, segment: Register, random: &mut Random) -> MemoryOperand {
+    let first = if address32 { Register::EAX } else { Register::RAX };
+    let index = index + random.below(16) as u32;
+    let scale = random.pick(&[1, 2, 4, 8]);
+    if random.chance(10) {
+        let size = if address32 { 4 } else { 8 };
+        let place = some_place(random) as i64;
+        return MemoryOperand::new(Register::None, index, scale, place, size, false, segment);
+    }
+    let base = first + random.below(16) as u32;
+    let (displacement, size) = displacement(base, address32, random);
+    MemoryOperand::new(base, index, scale, displacement, size, false, segment)
 }
 
 fn displacement(base: Register, address32: bool, random: &mut Random) -> (i64, u32) {

@@ -69,6 +69,13 @@ fn is_chosen<T: Word>(mask: &Ymm, index: usize) -> bool {
     element::<T>(mask, index).to_u64() >> (T::BITS - 1) != 0
 }
 
+/// These moves never check alignment.
+fn load_element<T: Word>(core: &mut Core<'_>, insn: &Insn, offset: u64) -> Exec<T> {
+    let mut bytes = [0; 8];
+    core.load_slice(insn.segment.into(), offset, &mut bytes[..T::BYTES])?;
+    Ok(T::from_u64(u64::from_le_bytes(bytes)))
+}
+
 /// What is not chosen becomes zero, and its memory is not looked at.
 fn load_masked<E: Encoding<V: Wide>, T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     E::check(core)?;
@@ -77,10 +84,8 @@ fn load_masked<E: Encoding<V: Wide>, T: Word>(core: &mut Core<'_>, insn: &Insn) 
     let mut value = [0; PIECES];
     for index in 0..E::BYTES as usize / T::BYTES {
         if is_chosen::<T>(&mask, index) {
-            let mut bytes = [0; 8];
-            let place = wrap(insn.address_size, offset.wrapping_add((T::BYTES * index) as u64));
-            core.load_slice(insn.segment.into(), place, &mut bytes[..T::BYTES])?;
-            set_element(&mut value, index, T::from_u64(u64::from_le_bytes(bytes)));
+            let place = offset.wrapping_add((T::BYTES * index) as u64);
+            set_element(&mut value, index, load_element::<T>(core, insn, place)?);
         }
     }
     E::set(core, insn.ops[0].register, E::V::from_lanes(|index| value.lane(index)));
@@ -94,7 +99,7 @@ fn store_masked<E: Encoding<V: Wide>, T: Word>(core: &mut Core<'_>, insn: &Insn)
     let [mask, value] = [1, 2].map(|index| ymm(E::get(core, insn.ops[index].register)));
     let chosen = |index: &usize| is_chosen::<T>(&mask, *index);
     let count = E::BYTES as usize / T::BYTES;
-    let place = |index: usize| wrap(insn.address_size, offset.wrapping_add((T::BYTES * index) as u64));
+    let place = |index: usize| offset.wrapping_add((T::BYTES * index) as u64);
     for index in (0..count).filter(chosen) {
         core.probe_write(insn.segment.into(), place(index), T::BYTES as u32)?;
     }
@@ -131,7 +136,7 @@ fn gather<I: Index, T: Word, const COUNT: usize>(core: &mut Core<'_>, insn: &Ins
     for index in 0..COUNT {
         if is_chosen::<T>(&core.vectors[mask], index) {
             let offset = base.wrapping_add(I::at(&indices, index) << (insn.scale & 3));
-            let value = core.load::<T>(insn.segment.into(), wrap(insn.address_size, offset))?;
+            let value = load_element::<T>(core, insn, wrap(insn.address_size, offset))?;
             set_element(&mut core.vectors[destination], index, value);
         }
         set_element(&mut core.vectors[mask], index, T::from_u64(0));
