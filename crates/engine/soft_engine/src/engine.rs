@@ -14,6 +14,10 @@ pub struct SoftEngine {
     cold_runs: Option<u16>,
 }
 
+/// What a guest sees that nobody chose a model for. Instructions of x86-64-v3 are interpreted one by one, and a guest's
+/// libraries would take them for the fast ones.
+const DEFAULT_MODEL: CpuModel = CpuModel::V2;
+
 /// Most code of a boot runs once or twice, and translating costs more than that.
 const COLD_RUNS: u16 = 4;
 
@@ -55,7 +59,7 @@ impl Engine for SoftEngine {
             )));
         }
         let offered = features::offered();
-        let model = config.cpu_model.or_else(|| cpuid::highest_level(&offered)).unwrap_or(CpuModel::V1);
+        let model = config.cpu_model.unwrap_or(DEFAULT_MODEL);
         let cpuid = cpuid::restrict(offered, model).map_err(|error| {
             EngineError::Unsupported(format!(
                 "the soft engine cannot offer CPU model {model}: it lacks {}",
