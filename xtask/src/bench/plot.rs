@@ -175,14 +175,13 @@ mod tests {
     #[test]
     fn every_group_that_has_a_figure_has_its_name_and_bars() {
         let folder = tempfile::tempdir().unwrap();
-        let groups = [
-            ("first".to_owned(), vec![Some(0.5), Some(20.0)]),
-            ("second".to_owned(), vec![None, Some(3.0)]),
-        ];
+        let groups =
+            [("first".to_owned(), vec![Some(0.5), Some(20.0)]), ("second".to_owned(), vec![None, Some(3.0)])];
         for scale in [Scale::Ratios, Scale::Amounts] {
             let file = folder.path().join("plot.svg");
             let series = ["here", "there"];
-            bars(&file, &Bars { title: "speed", axis: "times", series: &series, groups: &groups, scale }).unwrap();
+            bars(&file, &Bars { title: "speed", axis: "times", series: &series, groups: &groups, scale })
+                .unwrap();
             let text = std::fs::read_to_string(file).unwrap();
             assert!(["first", "second", "here", "there"].iter().all(|name| text.contains(name)));
             let colour = |index: usize| {

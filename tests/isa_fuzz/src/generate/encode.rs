@@ -60,10 +60,12 @@ pub fn place(case: &mut Case, bytes: &[u8], insn: &Instruction, random: &mut Ran
     case.len = bytes.len() as u8;
     case.code[..bytes.len()].copy_from_slice(bytes);
     let last = PAGE - bytes.len() as u64;
+    // Where what is invalid ends is not defined, and so not whether it reaches over the page.
+    let may_end = case.ending == Ending::Step && !insn.is_invalid();
     let offset = match random.below(100) {
         // At the end of the page, and over it.
-        0..=3 if case.ending == Ending::Step => last,
-        4..=5 if case.ending == Ending::Step => last + random.below(bytes.len() as u64),
+        0..=3 if may_end => last,
+        4..=5 if may_end => last + random.below(bytes.len() as u64),
         _ => 16 * random.below(PAGE / 16 - 2),
     };
     case.state.rip = CODE + offset.min(PAGE - 1);

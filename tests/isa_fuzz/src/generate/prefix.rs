@@ -1,6 +1,6 @@
 //! Prefixes that a form does not ask for: ignored, or forbidden, or turning it into another form.
 
-use iced_x86::{Code, Instruction, Mnemonic};
+use iced_x86::{Code, EncodingKind, Instruction, Mnemonic};
 
 use super::encode::decode;
 use crate::layout::CODE;
@@ -10,6 +10,8 @@ const LOCK: u8 = 0xf0;
 /// Prefix bytes (SDM vol. 2A, 2.1.1 and 2.2.1).
 const PREFIXES: &[u8] =
     &[0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, LOCK, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f];
+/// Those of them whose meaning a VEX prefix has.
+const IN_VEX: &[u8] = &[0x66, 0xf2, 0xf3, 0x40, 0x41, 0x42, 0x44, 0x48, 0x4f];
 /// Longest instruction in bytes.
 const INSN_MAX: usize = 15;
 
@@ -20,15 +22,20 @@ pub fn vary(
     random: &mut Random,
     allowed: &impl Fn(Code) -> bool,
 ) -> Option<(Vec<u8>, Instruction)> {
+    let is_vex = decode(&bytes, CODE).code().encoding() == EncodingKind::VEX;
     let mut added = 0;
     if random.chance(7) {
         added = random.pick(PREFIXES);
         bytes.insert(0, added);
     }
     let insn = decode(&bytes, CODE);
-    // A lock prefix where none is allowed makes an instruction invalid for iced and for processors alike.
-    let fits =
-        if insn.is_invalid() { added == LOCK } else { allowed(insn.code()) && insn.len() == bytes.len() };
+    // A lock prefix where none is allowed makes an instruction invalid for iced and for processors alike, and so do
+    // those that a VEX prefix contains (SDM vol. 2A, 2.3.2 to 2.3.3).
+    let fits = if insn.is_invalid() {
+        added == LOCK || is_vex && IN_VEX.contains(&added)
+    } else {
+        allowed(insn.code()) && insn.len() == bytes.len()
+    };
     (fits && !is_disputed(&insn, &bytes) && bytes.len() <= INSN_MAX).then_some((bytes, insn))
 }
 

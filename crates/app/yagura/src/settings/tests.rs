@@ -102,7 +102,8 @@ fn flags_win_over_the_file_and_lists_replace_lists() {
 #[test]
 fn what_is_not_said_gets_a_default() {
     let request = |arguments: &[&str], config| flags(arguments).into_request("k".into(), config).unwrap();
-    let Request { spec, engine, control } = request(&[], None);
+    let Request { spec, engine, control, jit } = request(&[], None);
+    assert!(jit);
     assert_eq!((spec.name.as_str(), spec.cpus.get(), spec.memory.bytes()), ("vm", 1, 512 << 20));
     assert_eq!(spec.cmdline.as_deref(), Some("console=ttyS0 panic=-1"));
     assert_eq!((spec.console, spec.on_reset, spec.merge), (ConsoleSpec::Stdio, OnReset::Restart, false));
@@ -130,7 +131,7 @@ fn every_flag_is_a_key_with_an_example_that_parses() {
         file::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         count += 1;
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 19);
 }
 
 #[test]

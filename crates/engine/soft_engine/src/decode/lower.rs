@@ -152,13 +152,13 @@ fn lower_effective_address(insn: &Instruction, lowered: &mut Insn) -> u8 {
     if base != Register::None {
         lowered.base = base.number() as u8;
     }
-    // A vector index (gathers) has no place here; none is offered.
+    // A vector register too, of which gathers alone make something.
     if index != Register::None {
         lowered.index = index.number() as u8;
     }
     lowered.disp = displacement as i32;
     let size = match (base, index) {
-        (Register::None, Register::None) => insn.memory_displ_size() as u8,
+        (Register::None, index) if !index.is_gpr() => insn.memory_displ_size() as u8,
         (Register::None, index) => index.size() as u8,
         (base, _) => base.size() as u8,
     };

@@ -39,6 +39,7 @@ pub enum Way {
     CompareExchange,
     ExchangeRegisters,
     ByteSwap,
+    ZeroExtendHighByte,
     Nothing,
 }
 
@@ -129,6 +130,7 @@ impl Plan {
                     | Way::CompareExchange
                     | Way::ExchangeRegisters
                     | Way::ByteSwap
+                    | Way::ZeroExtendHighByte
                     | Way::Nothing
             )
     }
@@ -155,6 +157,12 @@ fn needs_alignment(insn: &Instruction) -> bool {
 }
 
 fn way(insn: &Instruction) -> Way {
+    if insn.mnemonic() == Mnemonic::Movzx
+        && is_high_byte(insn.op1_register())
+        && insn.op0_register().size() == 4
+    {
+        return Way::ZeroExtendHighByte;
+    }
     if !has_plain_operands(insn) {
         return Way::Interpreted;
     }
@@ -187,13 +195,11 @@ fn way(insn: &Instruction) -> Way {
             match (insn.op1_kind() == OpKind::Register, insn.op0_kind() == OpKind::Memory) {
                 (true, true) => Way::Interpreted,
                 (true, false) => Way::ShiftByCl,
-                _ if insn.immediate8() & 31 == 0 => Way::Interpreted,
+                _ if shifts_by_nothing(insn) => Way::Interpreted,
                 _ => Way::Mapped,
             }
         }
-        M::Shld | M::Shrd if insn.op2_kind() != OpKind::Register && insn.immediate8() & 31 != 0 => {
-            Way::Mapped
-        }
+        M::Shld | M::Shrd if insn.op2_kind() != OpKind::Register && !shifts_by_nothing(insn) => Way::Mapped,
         M::Bt | M::Bts | M::Btr | M::Btc if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) => {
             Way::Mapped
         }
@@ -316,9 +322,7 @@ fn is_accumulator_immediate(insn: &Instruction) -> bool {
 /// No high byte registers, no far or string operands, no absolute 64-bit or 32-bit addresses, FS and GS at most.
 fn has_plain_operands(insn: &Instruction) -> bool {
     (0..insn.op_count()).all(|index| match insn.op_kind(index) {
-        OpKind::Register => {
-            !matches!(insn.op_register(index), Register::AH | Register::BH | Register::CH | Register::DH)
-        }
+        OpKind::Register => !is_high_byte(insn.op_register(index)),
         OpKind::Memory => {
             let wide = |register: Register| register == Register::None || register.size() == 8;
             let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
@@ -408,4 +412,14 @@ pub fn mark_wanted(plans: &mut [Plan]) {
 
 fn is_near_return_64(insn: &Instruction) -> bool {
     matches!(insn.code(), iced_x86::Code::Retnq | iced_x86::Code::Retnq_imm16)
+}
+
+/// The count is zero once it is cut to what counts (SDM vol. 2B, SAL/SAR/SHL/SHR).
+fn shifts_by_nothing(insn: &Instruction) -> bool {
+    let wide = insn.op0_register().size() == 8 || insn.memory_size().size() == 8;
+    insn.immediate8() & if wide { 63 } else { 31 } == 0
+}
+
+fn is_high_byte(register: Register) -> bool {
+    matches!(register, Register::AH | Register::BH | Register::CH | Register::DH)
 }

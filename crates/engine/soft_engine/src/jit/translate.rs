@@ -189,6 +189,7 @@ impl Unit<'_> {
             Way::CompareExchange => self.compare_exchange(plan),
             Way::ExchangeRegisters => self.exchange_registers(plan),
             Way::ByteSwap => self.byte_swap(plan),
+            Way::ZeroExtendHighByte => self.zero_extend_high_byte(plan),
             Way::Nothing => {}
             Way::JumpIf => self.jump_if(plan),
             Way::Call | Way::CallIndirect | Way::Jump | Way::JumpIndirect | Way::Return => {

@@ -2,23 +2,30 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{binary_immediate, binary_xmm};
+use super::access::{binary_xmm, unary_immediate, unary_xmm};
 use super::lanes::{Xmm, bytes, dwords, from_bytes, from_dwords};
 use crate::decode::insn::Handler;
 use crate::exec::Form;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Aesenc => {
-            binary_xmm!(|state, key| add(mix_columns(substitute(state, &ENCRYPT), [2, 3, 1, 1]), key))
+        Mnemonic::Aesenc | Mnemonic::Vaesenc => {
+            binary_xmm!(form, |state, key| add(mix_columns(substitute(state, &ENCRYPT), [2, 3, 1, 1]), key))
         }
-        Mnemonic::Aesenclast => binary_xmm!(|state, key| add(substitute(state, &ENCRYPT), key)),
-        Mnemonic::Aesdec => {
-            binary_xmm!(|state, key| add(mix_columns(substitute(state, &DECRYPT), [14, 11, 13, 9]), key))
+        Mnemonic::Aesenclast | Mnemonic::Vaesenclast => {
+            binary_xmm!(form, |state, key| add(substitute(state, &ENCRYPT), key))
         }
-        Mnemonic::Aesdeclast => binary_xmm!(|state, key| add(substitute(state, &DECRYPT), key)),
-        Mnemonic::Aesimc => binary_xmm!(|_, key| mix_columns(key, [14, 11, 13, 9])),
-        Mnemonic::Aeskeygenassist => binary_immediate!(|_: Xmm, key: Xmm, imm: u8| assist_key(key, imm)),
+        Mnemonic::Aesdec | Mnemonic::Vaesdec => {
+            binary_xmm!(form, |state, key| add(
+                mix_columns(substitute(state, &DECRYPT), [14, 11, 13, 9]),
+                key
+            ))
+        }
+        Mnemonic::Aesdeclast | Mnemonic::Vaesdeclast => {
+            binary_xmm!(form, |state, key| add(substitute(state, &DECRYPT), key))
+        }
+        Mnemonic::Aesimc | Mnemonic::Vaesimc => unary_xmm!(form, |key| mix_columns(key, [14, 11, 13, 9])),
+        Mnemonic::Aeskeygenassist | Mnemonic::Vaeskeygenassist => unary_immediate!(form, assist_key),
         _ => None,
     }
 }

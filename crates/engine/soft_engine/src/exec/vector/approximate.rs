@@ -4,19 +4,22 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{self, binary_xmm};
-use super::float::finish_packed;
-use super::lanes::{Vector, half, join_halves};
+use super::access::{self, Encoding, narrow, unary_xmm};
+use super::lanes::{Vector, Xmm, half, join_halves};
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Rcpps => binary_xmm!(|_, b| b.map_lanes(reciprocal)),
-        Mnemonic::Rcpss => Some(|core, insn| scalar(core, insn, reciprocal)),
-        Mnemonic::Rsqrtps => binary_xmm!(|_, b| b.map_lanes(reciprocal_root)),
-        Mnemonic::Rsqrtss => Some(|core, insn| scalar(core, insn, reciprocal_root)),
+        Mnemonic::Rcpps | Mnemonic::Vrcpps => unary_xmm!(form, |x| x.map_lanes(reciprocal)),
+        Mnemonic::Rcpss | Mnemonic::Vrcpss => {
+            narrow!(form, E, |core, insn| scalar::<E>(core, insn, reciprocal))
+        }
+        Mnemonic::Rsqrtps | Mnemonic::Vrsqrtps => unary_xmm!(form, |x| x.map_lanes(reciprocal_root)),
+        Mnemonic::Rsqrtss | Mnemonic::Vrsqrtss => {
+            narrow!(form, E, |core, insn| scalar::<E>(core, insn, reciprocal_root))
+        }
         _ => None,
     }
 }
@@ -29,12 +32,13 @@ const INDEFINITE: u32 = 0xffc0_0000;
 const INDEX_SHIFT: u32 = 11;
 
 /// These raise nothing and heed no mode.
-fn scalar(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u32) -> u32) -> Exec {
-    access::check_sse(core)?;
-    let source = access::lowest_source(core, insn, 1)?;
-    finish_packed(core, insn, source, |_, value, source| {
-        [join_halves(operation(source), half(value[0], true)), value[1]]
-    })
+fn scalar<E: Encoding<V = Xmm>>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u32) -> u32) -> Exec {
+    E::check(core)?;
+    let source = access::lowest_source(core, insn, E::SECOND)?;
+    let value = E::get(core, insn.ops[E::FIRST].register);
+    let value = [join_halves(operation(source), half(value[0], true)), value[1]];
+    E::set(core, insn.ops[0].register, value);
+    Ok(())
 }
 
 fn reciprocal(x: u32) -> u32 {

@@ -9,9 +9,11 @@ use crate::exec::Form;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Pclmulqdq => binary_immediate!(|a: Xmm, b: Xmm, imm: u8| {
-            from_bits(product(a[usize::from(imm & 1)], b[usize::from(imm >> 4 & 1)]))
-        }),
+        Mnemonic::Pclmulqdq | Mnemonic::Vpclmulqdq => {
+            binary_immediate!(form, 0, |a: Xmm, b: Xmm, imm: u8| {
+                from_bits(product(a[usize::from(imm & 1)], b[usize::from(imm >> 4 & 1)]))
+            })
+        }
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! What floating-point instructions of SSE have in common: elements of vectors, the environment of an instruction, and
 //! exceptions (SDM vol. 1, 11.5).
 
-use super::access::{self, Register};
-use super::lanes::{Xmm, half, join_halves};
+use super::access::{self, Encoding};
+use super::lanes::{Wide, Xmm, half, join_halves};
 use crate::cpu::mode::cr4;
 use crate::cpu::{Core, Exception, Exec, vector};
 use crate::decode::insn::Insn;
@@ -100,42 +100,69 @@ pub fn settle(core: &mut Core<'_>, env: &Env) -> Exec {
     if reported & env.unmasked == 0 { Ok(()) } else { refuse(core) }
 }
 
-/// destination = operation(destination, source), for vectors.
+/// destination = operation(first source, second source) on each 128 bits, in one environment.
 #[inline(always)]
-pub fn packed(core: &mut Core<'_>, insn: &Insn, operation: impl FnOnce(&mut Env, Xmm, Xmm) -> Xmm) -> Exec {
-    access::check_sse(core)?;
-    let second = Xmm::source(core, insn, 1)?;
-    finish_packed(core, insn, second, operation)
-}
-
-/// As [`packed`], for a source that is there already.
-#[inline(always)]
-pub fn finish_packed<S>(
+pub fn packed<E: Encoding<V: Wide>>(
     core: &mut Core<'_>,
     insn: &Insn,
-    second: S,
-    operation: impl FnOnce(&mut Env, Xmm, S) -> Xmm,
+    operation: impl Fn(&mut Env, Xmm, Xmm) -> Xmm,
 ) -> Exec {
-    let destination = insn.ops[0].register;
+    E::check(core)?;
+    let second = E::source(core, insn, E::SECOND)?;
+    let first = E::get(core, insn.ops[E::FIRST].register);
+    finish::<E>(core, insn, |env| {
+        E::V::from_lanes(|index| operation(env, first.lane(index), second.lane(index)))
+    })
+}
+
+/// destination = operation(source) on each 128 bits, in one environment.
+#[inline(always)]
+pub fn packed_unary<E: Encoding<V: Wide>>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl Fn(&mut Env, Xmm) -> Xmm,
+) -> Exec {
+    E::check(core)?;
+    let source = E::source(core, insn, 1)?;
+    finish::<E>(core, insn, |env| E::V::from_lanes(|index| operation(env, source.lane(index))))
+}
+
+/// Sets the destination, if the exceptions of `operation` do not prevent it.
+#[inline(always)]
+pub fn finish<E: Encoding>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl FnOnce(&mut Env) -> E::V,
+) -> Exec {
     let mut env = environment(core);
-    let first = Xmm::get(core, destination);
-    let value = operation(&mut env, first, second);
+    let value = operation(&mut env);
     settle(core, &env)?;
-    Xmm::set(core, destination, value);
+    E::set(core, insn.ops[0].register, value);
     Ok(())
 }
 
-/// The lowest element of destination = operation(destination's, source); the others stay.
+/// The lowest element of destination = operation(first source's, second source); the others are the first source's.
 #[inline(always)]
-pub fn scalar<F: Element>(
+pub fn scalar<E: Encoding<V = Xmm>, F: Element>(
     core: &mut Core<'_>,
     insn: &Insn,
     operation: impl FnOnce(&mut Env, F, F) -> F,
 ) -> Exec {
-    access::check_sse(core)?;
-    let second = F::source(core, insn, 1)?;
-    finish_packed(core, insn, second, |env, mut value, second| {
-        let result = operation(env, F::get(&value, 0), second);
+    E::check(core)?;
+    let second = F::source(core, insn, E::SECOND)?;
+    finish_scalar::<E, F>(core, insn, |env, first| operation(env, F::get(&first, 0), second))
+}
+
+/// As [`scalar`], for a source that is there already; `operation` is told the first one.
+#[inline(always)]
+pub fn finish_scalar<E: Encoding<V = Xmm>, F: Element>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl FnOnce(&mut Env, Xmm) -> F,
+) -> Exec {
+    let mut value = E::get(core, insn.ops[E::FIRST].register);
+    finish::<E>(core, insn, |env| {
+        let result = operation(env, value);
         F::set(&mut value, 0, result);
         value
     })

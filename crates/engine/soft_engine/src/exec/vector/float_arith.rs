@@ -2,21 +2,21 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{self, Register};
-use super::float::{Element, environment, from_elements, packed, scalar, settle};
-use super::lanes::Xmm;
+use super::access::{Encoding, narrow, wide};
+use super::float::{Element, environment, from_elements, packed, packed_unary, scalar, settle};
+use super::lanes::{Wide, Xmm};
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
 use crate::softfloat::{self, Env, F32, F64, Rounding};
 
-/// The handler for packed or scalar, single or double: `operation(env, destination, source)`.
+/// The handler for packed or scalar, single or double: `operation(env, first source, second source)`.
 macro_rules! arithmetic {
-    (packed $format:ty, $operation:expr) => {
-        Some(|core, insn| vertical::<$format>(core, insn, $operation))
+    ($form:expr, packed $format:ty, $operation:expr) => {
+        wide!($form, E, |core, insn| vertical::<E, $format>(core, insn, $operation))
     };
-    (scalar $format:ty, $operation:expr) => {
-        Some(|core, insn| scalar::<$format>(core, insn, $operation))
+    ($form:expr, scalar $format:ty, $operation:expr) => {
+        narrow!($form, E, |core, insn| scalar::<E, $format>(core, insn, $operation))
     };
 }
 
@@ -29,79 +29,116 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 
 fn vertical_operations(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Addps => arithmetic!(packed F32, softfloat::add),
-        Mnemonic::Addpd => arithmetic!(packed F64, softfloat::add),
-        Mnemonic::Addss => arithmetic!(scalar F32, softfloat::add),
-        Mnemonic::Addsd => arithmetic!(scalar F64, softfloat::add),
-        Mnemonic::Subps => arithmetic!(packed F32, softfloat::sub),
-        Mnemonic::Subpd => arithmetic!(packed F64, softfloat::sub),
-        Mnemonic::Subss => arithmetic!(scalar F32, softfloat::sub),
-        Mnemonic::Subsd => arithmetic!(scalar F64, softfloat::sub),
-        Mnemonic::Mulps => arithmetic!(packed F32, softfloat::mul),
-        Mnemonic::Mulpd => arithmetic!(packed F64, softfloat::mul),
-        Mnemonic::Mulss => arithmetic!(scalar F32, softfloat::mul),
-        Mnemonic::Mulsd => arithmetic!(scalar F64, softfloat::mul),
-        Mnemonic::Divps => arithmetic!(packed F32, softfloat::div),
-        Mnemonic::Divpd => arithmetic!(packed F64, softfloat::div),
-        Mnemonic::Divss => arithmetic!(scalar F32, softfloat::div),
-        Mnemonic::Divsd => arithmetic!(scalar F64, softfloat::div),
-        Mnemonic::Minps => arithmetic!(packed F32, softfloat::min),
-        Mnemonic::Minpd => arithmetic!(packed F64, softfloat::min),
-        Mnemonic::Minss => arithmetic!(scalar F32, softfloat::min),
-        Mnemonic::Minsd => arithmetic!(scalar F64, softfloat::min),
-        Mnemonic::Maxps => arithmetic!(packed F32, softfloat::max),
-        Mnemonic::Maxpd => arithmetic!(packed F64, softfloat::max),
-        Mnemonic::Maxss => arithmetic!(scalar F32, softfloat::max),
-        Mnemonic::Maxsd => arithmetic!(scalar F64, softfloat::max),
+        Mnemonic::Addps | Mnemonic::Vaddps => arithmetic!(form, packed F32, softfloat::add),
+        Mnemonic::Addpd | Mnemonic::Vaddpd => arithmetic!(form, packed F64, softfloat::add),
+        Mnemonic::Addss | Mnemonic::Vaddss => arithmetic!(form, scalar F32, softfloat::add),
+        Mnemonic::Addsd | Mnemonic::Vaddsd => arithmetic!(form, scalar F64, softfloat::add),
+        Mnemonic::Subps | Mnemonic::Vsubps => arithmetic!(form, packed F32, softfloat::sub),
+        Mnemonic::Subpd | Mnemonic::Vsubpd => arithmetic!(form, packed F64, softfloat::sub),
+        Mnemonic::Subss | Mnemonic::Vsubss => arithmetic!(form, scalar F32, softfloat::sub),
+        Mnemonic::Subsd | Mnemonic::Vsubsd => arithmetic!(form, scalar F64, softfloat::sub),
+        Mnemonic::Mulps | Mnemonic::Vmulps => arithmetic!(form, packed F32, softfloat::mul),
+        Mnemonic::Mulpd | Mnemonic::Vmulpd => arithmetic!(form, packed F64, softfloat::mul),
+        Mnemonic::Mulss | Mnemonic::Vmulss => arithmetic!(form, scalar F32, softfloat::mul),
+        Mnemonic::Mulsd | Mnemonic::Vmulsd => arithmetic!(form, scalar F64, softfloat::mul),
+        Mnemonic::Divps | Mnemonic::Vdivps => arithmetic!(form, packed F32, softfloat::div),
+        Mnemonic::Divpd | Mnemonic::Vdivpd => arithmetic!(form, packed F64, softfloat::div),
+        Mnemonic::Divss | Mnemonic::Vdivss => arithmetic!(form, scalar F32, softfloat::div),
+        Mnemonic::Divsd | Mnemonic::Vdivsd => arithmetic!(form, scalar F64, softfloat::div),
+        Mnemonic::Minps | Mnemonic::Vminps => arithmetic!(form, packed F32, softfloat::min),
+        Mnemonic::Minpd | Mnemonic::Vminpd => arithmetic!(form, packed F64, softfloat::min),
+        Mnemonic::Minss | Mnemonic::Vminss => arithmetic!(form, scalar F32, softfloat::min),
+        Mnemonic::Minsd | Mnemonic::Vminsd => arithmetic!(form, scalar F64, softfloat::min),
+        Mnemonic::Maxps | Mnemonic::Vmaxps => arithmetic!(form, packed F32, softfloat::max),
+        Mnemonic::Maxpd | Mnemonic::Vmaxpd => arithmetic!(form, packed F64, softfloat::max),
+        Mnemonic::Maxss | Mnemonic::Vmaxss => arithmetic!(form, scalar F32, softfloat::max),
+        Mnemonic::Maxsd | Mnemonic::Vmaxsd => arithmetic!(form, scalar F64, softfloat::max),
         _ => None,
     }
 }
 
 fn roots(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Sqrtps => arithmetic!(packed F32, |env, _, b| softfloat::sqrt(env, b)),
-        Mnemonic::Sqrtpd => arithmetic!(packed F64, |env, _, b| softfloat::sqrt(env, b)),
-        Mnemonic::Sqrtss => arithmetic!(scalar F32, |env, _, b| softfloat::sqrt(env, b)),
-        Mnemonic::Sqrtsd => arithmetic!(scalar F64, |env, _, b| softfloat::sqrt(env, b)),
+        Mnemonic::Sqrtps | Mnemonic::Vsqrtps => {
+            wide!(form, E, |core, insn| each::<E, F32>(core, insn, softfloat::sqrt))
+        }
+        Mnemonic::Sqrtpd | Mnemonic::Vsqrtpd => {
+            wide!(form, E, |core, insn| each::<E, F64>(core, insn, softfloat::sqrt))
+        }
+        Mnemonic::Sqrtss | Mnemonic::Vsqrtss => {
+            arithmetic!(form, scalar F32, |env, _, b| softfloat::sqrt(env, b))
+        }
+        Mnemonic::Sqrtsd | Mnemonic::Vsqrtsd => {
+            arithmetic!(form, scalar F64, |env, _, b| softfloat::sqrt(env, b))
+        }
         _ => None,
     }
 }
 
 fn horizontal_operations(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Addsubps => Some(|core, insn| packed(core, insn, alternate::<F32>)),
-        Mnemonic::Addsubpd => Some(|core, insn| packed(core, insn, alternate::<F64>)),
-        Mnemonic::Haddps => Some(|core, insn| horizontal::<F32>(core, insn, softfloat::add)),
-        Mnemonic::Haddpd => Some(|core, insn| horizontal::<F64>(core, insn, softfloat::add)),
-        Mnemonic::Hsubps => Some(|core, insn| horizontal::<F32>(core, insn, softfloat::sub)),
-        Mnemonic::Hsubpd => Some(|core, insn| horizontal::<F64>(core, insn, softfloat::sub)),
-        Mnemonic::Dpps => Some(dot_product::<F32>),
-        Mnemonic::Dppd => Some(dot_product::<F64>),
+        Mnemonic::Addsubps | Mnemonic::Vaddsubps => {
+            wide!(form, E, |core, insn| packed::<E>(core, insn, alternate::<F32>))
+        }
+        Mnemonic::Addsubpd | Mnemonic::Vaddsubpd => {
+            wide!(form, E, |core, insn| packed::<E>(core, insn, alternate::<F64>))
+        }
+        Mnemonic::Haddps | Mnemonic::Vhaddps => {
+            wide!(form, E, |core, insn| horizontal::<E, F32>(core, insn, softfloat::add))
+        }
+        Mnemonic::Haddpd | Mnemonic::Vhaddpd => {
+            wide!(form, E, |core, insn| horizontal::<E, F64>(core, insn, softfloat::add))
+        }
+        Mnemonic::Hsubps | Mnemonic::Vhsubps => {
+            wide!(form, E, |core, insn| horizontal::<E, F32>(core, insn, softfloat::sub))
+        }
+        Mnemonic::Hsubpd | Mnemonic::Vhsubpd => {
+            wide!(form, E, |core, insn| horizontal::<E, F64>(core, insn, softfloat::sub))
+        }
+        Mnemonic::Dpps | Mnemonic::Vdpps => wide!(form, E, dot_product::<E, F32>),
+        Mnemonic::Dppd | Mnemonic::Vdppd => wide!(form, E, dot_product::<E, F64>),
         _ => None,
     }
 }
 
 fn roundings(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Roundps => {
-            Some(|core, insn| vertical::<F32>(core, insn, |env, _, b| round(env, b, insn.imm as u8)))
+        Mnemonic::Roundps | Mnemonic::Vroundps => {
+            wide!(form, E, |core, insn| each::<E, F32>(core, insn, |env, x| round(env, x, insn.imm as u8)))
         }
-        Mnemonic::Roundpd => {
-            Some(|core, insn| vertical::<F64>(core, insn, |env, _, b| round(env, b, insn.imm as u8)))
+        Mnemonic::Roundpd | Mnemonic::Vroundpd => {
+            wide!(form, E, |core, insn| each::<E, F64>(core, insn, |env, x| round(env, x, insn.imm as u8)))
         }
-        Mnemonic::Roundss => {
-            Some(|core, insn| scalar::<F32>(core, insn, |env, _, b| round(env, b, insn.imm as u8)))
+        Mnemonic::Roundss | Mnemonic::Vroundss => {
+            narrow!(form, E, |core, insn| {
+                scalar::<E, F32>(core, insn, |env, _, b| round(env, b, insn.imm as u8))
+            })
         }
-        Mnemonic::Roundsd => {
-            Some(|core, insn| scalar::<F64>(core, insn, |env, _, b| round(env, b, insn.imm as u8)))
+        Mnemonic::Roundsd | Mnemonic::Vroundsd => {
+            narrow!(form, E, |core, insn| {
+                scalar::<E, F64>(core, insn, |env, _, b| round(env, b, insn.imm as u8))
+            })
         }
         _ => None,
     }
 }
 
 #[inline(always)]
-fn vertical<F: Element>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(&mut Env, F, F) -> F) -> Exec {
-    packed(core, insn, |env, a, b| {
+fn each<E: Encoding<V: Wide>, F: Element>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl Fn(&mut Env, F) -> F,
+) -> Exec {
+    packed_unary::<E>(core, insn, |env, x| from_elements(|index| operation(env, F::get(&x, index))))
+}
+
+#[inline(always)]
+fn vertical<E: Encoding<V: Wide>, F: Element>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl Fn(&mut Env, F, F) -> F,
+) -> Exec {
+    packed::<E>(core, insn, |env, a, b| {
         from_elements(|index| operation(env, F::get(&a, index), F::get(&b, index)))
     })
 }
@@ -116,8 +153,12 @@ fn alternate<F: Element>(env: &mut Env, a: Xmm, b: Xmm) -> Xmm {
 
 /// Of neighbours in the destination, then in the source (SDM vol. 2A, HADDPS).
 #[inline(always)]
-fn horizontal<F: Element>(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(&mut Env, F, F) -> F) -> Exec {
-    packed(core, insn, |env, a, b| {
+fn horizontal<E: Encoding<V: Wide>, F: Element>(
+    core: &mut Core<'_>,
+    insn: &Insn,
+    operation: impl Fn(&mut Env, F, F) -> F,
+) -> Exec {
+    packed::<E>(core, insn, |env, a, b| {
         from_elements(|index| {
             let (from, pair) =
                 if index < F::COUNT / 2 { (&a, 2 * index) } else { (&b, 2 * index - F::COUNT) };
@@ -134,33 +175,37 @@ fn round<F: Element>(env: &mut Env, value: F, imm: u8) -> F {
 
 /// SDM vol. 2A, DPPS: products chosen by the high half of the immediate are summed in pairs, the sum goes where the low
 /// half says. Each step raises its exceptions before the next one.
-fn dot_product<F: Element>(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn dot_product<E: Encoding<V: Wide>, F: Element>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let imm = insn.imm as u8;
-    let destination = insn.ops[0].register;
-    let (a, b) = (Xmm::get(core, destination), Xmm::source(core, insn, 1)?);
-    let mut env = environment(core);
-    let mut terms = from_elements(|index| {
+    let b = E::source(core, insn, E::SECOND)?;
+    let a = E::get(core, insn.ops[E::FIRST].register);
+    let product = |env: &mut Env, lane: usize, index: usize| {
         let is_chosen = imm >> (4 + index) & 1 != 0;
-        if is_chosen {
-            softfloat::mul(&mut env, F::get(&a, index), F::get(&b, index))
-        } else {
-            F::zero(false)
-        }
-    });
+        let [a, b] = [a, b].map(|vector| F::get(&vector.lane(lane), index));
+        if is_chosen { softfloat::mul(env, a, b) } else { F::zero(false) }
+    };
+    let mut env = environment(core);
+    let mut terms = E::V::from_lanes(|lane| from_elements(|index| product(&mut env, lane, index)));
     settle(core, &env)?;
     let mut count = F::COUNT;
     while count > 1 {
         count /= 2;
         let mut env = environment(core);
-        for index in 0..count {
-            let sum = softfloat::add(&mut env, F::get(&terms, 2 * index), F::get(&terms, 2 * index + 1));
-            F::set(&mut terms, index, sum);
-        }
+        terms = E::V::from_lanes(|lane| {
+            let mut terms = terms.lane(lane);
+            for index in 0..count {
+                let [a, b] = [0, 1].map(|neighbour| F::get(&terms, 2 * index + neighbour));
+                F::set(&mut terms, index, softfloat::add(&mut env, a, b));
+            }
+            terms
+        });
         settle(core, &env)?;
     }
-    let sum = F::get(&terms, 0);
-    let value = from_elements(|index| if imm >> index & 1 != 0 { sum } else { F::zero(false) });
-    Xmm::set(core, destination, value);
+    let value = E::V::from_lanes(|lane| {
+        let sum = F::get(&terms.lane(lane), 0);
+        from_elements(|index| if imm >> index & 1 != 0 { sum } else { F::zero(false) })
+    });
+    E::set(core, insn.ops[0].register, value);
     Ok(())
 }

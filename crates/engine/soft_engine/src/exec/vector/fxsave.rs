@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::access;
+use super::access::{Encoding, narrow};
 use crate::cpu::mode::cr0;
 use crate::cpu::state::{legacy_area, legacy_fpu};
 use crate::cpu::{Core, Exception, Exec, Mode, vector};
@@ -27,8 +27,8 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
         Mnemonic::Fxsave64 => Some(|core, insn| fxsave(core, insn, true)),
         Mnemonic::Fxrstor => Some(|core, insn| fxrstor(core, insn, false)),
         Mnemonic::Fxrstor64 => Some(|core, insn| fxrstor(core, insn, true)),
-        Mnemonic::Ldmxcsr => Some(ldmxcsr),
-        Mnemonic::Stmxcsr => Some(stmxcsr),
+        Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr => narrow!(form, E, ldmxcsr::<E>),
+        Mnemonic::Stmxcsr | Mnemonic::Vstmxcsr => narrow!(form, E, stmxcsr::<E>),
         _ => None,
     }
 }
@@ -97,8 +97,8 @@ pub(super) fn take_xmm(core: &mut Core<'_>, image: &[u8; AREA_SIZE]) {
     }
 }
 
-fn ldmxcsr(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn ldmxcsr<E: Encoding>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let value: u32 = core.read(insn, 0)?;
     if value & !MXCSR_MASK != 0 {
         return core.general_protection(0);
@@ -107,8 +107,8 @@ fn ldmxcsr(core: &mut Core<'_>, insn: &Insn) -> Exec {
     Ok(())
 }
 
-fn stmxcsr(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn stmxcsr<E: Encoding>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let value = core.mxcsr;
     core.write(insn, 0, value)
 }

@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{binary, binary_immediate, binary_xmm};
+use super::access::{binary, binary_immediate, binary_xmm, by_encoding, unary, unary_xmm};
 use super::lanes::{Vector, Xmm, bytes, from_words, join_words, words, words_of};
 use crate::decode::insn::Handler;
 use crate::exec::Form;
@@ -24,7 +24,9 @@ macro_rules! vertical_64 {
 /// An operation on each lane of the source alone.
 macro_rules! each {
     ($form:expr, $lane:ty, $operation:expr) => {
-        binary!($form, |_, b| b.map_lanes::<$lane>($operation))
+        by_encoding!($form, [Mmx Sse Vex128 Vex256], E, |core, insn| {
+            unary::<E>(core, insn, |x| x.map_lanes::<$lane>($operation))
+        })
     };
 }
 
@@ -41,80 +43,98 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 
 fn sums(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Paddb => vertical!(form, u8, u8::wrapping_add),
-        Mnemonic::Paddw => vertical!(form, u16, u16::wrapping_add),
-        Mnemonic::Paddd => vertical!(form, u32, u32::wrapping_add),
-        Mnemonic::Paddq => vertical!(form, u64, u64::wrapping_add),
-        Mnemonic::Paddsb => vertical!(form, i8, i8::saturating_add),
-        Mnemonic::Paddsw => vertical!(form, i16, i16::saturating_add),
-        Mnemonic::Paddusb => vertical!(form, u8, u8::saturating_add),
-        Mnemonic::Paddusw => vertical!(form, u16, u16::saturating_add),
-        Mnemonic::Psubb => vertical!(form, u8, u8::wrapping_sub),
-        Mnemonic::Psubw => vertical!(form, u16, u16::wrapping_sub),
-        Mnemonic::Psubd => vertical!(form, u32, u32::wrapping_sub),
-        Mnemonic::Psubq => vertical!(form, u64, u64::wrapping_sub),
-        Mnemonic::Psubsb => vertical!(form, i8, i8::saturating_sub),
-        Mnemonic::Psubsw => vertical!(form, i16, i16::saturating_sub),
-        Mnemonic::Psubusb => vertical!(form, u8, u8::saturating_sub),
-        Mnemonic::Psubusw => vertical!(form, u16, u16::saturating_sub),
-        Mnemonic::Pavgb => vertical!(form, u8, |a, b| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8),
-        Mnemonic::Pavgw => vertical!(form, u16, |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16),
-        Mnemonic::Psadbw => vertical_64!(form, sum_of_differences),
-        Mnemonic::Mpsadbw => binary_immediate!(multiple_sums_of_differences),
+        Mnemonic::Paddb | Mnemonic::Vpaddb => vertical!(form, u8, u8::wrapping_add),
+        Mnemonic::Paddw | Mnemonic::Vpaddw => vertical!(form, u16, u16::wrapping_add),
+        Mnemonic::Paddd | Mnemonic::Vpaddd => vertical!(form, u32, u32::wrapping_add),
+        Mnemonic::Paddq | Mnemonic::Vpaddq => vertical!(form, u64, u64::wrapping_add),
+        Mnemonic::Paddsb | Mnemonic::Vpaddsb => vertical!(form, i8, i8::saturating_add),
+        Mnemonic::Paddsw | Mnemonic::Vpaddsw => vertical!(form, i16, i16::saturating_add),
+        Mnemonic::Paddusb | Mnemonic::Vpaddusb => vertical!(form, u8, u8::saturating_add),
+        Mnemonic::Paddusw | Mnemonic::Vpaddusw => vertical!(form, u16, u16::saturating_add),
+        Mnemonic::Psubb | Mnemonic::Vpsubb => vertical!(form, u8, u8::wrapping_sub),
+        Mnemonic::Psubw | Mnemonic::Vpsubw => vertical!(form, u16, u16::wrapping_sub),
+        Mnemonic::Psubd | Mnemonic::Vpsubd => vertical!(form, u32, u32::wrapping_sub),
+        Mnemonic::Psubq | Mnemonic::Vpsubq => vertical!(form, u64, u64::wrapping_sub),
+        Mnemonic::Psubsb | Mnemonic::Vpsubsb => vertical!(form, i8, i8::saturating_sub),
+        Mnemonic::Psubsw | Mnemonic::Vpsubsw => vertical!(form, i16, i16::saturating_sub),
+        Mnemonic::Psubusb | Mnemonic::Vpsubusb => vertical!(form, u8, u8::saturating_sub),
+        Mnemonic::Psubusw | Mnemonic::Vpsubusw => vertical!(form, u16, u16::saturating_sub),
+        Mnemonic::Pavgb | Mnemonic::Vpavgb => {
+            vertical!(form, u8, |a, b| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8)
+        }
+        Mnemonic::Pavgw | Mnemonic::Vpavgw => {
+            vertical!(form, u16, |a, b| ((u32::from(a) + u32::from(b) + 1) >> 1) as u16)
+        }
+        Mnemonic::Psadbw | Mnemonic::Vpsadbw => vertical_64!(form, sum_of_differences),
+        Mnemonic::Mpsadbw | Mnemonic::Vmpsadbw => binary_immediate!(form, 3, multiple_sums_of_differences),
         _ => None,
     }
 }
 
 fn products(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Pmullw => vertical!(form, u16, u16::wrapping_mul),
-        Mnemonic::Pmulhw => vertical!(form, i16, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16),
-        Mnemonic::Pmulhuw => vertical!(form, u16, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16),
-        Mnemonic::Pmulhrsw => vertical!(form, i16, rounded_high_product),
-        Mnemonic::Pmulld => vertical!(form, u32, u32::wrapping_mul),
-        Mnemonic::Pmuludq => vertical_64!(form, |a, b| u64::from(a as u32) * u64::from(b as u32)),
-        Mnemonic::Pmuldq => {
-            binary_xmm!(|a, b| a.vertical(b, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64))
+        Mnemonic::Pmullw | Mnemonic::Vpmullw => vertical!(form, u16, u16::wrapping_mul),
+        Mnemonic::Pmulhw | Mnemonic::Vpmulhw => {
+            vertical!(form, i16, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16)
         }
-        Mnemonic::Pmaddwd => vertical_64!(form, multiply_add_words),
-        Mnemonic::Pmaddubsw => vertical_64!(form, multiply_add_bytes),
+        Mnemonic::Pmulhuw | Mnemonic::Vpmulhuw => {
+            vertical!(form, u16, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16)
+        }
+        Mnemonic::Pmulhrsw | Mnemonic::Vpmulhrsw => vertical!(form, i16, rounded_high_product),
+        Mnemonic::Pmulld | Mnemonic::Vpmulld => vertical!(form, u32, u32::wrapping_mul),
+        Mnemonic::Pmuludq | Mnemonic::Vpmuludq => {
+            vertical_64!(form, |a, b| u64::from(a as u32) * u64::from(b as u32))
+        }
+        Mnemonic::Pmuldq | Mnemonic::Vpmuldq => {
+            binary_xmm!(form, |a, b| a.vertical(b, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64))
+        }
+        Mnemonic::Pmaddwd | Mnemonic::Vpmaddwd => vertical_64!(form, multiply_add_words),
+        Mnemonic::Pmaddubsw | Mnemonic::Vpmaddubsw => vertical_64!(form, multiply_add_bytes),
         _ => None,
     }
 }
 
 fn extremes(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Pminub => vertical!(form, u8, Ord::min),
-        Mnemonic::Pmaxub => vertical!(form, u8, Ord::max),
-        Mnemonic::Pminsw => vertical!(form, i16, Ord::min),
-        Mnemonic::Pmaxsw => vertical!(form, i16, Ord::max),
-        Mnemonic::Pminsb => vertical!(form, i8, Ord::min),
-        Mnemonic::Pmaxsb => vertical!(form, i8, Ord::max),
-        Mnemonic::Pminuw => vertical!(form, u16, Ord::min),
-        Mnemonic::Pmaxuw => vertical!(form, u16, Ord::max),
-        Mnemonic::Pminsd => vertical!(form, i32, Ord::min),
-        Mnemonic::Pmaxsd => vertical!(form, i32, Ord::max),
-        Mnemonic::Pminud => vertical!(form, u32, Ord::min),
-        Mnemonic::Pmaxud => vertical!(form, u32, Ord::max),
-        Mnemonic::Phminposuw => binary_xmm!(|_, b| smallest_word(b)),
-        Mnemonic::Pabsb => each!(form, i8, i8::wrapping_abs),
-        Mnemonic::Pabsw => each!(form, i16, i16::wrapping_abs),
-        Mnemonic::Pabsd => each!(form, i32, i32::wrapping_abs),
-        Mnemonic::Psignb => vertical!(form, i8, |a, b| a.wrapping_mul(b.signum())),
-        Mnemonic::Psignw => vertical!(form, i16, |a, b| a.wrapping_mul(b.signum())),
-        Mnemonic::Psignd => vertical!(form, i32, |a, b| a.wrapping_mul(b.signum())),
+        Mnemonic::Pminub | Mnemonic::Vpminub => vertical!(form, u8, Ord::min),
+        Mnemonic::Pmaxub | Mnemonic::Vpmaxub => vertical!(form, u8, Ord::max),
+        Mnemonic::Pminsw | Mnemonic::Vpminsw => vertical!(form, i16, Ord::min),
+        Mnemonic::Pmaxsw | Mnemonic::Vpmaxsw => vertical!(form, i16, Ord::max),
+        Mnemonic::Pminsb | Mnemonic::Vpminsb => vertical!(form, i8, Ord::min),
+        Mnemonic::Pmaxsb | Mnemonic::Vpmaxsb => vertical!(form, i8, Ord::max),
+        Mnemonic::Pminuw | Mnemonic::Vpminuw => vertical!(form, u16, Ord::min),
+        Mnemonic::Pmaxuw | Mnemonic::Vpmaxuw => vertical!(form, u16, Ord::max),
+        Mnemonic::Pminsd | Mnemonic::Vpminsd => vertical!(form, i32, Ord::min),
+        Mnemonic::Pmaxsd | Mnemonic::Vpmaxsd => vertical!(form, i32, Ord::max),
+        Mnemonic::Pminud | Mnemonic::Vpminud => vertical!(form, u32, Ord::min),
+        Mnemonic::Pmaxud | Mnemonic::Vpmaxud => vertical!(form, u32, Ord::max),
+        Mnemonic::Phminposuw | Mnemonic::Vphminposuw => unary_xmm!(form, smallest_word),
+        Mnemonic::Pabsb | Mnemonic::Vpabsb => each!(form, i8, i8::wrapping_abs),
+        Mnemonic::Pabsw | Mnemonic::Vpabsw => each!(form, i16, i16::wrapping_abs),
+        Mnemonic::Pabsd | Mnemonic::Vpabsd => each!(form, i32, i32::wrapping_abs),
+        Mnemonic::Psignb | Mnemonic::Vpsignb => vertical!(form, i8, |a, b| a.wrapping_mul(b.signum())),
+        Mnemonic::Psignw | Mnemonic::Vpsignw => vertical!(form, i16, |a, b| a.wrapping_mul(b.signum())),
+        Mnemonic::Psignd | Mnemonic::Vpsignd => vertical!(form, i32, |a, b| a.wrapping_mul(b.signum())),
         _ => None,
     }
 }
 
 fn horizontal_sums(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Phaddw => horizontal!(form, |x| combine_words(x, i16::wrapping_add)),
-        Mnemonic::Phaddsw => horizontal!(form, |x| combine_words(x, i16::saturating_add)),
-        Mnemonic::Phsubw => horizontal!(form, |x| combine_words(x, i16::wrapping_sub)),
-        Mnemonic::Phsubsw => horizontal!(form, |x| combine_words(x, i16::saturating_sub)),
-        Mnemonic::Phaddd => horizontal!(form, |x| (x as u32).wrapping_add((x >> 32) as u32)),
-        Mnemonic::Phsubd => horizontal!(form, |x| (x as u32).wrapping_sub((x >> 32) as u32)),
+        Mnemonic::Phaddw | Mnemonic::Vphaddw => horizontal!(form, |x| combine_words(x, i16::wrapping_add)),
+        Mnemonic::Phaddsw | Mnemonic::Vphaddsw => {
+            horizontal!(form, |x| combine_words(x, i16::saturating_add))
+        }
+        Mnemonic::Phsubw | Mnemonic::Vphsubw => horizontal!(form, |x| combine_words(x, i16::wrapping_sub)),
+        Mnemonic::Phsubsw | Mnemonic::Vphsubsw => {
+            horizontal!(form, |x| combine_words(x, i16::saturating_sub))
+        }
+        Mnemonic::Phaddd | Mnemonic::Vphaddd => {
+            horizontal!(form, |x| (x as u32).wrapping_add((x >> 32) as u32))
+        }
+        Mnemonic::Phsubd | Mnemonic::Vphsubd => {
+            horizontal!(form, |x| (x as u32).wrapping_sub((x >> 32) as u32))
+        }
         _ => None,
     }
 }

@@ -4,10 +4,12 @@
 pub type Mm = [u64; 1];
 /// An XMM register's value.
 pub type Xmm = [u64; 2];
+/// A YMM register's value.
+pub type Ymm = [u64; 4];
 
 /// A value of one vector width. Operations on lanes are applied by [`Vector::zip_lanes`], others that do not cross 64
-/// bits are written for `u64` and applied by [`Vector::vertical`]; packs and unpacks follow one pattern in both widths.
-/// (In wider vectors they would be applied to each 128 bits.)
+/// bits are written for `u64` and applied by [`Vector::vertical`]; packs and unpacks follow one pattern in both widths,
+/// and in YMM registers are applied to each 128 bits.
 pub trait Vector: Copy {
     /// Applies `operation` to each lane.
     fn map_lanes<T: Lane>(self, operation: impl Fn(T) -> T) -> Self;
@@ -29,12 +31,6 @@ pub trait Vector: Copy {
 
     /// Makes 64 bits of each 32 of one half of both vectors: unpacks. The lower half, or the higher one.
     fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self;
-
-    /// Makes each byte of `operation`, which is told the byte's index.
-    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self;
-
-    /// The byte at `index`, taken modulo the size.
-    fn byte(self, index: usize) -> u8;
 
     /// The low 64 bits.
     fn low(self) -> u64;
@@ -80,16 +76,6 @@ impl Vector for Mm {
     #[inline(always)]
     fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self {
         [operation(half(self[0], high), half(other[0], high))]
-    }
-
-    #[inline(always)]
-    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self {
-        [u64::from_le_bytes(std::array::from_fn(operation))]
-    }
-
-    #[inline(always)]
-    fn byte(self, index: usize) -> u8 {
-        (self[0] >> ((index & 7) * 8)) as u8
     }
 
     #[inline(always)]
@@ -145,6 +131,80 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
+    fn low(self) -> u64 {
+        self[0]
+    }
+}
+
+impl Vector for Ymm {
+    #[inline(always)]
+    fn map_lanes<T: Lane>(self, operation: impl Fn(T) -> T) -> Self {
+        let mut lanes = wide_bytes(self);
+        T::map(&mut lanes, operation);
+        from_wide_bytes(lanes)
+    }
+
+    #[inline(always)]
+    fn zip_lanes<T: Lane>(self, other: Self, operation: impl Fn(T, T) -> T) -> Self {
+        let mut lanes = wide_bytes(self);
+        T::zip(&mut lanes, &wide_bytes(other), operation);
+        from_wide_bytes(lanes)
+    }
+
+    #[inline(always)]
+    fn shuffle_bytes(self, control: Self) -> Self {
+        zip_128(self, control, Xmm::shuffle_bytes)
+    }
+
+    #[inline(always)]
+    fn each(self, operation: impl Fn(u64) -> u64) -> Self {
+        self.map(operation)
+    }
+
+    #[inline(always)]
+    fn vertical(self, other: Self, operation: impl Fn(u64, u64) -> u64) -> Self {
+        std::array::from_fn(|index| operation(self[index], other[index]))
+    }
+
+    #[inline(always)]
+    fn narrow(self, other: Self, operation: impl Fn(u64) -> u32) -> Self {
+        zip_128(self, other, |a, b| a.narrow(b, &operation))
+    }
+
+    #[inline(always)]
+    fn widen(self, other: Self, high: bool, operation: impl Fn(u32, u32) -> u64) -> Self {
+        zip_128(self, other, |a, b| a.widen(b, high, &operation))
+    }
+
+    #[inline(always)]
+    fn low(self) -> u64 {
+        self[0]
+    }
+}
+
+/// A vector that some operations take byte by byte.
+pub trait Single: Vector {
+    /// Makes each byte of `operation`, which is told the byte's index.
+    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self;
+
+    /// The byte at `index`, taken modulo the size.
+    fn byte(self, index: usize) -> u8;
+}
+
+impl Single for Mm {
+    #[inline(always)]
+    fn from_bytes(operation: impl Fn(usize) -> u8) -> Self {
+        [u64::from_le_bytes(std::array::from_fn(operation))]
+    }
+
+    #[inline(always)]
+    fn byte(self, index: usize) -> u8 {
+        (self[0] >> ((index & 7) * 8)) as u8
+    }
+}
+
+impl Single for Xmm {
+    #[inline(always)]
     fn from_bytes(operation: impl Fn(usize) -> u8) -> Self {
         from_bytes(std::array::from_fn(operation))
     }
@@ -153,11 +213,51 @@ impl Vector for Xmm {
     fn byte(self, index: usize) -> u8 {
         (self[index >> 3 & 1] >> ((index & 7) * 8)) as u8
     }
+}
+
+/// A vector of one or more times 128 bits, beyond which most operations do not look.
+pub trait Wide: Vector {
+    /// How many.
+    const LANES: usize;
+    /// 128 bits of it, of an index below [`Wide::LANES`].
+    fn lane(self, index: usize) -> Xmm;
+    /// Puts a vector together.
+    fn from_lanes(lane: impl FnMut(usize) -> Xmm) -> Self;
+}
+
+impl Wide for Xmm {
+    const LANES: usize = 1;
 
     #[inline(always)]
-    fn low(self) -> u64 {
-        self[0]
+    fn lane(self, _index: usize) -> Xmm {
+        self
     }
+
+    #[inline(always)]
+    fn from_lanes(mut lane: impl FnMut(usize) -> Xmm) -> Self {
+        lane(0)
+    }
+}
+
+impl Wide for Ymm {
+    const LANES: usize = 2;
+
+    #[inline(always)]
+    fn lane(self, index: usize) -> Xmm {
+        if index == 0 { [self[0], self[1]] } else { [self[2], self[3]] }
+    }
+
+    #[inline(always)]
+    fn from_lanes(mut lane: impl FnMut(usize) -> Xmm) -> Self {
+        let [low, high] = [lane(0), lane(1)];
+        [low[0], low[1], high[0], high[1]]
+    }
+}
+
+/// Applies `operation` to each 128 bits of two vectors.
+#[inline(always)]
+pub fn zip_128<V: Wide>(a: V, b: V, operation: impl Fn(Xmm, Xmm) -> Xmm) -> V {
+    V::from_lanes(|index| operation(a.lane(index), b.lane(index)))
 }
 
 /// An integer that vectors hold several of. Vectors come as bytes in memory and the functions are not inlined: this
@@ -242,6 +342,23 @@ pub fn bytes(value: Xmm) -> [u8; 16] {
 #[inline(always)]
 pub fn from_bytes(bytes: [u8; 16]) -> Xmm {
     from_bits(u128::from_le_bytes(bytes))
+}
+
+/// The thirty-two bytes of a YMM register.
+#[inline(always)]
+pub fn wide_bytes(value: Ymm) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (place, piece) in bytes.as_chunks_mut().0.iter_mut().zip(value) {
+        *place = piece.to_le_bytes();
+    }
+    bytes
+}
+
+/// A vector of thirty-two bytes.
+#[inline(always)]
+pub fn from_wide_bytes(bytes: [u8; 32]) -> Ymm {
+    let pieces = bytes.as_chunks().0;
+    std::array::from_fn(|index| u64::from_le_bytes(pieces[index]))
 }
 
 /// The eight 16-bit lanes.

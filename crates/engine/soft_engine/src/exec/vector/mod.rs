@@ -1,12 +1,13 @@
-//! MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA.
+//! MMX, SSE to SSE4.2, AES, PCLMULQDQ, SHA, AVX, AVX2, FMA and F16C.
 //!
 //! ```text
 //! handler ──► access: may it run? sources (alignment) ──► lanes: a pure function of values ──► access: destination
 //! ```
 //!
 //! A handler is a pure function on vectors, wrapped by one of `access`'s functions, which alone know where operands
-//! are, how wide they are and what is checked. Most integer operations are given for 64 bits and serve MMX and XMM
-//! registers alike; those that cross 64 bits are given through [`lanes::Vector`].
+//! are, how wide they are and what is checked, by the instruction's [`access::Encoding`]. Most integer operations are
+//! given for 64 bits and serve all registers alike; those that cross 64 bits are given through [`lanes::Vector`], or for
+//! 128 bits, each of which YMM registers treat on its own ([`lanes::Wide`]).
 
 use super::Form;
 use crate::decode::insn::Handler;
@@ -20,15 +21,19 @@ mod float;
 mod float_arith;
 pub(super) mod float_compare;
 mod float_convert;
+mod fused;
 mod fxsave;
+mod half;
 mod int_arith;
 mod int_convert;
 mod int_logic_shift;
 mod lanes;
+mod masked;
 mod mmx;
 mod moves;
 mod moves_partial;
 mod pack_shuffle;
+mod permute;
 mod sha;
 mod string_compare;
 #[cfg(test)]
@@ -51,6 +56,10 @@ const FAMILIES: &[Family] = &[
     float_convert::handler,
     approximate::handler,
     float_compare::handler,
+    fused::handler,
+    half::handler,
+    permute::handler,
+    masked::handler,
     string_compare::handler,
     aes::handler,
     carryless::handler,

@@ -3,62 +3,106 @@
 
 use iced_x86::{Mnemonic, OpKind};
 
-use super::access::{self, Register};
-use super::lanes::{Mm, Xmm};
+use super::access::{self, Encoding, Mmx, Sse, narrow, wide};
+use super::lanes::{Wide, Xmm};
 use crate::cpu::{Core, Exec, Word, gpr};
 use crate::decode::insn::{Handler, Insn};
 use crate::exec::Form;
 use crate::memory::paging::Kind;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
-    match form.mnemonic {
-        Mnemonic::Movaps | Mnemonic::Movapd | Mnemonic::Movdqa => Some(by_place(form, [load, store_aligned])),
-        Mnemonic::Movups | Mnemonic::Movupd | Mnemonic::Movdqu => {
-            Some(by_place(form, [load_unaligned, store_unaligned]))
-        }
-        Mnemonic::Lddqu => Some(load_unaligned),
-        Mnemonic::Movntdqa => Some(load),
-        Mnemonic::Movntps | Mnemonic::Movntpd | Mnemonic::Movntdq => Some(store_aligned),
+    whole_moves(form).or_else(|| match form.mnemonic {
         Mnemonic::Movntq => Some(movq_from_mmx),
-        Mnemonic::Movd => integer_move::<u32>(form),
-        Mnemonic::Movq => movq(form),
+        Mnemonic::Movd | Mnemonic::Vmovd => integer_move::<u32>(form),
+        Mnemonic::Movq | Mnemonic::Vmovq => movq(form),
         Mnemonic::Movdq2q => Some(movdq2q),
         Mnemonic::Movq2dq => Some(movq2dq),
-        Mnemonic::Maskmovdqu => Some(maskmovdqu),
+        Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu => narrow!(form, E, maskmovdqu::<E>),
         Mnemonic::Maskmovq => Some(maskmovq),
+        _ => None,
+    })
+}
+
+fn whole_moves(form: &Form<'_>) -> Option<Handler> {
+    let to_memory = is_store(form);
+    match form.mnemonic {
+        Mnemonic::Movaps
+        | Mnemonic::Movapd
+        | Mnemonic::Movdqa
+        | Mnemonic::Vmovaps
+        | Mnemonic::Vmovapd
+        | Mnemonic::Vmovdqa => {
+            if to_memory {
+                wide!(form, E, store_aligned::<E>)
+            } else {
+                wide!(form, E, load_aligned::<E>)
+            }
+        }
+        Mnemonic::Movups
+        | Mnemonic::Movupd
+        | Mnemonic::Movdqu
+        | Mnemonic::Vmovups
+        | Mnemonic::Vmovupd
+        | Mnemonic::Vmovdqu => {
+            if to_memory {
+                wide!(form, E, store::<E>)
+            } else {
+                wide!(form, E, load::<E>)
+            }
+        }
+        Mnemonic::Lddqu | Mnemonic::Vlddqu => wide!(form, E, load::<E>),
+        Mnemonic::Movntdqa | Mnemonic::Vmovntdqa => wide!(form, E, load_aligned::<E>),
+        Mnemonic::Movntps
+        | Mnemonic::Movntpd
+        | Mnemonic::Movntdq
+        | Mnemonic::Vmovntps
+        | Mnemonic::Vmovntpd
+        | Mnemonic::Vmovntdq => wide!(form, E, store_aligned::<E>),
         _ => None,
     }
 }
 
-/// The load, or if the destination is memory the store.
-pub(super) fn by_place(form: &Form<'_>, [load, store]: [Handler; 2]) -> Handler {
-    if form.insn.op0_kind() == OpKind::Memory { store } else { load }
+/// Whether the destination is memory.
+pub(super) fn is_store(form: &Form<'_>) -> bool {
+    form.insn.op0_kind() == OpKind::Memory
 }
 
-fn load(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::unary::<Xmm>(core, insn, |source| source)
+fn load_aligned<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
+    if insn.ops[1].is_memory() {
+        let offset = core.effective_address(insn);
+        core.require_alignment(insn.segment, offset, E::BYTES as u32, Kind::Read)?;
+    }
+    load_checked::<E>(core, insn)
 }
 
-fn load_unaligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
-    let value = access::unaligned_source(core, insn, 1)?;
-    Xmm::set(core, insn.ops[0].register, value);
+fn load<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
+    load_checked::<E>(core, insn)
+}
+
+#[inline(always)]
+fn load_checked<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    let value = access::unaligned_vector::<E>(core, insn, 1)?;
+    E::set(core, insn.ops[0].register, value);
     Ok(())
 }
 
-fn store_aligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+/// To memory.
+fn store_aligned<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let offset = core.effective_address(insn);
-    core.require_alignment(insn.segment, offset, 16, Kind::Write)?;
-    let value = Xmm::get(core, insn.ops[1].register);
-    access::store_xmm(core, insn, offset, value)
+    core.require_alignment(insn.segment, offset, E::BYTES as u32, Kind::Write)?;
+    let value = E::get(core, insn.ops[1].register);
+    access::store_vector(core, insn, offset, value)
 }
 
-fn store_unaligned(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+/// To memory.
+fn store<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let offset = core.effective_address(insn);
-    let value = Xmm::get(core, insn.ops[1].register);
-    access::store_xmm(core, insn, offset, value)
+    let value = E::get(core, insn.ops[1].register);
+    access::store_vector(core, insn, offset, value)
 }
 
 /// MOVQ: between vector registers and memory, or general-purpose registers.
@@ -68,74 +112,74 @@ fn movq(form: &Form<'_>) -> Option<Handler> {
     if first.is_gpr() || second.is_gpr() {
         return integer_move::<u64>(form);
     }
-    Some(match (first.is_xmm(), second.is_xmm(), first.is_mm()) {
-        (true, ..) => movq_to_xmm,
-        (_, true, _) => move_from_xmm::<u64>,
-        (.., true) => movq_to_mmx,
-        _ => movq_from_mmx,
-    })
+    match (first.is_xmm(), second.is_xmm(), first.is_mm()) {
+        (true, ..) => narrow!(form, E, movq_to_xmm::<E>),
+        (_, true, _) => narrow!(form, E, move_from_xmm::<E, u64>),
+        (.., true) => Some(movq_to_mmx),
+        _ => Some(movq_from_mmx),
+    }
 }
 
 /// MOVD and MOVQ whose other operand is a general-purpose register or memory.
 fn integer_move<T: Word>(form: &Form<'_>) -> Option<Handler> {
     let (first, second) = (form.insn.op0_register(), form.insn.op1_register());
-    Some(match (first.is_xmm(), second.is_xmm(), first.is_mm()) {
-        (true, ..) => move_to_xmm::<T>,
-        (_, true, _) => move_from_xmm::<T>,
-        (.., true) => move_to_mmx::<T>,
-        _ => move_from_mmx::<T>,
-    })
+    match (first.is_xmm(), second.is_xmm(), first.is_mm()) {
+        (true, ..) => narrow!(form, E, move_to_xmm::<E, T>),
+        (_, true, _) => narrow!(form, E, move_from_xmm::<E, T>),
+        (.., true) => Some(move_to_mmx::<T>),
+        _ => Some(move_from_mmx::<T>),
+    }
 }
 
-fn move_to_xmm<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn move_to_xmm<E: Encoding<V = Xmm>, T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let value = core.read::<T>(insn, 1)?.to_u64();
-    Xmm::set(core, insn.ops[0].register, [value, 0]);
+    E::set(core, insn.ops[0].register, [value, 0]);
     Ok(())
 }
 
 /// To a general-purpose register or memory.
-fn move_from_xmm<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
-    let value = Xmm::get(core, insn.ops[1].register)[0];
+fn move_from_xmm<E: Encoding<V = Xmm>, T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
+    let value = E::get(core, insn.ops[1].register)[0];
     core.write(insn, 0, T::from_u64(value))
 }
 
 fn move_to_mmx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_mmx(core)?;
     let value = core.read::<T>(insn, 1)?.to_u64();
-    Mm::set(core, insn.ops[0].register, [value]);
+    Mmx::set(core, insn.ops[0].register, [value]);
     Ok(())
 }
 
 fn move_from_mmx<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_mmx(core)?;
-    let [value] = Mm::get(core, insn.ops[1].register);
+    let [value] = Mmx::get(core, insn.ops[1].register);
     core.write(insn, 0, T::from_u64(value))?;
     access::enter_mmx(core);
     Ok(())
 }
 
-fn movq_to_xmm(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn movq_to_xmm<E: Encoding<V = Xmm>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let value = access::low_source(core, insn, 1)?;
-    Xmm::set(core, insn.ops[0].register, [value, 0]);
+    E::set(core, insn.ops[0].register, [value, 0]);
     Ok(())
 }
 
 fn movq_to_mmx(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::unary::<Mm>(core, insn, |source| source)
+    access::unary::<Mmx>(core, insn, |source| source)
 }
 
 /// To memory, or to another MMX register.
 fn movq_from_mmx(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_mmx(core)?;
-    let value = Mm::get(core, insn.ops[1].register);
+    let value = Mmx::get(core, insn.ops[1].register);
     if insn.ops[0].is_memory() {
         core.write(insn, 0, value[0])?;
         access::enter_mmx(core);
     } else {
-        Mm::set(core, insn.ops[0].register, value);
+        Mmx::set(core, insn.ops[0].register, value);
     }
     Ok(())
 }
@@ -143,30 +187,30 @@ fn movq_from_mmx(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn movdq2q(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_sse(core)?;
     access::check_mmx(core)?;
-    let [low, _] = Xmm::get(core, insn.ops[1].register);
-    Mm::set(core, insn.ops[0].register, [low]);
+    let [low, _] = Sse::get(core, insn.ops[1].register);
+    Mmx::set(core, insn.ops[0].register, [low]);
     Ok(())
 }
 
 fn movq2dq(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_sse(core)?;
     access::check_mmx(core)?;
-    let [value] = Mm::get(core, insn.ops[1].register);
+    let [value] = Mmx::get(core, insn.ops[1].register);
     access::enter_mmx(core);
-    Xmm::set(core, insn.ops[0].register, [value, 0]);
+    Sse::set(core, insn.ops[0].register, [value, 0]);
     Ok(())
 }
 
-fn maskmovdqu(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
-    let (value, mask) = (Xmm::get(core, insn.ops[1].register), Xmm::get(core, insn.ops[2].register));
+fn maskmovdqu<E: Encoding<V = Xmm>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
+    let (value, mask) = (E::get(core, insn.ops[1].register), E::get(core, insn.ops[2].register));
     store_masked(core, insn, &super::lanes::bytes(value), &super::lanes::bytes(mask))
 }
 
 /// Already an attempt that ends in a fault makes the unit MMX's.
 fn maskmovq(core: &mut Core<'_>, insn: &Insn) -> Exec {
     access::check_mmx(core)?;
-    let ([value], [mask]) = (Mm::get(core, insn.ops[1].register), Mm::get(core, insn.ops[2].register));
+    let ([value], [mask]) = (Mmx::get(core, insn.ops[1].register), Mmx::get(core, insn.ops[2].register));
     access::enter_mmx(core);
     store_masked(core, insn, &value.to_le_bytes(), &mask.to_le_bytes())
 }

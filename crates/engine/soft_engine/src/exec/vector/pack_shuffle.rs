@@ -2,9 +2,11 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{self, Register, binary, binary_immediate, binary_xmm};
+use super::access::{
+    self, Encoding, Mmx, binary, binary_immediate, binary_xmm, narrow, unary_immediate, wide,
+};
 use super::lanes::{
-    Mm, Vector, Xmm, dwords, from_dwords, from_words, join_halves, join_words, words, words_of,
+    Single, Vector, Wide, Xmm, dwords, from_dwords, from_words, join_halves, join_words, words, words_of,
 };
 use crate::cpu::{Core, Exec};
 use crate::decode::insn::{Handler, Insn};
@@ -34,76 +36,92 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
 
 fn packs(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Packsswb => pack!(form, |x| narrow_words(x, |word| word.clamp(-128, 127) as u8)),
-        Mnemonic::Packuswb => pack!(form, |x| narrow_words(x, |word| word.clamp(0, 255) as u8)),
-        Mnemonic::Packssdw => pack!(form, |x| narrow_dwords(x, |dword| dword.clamp(-0x8000, 0x7fff) as u16)),
-        Mnemonic::Packusdw => {
-            binary_xmm!(|a, b| a.narrow(b, |x| narrow_dwords(x, |dword| dword.clamp(0, 0xffff) as u16)))
+        Mnemonic::Packsswb | Mnemonic::Vpacksswb => {
+            pack!(form, |x| narrow_words(x, |word| word.clamp(-128, 127) as u8))
         }
-        Mnemonic::Punpcklbw => unpack!(form, false, interleave_bytes),
-        Mnemonic::Punpcklwd => unpack!(form, false, interleave_words),
-        Mnemonic::Punpckldq => unpack!(form, false, join_halves),
-        Mnemonic::Punpckhbw => unpack!(form, true, interleave_bytes),
-        Mnemonic::Punpckhwd => unpack!(form, true, interleave_words),
-        Mnemonic::Punpckhdq => unpack!(form, true, join_halves),
-        Mnemonic::Unpcklps => binary_xmm!(|a, b| a.widen(b, false, join_halves)),
-        Mnemonic::Unpckhps => binary_xmm!(|a, b| a.widen(b, true, join_halves)),
-        Mnemonic::Punpcklqdq | Mnemonic::Unpcklpd => binary_xmm!(|a, b| [a[0], b[0]]),
-        Mnemonic::Punpckhqdq | Mnemonic::Unpckhpd => binary_xmm!(|a, b| [a[1], b[1]]),
+        Mnemonic::Packuswb | Mnemonic::Vpackuswb => {
+            pack!(form, |x| narrow_words(x, |word| word.clamp(0, 255) as u8))
+        }
+        Mnemonic::Packssdw | Mnemonic::Vpackssdw => {
+            pack!(form, |x| narrow_dwords(x, |dword| dword.clamp(-0x8000, 0x7fff) as u16))
+        }
+        Mnemonic::Packusdw | Mnemonic::Vpackusdw => {
+            binary_xmm!(form, |a, b| a.narrow(b, |x| narrow_dwords(x, |dword| dword.clamp(0, 0xffff) as u16)))
+        }
+        Mnemonic::Punpcklbw | Mnemonic::Vpunpcklbw => unpack!(form, false, interleave_bytes),
+        Mnemonic::Punpcklwd | Mnemonic::Vpunpcklwd => unpack!(form, false, interleave_words),
+        Mnemonic::Punpckldq | Mnemonic::Vpunpckldq => unpack!(form, false, join_halves),
+        Mnemonic::Punpckhbw | Mnemonic::Vpunpckhbw => unpack!(form, true, interleave_bytes),
+        Mnemonic::Punpckhwd | Mnemonic::Vpunpckhwd => unpack!(form, true, interleave_words),
+        Mnemonic::Punpckhdq | Mnemonic::Vpunpckhdq => unpack!(form, true, join_halves),
+        Mnemonic::Unpcklps | Mnemonic::Vunpcklps => binary_xmm!(form, |a, b| a.widen(b, false, join_halves)),
+        Mnemonic::Unpckhps | Mnemonic::Vunpckhps => binary_xmm!(form, |a, b| a.widen(b, true, join_halves)),
+        Mnemonic::Punpcklqdq | Mnemonic::Vpunpcklqdq | Mnemonic::Unpcklpd | Mnemonic::Vunpcklpd => {
+            binary_xmm!(form, |a, b| [a[0], b[0]])
+        }
+        Mnemonic::Punpckhqdq | Mnemonic::Vpunpckhqdq | Mnemonic::Unpckhpd | Mnemonic::Vunpckhpd => {
+            binary_xmm!(form, |a, b| [a[1], b[1]])
+        }
         _ => None,
     }
 }
 
 fn shuffles(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Pshufb => binary!(form, |a, b| a.shuffle_bytes(b)),
-        Mnemonic::Pshufd => binary_immediate!(|_: Xmm, b: Xmm, imm: u8| {
+        Mnemonic::Pshufb | Mnemonic::Vpshufb => binary!(form, |a, b| a.shuffle_bytes(b)),
+        Mnemonic::Pshufd | Mnemonic::Vpshufd => unary_immediate!(form, |b: Xmm, imm: u8| {
             let lanes = dwords(b);
             from_dwords(std::array::from_fn(|index| lanes[field(imm, index)]))
         }),
-        Mnemonic::Pshuflw => binary_immediate!(|_: Xmm, b: Xmm, imm: u8| [shuffle_words(b[0], imm), b[1]]),
-        Mnemonic::Pshufhw => binary_immediate!(|_: Xmm, b: Xmm, imm: u8| [b[0], shuffle_words(b[1], imm)]),
+        Mnemonic::Pshuflw | Mnemonic::Vpshuflw => {
+            unary_immediate!(form, |b: Xmm, imm: u8| [shuffle_words(b[0], imm), b[1]])
+        }
+        Mnemonic::Pshufhw | Mnemonic::Vpshufhw => {
+            unary_immediate!(form, |b: Xmm, imm: u8| [b[0], shuffle_words(b[1], imm)])
+        }
         Mnemonic::Pshufw => Some(|core, insn| {
-            access::unary::<Mm>(core, insn, |source| source.each(|x| shuffle_words(x, insn.imm as u8)))
+            access::unary::<Mmx>(core, insn, |source| source.each(|x| shuffle_words(x, insn.imm as u8)))
         }),
-        Mnemonic::Shufps => binary_immediate!(shuffle_singles),
-        Mnemonic::Shufpd => {
-            binary_immediate!(|a: Xmm, b: Xmm, imm: u8| [
+        Mnemonic::Shufps | Mnemonic::Vshufps => binary_immediate!(form, 0, shuffle_singles),
+        Mnemonic::Shufpd | Mnemonic::Vshufpd => {
+            binary_immediate!(form, 2, |a: Xmm, b: Xmm, imm: u8| [
                 a[usize::from(imm & 1)],
                 b[usize::from(imm >> 1 & 1)]
             ])
         }
-        Mnemonic::Palignr if access::is_mmx(form.insn) => {
-            Some(|core, insn| access::combine::<Mm>(core, insn, |a, b| align_right(a, b, insn.imm as u8, 8)))
+        Mnemonic::Palignr | Mnemonic::Vpalignr if access::is_mmx(form.insn) => {
+            Some(|core, insn| access::combine::<Mmx>(core, insn, |a, b| align_right(a, b, insn.imm as u8, 8)))
         }
-        Mnemonic::Palignr => binary_immediate!(|a: Xmm, b: Xmm, imm: u8| align_right(a, b, imm, 16)),
+        Mnemonic::Palignr | Mnemonic::Vpalignr => {
+            binary_immediate!(form, 0, |a: Xmm, b: Xmm, imm: u8| align_right(a, b, imm, 16))
+        }
         _ => None,
     }
 }
 
 fn blends(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
-        Mnemonic::Blendps => binary_immediate!(|a: Xmm, b: Xmm, imm: u8| {
-            let (a, b) = (dwords(a), dwords(b));
-            from_dwords(std::array::from_fn(|lane| if imm >> lane & 1 != 0 { b[lane] } else { a[lane] }))
-        }),
-        Mnemonic::Blendpd => binary_immediate!(|a: Xmm, b: Xmm, imm: u8| {
+        Mnemonic::Blendps | Mnemonic::Vblendps => binary_immediate!(form, 4, blend_dwords),
+        Mnemonic::Blendpd | Mnemonic::Vblendpd => binary_immediate!(form, 2, |a: Xmm, b: Xmm, imm: u8| {
             std::array::from_fn(|lane| if imm >> lane & 1 != 0 { b[lane] } else { a[lane] })
         }),
-        Mnemonic::Pblendw => binary_immediate!(|a: Xmm, b: Xmm, imm: u8| {
+        Mnemonic::Pblendw | Mnemonic::Vpblendw => binary_immediate!(form, 0, |a: Xmm, b: Xmm, imm: u8| {
             let (a, b) = (words(a), words(b));
             from_words(std::array::from_fn(|lane| if imm >> lane & 1 != 0 { b[lane] } else { a[lane] }))
         }),
-        Mnemonic::Pblendvb => {
-            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i8>(|lane| lane >> 7)))
+        Mnemonic::Pblendvb | Mnemonic::Vpblendvb => {
+            wide!(form, E, |core, insn| blend::<E>(core, insn, |mask| mask.map_lanes::<i8>(|lane| lane >> 7)))
         }
-        Mnemonic::Blendvps => {
-            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i32>(|lane| lane >> 31)))
+        Mnemonic::Blendvps | Mnemonic::Vblendvps => {
+            wide!(form, E, |core, insn| blend::<E>(core, insn, |mask| mask
+                .map_lanes::<i32>(|lane| lane >> 31)))
         }
-        Mnemonic::Blendvpd => {
-            Some(|core, insn| blend(core, insn, |mask| mask.map_lanes::<i64>(|lane| lane >> 63)))
+        Mnemonic::Blendvpd | Mnemonic::Vblendvpd => {
+            wide!(form, E, |core, insn| blend::<E>(core, insn, |mask| mask
+                .map_lanes::<i64>(|lane| lane >> 63)))
         }
-        Mnemonic::Insertps => Some(insertps),
+        Mnemonic::Vpblendd => binary_immediate!(form, 4, blend_dwords),
+        Mnemonic::Insertps | Mnemonic::Vinsertps => narrow!(form, E, insertps::<E>),
         _ => None,
     }
 }
@@ -115,37 +133,43 @@ fn unpack_low_mmx(core: &mut Core<'_>, insn: &Insn, operation: impl Fn(u32, u32)
     let second = if insn.ops[1].is_memory() {
         [u64::from(core.read::<u32>(insn, 1)?)]
     } else {
-        Mm::get(core, insn.ops[1].register)
+        Mmx::get(core, insn.ops[1].register)
     };
     let destination = insn.ops[0].register;
-    let value = Mm::get(core, destination).widen(second, false, operation);
-    Mm::set(core, destination, value);
+    let value = Mmx::get(core, destination).widen(second, false, operation);
+    Mmx::set(core, destination, value);
     Ok(())
 }
 
-/// A blend by XMM0: `spread` makes a lane's sign all of its bits.
+/// A blend by XMM0, or by the fourth operand: `spread` makes a lane's sign all of its bits.
 #[inline(always)]
-fn blend(core: &mut Core<'_>, insn: &Insn, spread: impl Fn(Xmm) -> Xmm) -> Exec {
-    let mask = spread(Xmm::get(core, 0));
-    access::combine::<Xmm>(core, insn, |a, b| {
-        std::array::from_fn(|piece| a[piece] & !mask[piece] | b[piece] & mask[piece])
+fn blend<E: Encoding<V: Wide>>(core: &mut Core<'_>, insn: &Insn, spread: impl Fn(E::V) -> E::V) -> Exec {
+    let register = if E::FIRST == 0 { 0 } else { insn.ops[3].register };
+    let mask = spread(E::get(core, register));
+    access::combine::<E>(core, insn, |a, b| {
+        let kept = a.vertical(mask, |a, mask| a & !mask);
+        kept.vertical(b.vertical(mask, |b, mask| b & mask), |a, b| a | b)
     })
 }
 
+fn blend_dwords(a: Xmm, b: Xmm, imm: u8) -> Xmm {
+    let (a, b) = (dwords(a), dwords(b));
+    from_dwords(std::array::from_fn(|lane| if imm >> lane & 1 != 0 { b[lane] } else { a[lane] }))
+}
+
 /// SDM vol. 2A, INSERTPS: from memory the source is 32 bits, and its selector does not count.
-fn insertps(core: &mut Core<'_>, insn: &Insn) -> Exec {
-    access::check_sse(core)?;
+fn insertps<E: Encoding<V = Xmm>>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    E::check(core)?;
     let imm = insn.imm as u8;
-    let value = if insn.ops[1].is_memory() {
-        core.read::<u32>(insn, 1)?
+    let value = if insn.ops[E::SECOND].is_memory() {
+        core.read::<u32>(insn, E::SECOND)?
     } else {
-        dwords(Xmm::get(core, insn.ops[1].register))[usize::from(imm >> 6)]
+        dwords(E::get(core, insn.ops[E::SECOND].register))[usize::from(imm >> 6)]
     };
-    let destination = insn.ops[0].register;
-    let mut lanes = dwords(Xmm::get(core, destination));
+    let mut lanes = dwords(E::get(core, insn.ops[E::FIRST].register));
     lanes[usize::from(imm >> 4 & 3)] = value;
     let kept = std::array::from_fn(|lane| if imm >> lane & 1 != 0 { 0 } else { lanes[lane] });
-    Xmm::set(core, destination, from_dwords(kept));
+    E::set(core, insn.ops[0].register, from_dwords(kept));
     Ok(())
 }
 
@@ -183,7 +207,7 @@ fn shuffle_singles(a: Xmm, b: Xmm, imm: u8) -> Xmm {
 
 /// `size` bytes from byte `imm` of the two vectors, the second below the first; zeros follow (SDM vol. 2B, PALIGNR).
 #[inline(always)]
-fn align_right<V: Vector>(a: V, b: V, imm: u8, size: usize) -> V {
+fn align_right<V: Single>(a: V, b: V, imm: u8, size: usize) -> V {
     V::from_bytes(|index| {
         let from = usize::from(imm) + index;
         match from / size {

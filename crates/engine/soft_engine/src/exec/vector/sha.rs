@@ -3,7 +3,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{Register, combine_unaligned};
+use super::access::{Encoding, Sse, combine_unaligned};
 use super::lanes::{Xmm, dwords, from_dwords};
 use crate::decode::insn::Handler;
 use crate::exec::Form;
@@ -17,7 +17,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
         Mnemonic::Sha1msg1 => |core, insn| combine_unaligned(core, insn, sha1_message_1),
         Mnemonic::Sha1msg2 => |core, insn| combine_unaligned(core, insn, sha1_message_2),
         Mnemonic::Sha256rnds2 => |core, insn| {
-            let words = dwords(Xmm::get(core, 0));
+            let words = dwords(Sse::get(core, 0));
             combine_unaligned(core, insn, |a, b| sha256_rounds(a, b, [words[0], words[1]]))
         },
         Mnemonic::Sha256msg1 => |core, insn| combine_unaligned(core, insn, sha256_message_1),

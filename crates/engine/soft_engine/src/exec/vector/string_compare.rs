@@ -2,7 +2,7 @@
 
 use iced_x86::Mnemonic;
 
-use super::access::{self, Register};
+use super::access::{self, Encoding, narrow};
 use super::lanes::{Xmm, bytes, from_bytes, from_words, words};
 use crate::cpu::{Core, Exec, flags, gpr};
 use crate::decode::insn::{Handler, Insn};
@@ -11,17 +11,29 @@ use crate::exec::Form;
 /// Most elements that a vector holds.
 const MOST: usize = 16;
 
-pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
-    let handler: Handler = match form.mnemonic {
-        Mnemonic::Pcmpistri => |core, insn| compare(core, insn, implicit_lengths, answer_index),
-        Mnemonic::Pcmpistrm => |core, insn| compare(core, insn, implicit_lengths, answer_mask),
-        Mnemonic::Pcmpestri => |core, insn| compare(core, insn, explicit_lengths::<i32>, answer_index),
-        Mnemonic::Pcmpestrm => |core, insn| compare(core, insn, explicit_lengths::<i32>, answer_mask),
-        Mnemonic::Pcmpestri64 => |core, insn| compare(core, insn, explicit_lengths::<i64>, answer_index),
-        Mnemonic::Pcmpestrm64 => |core, insn| compare(core, insn, explicit_lengths::<i64>, answer_mask),
-        _ => return None,
+/// The handler that finds lengths and gives its answer by these functions, for the encoding `E`.
+macro_rules! compare {
+    ($form:expr, $lengths:expr, $answer:expr) => {
+        narrow!($form, E, |core, insn| compare::<E>(core, insn, $lengths, $answer))
     };
-    Some(handler)
+}
+
+pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
+    match form.mnemonic {
+        Mnemonic::Pcmpistri | Mnemonic::Vpcmpistri => compare!(form, implicit_lengths, answer_index),
+        Mnemonic::Pcmpistrm | Mnemonic::Vpcmpistrm => compare!(form, implicit_lengths, answer_mask::<E>),
+        Mnemonic::Pcmpestri | Mnemonic::Vpcmpestri => compare!(form, explicit_lengths::<i32>, answer_index),
+        Mnemonic::Pcmpestrm | Mnemonic::Vpcmpestrm => {
+            compare!(form, explicit_lengths::<i32>, answer_mask::<E>)
+        }
+        Mnemonic::Pcmpestri64 | Mnemonic::Vpcmpestri64 => {
+            compare!(form, explicit_lengths::<i64>, answer_index)
+        }
+        Mnemonic::Pcmpestrm64 | Mnemonic::Vpcmpestrm64 => {
+            compare!(form, explicit_lengths::<i64>, answer_mask::<E>)
+        }
+        _ => None,
+    }
 }
 
 /// What the immediate byte asks for.
@@ -50,16 +62,16 @@ struct Text {
 }
 
 #[inline(always)]
-fn compare(
+fn compare<E: Encoding<V = Xmm>>(
     core: &mut Core<'_>,
     insn: &Insn,
     lengths: impl Fn(&Core<'_>, &mut [Text; 2], usize),
     answer: impl Fn(&mut Core<'_>, Control, u32),
 ) -> Exec {
-    access::check_sse(core)?;
+    E::check(core)?;
     let control = Control(insn.imm as u8);
     let second = access::unaligned_source(core, insn, 1)?;
-    let first = Xmm::get(core, insn.ops[0].register);
+    let first = E::get(core, insn.ops[0].register);
     let mut texts = [first, second].map(|value| text(value, control));
     let count = control.elements();
     lengths(core, &mut texts, count);
@@ -178,13 +190,13 @@ fn answer_index(core: &mut Core<'_>, control: Control, result: u32) {
 }
 
 /// XMM0 becomes the bits, or masks of whole elements.
-fn answer_mask(core: &mut Core<'_>, control: Control, result: u32) {
+fn answer_mask<E: Encoding<V = Xmm>>(core: &mut Core<'_>, control: Control, result: u32) {
     let value = match (control.0 & 0x40 != 0, control.has_words()) {
         (false, _) => [u64::from(result), 0],
         (true, true) => from_words(std::array::from_fn(|lane| ((result >> lane & 1) as u16).wrapping_neg())),
         (true, false) => from_bytes(std::array::from_fn(|lane| ((result >> lane & 1) as u8).wrapping_neg())),
     };
-    Xmm::set(core, 0, value);
+    E::set(core, 0, value);
 }
 
 #[cfg(test)]

@@ -411,7 +411,7 @@ impl Unit<'_> {
         if insn.mnemonic() == Mnemonic::Div {
             self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
             self.asm.jcc(cond::AE, label);
-            emit_restore(self.asm);
+            self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.mov(host::RDX, high);
             self.asm.op(Op::new(wide, 0xf7), 6, Rm::Reg(host::RCX));
@@ -424,7 +424,7 @@ impl Unit<'_> {
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
             self.asm.jcc(cond::NE, label);
-            emit_restore(self.asm);
+            self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0xf7), 7, Rm::Reg(host::RCX));
@@ -432,6 +432,13 @@ impl Unit<'_> {
         self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
         self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
         self.bind_after();
+    }
+
+    /// The flags as they were, if anybody looks at what the division makes of them.
+    fn restore_for(&mut self, plan: &Plan) {
+        if plan.flags_wanted {
+            emit_restore(self.asm);
+        }
     }
 
     pub(super) fn compare_exchange(&mut self, plan: &Plan) {
@@ -473,6 +480,17 @@ impl Unit<'_> {
         self.asm.op(Op::new(wide, 0x8b), host::RDX, Rm::Reg(b));
         self.set_register(first, host::RDX);
         self.set_register(second, host::RCX);
+    }
+
+    /// MOVZX from AH, CH, DH, BH, by way of the host's AH.
+    pub(super) fn zero_extend_high_byte(&mut self, plan: &Plan) {
+        let source = self.read_register(number(plan.insn.op1_register()), host::RAX);
+        if source != host::RAX {
+            self.asm.mov(host::RAX, source);
+        }
+        // movzx ecx, ah
+        self.asm.raw(&[0x0f, 0xb6, 0xcc]);
+        self.set_register(number(plan.insn.op0_register()), host::RCX);
     }
 
     pub(super) fn byte_swap(&mut self, plan: &Plan) {
