@@ -38,8 +38,10 @@ impl Arguments {
 
 const MARKER: &str = "BENCH-BOOTED";
 const INIT: &str = "#!/bin/busybox sh\necho BENCH-BOOTED\n/bin/busybox poweroff -f\n";
-/// A guest that has not come up by then will not: a busy host spoils the only timer of QEMU's microvm.
+/// Time for Yagura's guest to come up, translated or not.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// TCG's guest that has not come up by then will not: a busy host spoils the only timer of QEMU's microvm.
+const PATIENCE_TCG: Duration = Duration::from_secs(20);
 
 /// From spawn to the marker, in seconds.
 struct Boot {
@@ -117,10 +119,11 @@ fn ways(kernel: &guests::Kernel) -> Vec<Way> {
     lines.iter().flat_map(|line| files.iter().map(move |file| way(file, *line))).collect()
 }
 
-/// Starts the guest once. Only TCG may get stuck.
+/// Starts the guest once. Only TCG's may get stuck.
 fn boot(contestant: &Contestant, guest: &Guest, cell: &mut Cell) -> Result<()> {
     let mut lines = Lines::start(contestant.command(guest))?;
-    let deadline = contestant::within(PATIENCE);
+    let may_hang = matches!(contestant, Contestant::Tcg { .. });
+    let deadline = contestant::within(if may_hang { PATIENCE_TCG } else { PATIENCE });
     loop {
         match lines.next(deadline) {
             Ok(Some((moment, line))) if line.contains(MARKER) => {
@@ -130,7 +133,7 @@ fn boot(contestant: &Contestant, guest: &Guest, cell: &mut Cell) -> Result<()> {
             }
             Ok(Some(_)) => {}
             Ok(None) => bail!("{}", lines.complain("ended before its guest was up")),
-            Err(_) if matches!(contestant, Contestant::Tcg { .. }) => {
+            Err(_) if may_hang => {
                 cell.stuck += 1;
                 return Ok(());
             }

@@ -93,6 +93,8 @@ pub fn bars(file: &Path, bars: &Bars) -> Result<()> {
 /// Height of a bar and of the gap between groups, in pixels.
 const BAR_PIXELS: u32 = 9;
 const GAP_PIXELS: u32 = 7;
+/// Room for a letter of a group's name.
+const LETTER_PIXELS: usize = 7;
 /// Share of a group's height that its bars take.
 const FILLED: f64 = 0.76;
 
@@ -102,10 +104,12 @@ fn draw_bars(file: &Path, bars: &Bars) -> Result<(), Box<dyn std::error::Error>>
     let (least, most) =
         figures.fold((1.0f64, 1.0f64), |(least, most), figure| (least.min(figure), most.max(figure)));
     let height = count as u32 * (bars.series.len() as u32 * BAR_PIXELS + GAP_PIXELS) + 130;
+    let letters = bars.groups.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     let root = SVGBackend::new(file, (860, height)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&root);
-    builder.caption(bars.title, ("sans-serif", 20)).margin(12).x_label_area_size(42).y_label_area_size(150);
+    builder.caption(bars.title, ("sans-serif", 20)).margin(12);
+    builder.x_label_area_size(42).y_label_area_size((letters * LETTER_PIXELS) as u32);
     // The first group is at the top.
     let rows = count as f64 - 0.5..-0.5;
     match bars.scale {
@@ -162,4 +166,30 @@ where
         .border_style(BLACK.mix(0.3))
         .draw()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_group_that_has_a_figure_has_its_name_and_bars() {
+        let folder = tempfile::tempdir().unwrap();
+        let groups =
+            [("first".to_owned(), vec![Some(0.5), Some(20.0)]), ("second".to_owned(), vec![None, Some(3.0)])];
+        for scale in [Scale::Ratios, Scale::Amounts] {
+            let file = folder.path().join("plot.svg");
+            let series = ["here", "there"];
+            bars(&file, &Bars { title: "speed", axis: "times", series: &series, groups: &groups, scale })
+                .unwrap();
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(["first", "second", "here", "there"].iter().all(|name| text.contains(name)));
+            let colour = |index: usize| {
+                let RGBColor(red, green, blue) = COLOURS[index];
+                text.matches(&format!("#{red:02X}{green:02X}{blue:02X}")).count()
+            };
+            // One more each in the legend.
+            assert_eq!((colour(0), colour(1)), (2, 3));
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub fn page(comparison: &Comparison, runs: u32) -> String {
         "# Processor benchmarks\n\n\
         Nanoseconds an operation, medians over {runs} runs in turn on one machine: natively, as `init` of Debian's \
         cloud kernel on QEMU's TCG, and on Yagura's software engine. The last columns are ratios of speeds: above 1 \
-        the first one is the faster. `cargo xtask bench cpu` writes this page; `bench/guest_bench` is what runs.\n\n\
+        the first one is the faster, and each mean is over what both ran. `cargo xtask bench cpu` writes this page; `bench/guest_bench` is what runs.\n\n\
         {}\n\n{}\n![ratios of speeds](cpu.svg)\n",
         table(comparison, presets::ASCII_MARKDOWN),
         notes(comparison)
