@@ -3,8 +3,10 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::mpsc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use host_sys::unix_socket::{self, SocketFile};
 use http_body_util::{Either, Full};
@@ -16,15 +18,31 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::{ControlError, ControlRequest, Verb};
 use crate::events::{Event, Events};
 use crate::inbox::{Message, Outbox};
 
-/// The socket's file goes when this is dropped; the thread ends with the process.
+/// How long the end of a VM waits for answers on their way, at most: a client that listens for events, or reads
+/// nothing, is left.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
+/// The socket's file goes when this is dropped, and answers that are on their way are given.
 pub(crate) struct ControlServer {
     _file: SocketFile,
+    ending: watch::Sender<bool>,
+    /// Nothing is ever sent: the thread drops its end when it is done.
+    done: mpsc::Receiver<Infallible>,
+}
+
+impl Drop for ControlServer {
+    fn drop(&mut self) {
+        self.ending.send_replace(true);
+        // The thread's end, or a client that is left.
+        let _either = self.done.recv_timeout(LAST_ANSWERS);
+    }
 }
 
 impl ControlServer {
@@ -36,21 +54,38 @@ impl ControlServer {
         listener.set_nonblocking(true).map_err(ControlError::Start)?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(ControlError::Start)?;
-        let serve = move || runtime.block_on(accept(listener, &outbox, &events));
+        let (ending, told) = watch::channel(false);
+        let (alive, done) = mpsc::channel();
+        let serve = move || {
+            runtime.block_on(accept(listener, &outbox, &events, told));
+            drop(alive);
+        };
         host_sys::threads::spawn("control", serve).map_err(ControlError::Start)?;
-        Ok(ControlServer { _file: file })
+        Ok(ControlServer { _file: file, ending, done })
     }
 }
 
-async fn accept(listener: std::os::unix::net::UnixListener, outbox: &Outbox, events: &Events) {
+/// Serves clients until the VM ends, and then those answers that are on their way.
+async fn accept(
+    listener: std::os::unix::net::UnixListener,
+    outbox: &Outbox,
+    events: &Events,
+    mut ending: watch::Receiver<bool>,
+) {
+    let mut clients = JoinSet::new();
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "control socket lost"),
     };
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = clients.join_next() => continue,
+            _ = ending.changed() => break,
+        };
+        match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(converse(stream, outbox.clone(), events.clone()));
+                clients.spawn(converse(stream, outbox.clone(), events.clone(), ending.clone()));
             }
             // Out of descriptors or memory: those that are being served will free some.
             Err(error) => {
@@ -59,14 +94,23 @@ async fn accept(listener: std::os::unix::net::UnixListener, outbox: &Outbox, eve
             }
         }
     }
+    while clients.join_next().await.is_some() {}
 }
 
-async fn converse(stream: UnixStream, outbox: Outbox, events: Events) {
+async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending: watch::Receiver<bool>) {
     let (outbox, events) = (&outbox, &events);
     let service =
         service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, outbox, events).await) });
     // A client that speaks no HTTP or goes away early is its own loss.
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = ending.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "control client went away");
     }
 }
