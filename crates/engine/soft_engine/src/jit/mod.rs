@@ -12,6 +12,7 @@
 //! docs/soft-jit.md says what keeps a hostile guest inside.
 
 mod asm;
+mod host_cpu;
 mod plan;
 mod run;
 mod stubs;
@@ -134,8 +135,12 @@ pub(crate) enum Ran {
 }
 
 impl Jit {
-    /// A JIT for a CPU that has `features`; `None` where this host does not let memory be executed.
+    /// A JIT for a CPU that has `features`; `None` where the host is no x86-64 or does not let memory be
+    /// executed.
     pub(crate) fn new(features: Features, cold_runs: u16) -> Option<Jit> {
+        if !host_cpu::IS_X86_64 {
+            return None;
+        }
         let memory = CodeMemory::new(CACHE_BYTES)
             .inspect_err(|error| tracing::warn!(%error, "no executable memory: the interpreter does all"))
             .ok()?;

@@ -6,6 +6,9 @@ use iced_x86::{
     Register,
 };
 
+use super::host_cpu;
+use crate::features::Features;
+
 /// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
 const STATUS: u32 = 0x3f;
 
@@ -75,9 +78,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans `insn`, which stands at `offset` of its page.
-    pub fn of(insn: &Instruction, offset: u16, offered: bool, info: &mut InstructionInfoFactory) -> Plan {
-        let way = if offered { way(insn) } else { Way::Interpreted };
+    /// Plans `insn`, which was decoded with its offset in the page for an address. What the guest's CPU does not have
+    /// is the interpreter's business, and so is what the host's does not.
+    pub fn of(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
+        let on_both = |feature: &CpuidFeature| features.has(*feature) && host_cpu::has(*feature);
+        let has_template = insn.cpuid_features().iter().all(on_both);
+        let way = if has_template { way(insn) } else { Way::Interpreted };
         let used = info.info_options(insn, InstructionInfoOptions::NO_REGISTER_USAGE);
         let writes = |access| {
             matches!(
@@ -99,7 +105,7 @@ impl Plan {
         Plan {
             insn: *insn,
             way,
-            offset,
+            offset: insn.ip() as u16,
             memory: memory.filter(|_| way != Way::Lea && way != Way::Nothing),
             reads_flags: insn.rflags_read() & STATUS != 0,
             writes_part: modified != 0 && !writes_all,
@@ -379,6 +385,8 @@ fn is_vector(insn: &Instruction) -> bool {
             | M::Sfence
             | M::Maskmovdqu
             | M::Movnti
+            | M::Cvtpi2ps
+            | M::Cvtpi2pd
             | M::Clflush
             | M::Pause
             | M::Prefetcht0

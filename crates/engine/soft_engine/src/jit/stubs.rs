@@ -1,6 +1,7 @@
 //! Code that is there before anything is translated: the way in and out, and the ways to the engine.
 
 use super::asm::{Asm, Op, Rm, cond, host};
+use super::host_cpu;
 use super::words::{self, PINNED, word_at};
 
 /// Why generated code was left; the low half of what it answers. The high half is the edge's number.
@@ -145,7 +146,7 @@ fn load_pinned(asm: &mut Asm) {
 /// A move of 16 or 32 bytes between a vector register and its place; `store` is 0 or 1.
 fn move_vector(asm: &mut Asm, number: u8, store: u8) {
     let place = words::vector(number);
-    if std::arch::is_x86_feature_detected!("avx") {
+    if host_cpu::has_ymm() {
         asm.raw(&[0xc5, if number < 8 { 0xfc } else { 0x7c }, 0x10 | store]);
         let Rm::At(_, disp) = place else { return };
         asm.byte(0x85 | (number & 7) << 3);

@@ -104,8 +104,7 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
         if insn.is_invalid() {
             break;
         }
-        let offered = insn.cpuid_features().iter().all(|feature| features.has(*feature));
-        let plan = Plan::of(&insn, insn.ip() as u16, offered, &mut info);
+        let plan = Plan::of(&insn, features, &mut info);
         plans.push(plan);
         let goes_on = matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch);
         if !goes_on || insn.mnemonic() == Mnemonic::Hlt || insn.mnemonic() == Mnemonic::Sti {

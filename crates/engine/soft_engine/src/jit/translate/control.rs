@@ -53,7 +53,7 @@ impl Unit<'_> {
             if insn.is_invalid() || end > self.start + REACH_BYTES || end > PAGE {
                 return false;
             }
-            let plan = Plan::of(&insn, insn.ip() as u16, true, &mut info);
+            let plan = Plan::of(&insn, self.ground.features, &mut info);
             if plan.reads_flags || plan.writes_part || plan.may_leave() {
                 return false;
             }

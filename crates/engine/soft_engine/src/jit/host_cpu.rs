@@ -1,0 +1,40 @@
+//! What the host's processor can execute: guest instructions are emitted as they are only where it has them.
+
+use iced_x86::CpuidFeature;
+
+/// Whether generated code runs here at all.
+pub const IS_X86_64: bool = cfg!(target_arch = "x86_64");
+
+/// Whether the host has what an instruction needs. Asked only for instructions that have a template; those that every
+/// x86-64 processor has need nothing else.
+#[cfg(target_arch = "x86_64")]
+pub fn has(feature: CpuidFeature) -> bool {
+    use std::arch::is_x86_feature_detected as detected;
+    match feature {
+        CpuidFeature::SSE3 => detected!("sse3"),
+        CpuidFeature::SSSE3 => detected!("ssse3"),
+        CpuidFeature::SSE4_1 => detected!("sse4.1"),
+        CpuidFeature::SSE4_2 => detected!("sse4.2"),
+        CpuidFeature::POPCNT => detected!("popcnt"),
+        CpuidFeature::LZCNT => detected!("lzcnt"),
+        CpuidFeature::BMI1 => detected!("bmi1"),
+        CpuidFeature::AES => detected!("aes"),
+        CpuidFeature::PCLMULQDQ => detected!("pclmulqdq"),
+        CpuidFeature::SHA => detected!("sha"),
+        _ => true,
+    }
+}
+
+/// No template is ever used.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn has(_feature: CpuidFeature) -> bool {
+    false
+}
+
+/// Whether vector registers have 256 bits.
+pub fn has_ymm() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
