@@ -60,13 +60,6 @@ impl CodeMemory {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.writable.as_ptr().add(offset), bytes.len());
         }
     }
-
-    /// Reads four bytes at `offset`. Panics when they are not inside.
-    pub fn word(&self, offset: usize) -> u32 {
-        assert!(offset.checked_add(4).is_some_and(|end| end <= self.size_bytes), "code leaves its memory");
-        // SAFETY: inside the mapping (checked above).
-        unsafe { self.writable.as_ptr().add(offset).cast::<u32>().read_unaligned() }
-    }
 }
 
 impl Drop for CodeMemory {
@@ -95,7 +88,6 @@ mod tests {
         // SAFETY: the function written above.
         let code: extern "C" fn() -> u32 = unsafe { std::mem::transmute(memory.address(0x1ff0)) };
         assert_eq!(code(), 42);
-        assert_eq!(memory.word(0x1ff1), 42);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::insn::{Flow, Insn};
 use super::lower::lower;
+use super::places::{Place, Places};
 use crate::cpu::{Core, Exec};
 use crate::features::Features;
 use crate::memory::code_map;
@@ -21,7 +22,7 @@ const INSN_MAX: usize = 15;
 /// Most instructions in a block.
 const BLOCK_INSNS: usize = 32;
 /// Entries of the table that is asked first. A power of two.
-const FRONT_ENTRIES: usize = 16 * 1024;
+pub const FRONT_ENTRIES: usize = 16 * 1024;
 /// Decoded instructions after which everything is dropped and decoded again as needed: 10 MiB.
 const INSNS_MAX: usize = 256 * 1024;
 
@@ -39,14 +40,6 @@ struct Front {
     block: Block,
 }
 
-/// A block as its page knows it: where its bytes are.
-struct Place {
-    key: u64,
-    /// Offset of the first byte in the page, and number of bytes.
-    start: u16,
-    len: u16,
-}
-
 /// All decoded blocks of one vCPU.
 pub struct BlockCache {
     features: Features,
@@ -54,7 +47,7 @@ pub struct BlockCache {
     insns: Vec<Insn>,
     front: Box<[Front]>,
     by_key: HashMap<u64, Block, KeyHasher>,
-    by_page: HashMap<u64, Vec<Place>, KeyHasher>,
+    places: Places,
 }
 
 impl BlockCache {
@@ -65,7 +58,7 @@ impl BlockCache {
             insns: Vec::new(),
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             by_key: HashMap::default(),
-            by_page: HashMap::default(),
+            places: Places::default(),
         }
     }
 
@@ -89,21 +82,12 @@ impl BlockCache {
 
     /// Drops what was decoded from the grains `bits` of the page at `gpa`.
     pub fn invalidate(&mut self, gpa: u64, bits: u64) {
-        let Some(places) = self.by_page.get_mut(&gpa) else { return };
-        let (by_key, front) = (&mut self.by_key, &mut self.front);
-        places.retain(|place| {
-            if code_map::grains_of(place.start.into(), place.len.into()) & bits == 0 {
-                return true;
-            }
-            by_key.remove(&place.key);
-            let entry = &mut front[front_slot(place.key)];
+        for place in self.places.take(gpa, bits) {
+            self.by_key.remove(&place.key);
+            let entry = &mut self.front[front_slot(place.key)];
             if entry.key == place.key {
                 *entry = Front::default();
             }
-            false
-        });
-        if places.is_empty() {
-            self.by_page.remove(&gpa);
         }
     }
 
@@ -112,7 +96,7 @@ impl BlockCache {
         self.insns.clear();
         self.front.fill(Front::default());
         self.by_key.clear();
-        self.by_page.clear();
+        self.places.clear();
     }
 
     #[inline(never)]
@@ -153,7 +137,7 @@ impl BlockCache {
         let len = decoded.iter().map(|insn| u16::from(insn.len)).sum();
         let block = Block { first: first as u32, count: decoded.len() as u32 };
         self.by_key.insert(key, block);
-        self.by_page.entry(page).or_default().push(Place { key, start: start as u16, len });
+        self.places.add(page, Place { key, start: start as u16, len });
         Ok(block)
     }
 
@@ -211,7 +195,8 @@ impl Hasher for KeyHasher {
     }
 }
 
-fn front_slot(key: u64) -> usize {
+/// Where a key is in a table of [`FRONT_ENTRIES`].
+pub fn front_slot(key: u64) -> usize {
     (key ^ key >> 12) as usize & (FRONT_ENTRIES - 1)
 }
 

@@ -3,3 +3,4 @@
 pub mod block;
 pub mod insn;
 pub mod lower;
+pub mod places;

@@ -25,7 +25,9 @@ use guest_memory::PAGE_SIZE;
 use host_sys::code_memory::CodeMemory;
 
 use crate::cpu::{Core, Exec};
+use crate::decode::block::{FRONT_ENTRIES, KeyHasher, front_slot};
 use crate::decode::insn::Insn;
+use crate::decode::places::{Place, Places};
 use crate::features::Features;
 use crate::memory::code_map;
 use translate::Translator;
@@ -36,8 +38,6 @@ pub(crate) use words::Words;
 const CACHE_BYTES: usize = 64 << 20;
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
-/// Entries of the table that is asked first. A power of two.
-const FRONT_ENTRIES: usize = 16 * 1024;
 
 /// An instruction that generated code may hand to the engine.
 pub(super) struct Site {
@@ -80,14 +80,6 @@ struct Front {
     code: u32,
 }
 
-/// A unit as its page knows it.
-struct Place {
-    key: u64,
-    start: u16,
-    len: u16,
-    code: u32,
-}
-
 /// An entry of the table of indirect jumps.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -114,10 +106,10 @@ pub(crate) struct Jit {
     /// How often a block is interpreted before it is translated.
     cold_runs: u16,
     front: Box<[Front]>,
-    known: HashMap<u64, Known, crate::decode::block::KeyHasher>,
-    by_page: HashMap<u64, Vec<Place>, crate::decode::block::KeyHasher>,
+    known: HashMap<u64, Known, KeyHasher>,
+    places: Places,
     /// Starts of units that hold no more, to be led to what takes their place.
-    stale: HashMap<u64, Vec<u32>, crate::decode::block::KeyHasher>,
+    stale: HashMap<u64, Vec<u32>, KeyHasher>,
     jumps: Box<[Jump]>,
     tables: Tables,
     /// How often everything was dropped: edges of before mean nothing.
@@ -153,7 +145,7 @@ impl Jit {
             cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             known: HashMap::default(),
-            by_page: HashMap::default(),
+            places: Places::default(),
             stale: HashMap::default(),
             jumps: vec![NO_JUMP; stubs::JUMPS].into(),
             tables: Tables::default(),
@@ -280,8 +272,7 @@ impl Jit {
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);
         let code = code as u32;
-        let place = Place { key: gpa, start: start as u16, len: len as u16, code };
-        self.by_page.entry(page).or_default().push(place);
+        self.places.add(page, Place { key: gpa, start: start as u16, len: len as u16 });
         for old in self.stale.remove(&gpa).unwrap_or_default() {
             self.lead(old as usize, code as usize);
         }
@@ -309,17 +300,8 @@ impl Jit {
 
     /// Drops the units made of the grains `bits` of the page at `gpa`.
     pub(crate) fn invalidate(&mut self, gpa: u64, bits: u64) {
-        let Some(mut places) = self.by_page.remove(&gpa) else { return };
-        let mut dropped = Vec::new();
-        places.retain(|place| {
-            let hit = code_map::grains_of(place.start.into(), place.len.into()) & bits != 0;
-            if hit {
-                dropped.push((place.key, place.code));
-            }
-            !hit
-        });
-        for (key, code) in dropped {
-            self.known.remove(&key);
+        for Place { key, .. } in self.places.take(gpa, bits) {
+            let Some(Known { code, .. }) = self.known.remove(&key) else { continue };
             self.front[front_slot(key)] = Front::default();
             // Whatever still leads there says where it stands and leaves.
             let mut asm = asm::Asm::default();
@@ -328,9 +310,6 @@ impl Jit {
             self.memory.write(code as usize, asm.finish());
             self.stale.entry(key).or_default().push(code);
         }
-        if !places.is_empty() {
-            self.by_page.insert(gpa, places);
-        }
     }
 
     /// Drops everything.
@@ -338,15 +317,11 @@ impl Jit {
         self.free = self.stubs.end;
         self.front.fill(Front::default());
         self.known.clear();
-        self.by_page.clear();
+        self.places.clear();
         self.stale.clear();
         self.jumps.fill(NO_JUMP);
         self.tables.sites.clear();
         self.tables.edges.clear();
         self.cleared += 1;
     }
-}
-
-fn front_slot(key: u64) -> usize {
-    (key ^ key >> 12) as usize & (FRONT_ENTRIES - 1)
 }

@@ -2,8 +2,8 @@
 //! operand is, and what it does to the status flags.
 
 use iced_x86::{
-    CpuidFeature, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind,
-    Register,
+    CpuidFeature, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 use super::host_cpu;
@@ -73,6 +73,8 @@ pub struct Plan {
     pub writes_all: bool,
     /// Operand 0 is written.
     pub writes_first: bool,
+    /// Nothing that follows it belongs to the unit.
+    pub ends: bool,
     /// Somebody looks at the flags as they are after it.
     pub flags_wanted: bool,
 }
@@ -111,6 +113,8 @@ impl Plan {
             writes_part: modified != 0 && !writes_all,
             writes_all,
             writes_first: writes(used.op_access(0)),
+            ends: !matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch)
+                || matches!(insn.mnemonic(), Mnemonic::Hlt | Mnemonic::Sti),
             flags_wanted: true,
         }
     }
@@ -253,7 +257,7 @@ fn way(insn: &Instruction) -> Way {
         _ if insn.is_jcc_short_or_near() => Way::JumpIf,
         // CMOVcc and SETcc.
         _ if insn.condition_code() != iced_x86::ConditionCode::None
-            && insn.flow_control() == iced_x86::FlowControl::Next =>
+            && insn.flow_control() == FlowControl::Next =>
         {
             Way::Mapped
         }

@@ -7,7 +7,7 @@ use arch_model::x86_64::RunState;
 use super::stubs::{Callbacks, exit};
 use super::{Jit, Site};
 use crate::cpu::mode::{cr0, cr4};
-use crate::cpu::{Core, Mode, gpr};
+use crate::cpu::{Core, Mode, flags, gpr};
 use crate::memory::View;
 
 /// The highest answer of a callback after which generated code goes on; reasons to leave are added to it.
@@ -42,22 +42,28 @@ pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     (left as u32, (left >> 32) as u32)
 }
 
+/// Status flags in the low byte of RFLAGS, which LAHF and SAHF move.
+const LOW: u64 = flags::STATUS & 0xff;
+/// All exceptions masked (SDM vol. 1, 10.2.3).
+const MXCSR_MASKS: u32 = 0x1f80;
+
 /// Status flags as generated code keeps them: AH as LAHF leaves it, AL is OF.
 fn flags_word(core: &Core<'_>) -> u32 {
     let status = core.flags.status();
-    ((status & 0xff | 2) << 8 | status >> 11 & 1) as u32
+    ((status & LOW) << 8 | u64::from(status & flags::OF != 0)) as u32
 }
 
 fn take_flags(core: &mut Core<'_>) {
     let word = u64::from(core.words.flags);
-    core.cpu.flags.set_status(word >> 8 & 0xd5 | (word & 1) << 11);
+    let overflow = if word & 1 != 0 { flags::OF } else { 0 };
+    core.cpu.flags.set_status(word >> 8 & LOW | overflow);
 }
 
 /// Brings the words up to date with what the engine has changed.
 fn refresh(core: &mut Core<'_>) {
     core.words.tlb = core.translations.table(core.view) as u64;
     core.words.salt = salt(core);
-    let mxcsr_masked = core.cpu.mxcsr & 0x1f80 == 0x1f80;
+    let mxcsr_masked = core.cpu.mxcsr & MXCSR_MASKS == MXCSR_MASKS;
     let usable = core.cr0 & (cr0::EM | cr0::TS) == 0 && core.cr4 & cr4::OSFXSR != 0;
     core.words.vectors_allowed = u8::from(mxcsr_masked && usable);
 }
@@ -106,7 +112,7 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
 fn execute(core: &mut Core<'_>, site: &Site) -> u32 {
     let leave = |reason: u32| GO_ON_LAST as u32 + reason;
     take_flags(core);
-    let (view, salt_before) = (core.view, core.words.salt);
+    let salt_before = core.words.salt;
     core.cpu.rip = core.words.page + u64::from(site.offset);
     let next = core.cpu.rip.wrapping_add(site.insn.len.into());
     core.cpu.gpr[gpr::NEXT_RIP] = next;
@@ -120,8 +126,8 @@ fn execute(core: &mut Core<'_>, site: &Site) -> u32 {
     core.attention |= core.is_alarm_stale();
     let goes_on = core.cpu.rip == next
         && !core.attention
-        && (view == core.view || is_possible(core))
         && salt_before == core.words.salt
-        && core.run_state == RunState::Running;
-    if goes_on && is_possible(core) { 1 } else { leave(exit::NEXT) }
+        && core.run_state == RunState::Running
+        && is_possible(core);
+    if goes_on { GO_ON_LAST as u32 } else { leave(exit::NEXT) }
 }

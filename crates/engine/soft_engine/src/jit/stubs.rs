@@ -74,7 +74,7 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     stubs.miss = asm.here();
     emit_call(asm, callbacks.miss, spill, leave_stored, Some(reload));
     stubs.edge = asm.here();
-    // mov rax, rdx; shl rax, 32; or eax-part
+    // The edge above, the reason below.
     asm.mov(host::RAX, host::RDX);
     asm.op(Op::new(true, 0xc1), 4, Rm::Reg(host::RAX));
     asm.byte(32);
@@ -202,8 +202,8 @@ fn emit_vectors(asm: &mut Asm, leave: usize) -> usize {
     load
 }
 
-/// A call of the engine with the number in ECX. Bit 0 of the answer's byte 1 says: go on with EAX bit 0; otherwise
-/// the answer is the reason to leave. Where `reload` is given, the vector registers are as before.
+/// A call of the engine with the number in ECX. Answers up to `GO_ON_LAST` are handed back in EAX; the others are a
+/// reason to leave. Where `reload` is given, the vector registers are as before.
 fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, reload: Option<usize>) {
     let (asleep, go_on, done) = (asm.label(), asm.label(), asm.label());
     store_pinned(asm);
@@ -212,9 +212,7 @@ fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, re
     asm.byte(0x50);
     asm.op(Op::new(false, 0x85), host::RAX, Rm::Reg(host::RAX));
     asm.jcc(cond::E, asleep);
-    asm.alu_imm(true, 5, Rm::Reg(host::RSP), 8);
     asm.call(spill);
-    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
     asm.bind(asleep);
     asm.lea(host::RDI, host::RBP, -(words::REGISTERS as i32));
     asm.op(Op::new(false, 0x8b), host::RSI, Rm::Reg(host::RCX));
@@ -223,7 +221,7 @@ fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, re
     // pop rcx: whether there were vectors
     asm.byte(0x59);
     asm.alu_imm(false, 7, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
-    asm.jcc(6, go_on);
+    asm.jcc(cond::BE, go_on);
     asm.alu_imm(false, 5, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
     asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
     asm.jmp_to(leave_stored);
@@ -236,10 +234,8 @@ fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, re
         asm.byte(0x50);
         asm.call(vectors);
         asm.byte(0x58);
-        asm.bind(done);
-    } else {
-        asm.bind(done);
     }
+    asm.bind(done);
     asm.byte(0xc3);
 }
 

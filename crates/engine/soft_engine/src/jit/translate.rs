@@ -3,9 +3,7 @@
 //! Status flags live in the host's between instructions (`native`), in [`Words::flags`](super::Words) (`saved`), or
 //! both. An access to memory destroys the host's; whoever may leave the unit finds them saved.
 
-use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Plan, Way};
@@ -95,19 +93,17 @@ impl Translator {
 
 fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     plans.clear();
-    let (bytes, features) = (ground.bytes, ground.features);
     let mut info = InstructionInfoFactory::new();
-    let mut decoder = Decoder::with_ip(64, &bytes[start..], start as u64, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, DecoderOptions::NONE);
     let mut insn = Instruction::default();
     while plans.len() < ground.insns_max && decoder.can_decode() {
         decoder.decode_out(&mut insn);
         if insn.is_invalid() {
             break;
         }
-        let plan = Plan::of(&insn, features, &mut info);
+        let plan = Plan::of(&insn, ground.features, &mut info);
         plans.push(plan);
-        let goes_on = matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch);
-        if !goes_on || insn.mnemonic() == Mnemonic::Hlt || insn.mnemonic() == Mnemonic::Sti {
+        if plan.ends {
             break;
         }
     }
@@ -210,10 +206,10 @@ impl Unit<'_> {
         if self.vectors {
             self.need_vectors(plan.next());
         }
-        matches!(plan.insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch) || {
+        if plan.ends {
             self.edge(plan.next().into(), plan.offset);
-            false
         }
+        !plan.ends
     }
 
     fn need_vectors(&mut self, offset: u16) {

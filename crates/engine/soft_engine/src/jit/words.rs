@@ -54,7 +54,6 @@ pub struct Words {
     pub vectors_live: u8,
     /// Vector instructions neither fault nor trap now.
     pub vectors_allowed: u8,
-    _unused: [u8; 2],
 }
 
 const SIZE: i32 = size_of::<Words>() as i32;
