@@ -81,7 +81,7 @@ pub struct GivenSettings {
     #[arg(long, value_name = "WHERE")]
     #[serde(deserialize_with = "values::text")]
     virtio_console: Option<ConsoleSpec>,
-    /// What executes the guest: auto or kvm [default: auto]
+    /// What executes the guest: auto, kvm or soft [default: auto]
     #[arg(long, value_name = "auto|kvm|soft")]
     #[serde(deserialize_with = "values::text")]
     engine: Option<EngineChoice>,
