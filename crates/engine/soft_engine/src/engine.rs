@@ -14,10 +14,6 @@ pub struct SoftEngine {
     cold_runs: Option<u16>,
 }
 
-/// What a guest sees that nobody chose a model for. Instructions of x86-64-v3 are interpreted one by one, and a guest's
-/// libraries would take them for the fast ones.
-const DEFAULT_MODEL: CpuModel = CpuModel::V2;
-
 /// Most code of a boot runs once or twice, and translating costs more than that.
 const COLD_RUNS: u16 = 4;
 
@@ -36,6 +32,12 @@ impl SoftEngine {
     /// An engine that translates everything at once: for tests of the translator.
     pub fn eager() -> SoftEngine {
         SoftEngine { cold_runs: Some(0) }
+    }
+
+    /// What a guest sees that nobody chose a model for: the highest whose instructions need not be interpreted one by
+    /// one, as a guest's libraries take them for the fast ones.
+    fn default_cpu_model(&self) -> CpuModel {
+        if crate::jit::has_v3_vectors() { CpuModel::V3 } else { CpuModel::V2 }
     }
 
     /// The highest named CPU model that this engine offers.
@@ -59,7 +61,7 @@ impl Engine for SoftEngine {
             )));
         }
         let offered = features::offered();
-        let model = config.cpu_model.unwrap_or(DEFAULT_MODEL);
+        let model = config.cpu_model.unwrap_or_else(|| self.default_cpu_model());
         let cpuid = cpuid::restrict(offered, model).map_err(|error| {
             EngineError::Unsupported(format!(
                 "the soft engine cannot offer CPU model {model}: it lacks {}",

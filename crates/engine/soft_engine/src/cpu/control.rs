@@ -5,10 +5,17 @@ use super::{Core, Exec, gpr};
 
 /// PCIDs are 12 bits.
 const PCID: u64 = 0xfff;
+/// Of XCR0: SSE and AVX state.
+const XCR0_AVX: u64 = 6;
 /// CR3 as an operand: do not forget translations.
 const NO_FLUSH: u64 = 1 << 63;
 
 impl Core<'_> {
+    /// Whether the operating system has enabled AVX in this mode (SDM vol. 1, 14.3).
+    pub fn has_avx_enabled(&self) -> bool {
+        self.mode.is_protected() && self.cr4 & cr4::OSXSAVE != 0 && self.xcr0 & XCR0_AVX == XCR0_AVX
+    }
+
     /// CR4 bits that can be set: those of features this vCPU has.
     fn cr4_defined(&self) -> u64 {
         let shared = self.shared;

@@ -18,6 +18,7 @@ pub mod cond {
     pub const NE: u8 = 5;
     pub const A: u8 = 7;
     pub const BE: u8 = 6;
+    pub const B: u8 = 2;
     pub const AE: u8 = 3;
 }
 
@@ -54,6 +55,21 @@ impl Op {
     pub fn new(wide: bool, code: u8) -> Op {
         Op { wide, code, ..Op::default() }
     }
+}
+
+/// How an instruction with a VEX prefix is encoded apart from its operands (SDM vol. 2A, 2.3.5).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vex {
+    /// Opcode map: 1 (0F), 2 (0F 38), 3 (0F 3A).
+    pub map: u8,
+    /// The prefix implied: 0 for none, 1 (66), 2 (F3), 3 (F2).
+    pub prefix: u8,
+    /// VEX.W.
+    pub wide: bool,
+    /// VEX.L: 256 bits.
+    pub long: bool,
+    /// Opcode.
+    pub code: u8,
 }
 
 /// A place in the code, to be named before it is known.
@@ -147,6 +163,22 @@ impl Asm {
             _ => self.raw(&[0x0f, 0x3a]),
         }
         self.byte(op.code);
+        self.modrm(reg, rm);
+    }
+
+    /// An instruction with a VEX prefix and a ModRM byte; `third` is the operand that the prefix names, 0 if there is
+    /// none. An immediate, if any, is to follow.
+    pub fn vex(&mut self, vex: Vex, reg: u8, third: u8, rm: Rm) {
+        let (Rm::Reg(base) | Rm::At(base, _)) = rm;
+        let inverted = |register: u8, bit: u8| (!register >> 3 & 1) << bit;
+        let last = (!third & 15) << 3 | u8::from(vex.long) << 2 | vex.prefix;
+        if vex.map == 1 && !vex.wide && base < 8 {
+            self.raw(&[0xc5, inverted(reg, 7) | last]);
+        } else {
+            let second = inverted(reg, 7) | 1 << 6 | inverted(base, 5) | vex.map;
+            self.raw(&[0xc4, second, u8::from(vex.wide) << 7 | last]);
+        }
+        self.byte(vex.code);
         self.modrm(reg, rm);
     }
 

@@ -21,6 +21,12 @@ pub fn has(feature: CpuidFeature) -> bool {
         CpuidFeature::AES => detected!("aes"),
         CpuidFeature::PCLMULQDQ => detected!("pclmulqdq"),
         CpuidFeature::SHA => detected!("sha"),
+        CpuidFeature::MOVBE => detected!("movbe"),
+        CpuidFeature::BMI2 => detected!("bmi2"),
+        CpuidFeature::AVX => detected!("avx"),
+        CpuidFeature::AVX2 => detected!("avx2"),
+        CpuidFeature::FMA => detected!("fma"),
+        CpuidFeature::F16C => detected!("f16c"),
         _ => true,
     }
 }
@@ -29,6 +35,12 @@ pub fn has(feature: CpuidFeature) -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 pub fn has(_feature: CpuidFeature) -> bool {
     false
+}
+
+/// Whether the host executes all of x86-64-v3's vector instructions by itself.
+pub fn has_v3_vectors() -> bool {
+    use CpuidFeature as F;
+    [F::AVX, F::AVX2, F::FMA, F::F16C, F::BMI1, F::BMI2, F::MOVBE, F::LZCNT].into_iter().all(has)
 }
 
 /// Whether vector registers have 256 bits.

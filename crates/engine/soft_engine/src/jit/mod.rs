@@ -30,6 +30,7 @@ use crate::decode::insn::Insn;
 use crate::decode::places::{Place, Places};
 use crate::features::Features;
 use crate::memory::code_map;
+pub(crate) use host_cpu::has_v3_vectors;
 use translate::Translator;
 pub(crate) use words::Words;
 

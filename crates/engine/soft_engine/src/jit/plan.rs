@@ -7,6 +7,7 @@ use iced_x86::{
 };
 
 use super::host_cpu;
+use super::words::vectors;
 use crate::features::Features;
 
 /// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
@@ -19,8 +20,12 @@ pub enum Way {
     Interpreted,
     /// By itself, with its operands mapped; all registers are general-purpose.
     Mapped,
+    /// The same, with a VEX prefix.
+    MappedVex,
     /// By itself, with its memory and general-purpose operands mapped.
     Vector,
+    /// The same, with a VEX prefix.
+    VectorVex,
     /// A shift or rotation by CL.
     ShiftByCl,
     /// One operand against the accumulator: opcodes 04 to 3D, A8, A9.
@@ -80,6 +85,15 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What it asks of the vector registers.
+    pub fn vectors(&self) -> u8 {
+        match self.way {
+            Way::Vector => vectors::SSE,
+            Way::VectorVex => vectors::AVX,
+            _ => vectors::NONE,
+        }
+    }
+
     /// Plans `insn`, which was decoded with its offset in the page for an address. What the guest's CPU does not have
     /// is the interpreter's business, and so is what the host's does not.
     pub fn of(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
@@ -95,11 +109,7 @@ impl Plan {
         };
         let memory = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory).map(|index| {
             let size = insn.memory_size().size() as u32;
-            Memory {
-                size,
-                write: writes(used.op_access(index)),
-                aligned: way == Way::Vector && size == 16 && needs_alignment(insn),
-            }
+            Memory { size, write: writes(used.op_access(index)), aligned: needs_alignment(insn, way, size) }
         });
         let modified = insn.rflags_modified() & STATUS;
         let kept = keeps_undefined(insn.mnemonic()) || way == Way::ShiftByCl;
@@ -130,7 +140,9 @@ impl Plan {
             || !matches!(
                 self.way,
                 Way::Mapped
+                    | Way::MappedVex
                     | Way::Vector
+                    | Way::VectorVex
                     | Way::ShiftByCl
                     | Way::AccumulatorImmediate
                     | Way::MovImmediate
@@ -161,9 +173,20 @@ fn keeps_undefined(mnemonic: Mnemonic) -> bool {
     )
 }
 
-fn needs_alignment(insn: &Instruction) -> bool {
+/// Whether a memory operand of so many bytes has to be aligned: in the legacy encoding nearly always, with a VEX prefix
+/// where the name says so (SDM vol. 1, 14.9).
+fn needs_alignment(insn: &Instruction, way: Way, size_bytes: u32) -> bool {
     use Mnemonic as M;
-    !matches!(insn.mnemonic(), M::Movups | M::Movupd | M::Movdqu | M::Lddqu)
+    match way {
+        Way::Vector => {
+            size_bytes == 16 && !matches!(insn.mnemonic(), M::Movups | M::Movupd | M::Movdqu | M::Lddqu)
+        }
+        Way::VectorVex => matches!(
+            insn.mnemonic(),
+            M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa
+        ),
+        _ => false,
+    }
 }
 
 fn way(insn: &Instruction) -> Way {
@@ -178,6 +201,9 @@ fn way(insn: &Instruction) -> Way {
     }
     if is_vector(insn) {
         return Way::Vector;
+    }
+    if insn.encoding() == iced_x86::EncodingKind::VEX {
+        return vex_way(insn);
     }
     let mnemonic = insn.mnemonic();
     use Mnemonic as M;
@@ -234,6 +260,7 @@ fn way(insn: &Instruction) -> Way {
         | M::Tzcnt
         | M::Lzcnt
         | M::Xadd
+        | M::Movbe
         | M::Crc32 => Way::Mapped,
         M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Way::Mapped,
         M::Xchg if insn.op0_register().size() >= 4 => Way::ExchangeRegisters,
@@ -410,6 +437,35 @@ fn is_vector(insn: &Instruction) -> bool {
     let has_mm =
         (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_mm());
     family && plain && has_xmm && !has_mm && insn.encoding() == iced_x86::EncodingKind::Legacy
+}
+
+/// Instructions with a VEX prefix: BMI on general-purpose registers; AVX to FMA but what names more than its operands,
+/// or accesses only part of its memory operand.
+fn vex_way(insn: &Instruction) -> Way {
+    use CpuidFeature as F;
+    use Mnemonic as M;
+    let family = |list: &[F]| insn.cpuid_features().iter().all(|feature| list.contains(feature));
+    if family(&[F::BMI1, F::BMI2]) {
+        return Way::MappedVex;
+    }
+    let plain = !matches!(
+        insn.mnemonic(),
+        M::Vldmxcsr
+            | M::Vstmxcsr
+            | M::Vmaskmovdqu
+            | M::Vmaskmovps
+            | M::Vmaskmovpd
+            | M::Vpmaskmovd
+            | M::Vpmaskmovq
+            | M::Vpcmpestri
+            | M::Vpcmpestri64
+            | M::Vpcmpestrm
+            | M::Vpcmpestrm64
+            | M::Vpcmpistri
+            | M::Vpcmpistrm
+    );
+    let vector = family(&[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ]);
+    if vector && plain && !insn.is_vsib() { Way::VectorVex } else { Way::Interpreted }
 }
 
 /// Marks whose flags somebody looks at: the next to read them, or to leave the block, before all are overwritten.

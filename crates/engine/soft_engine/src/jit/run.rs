@@ -5,6 +5,7 @@
 use arch_model::x86_64::RunState;
 
 use super::stubs::{Callbacks, exit};
+use super::words::vectors;
 use super::{Jit, Site};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Mode, flags, gpr};
@@ -63,9 +64,18 @@ fn take_flags(core: &mut Core<'_>) {
 fn refresh(core: &mut Core<'_>) {
     core.words.tlb = core.translations.table(core.view) as u64;
     core.words.salt = salt(core);
+    core.words.vectors_allowed = vectors_allowed(core);
+}
+
+/// Which vector instructions neither fault nor trap now.
+fn vectors_allowed(core: &Core<'_>) -> u8 {
     let mxcsr_masked = core.cpu.mxcsr & MXCSR_MASKS == MXCSR_MASKS;
     let usable = core.cr0 & (cr0::EM | cr0::TS) == 0 && core.cr4 & cr4::OSFXSR != 0;
-    core.words.vectors_allowed = u8::from(mxcsr_masked && usable);
+    match mxcsr_masked && usable {
+        false => vectors::NONE,
+        true if core.has_avx_enabled() => vectors::AVX,
+        true => vectors::SSE,
+    }
 }
 
 /// What an entry of the table of indirect jumps has to say to count now.

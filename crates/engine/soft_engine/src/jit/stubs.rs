@@ -1,8 +1,8 @@
 //! Code that is there before anything is translated: the way in and out, and the ways to the engine.
 
-use super::asm::{Asm, Op, Rm, cond, host};
+use super::asm::{Asm, Op, Rm, Vex, cond, host};
 use super::host_cpu;
-use super::words::{self, PINNED, word_at};
+use super::words::{self, PINNED, vectors, word_at};
 
 /// Why generated code was left; the low half of what it answers. The high half is the edge's number.
 pub mod exit {
@@ -31,7 +31,7 @@ pub struct Stubs {
     pub edge: usize,
     /// Leaves at offset ECX of the page.
     pub stale: usize,
-    /// Loads the vector registers; on the way to offset ECX of the page.
+    /// Loads the vector registers for level DL; on the way to offset ECX of the page.
     pub vectors: usize,
     /// Where the next code goes.
     pub end: usize,
@@ -58,7 +58,7 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     let leave = asm.here();
     store_pinned(asm);
     let stored = asm.label();
-    compare_byte(asm, word_at!(vectors_live));
+    compare_byte(asm, word_at!(vectors_live), vectors::NONE);
     asm.jcc(cond::E, stored);
     // push rax; call; pop rax
     asm.byte(0x50);
@@ -147,10 +147,8 @@ fn load_pinned(asm: &mut Asm) {
 fn move_vector(asm: &mut Asm, number: u8, store: u8) {
     let place = words::vector(number);
     if host_cpu::has_ymm() {
-        asm.raw(&[0xc5, if number < 8 { 0xfc } else { 0x7c }, 0x10 | store]);
-        let Rm::At(_, disp) = place else { return };
-        asm.byte(0x85 | (number & 7) << 3);
-        asm.word(disp as u32);
+        // VMOVUPS
+        asm.vex(Vex { map: 1, long: true, code: 0x10 | store, ..Vex::default() }, number, 0, place);
     } else {
         asm.op(Op { map: 1, code: 0x10 | store, ..Op::default() }, number, place);
     }
@@ -164,6 +162,10 @@ fn mxcsr(asm: &mut Asm, which: u8, place: Rm) {
 /// Stores the vector registers and gives the engine the MXCSR that Rust expects.
 fn emit_spill(asm: &mut Asm) {
     (0..16).for_each(|number| move_vector(asm, number, 1));
+    if host_cpu::has_ymm() {
+        // VZEROUPPER: the engine's own code is SSE, which upper halves in use slow down.
+        asm.raw(&[0xc5, 0xf8, 0x77]);
+    }
     mxcsr(asm, 3, words::mxcsr());
     asm.raw(&[0x68, 0x80, 0x1f, 0, 0]);
     mxcsr(asm, 2, Rm::At(host::RSP, 0));
@@ -177,21 +179,23 @@ fn set_byte(asm: &mut Asm, place: Rm, value: u8) {
     asm.byte(value);
 }
 
-/// cmp byte [place], 0
-pub fn compare_byte(asm: &mut Asm, place: Rm) {
+/// cmp byte [place], value
+pub fn compare_byte(asm: &mut Asm, place: Rm, value: u8) {
     asm.op(Op::new(false, 0x80), 7, place);
-    asm.byte(0);
+    asm.byte(value);
 }
 
-/// Loads the vector registers if that is allowed. Answers the place behind that question.
+/// Loads the vector registers if level DL is allowed. Answers the place behind that question.
 fn emit_vectors(asm: &mut Asm, leave: usize) -> usize {
     let refuse = asm.label();
-    compare_byte(asm, word_at!(vectors_allowed));
-    asm.jcc(cond::E, refuse);
+    // cmp [vectors_allowed], dl
+    asm.op(Op::new(false, 0x38), host::RDX, word_at!(vectors_allowed));
+    asm.jcc(cond::B, refuse);
     let load = asm.here();
     (0..16).for_each(|number| move_vector(asm, number, 0));
     mxcsr(asm, 2, words::mxcsr());
-    set_byte(asm, word_at!(vectors_live), 1);
+    asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RDX, word_at!(vectors_allowed));
+    asm.op(Op::new(false, 0x88), host::RDX, word_at!(vectors_live));
     asm.byte(0xc3);
     asm.bind(refuse);
     asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);

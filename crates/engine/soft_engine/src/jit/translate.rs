@@ -8,7 +8,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mne
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Plan, Way};
 use super::stubs::{self, Stubs};
-use super::words::{self, PINNED, word_at};
+use super::words::{self, PINNED, vectors, word_at};
 use super::{Edge, Site, Tables};
 use crate::cpu::seg;
 use crate::decode::insn::Insn;
@@ -18,6 +18,7 @@ use crate::memory::tlb;
 
 mod control;
 mod data;
+mod vector;
 
 /// Most instructions of a unit.
 pub const UNIT_INSNS: usize = 48;
@@ -81,7 +82,7 @@ impl Translator {
             saved: true,
             start,
             after: None,
-            vectors: self.plans.iter().any(|plan| plan.way == Way::Vector),
+            vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
             end: self.plans.last().map_or(start, |plan| plan.next().into()),
         };
         unit.main_line(&self.plans, start as u16);
@@ -128,8 +129,8 @@ struct Unit<'a> {
     native: bool,
     /// Those in memory are.
     saved: bool,
-    /// It has vector instructions.
-    vectors: bool,
+    /// What it asks of the vector registers.
+    vectors: u8,
     /// Where the guest code begins and ends that it depends on.
     start: usize,
     end: usize,
@@ -140,9 +141,7 @@ struct Unit<'a> {
 impl Unit<'_> {
     fn main_line(&mut self, plans: &[Plan], start: u16) {
         let first = self.asm.here();
-        if self.vectors {
-            self.need_vectors(start);
-        }
+        self.need_vectors(start);
         let mut open = true;
         for plan in plans {
             self.before(plan);
@@ -170,7 +169,9 @@ impl Unit<'_> {
         match plan.way {
             Way::Interpreted => return self.interpreted(plan),
             Way::Mapped => self.mapped(plan),
+            Way::MappedVex => self.mapped_vex(plan),
             Way::Vector => self.vector(plan),
+            Way::VectorVex => self.vector_vex(plan),
             Way::ShiftByCl => self.shift_by_cl(plan),
             Way::AccumulatorImmediate => self.accumulator_immediate(plan),
             Way::MovImmediate => self.mov_immediate(plan),
@@ -203,20 +204,23 @@ impl Unit<'_> {
         self.asm.mov_imm(host::RCX, site);
         self.asm.call(self.ground.stubs.interpret);
         (self.native, self.saved) = (false, true);
-        if self.vectors {
-            self.need_vectors(plan.next());
-        }
+        self.need_vectors(plan.next());
         if plan.ends {
             self.edge(plan.next().into(), plan.offset);
         }
         !plan.ends
     }
 
+    /// Has the vector registers loaded if the unit uses them; `offset` is where it goes on.
     fn need_vectors(&mut self, offset: u16) {
+        if self.vectors == vectors::NONE {
+            return;
+        }
         let live = self.asm.label();
-        stubs::compare_byte(self.asm, word_at!(vectors_live));
-        self.asm.jcc(cond::NE, live);
+        stubs::compare_byte(self.asm, word_at!(vectors_live), self.vectors);
+        self.asm.jcc(cond::AE, live);
         self.asm.mov_imm(host::RCX, offset.into());
+        self.asm.mov_imm(host::RDX, self.vectors.into());
         self.asm.call(self.ground.stubs.vectors);
         self.asm.bind(live);
     }
@@ -304,11 +308,9 @@ impl Unit<'_> {
     }
 
     fn reload_vectors_after(&mut self, site: u32) {
-        if self.vectors {
-            let site = &self.tables.sites[site as usize];
-            let next = site.offset + u16::from(site.insn.len);
-            self.need_vectors(next);
-        }
+        let site = &self.tables.sites[site as usize];
+        let next = site.offset + u16::from(site.insn.len);
+        self.need_vectors(next);
     }
 }
 

@@ -50,10 +50,19 @@ pub struct Words {
     pub jit: u64,
     /// Status flags as LAHF and SETO leave them in AX.
     pub flags: u32,
-    /// The guest's vector registers are in the host's.
+    /// The guest's vector registers are in the host's, for what [`vectors`] says.
     pub vectors_live: u8,
-    /// Vector instructions neither fault nor trap now.
+    /// Which vector instructions neither fault nor trap now.
     pub vectors_allowed: u8,
+}
+
+/// What can be done with vector registers; each level includes those before.
+pub mod vectors {
+    pub const NONE: u8 = 0;
+    /// Instructions of SSE and its successors in their legacy encoding.
+    pub const SSE: u8 = 1;
+    /// Those with a VEX prefix too.
+    pub const AVX: u8 = 2;
 }
 
 const SIZE: i32 = size_of::<Words>() as i32;

@@ -22,9 +22,6 @@ const MMX_EXPONENT: u16 = 0xffff;
 /// XMM registers that there are.
 const REGISTER_MASK: usize = 15;
 
-/// Of XCR0: SSE and AVX state.
-const XCR0_AVX: u64 = 6;
-
 /// How instructions name registers of one width, and what goes with it.
 pub trait Encoding {
     /// What a register holds.
@@ -216,8 +213,7 @@ impl Class {
 /// Raises #UD or #NM if AVX cannot be used now (SDM vol. 2A, 2.4, exception types 1 to 8).
 #[inline(always)]
 pub fn check_avx(core: &mut Core<'_>) -> Exec {
-    let enabled =
-        core.mode.is_protected() && core.cr4 & cr4::OSXSAVE != 0 && core.xcr0 & XCR0_AVX == XCR0_AVX;
+    let enabled = core.has_avx_enabled();
     if enabled && core.cr0 & cr0::TS == 0 { Ok(()) } else { refuse_avx(core, enabled) }
 }
 

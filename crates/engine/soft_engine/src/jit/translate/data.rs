@@ -3,11 +3,11 @@
 use super::*;
 
 /// A guest instruction's bytes, taken apart.
-struct Raw<'a> {
-    op: Op,
-    modrm: u8,
-    rex: u8,
-    imm: &'a [u8],
+pub(super) struct Raw<'a> {
+    pub op: Op,
+    pub modrm: u8,
+    pub rex: u8,
+    pub imm: &'a [u8],
 }
 
 /// An access to memory in the making.
@@ -48,7 +48,7 @@ impl Unit<'_> {
     }
 
     /// Sets all 64 bits of a guest register.
-    fn set_register(&mut self, number: usize, from: u8) {
+    pub(super) fn set_register(&mut self, number: usize, from: u8) {
         match PINNED[number] {
             Some(register) if register != from => self.asm.mov(register, from),
             Some(_) => {}
@@ -130,7 +130,7 @@ impl Unit<'_> {
     }
 
     /// An instruction of this unit with a ModRM byte, taken apart.
-    fn parse(&self, plan: &Plan) -> Raw<'_> {
+    pub(super) fn parse(&self, plan: &Plan) -> Raw<'_> {
         let start = usize::from(plan.offset);
         let bytes = &self.ground.bytes[start..start + plan.insn.len()];
         let mut op = Op::default();
@@ -178,7 +178,7 @@ impl Unit<'_> {
         let registers = (0..insn.op_count().min(2)).filter(|index| insn.op_kind(*index) == OpKind::Register);
         op.byte = registers.clone().any(|index| insn.op_register(index).size() == 1);
         let swaps = matches!(insn.mnemonic(), Mnemonic::Xadd | Mnemonic::Xchg);
-        let rm_first = is_rm_first(op.map, op.code);
+        let rm_first = is_rm_first(op);
         let is_memory = modrm >> 6 != 3;
         let mut rm = Rm::Reg(0);
         if is_memory {
@@ -206,44 +206,6 @@ impl Unit<'_> {
             self.set_register(reg_number, reg);
         }
         if let (true, Rm::Reg(register)) = (writes_rm, rm) {
-            self.set_register(rm_number, register);
-        }
-        self.bind_after();
-    }
-
-    /// An instruction on vector registers, as it is.
-    pub(super) fn vector(&mut self, plan: &Plan) {
-        let insn = &plan.insn;
-        let raw = self.parse(plan);
-        let (op, modrm, rex) = (raw.op, raw.modrm, raw.rex);
-        let imm: ([u8; 4], usize) = copy(raw.imm);
-        let is_gpr = |index: u32| insn.op_kind(index) == OpKind::Register && insn.op_register(index).is_gpr();
-        let stores_to_rm = matches!((op.map, op.code), (1, 0x7e) | (3, 0x14..=0x17));
-        let gpr_in_rm = is_gpr(0) && stores_to_rm || insn.op_count() > 1 && is_gpr(1);
-        let gpr_in_reg = is_gpr(0) && !stores_to_rm;
-        let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
-        let reg_number = usize::from(modrm >> 3 & 7 | (rex & 4) << 1);
-        let rm = if modrm >> 6 != 3 {
-            self.operand_address(plan);
-            Rm::At(host::RAX, 0)
-        } else if gpr_in_rm {
-            Rm::Reg(self.read_register(rm_number, host::RDX))
-        } else {
-            Rm::Reg(rm_number as u8)
-        };
-        let reg = if gpr_in_reg {
-            self.read_register(reg_number, host::RCX)
-        } else if has_extension(op.map, op.code) {
-            modrm >> 3 & 7
-        } else {
-            reg_number as u8
-        };
-        self.asm.op(op, reg, rm);
-        self.asm.raw(&imm.0[..imm.1]);
-        if gpr_in_reg {
-            self.set_register(reg_number, reg);
-        }
-        if let (true, true, Rm::Reg(register)) = (gpr_in_rm, is_gpr(0), rm) {
             self.set_register(rm_number, register);
         }
         self.bind_after();
@@ -505,14 +467,14 @@ impl Unit<'_> {
 }
 
 /// Bytes of immediates that instructions with ModRM have: at most four.
-fn copy(imm: &[u8]) -> ([u8; 4], usize) {
+pub(super) fn copy(imm: &[u8]) -> ([u8; 4], usize) {
     let mut bytes = [0; 4];
     let len = imm.len().min(4);
     bytes[..len].copy_from_slice(&imm[..len]);
     (bytes, len)
 }
 
-fn immediate_size(insn: &Instruction) -> usize {
+pub(super) fn immediate_size(insn: &Instruction) -> usize {
     let one_by_opcode = matches!(insn.op_count(), 1 | 2) && is_shift_by_one(insn);
     (0..insn.op_count())
         .map(|index| match insn.op_kind(index) {
@@ -555,7 +517,7 @@ fn is_shift_by_one(insn: &Instruction) -> bool {
 }
 
 /// Opcodes whose ModRM reg field is part of the opcode.
-fn has_extension(map: u8, code: u8) -> bool {
+pub(super) fn has_extension(map: u8, code: u8) -> bool {
     match map {
         0 => {
             matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff)
@@ -566,7 +528,7 @@ fn has_extension(map: u8, code: u8) -> bool {
 }
 
 /// Whether operand 0 is the one that the r/m field names.
-fn is_rm_first(map: u8, code: u8) -> bool {
+fn is_rm_first(Op { map, code, repeat, .. }: Op) -> bool {
     match map {
         0 if code < 0x40 => code & 2 == 0,
         0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),
@@ -574,6 +536,8 @@ fn is_rm_first(map: u8, code: u8) -> bool {
             code,
             0x90..=0x9f | 0xa3 | 0xa4 | 0xab | 0xac | 0xb0 | 0xb1 | 0xb3 | 0xba | 0xbb | 0xc0 | 0xc1
         ),
+        // MOVBE; with a repeat prefix it is CRC32.
+        2 => repeat == 0 && code == 0xf1,
         _ => false,
     }
 }
