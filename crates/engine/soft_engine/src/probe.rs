@@ -166,7 +166,7 @@ impl ProbeVm {
         let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
         let core = Core::new(user_cpu(), lapic, around);
         let mut core = core;
-        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 0)).flatten().map(|mut jit| {
+        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 1, 0)).flatten().map(|mut jit| {
             jit.begin(&mut core);
             jit
         });

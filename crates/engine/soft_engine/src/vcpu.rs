@@ -49,7 +49,8 @@ impl SoftVcpu {
         let lapic = Lapic::new(Arc::clone(&shared.platform), number);
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
-        let jit = shared.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), cold_runs));
+        let vcpus = shared.vcpus();
+        let jit = shared.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), vcpus, cold_runs));
         SoftVcpu {
             shared,
             index,

@@ -147,6 +147,11 @@ impl Shared {
         self.vcpus[index].asked.load(Ordering::SeqCst)
     }
 
+    /// Number of vCPUs.
+    pub fn vcpus(&self) -> usize {
+        self.vcpus.len()
+    }
+
     /// vCPU `index` has done what was asked up to number `asked`.
     pub fn protected(&self, index: usize, asked: u64) {
         self.vcpus[index].done.store(asked, Ordering::SeqCst);

@@ -39,6 +39,8 @@ pub struct Core<'m> {
     pub(crate) words: crate::jit::Words,
     /// Architectural state.
     pub cpu: Cpu,
+    /// By which the x87 unit's state goes to generated code and back.
+    pub(crate) fpu_image: crate::jit::FpuImage,
     /// The local APIC.
     pub lapic: &'m mut Lapic,
     /// What the vCPU shares with the others.
@@ -108,6 +110,7 @@ impl<'m> Core<'m> {
         let Surroundings { index, shared, cpuid, io, counters } = around;
         let mut core = Core {
             words: crate::jit::Words::default(),
+            fpu_image: crate::jit::FpuImage::default(),
             cpu,
             lapic,
             shared,

@@ -18,7 +18,6 @@ pub mod cond {
     pub const NE: u8 = 5;
     pub const A: u8 = 7;
     pub const BE: u8 = 6;
-    pub const B: u8 = 2;
     pub const AE: u8 = 3;
 }
 

@@ -43,6 +43,14 @@ pub fn has_v3_vectors() -> bool {
     [F::AVX, F::AVX2, F::FMA, F::F16C, F::BMI1, F::BMI2, F::MOVBE, F::LZCNT].into_iter().all(has)
 }
 
+/// Whether the x87 unit's state can be saved and restored by itself.
+pub fn has_xsave() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("xsave");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// Whether vector registers have 256 bits.
 pub fn has_ymm() -> bool {
     #[cfg(target_arch = "x86_64")]

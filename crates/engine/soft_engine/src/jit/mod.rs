@@ -12,6 +12,7 @@
 //! docs/soft-jit.md says what keeps a hostile guest inside.
 
 mod asm;
+mod fpu;
 mod host_cpu;
 mod plan;
 mod run;
@@ -30,6 +31,7 @@ use crate::decode::insn::Insn;
 use crate::decode::places::{Place, Places};
 use crate::features::Features;
 use crate::memory::code_map;
+pub(crate) use fpu::FpuImage;
 pub(crate) use host_cpu::has_v3_vectors;
 use translate::Translator;
 pub(crate) use words::Words;
@@ -104,6 +106,8 @@ pub(crate) struct Jit {
     free: usize,
     translator: Translator,
     features: Features,
+    /// The machine has one vCPU.
+    is_alone: bool,
     /// How often a block is interpreted before it is translated.
     cold_runs: u16,
     front: Box<[Front]>,
@@ -130,7 +134,7 @@ pub(crate) enum Ran {
 impl Jit {
     /// A JIT for a CPU that has `features`; `None` where the host is no x86-64 or does not let memory be
     /// executed.
-    pub(crate) fn new(features: Features, cold_runs: u16) -> Option<Jit> {
+    pub(crate) fn new(features: Features, vcpus: usize, cold_runs: u16) -> Option<Jit> {
         if !host_cpu::IS_X86_64 {
             return None;
         }
@@ -143,6 +147,7 @@ impl Jit {
             free: 0,
             translator: Translator::default(),
             features,
+            is_alone: vcpus == 1,
             cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             known: HashMap::default(),
@@ -268,7 +273,8 @@ impl Jit {
         frame.read(start, &mut bytes[start..]);
         let code = self.free;
         let (stubs, features) = (&self.stubs, &self.features);
-        let ground = translate::Ground { stubs, features, page, bytes: &bytes, insns_max };
+        let is_alone = self.is_alone;
+        let ground = translate::Ground { stubs, features, is_alone, page, bytes: &bytes, insns_max };
         let (len, emitted) = self.translator.translate(&ground, code, start, &mut self.tables)?;
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);

@@ -26,6 +26,8 @@ pub enum Way {
     Vector,
     /// The same, with a VEX prefix.
     VectorVex,
+    /// By itself on the host's x87 unit.
+    X87,
     /// A shift or rotation by CL.
     ShiftByCl,
     /// One operand against the accumulator: opcodes 04 to 3D, A8, A9.
@@ -143,6 +145,7 @@ impl Plan {
                     | Way::MappedVex
                     | Way::Vector
                     | Way::VectorVex
+                    | Way::X87
                     | Way::ShiftByCl
                     | Way::AccumulatorImmediate
                     | Way::MovImmediate
@@ -201,6 +204,9 @@ fn way(insn: &Instruction) -> Way {
     }
     if is_vector(insn) {
         return Way::Vector;
+    }
+    if is_x87(insn.mnemonic()) {
+        return if host_cpu::has_xsave() { Way::X87 } else { Way::Interpreted };
     }
     if insn.encoding() == iced_x86::EncodingKind::VEX {
         return vex_way(insn);
@@ -466,6 +472,91 @@ fn vex_way(insn: &Instruction) -> Way {
     );
     let vector = family(&[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ]);
     if vector && plain && !insn.is_vsib() { Way::VectorVex } else { Way::Interpreted }
+}
+
+/// x87 instructions but those on its environment and whole state, on packed decimals, and transcendental ones, whose
+/// last bits differ between processors.
+fn is_x87(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    let moves = matches!(
+        mnemonic,
+        M::Fld
+            | M::Fst
+            | M::Fstp
+            | M::Fild
+            | M::Fist
+            | M::Fistp
+            | M::Fisttp
+            | M::Fxch
+            | M::Fcmovb
+            | M::Fcmove
+            | M::Fcmovbe
+            | M::Fcmovu
+            | M::Fcmovnb
+            | M::Fcmovne
+            | M::Fcmovnbe
+            | M::Fcmovnu
+            | M::Fld1
+            | M::Fldl2e
+            | M::Fldl2t
+            | M::Fldlg2
+            | M::Fldln2
+            | M::Fldpi
+            | M::Fldz
+    );
+    let arithmetic = matches!(
+        mnemonic,
+        M::Fadd
+            | M::Faddp
+            | M::Fiadd
+            | M::Fsub
+            | M::Fsubp
+            | M::Fisub
+            | M::Fsubr
+            | M::Fsubrp
+            | M::Fisubr
+            | M::Fmul
+            | M::Fmulp
+            | M::Fimul
+            | M::Fdiv
+            | M::Fdivp
+            | M::Fidiv
+            | M::Fdivr
+            | M::Fdivrp
+            | M::Fidivr
+            | M::Fchs
+            | M::Fabs
+            | M::Fsqrt
+            | M::Frndint
+            | M::Fscale
+            | M::Fxtract
+            | M::Fprem
+            | M::Fprem1
+    );
+    let compares = matches!(
+        mnemonic,
+        M::Fcom
+            | M::Fcomp
+            | M::Fcompp
+            | M::Ficom
+            | M::Ficomp
+            | M::Fucom
+            | M::Fucomp
+            | M::Fucompp
+            | M::Fcomi
+            | M::Fcomip
+            | M::Fucomi
+            | M::Fucomip
+            | M::Ftst
+            | M::Fxam
+    );
+    moves || arithmetic || compares || is_x87_control(mnemonic) || matches!(mnemonic, M::Ffree | M::Fnop)
+}
+
+/// x87 control instructions: the unit does not remember where they stand (SDM vol. 1, 8.1.8).
+pub fn is_x87_control(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(mnemonic, M::Fldcw | M::Fnstcw | M::Fnstsw | M::Wait)
 }
 
 /// Marks whose flags somebody looks at: the next to read them, or to leave the block, before all are overwritten.

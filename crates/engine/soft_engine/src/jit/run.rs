@@ -6,7 +6,7 @@ use arch_model::x86_64::RunState;
 
 use super::stubs::{Callbacks, exit};
 use super::words::vectors;
-use super::{Jit, Site};
+use super::{Jit, Site, fpu};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Mode, flags, gpr};
 use crate::memory::View;
@@ -18,7 +18,12 @@ pub const GO_ON_LAST: i32 = 1;
 pub fn callbacks() -> Callbacks {
     let interpret: extern "C" fn(*mut Core<'static>, u32) -> u32 = interpret;
     let miss: extern "C" fn(*mut Core<'static>, u32) -> u32 = miss;
-    Callbacks { interpret: interpret as usize as u64, miss: miss as usize as u64 }
+    let load_fpu: extern "C" fn(*mut Core<'static>, u32) -> u32 = load_fpu;
+    Callbacks {
+        interpret: interpret as usize as u64,
+        miss: miss as usize as u64,
+        load_fpu: load_fpu as usize as u64,
+    }
 }
 
 /// Runs the code at `offset` of the cache. Answers the reason why it was left, and the edge.
@@ -40,6 +45,7 @@ pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     // SAFETY: the pointer was made of a reference that is valid to the end of this function.
     let core = unsafe { &mut *core };
     take_flags(core);
+    fpu::take(core);
     (left as u32, (left >> 32) as u32)
 }
 
@@ -47,6 +53,11 @@ pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
 const LOW: u64 = flags::STATUS & 0xff;
 /// All exceptions masked (SDM vol. 1, 10.2.3).
 const MXCSR_MASKS: u32 = 0x1f80;
+
+/// The same in the x87 unit's control word (SDM vol. 1, 8.1.5).
+const FPU_MASKS: u16 = 0x3f;
+/// An exception waits, in its status word (SDM vol. 1, 8.1.3).
+const FPU_ERROR: u16 = 1 << 7;
 
 /// Status flags as generated code keeps them: AH as LAHF leaves it, AL is OF.
 fn flags_word(core: &Core<'_>) -> u32 {
@@ -65,6 +76,14 @@ fn refresh(core: &mut Core<'_>) {
     core.words.tlb = core.translations.table(core.view) as u64;
     core.words.salt = salt(core);
     core.words.vectors_allowed = vectors_allowed(core);
+    core.words.fpu_allowed = fpu_allowed(core).into();
+}
+
+/// Whether x87 instructions neither fault nor trap now.
+fn fpu_allowed(core: &Core<'_>) -> bool {
+    core.cr0 & (cr0::EM | cr0::TS) == 0
+        && core.fpu.control & FPU_MASKS == FPU_MASKS
+        && core.fpu.status & FPU_ERROR == 0
 }
 
 /// Which vector instructions neither fault nor trap now.
@@ -93,6 +112,7 @@ extern "C" fn interpret(core: *mut Core<'static>, number: u32) -> u32 {
     let core = unsafe { &mut *core };
     // SAFETY: set by `enter`, whose caller holds the reference until it returns.
     let jit = unsafe { &*(core.words.jit as *const Jit) };
+    fpu::take(core);
     execute(core, &jit.tables.sites[number as usize])
 }
 
@@ -115,7 +135,19 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
             Err(_raised) => return GO_ON_LAST as u32 + exit::RAISED,
         }
     }
-    execute(core, site)
+    // Generated code goes on with what was in the host's x87 unit, which the instruction may change.
+    let has_fpu = fpu::take(core);
+    let answer = execute(core, site);
+    if has_fpu {
+        fpu::put(core);
+    }
+    answer
+}
+
+extern "C" fn load_fpu(core: *mut Core<'static>, _number: u32) -> u32 {
+    // SAFETY: as in `interpret`.
+    fpu::put(unsafe { &mut *core });
+    0
 }
 
 /// Executes one instruction by its handler.

@@ -1,6 +1,7 @@
 //! Code that is there before anything is translated: the way in and out, and the ways to the engine.
 
 use super::asm::{Asm, Op, Rm, Vex, cond, host};
+use super::fpu::X87;
 use super::host_cpu;
 use super::words::{self, PINNED, vectors, word_at};
 
@@ -33,6 +34,8 @@ pub struct Stubs {
     pub stale: usize,
     /// Loads the vector registers for level DL; on the way to offset ECX of the page.
     pub vectors: usize,
+    /// Loads the x87 unit; on the way to offset ECX of the page.
+    pub fpu: usize,
     /// Where the next code goes.
     pub end: usize,
 }
@@ -42,6 +45,8 @@ pub struct Stubs {
 pub struct Callbacks {
     pub interpret: u64,
     pub miss: u64,
+    /// Makes the image of the x87 unit.
+    pub load_fpu: u64,
 }
 
 /// Entries of the table of indirect jumps. A power of two.
@@ -55,24 +60,28 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     emit_enter(asm);
     let spill = asm.here();
     emit_spill(asm);
+    let reload = asm.here();
+    emit_reload(asm);
     let leave = asm.here();
     store_pinned(asm);
-    let stored = asm.label();
-    compare_byte(asm, word_at!(vectors_live), vectors::NONE);
-    asm.jcc(cond::E, stored);
     // push rax; call; pop rax
     asm.byte(0x50);
     asm.call(spill);
     asm.byte(0x58);
-    asm.bind(stored);
-    let leave_stored = asm.here();
+    let ways = Ways { spill, reload, leave_stored: asm.here() };
     emit_leave(asm);
+    let refuse = asm.here();
+    emit_refuse(asm, leave);
     stubs.vectors = asm.here();
-    let reload = emit_vectors(asm, leave);
+    emit_vectors(asm, refuse);
+    let fill_fpu = asm.here();
+    emit_call(asm, callbacks.load_fpu, ways, true);
+    stubs.fpu = asm.here();
+    emit_fpu(asm, refuse, fill_fpu);
     stubs.interpret = asm.here();
-    emit_call(asm, callbacks.interpret, spill, leave_stored, None);
+    emit_call(asm, callbacks.interpret, ways, false);
     stubs.miss = asm.here();
-    emit_call(asm, callbacks.miss, spill, leave_stored, Some(reload));
+    emit_call(asm, callbacks.miss, ways, true);
     stubs.edge = asm.here();
     // The edge above, the reason below.
     asm.mov(host::RAX, host::RDX);
@@ -159,8 +168,12 @@ fn mxcsr(asm: &mut Asm, which: u8, place: Rm) {
     asm.op(Op { map: 1, code: 0xae, ..Op::default() }, which, place);
 }
 
-/// Stores the vector registers and gives the engine the MXCSR that Rust expects.
+/// Stores what is live of the vector registers and the x87 unit, and gives the engine the control words that Rust
+/// expects. Clobbers RAX and RDX.
 fn emit_spill(asm: &mut Asm) {
+    let (stored, end) = (asm.label(), asm.label());
+    compare_byte(asm, word_at!(vectors_live), vectors::NONE);
+    asm.jcc(cond::E, stored);
     (0..16).for_each(|number| move_vector(asm, number, 1));
     if host_cpu::has_ymm() {
         // VZEROUPPER: the engine's own code is SSE, which upper halves in use slow down.
@@ -170,8 +183,54 @@ fn emit_spill(asm: &mut Asm) {
     asm.raw(&[0x68, 0x80, 0x1f, 0, 0]);
     mxcsr(asm, 2, Rm::At(host::RSP, 0));
     asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
-    set_byte(asm, word_at!(vectors_live), 0);
+    set_byte(asm, word_at!(vectors_live), vectors::NONE);
+    asm.bind(stored);
+    compare_byte(asm, word_at!(fpu_live), 0);
+    asm.jcc(cond::E, end);
+    // XSAVE64, FNINIT
+    fpu_image(asm, 4);
+    asm.raw(&[0xdb, 0xe3]);
+    set_byte(asm, word_at!(fpu_live), 0);
+    set_byte(asm, word_at!(fpu_left), 1);
+    asm.bind(end);
     asm.byte(0xc3);
+}
+
+/// Loads again what [`emit_spill`] stored: CL and CH are what was live. Clobbers RAX and RDX.
+fn emit_reload(asm: &mut Asm) {
+    let (loaded, end) = (asm.label(), asm.label());
+    // test cl, cl
+    asm.raw(&[0x84, 0xc9]);
+    asm.jcc(cond::E, loaded);
+    load_vectors(asm);
+    asm.bind(loaded);
+    // test ch, ch
+    asm.raw(&[0x84, 0xed]);
+    asm.jcc(cond::E, end);
+    load_fpu(asm);
+    asm.bind(end);
+    asm.byte(0xc3);
+}
+
+/// Clobbers RDX.
+fn load_vectors(asm: &mut Asm) {
+    (0..16).for_each(|number| move_vector(asm, number, 0));
+    mxcsr(asm, 2, words::mxcsr());
+    asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RDX, word_at!(vectors_allowed));
+    asm.op(Op::new(false, 0x88), host::RDX, word_at!(vectors_live));
+}
+
+/// XRSTOR64 from the image. Clobbers RAX and RDX.
+fn load_fpu(asm: &mut Asm) {
+    fpu_image(asm, 5);
+    set_byte(asm, word_at!(fpu_live), 1);
+}
+
+/// XSAVE64 (4) or XRSTOR64 (5) of the x87 unit alone.
+fn fpu_image(asm: &mut Asm, which: u8) {
+    asm.mov_imm(host::RAX, X87);
+    asm.mov_imm(host::RDX, 0);
+    asm.op(Op { wide: true, map: 1, code: 0xae, ..Op::default() }, which, words::fpu_image());
 }
 
 fn set_byte(asm: &mut Asm, place: Rm, value: u8) {
@@ -185,58 +244,82 @@ pub fn compare_byte(asm: &mut Asm, place: Rm, value: u8) {
     asm.byte(value);
 }
 
-/// Loads the vector registers if level DL is allowed. Answers the place behind that question.
-fn emit_vectors(asm: &mut Asm, leave: usize) -> usize {
-    let refuse = asm.label();
-    // cmp [vectors_allowed], dl
-    asm.op(Op::new(false, 0x38), host::RDX, word_at!(vectors_allowed));
-    asm.jcc(cond::B, refuse);
-    let load = asm.here();
-    (0..16).for_each(|number| move_vector(asm, number, 0));
-    mxcsr(asm, 2, words::mxcsr());
-    asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RDX, word_at!(vectors_allowed));
-    asm.op(Op::new(false, 0x88), host::RDX, word_at!(vectors_live));
-    asm.byte(0xc3);
-    asm.bind(refuse);
+/// Leaves: the interpreter is to execute what is at offset ECX of the page. The place to return to is on the stack.
+fn emit_refuse(asm: &mut Asm, leave: usize) {
     asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
     asm.op(Op::new(true, 0x03), host::RCX, word_at!(page));
     asm.store(words::rip(), host::RCX);
     asm.mov_imm(host::RAX, exit::INTERPRET);
     asm.jmp_to(leave);
-    load
+}
+
+/// Loads the vector registers if level DL is allowed.
+fn emit_vectors(asm: &mut Asm, refuse: usize) {
+    let allowed = asm.label();
+    // cmp [vectors_allowed], dl
+    asm.op(Op::new(false, 0x38), host::RDX, word_at!(vectors_allowed));
+    asm.jcc(cond::AE, allowed);
+    asm.jmp_to(refuse);
+    asm.bind(allowed);
+    load_vectors(asm);
+    asm.byte(0xc3);
+}
+
+/// Loads the x87 unit if that is allowed.
+fn emit_fpu(asm: &mut Asm, refuse: usize, fill: usize) {
+    let allowed = asm.label();
+    compare_byte(asm, word_at!(fpu_allowed), 0);
+    asm.jcc(cond::NE, allowed);
+    asm.jmp_to(refuse);
+    asm.bind(allowed);
+    // A second return address: the slot keeps the stack as a call from a unit finds it.
+    asm.alu_imm(true, 5, Rm::Reg(host::RSP), 8);
+    asm.call(fill);
+    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    load_fpu(asm);
+    asm.byte(0xc3);
+}
+
+/// Places that calls of the engine go through.
+#[derive(Clone, Copy)]
+struct Ways {
+    spill: usize,
+    reload: usize,
+    /// The end of a run, with all registers stored.
+    leave_stored: usize,
 }
 
 /// A call of the engine with the number in ECX. Answers up to `GO_ON_LAST` are handed back in EAX; the others are a
-/// reason to leave. Where `reload` is given, the vector registers are as before.
-fn emit_call(asm: &mut Asm, function: u64, spill: usize, leave_stored: usize, reload: Option<usize>) {
+/// reason to leave. Where `reloads`, the vector registers and the x87 unit are as before.
+fn emit_call(asm: &mut Asm, function: u64, ways: Ways, reloads: bool) {
     let (asleep, go_on, done) = (asm.label(), asm.label(), asm.label());
     store_pinned(asm);
-    // The second slot keeps the stack aligned and remembers whether there were vectors.
-    asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RAX, word_at!(vectors_live));
+    // The second slot keeps the stack aligned and remembers what was live.
+    asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RAX, word_at!(vectors_live));
     asm.byte(0x50);
     asm.op(Op::new(false, 0x85), host::RAX, Rm::Reg(host::RAX));
     asm.jcc(cond::E, asleep);
-    asm.call(spill);
+    asm.call(ways.spill);
     asm.bind(asleep);
     asm.lea(host::RDI, host::RBP, -(words::REGISTERS as i32));
     asm.op(Op::new(false, 0x8b), host::RSI, Rm::Reg(host::RCX));
     asm.mov_imm64(host::RAX, function);
     asm.raw(&[0xff, 0xd0]);
-    // pop rcx: whether there were vectors
+    // pop rcx: what was live
     asm.byte(0x59);
     asm.alu_imm(false, 7, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
     asm.jcc(cond::BE, go_on);
     asm.alu_imm(false, 5, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
     asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
-    asm.jmp_to(leave_stored);
+    asm.jmp_to(ways.leave_stored);
     asm.bind(go_on);
     load_pinned(asm);
-    if let Some(vectors) = reload {
+    if reloads {
         asm.op(Op::new(false, 0x85), host::RCX, Rm::Reg(host::RCX));
         asm.jcc(cond::E, done);
         // push rax; call; pop rax
         asm.byte(0x50);
-        asm.call(vectors);
+        asm.call(ways.reload);
         asm.byte(0x58);
     }
     asm.bind(done);

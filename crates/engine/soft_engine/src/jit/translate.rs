@@ -19,6 +19,7 @@ use crate::memory::tlb;
 mod control;
 mod data;
 mod vector;
+mod x87;
 
 /// Most instructions of a unit.
 pub const UNIT_INSNS: usize = 48;
@@ -30,6 +31,8 @@ const PAGE: usize = 4096;
 pub struct Ground<'a> {
     pub stubs: &'a Stubs,
     pub features: &'a Features,
+    /// The machine has one vCPU.
+    pub is_alone: bool,
     /// Guest-physical address of the page.
     pub page: u64,
     /// What is in it from the unit's start on.
@@ -83,6 +86,7 @@ impl Translator {
             start,
             after: None,
             vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
+            fpu: self.plans.iter().any(|plan| plan.way == Way::X87),
             end: self.plans.last().map_or(start, |plan| plan.next().into()),
         };
         unit.main_line(&self.plans, start as u16);
@@ -131,6 +135,8 @@ struct Unit<'a> {
     saved: bool,
     /// What it asks of the vector registers.
     vectors: u8,
+    /// It has x87 instructions.
+    fpu: bool,
     /// Where the guest code begins and ends that it depends on.
     start: usize,
     end: usize,
@@ -141,7 +147,7 @@ struct Unit<'a> {
 impl Unit<'_> {
     fn main_line(&mut self, plans: &[Plan], start: u16) {
         let first = self.asm.here();
-        self.need_vectors(start);
+        self.need_units(start);
         let mut open = true;
         for plan in plans {
             self.before(plan);
@@ -172,6 +178,7 @@ impl Unit<'_> {
             Way::MappedVex => self.mapped_vex(plan),
             Way::Vector => self.vector(plan),
             Way::VectorVex => self.vector_vex(plan),
+            Way::X87 => self.x87(plan),
             Way::ShiftByCl => self.shift_by_cl(plan),
             Way::AccumulatorImmediate => self.accumulator_immediate(plan),
             Way::MovImmediate => self.mov_immediate(plan),
@@ -204,15 +211,23 @@ impl Unit<'_> {
         self.asm.mov_imm(host::RCX, site);
         self.asm.call(self.ground.stubs.interpret);
         (self.native, self.saved) = (false, true);
-        self.need_vectors(plan.next());
+        self.need_units(plan.next());
         if plan.ends {
             self.edge(plan.next().into(), plan.offset);
         }
         !plan.ends
     }
 
-    /// Has the vector registers loaded if the unit uses them; `offset` is where it goes on.
-    fn need_vectors(&mut self, offset: u16) {
+    /// Has the x87 unit and the vector registers loaded if they are used here; `offset` is where it goes on.
+    fn need_units(&mut self, offset: u16) {
+        if self.fpu {
+            let live = self.asm.label();
+            stubs::compare_byte(self.asm, word_at!(fpu_live), 0);
+            self.asm.jcc(cond::NE, live);
+            self.asm.mov_imm(host::RCX, offset.into());
+            self.asm.call(self.ground.stubs.fpu);
+            self.asm.bind(live);
+        }
         if self.vectors == vectors::NONE {
             return;
         }
@@ -280,7 +295,8 @@ impl Unit<'_> {
                     self.asm.call(self.ground.stubs.interpret);
                     match after {
                         Ok(after) => {
-                            self.reload_vectors_after(site);
+                            let site = &self.tables.sites[site as usize];
+                            self.need_units(site.offset + u16::from(site.insn.len));
                             emit_restore(self.asm);
                             self.asm.jmp(after);
                         }
@@ -305,12 +321,6 @@ impl Unit<'_> {
                 }
             }
         }
-    }
-
-    fn reload_vectors_after(&mut self, site: u32) {
-        let site = &self.tables.sites[site as usize];
-        let next = site.offset + u16::from(site.insn.len);
-        self.need_vectors(next);
     }
 }
 

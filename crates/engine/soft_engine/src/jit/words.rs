@@ -48,12 +48,22 @@ pub struct Words {
     pub salt: u64,
     /// The translator's tables, for callbacks.
     pub jit: u64,
+    /// Where the last x87 instruction stands that is no control instruction, and its operand's effective address; they
+    /// count while the unit is in the host.
+    pub fpu_instruction: u64,
+    pub fpu_data: u64,
     /// Status flags as LAHF and SETO leave them in AX.
     pub flags: u32,
     /// The guest's vector registers are in the host's, for what [`vectors`] says.
     pub vectors_live: u8,
+    /// The guest's x87 unit is in the host's; right behind `vectors_live`.
+    pub fpu_live: u8,
     /// Which vector instructions neither fault nor trap now.
     pub vectors_allowed: u8,
+    /// x87 instructions neither fault nor trap now.
+    pub fpu_allowed: u8,
+    /// The unit's state was put into the image and counts.
+    pub fpu_left: u8,
 }
 
 /// What can be done with vector registers; each level includes those before.
@@ -99,6 +109,11 @@ pub const fn vector(number: u8) -> Rm {
     Rm::At(host::RBP, offset_of!(Cpu, vectors) as i32 + number as i32 * 32)
 }
 
+/// The place of the image of the x87 unit.
+pub const fn fpu_image() -> Rm {
+    Rm::At(host::RBP, offset_of!(Core<'static>, fpu_image) as i32 - REGISTERS as i32)
+}
+
 /// The place of a segment's base.
 pub const fn base(segment: usize) -> Rm {
     Rm::At(host::RBP, (offset_of!(Cpu, bases) + segment * 8) as i32)
@@ -107,4 +122,5 @@ pub const fn base(segment: usize) -> Rm {
 /// From the core to what RBP points to.
 pub const REGISTERS: usize = offset_of!(Core<'static>, cpu);
 
+const _: () = assert!(offset_of!(Words, fpu_live) == offset_of!(Words, vectors_live) + 1);
 const _: () = assert!(REGISTERS == size_of::<Words>() && offset_of!(Cpu, gpr) == 0);

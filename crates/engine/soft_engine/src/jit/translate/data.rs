@@ -57,7 +57,7 @@ impl Unit<'_> {
     }
 
     /// RAX is the linear address of the memory operand.
-    fn effective_address(&mut self, insn: &Instruction) {
+    pub(super) fn effective_address(&mut self, insn: &Instruction) {
         let disp = insn.memory_displacement64() as i32;
         let (base, index) = (insn.memory_base(), insn.memory_index());
         if insn.is_ip_rel_memory_operand() {
@@ -142,7 +142,7 @@ impl Unit<'_> {
                 byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
-                0xf0 => op.lock = true,
+                0xf0 => op.lock = !self.ground.is_alone || is_fence(&plan.insn),
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
                 _ => {
                     rex = before;
@@ -464,6 +464,13 @@ impl Unit<'_> {
         self.asm.raw(&[0x0f, 0xc8 | in_host & 7]);
         self.set_register(number, in_host);
     }
+}
+
+/// Whether a locked instruction is there for the order of other accesses alone: it changes nothing, or what it changes is
+/// on the stack. With a single vCPU only these need the prefix: devices do read the guest's memory beside it, but none
+/// changes a word that a guest may change at the same time.
+fn is_fence(insn: &Instruction) -> bool {
+    insn.memory_base() == Register::RSP || insn.op1_kind() != OpKind::Register && insn.immediate(1) == 0
 }
 
 /// Bytes of immediates that instructions with ModRM have: at most four.

@@ -1,0 +1,68 @@
+//! x87 instructions: emitted as they are, on the host's unit.
+
+use super::data::Raw;
+use super::*;
+
+/// Exception masks of the control word (SDM vol. 1, 8.1.5).
+const MASKS: u32 = 0x3f;
+
+impl Unit<'_> {
+    pub(super) fn x87(&mut self, plan: &Plan) {
+        match plan.insn.mnemonic() {
+            // No exception waits: they are all masked.
+            Mnemonic::Wait => {}
+            Mnemonic::Fldcw => self.load_control(plan),
+            Mnemonic::Fnstsw if plan.memory.is_none() => {
+                // fnstsw ax; mov accumulator, ax
+                self.asm.raw(&[0xdf, 0xe0]);
+                let op = Op { operand16: true, code: 0x8b, ..Op::default() };
+                self.asm.op(op, self.guest(0), Rm::Reg(host::RAX));
+            }
+            mnemonic => {
+                self.as_it_is(plan);
+                if !plan::is_x87_control(mnemonic) {
+                    self.remember(plan);
+                }
+                self.bind_after();
+            }
+        }
+    }
+
+    fn as_it_is(&mut self, plan: &Plan) {
+        let Raw { op, modrm, .. } = self.parse(plan);
+        if plan.memory.is_some() {
+            self.operand_address(plan);
+            self.asm.op(Op::new(false, op.code), modrm >> 3 & 7, Rm::At(host::RAX, 0));
+        } else {
+            self.asm.raw(&[op.code, modrm]);
+        }
+    }
+
+    /// Notes where the instruction stands, and its operand's effective address.
+    fn remember(&mut self, plan: &Plan) {
+        self.asm.load(host::RAX, word_at!(page));
+        self.asm.lea(host::RAX, host::RAX, plan.offset.into());
+        self.asm.store(word_at!(fpu_instruction), host::RAX);
+        if plan.memory.is_some() {
+            self.effective_address(&plan.insn);
+            self.asm.store(word_at!(fpu_data), host::RAX);
+        }
+    }
+
+    /// FLDCW, if it leaves all exceptions masked.
+    fn load_control(&mut self, plan: &Plan) {
+        let label = self.asm.label();
+        let after = *self.after.get_or_insert_with(|| self.asm.label());
+        let site = self.site(plan, 0, false, 0);
+        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        self.operand_address(plan);
+        // movzx ecx, word [rax]; not ecx; test ecx, masks
+        self.asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RCX, Rm::At(host::RAX, 0));
+        self.asm.op(Op::new(false, 0xf7), 2, Rm::Reg(host::RCX));
+        self.asm.op(Op::new(false, 0xf7), 0, Rm::Reg(host::RCX));
+        self.asm.word(MASKS);
+        self.asm.jcc(cond::NE, label);
+        self.asm.op(Op::new(false, 0xd9), 5, Rm::At(host::RAX, 0));
+        self.bind_after();
+    }
+}
