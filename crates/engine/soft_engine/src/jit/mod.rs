@@ -18,6 +18,7 @@ mod plan;
 mod run;
 mod stubs;
 mod translate;
+mod windows;
 mod words;
 
 use std::collections::HashMap;
@@ -51,10 +52,12 @@ pub(super) struct Site {
     size: u32,
     write: bool,
     aligned: bool,
+    /// It stands for a window: what cannot be found in the TLB is not executed.
+    leads: bool,
     segment: u8,
 }
 
-/// A way out of a unit to another in the same page: where its rel32 is, and where it leads.
+/// A way out of a unit to another in the same page: where its rel32 is, and the key of where it leads.
 #[derive(Clone, Copy)]
 struct Edge {
     at: usize,
@@ -66,6 +69,17 @@ struct Edge {
 pub(super) struct Tables {
     sites: Vec<Site>,
     edges: Vec<Edge>,
+}
+
+/// In keys of units: the variant without windows.
+const PLAIN: u64 = 1 << 63;
+
+impl Tables {
+    /// Notes an edge; answers its number.
+    fn edge(&mut self, at: usize, target: u64) -> u32 {
+        self.edges.push(Edge { at, target });
+        self.edges.len() as u32 - 1
+    }
 }
 
 /// What is known of a place in guest code.
@@ -182,13 +196,18 @@ impl Jit {
         loop {
             let rip = core.rip;
             let gpa = core.code_address(rip)?;
-            let Some(code) = self.code_at(core, gpa) else { return Ok(Ran::Cold) };
-            if let Some((edge, made)) = edge.take()
-                && made == self.cleared
+            let edge_taken = edge.take().filter(|(_, made)| *made == self.cleared).map(|(edge, _)| edge);
+            let variant = edge_taken.map_or(0, |edge: u32| self.tables.edges[edge as usize].target & PLAIN);
+            let cleared = self.cleared;
+            let Some(code) = self.code_at(core, gpa | variant) else { return Ok(Ran::Cold) };
+            if let Some(edge) = edge_taken
+                && cleared == self.cleared
             {
-                self.link(edge, gpa, code);
+                self.link(edge, gpa | variant, code);
             }
-            self.remember_jump(core, rip, code);
+            if variant == 0 {
+                self.remember_jump(core, rip, code);
+            }
             core.words.page = rip & !(PAGE_SIZE - 1);
             let (reason, number) = run::enter(core, self, code as usize);
             match self.after(core, reason, number) {
@@ -257,8 +276,9 @@ impl Jit {
         Some(code)
     }
 
-    /// Translates the unit at guest-physical address `gpa`, of so many instructions at most.
-    fn translate(&mut self, core: &mut Core<'_>, gpa: u64, insns_max: usize) -> Option<u32> {
+    /// Translates the unit with this key, a guest-physical address and the variant, of so many instructions at most.
+    fn translate(&mut self, core: &mut Core<'_>, key: u64, insns_max: usize) -> Option<u32> {
+        let gpa = key & !PLAIN;
         if self.free + UNIT_BYTES > self.memory.size_bytes() {
             self.clear();
         }
@@ -273,14 +293,15 @@ impl Jit {
         frame.read(start, &mut bytes[start..]);
         let code = self.free;
         let (stubs, features) = (&self.stubs, &self.features);
-        let is_alone = self.is_alone;
-        let ground = translate::Ground { stubs, features, is_alone, page, bytes: &bytes, insns_max };
+        let (is_alone, is_plain) = (self.is_alone, key != gpa);
+        let ground =
+            translate::Ground { stubs, features, is_alone, is_plain, page, bytes: &bytes, insns_max };
         let (len, emitted) = self.translator.translate(&ground, code, start, &mut self.tables)?;
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);
         let code = code as u32;
-        self.places.add(page, Place { key: gpa, start: start as u16, len: len as u16 });
-        for old in self.stale.remove(&gpa).unwrap_or_default() {
+        self.places.add(page, Place { key, start: start as u16, len: len as u16 });
+        for old in self.stale.remove(&key).unwrap_or_default() {
             self.lead(old as usize, code as usize);
         }
         Some(code)

@@ -7,7 +7,9 @@ use iced_x86::{
 };
 
 use super::host_cpu;
+use super::windows::Check;
 use super::words::vectors;
+use crate::cpu::seg;
 use crate::features::Features;
 
 /// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
@@ -80,6 +82,10 @@ pub struct Plan {
     pub writes_all: bool,
     /// Operand 0 is written.
     pub writes_first: bool,
+    /// Operand 1 is.
+    pub writes_second: bool,
+    /// How its access to memory is checked.
+    pub check: Check,
     /// Nothing that follows it belongs to the unit.
     pub ends: bool,
     /// Somebody looks at the flags as they are after it.
@@ -125,6 +131,8 @@ impl Plan {
             writes_part: modified != 0 && !writes_all,
             writes_all,
             writes_first: writes(used.op_access(0)),
+            writes_second: writes(used.op_access(1)),
+            check: Check::Own,
             ends: !matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch)
                 || matches!(insn.mnemonic(), Mnemonic::Hlt | Mnemonic::Sti),
             flags_wanted: true,
@@ -136,28 +144,39 @@ impl Plan {
         self.offset + self.insn.len() as u16
     }
 
+    /// The segment of the memory operand in 64-bit mode: FS or GS if asked for, else SS or DS by the base.
+    pub fn segment(&self) -> usize {
+        match self.insn.segment_prefix() {
+            Register::FS => seg::FS,
+            Register::GS => seg::GS,
+            _ if matches!(self.insn.memory_base(), Register::RSP | Register::RBP) => seg::SS,
+            _ => seg::DS,
+        }
+    }
+
     /// It may raise, or it looks at the flags in memory.
     pub fn may_leave(&self) -> bool {
-        self.memory.is_some()
-            || !matches!(
-                self.way,
-                Way::Mapped
-                    | Way::MappedVex
-                    | Way::Vector
-                    | Way::VectorVex
-                    | Way::X87
-                    | Way::ShiftByCl
-                    | Way::AccumulatorImmediate
-                    | Way::MovImmediate
-                    | Way::Lea
-                    | Way::Widen
-                    | Way::Multiply
-                    | Way::CompareExchange
-                    | Way::ExchangeRegisters
-                    | Way::ByteSwap
-                    | Way::ZeroExtendHighByte
-                    | Way::Nothing
-            )
+        let checks = !matches!(self.check, Check::Follow { .. });
+        match self.way {
+            Way::Mapped
+            | Way::MappedVex
+            | Way::Vector
+            | Way::VectorVex
+            | Way::ShiftByCl
+            | Way::AccumulatorImmediate
+            | Way::MovImmediate
+            | Way::Lea
+            | Way::Widen
+            | Way::Multiply
+            | Way::CompareExchange
+            | Way::ExchangeRegisters
+            | Way::ByteSwap
+            | Way::ZeroExtendHighByte
+            | Way::Nothing => self.memory.is_some() && checks,
+            Way::X87 => self.memory.is_some() && checks || self.insn.mnemonic() == Mnemonic::Fldcw,
+            Way::Push | Way::Pop | Way::Leave | Way::Call => checks,
+            _ => true,
+        }
     }
 }
 

@@ -135,6 +135,9 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
             Err(_raised) => return GO_ON_LAST as u32 + exit::RAISED,
         }
     }
+    if site.leads {
+        return GO_ON_LAST as u32;
+    }
     // Generated code goes on with what was in the host's x87 unit, which the instruction may change.
     let has_fpu = fpu::take(core);
     let answer = execute(core, site);

@@ -8,8 +8,9 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mne
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Plan, Way};
 use super::stubs::{self, Stubs};
+use super::windows::Finder;
 use super::words::{self, PINNED, vectors, word_at};
-use super::{Edge, Site, Tables};
+use super::{Site, Tables};
 use crate::cpu::seg;
 use crate::decode::insn::Insn;
 use crate::decode::lower;
@@ -18,6 +19,7 @@ use crate::memory::tlb;
 
 mod control;
 mod data;
+mod memory;
 mod vector;
 mod x87;
 
@@ -33,6 +35,8 @@ pub struct Ground<'a> {
     pub features: &'a Features,
     /// The machine has one vCPU.
     pub is_alone: bool,
+    /// Each access checks for itself.
+    pub is_plain: bool,
     /// Guest-physical address of the page.
     pub page: u64,
     /// What is in it from the unit's start on.
@@ -45,6 +49,8 @@ pub struct Ground<'a> {
 enum Later {
     /// An access missed the TLB: RAX is its address.
     Miss { label: Label, retry: Label, after: Label, site: u32, restore: bool },
+    /// So did the window, in which the access lies at `own`, of an instruction at `offset`: RAX is its start.
+    WindowMiss { label: Label, retry: Label, site: u32, own: i32, span: i32, offset: u16 },
     /// An instruction whose template does not fit this time; with an `after` to go on at, or the next offset.
     Interpret { label: Label, site: u32, after: Result<Label, u16> },
     /// An edge that leads nowhere yet.
@@ -58,6 +64,7 @@ enum Later {
 pub struct Translator {
     asm: Asm,
     plans: Vec<Plan>,
+    windows: Finder,
 }
 
 impl Translator {
@@ -74,6 +81,9 @@ impl Translator {
         plan_unit(&mut self.plans, start, ground);
         if self.plans.is_empty() {
             return None;
+        }
+        if !ground.is_plain {
+            self.windows.find(&mut self.plans);
         }
         plan::mark_wanted(&mut self.plans);
         let mut unit = Unit {
@@ -250,6 +260,7 @@ impl Unit<'_> {
             size,
             write,
             aligned,
+            leads: false,
             segment: segment as u8,
         });
         self.tables.sites.len() as u32 - 1
@@ -288,6 +299,10 @@ impl Unit<'_> {
                         emit_restore(self.asm);
                     }
                     self.asm.jmp(after);
+                }
+                Later::WindowMiss { label, retry, site, own, span, offset } => {
+                    self.asm.bind(label);
+                    self.window_missed(retry, site, own, span, offset);
                 }
                 Later::Interpret { label, site, after } => {
                     self.asm.bind(label);

@@ -28,30 +28,32 @@ pub const PINNED: [Option<u8>; 16] = [
     None,
 ];
 
-/// Words of generated code's own, at fixed places.
+/// Words of generated code's own, at fixed places: the last 128 bytes are reached by short displacements.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Words {
-    /// The software TLB of the current view.
-    pub tlb: u64,
-    /// Address of the word that is not zero when others want something of this vCPU.
-    pub pending: u64,
-    /// Linear address of the page that is executed.
-    pub page: u64,
-    /// Address of an access that missed the TLB.
-    pub address: u64,
-    /// A value that outlives an access to memory.
-    pub kept: u64,
-    /// The table of indirect jumps.
-    pub jumps: u64,
-    /// What entries of that table have to say to count: the address space and the privilege.
-    pub salt: u64,
     /// The translator's tables, for callbacks.
     pub jit: u64,
     /// Where the last x87 instruction stands that is no control instruction, and its operand's effective address; they
     /// count while the unit is in the host.
     pub fpu_instruction: u64,
     pub fpu_data: u64,
+    /// Address of an access that missed the TLB.
+    pub address: u64,
+    /// A value that outlives an access to memory.
+    pub kept: u64,
+    /// What entries of the table of indirect jumps have to say to count: the address space and the privilege.
+    pub salt: u64,
+    /// That table.
+    pub jumps: u64,
+    /// Host addresses of windows (see `jit/windows.rs`).
+    pub windows: [u64; WINDOWS],
+    /// The software TLB of the current view.
+    pub tlb: u64,
+    /// Address of the word that is not zero when others want something of this vCPU.
+    pub pending: u64,
+    /// Linear address of the page that is executed.
+    pub page: u64,
     /// Status flags as LAHF and SETO leave them in AX.
     pub flags: u32,
     /// The guest's vector registers are in the host's, for what [`vectors`] says.
@@ -65,6 +67,9 @@ pub struct Words {
     /// The unit's state was put into the image and counts.
     pub fpu_left: u8,
 }
+
+/// Windows of a unit at most.
+pub const WINDOWS: usize = 8;
 
 /// What can be done with vector registers; each level includes those before.
 pub mod vectors {
@@ -87,6 +92,11 @@ pub(super) use word_at;
 /// A word off RBP.
 pub const fn at_word(offset: usize) -> Rm {
     Rm::At(host::RBP, offset as i32 - SIZE)
+}
+
+/// The place of a window's host address.
+pub fn window(slot: u8) -> Rm {
+    at_word(offset_of!(Words, windows) + usize::from(slot) * 8)
 }
 
 /// A guest register's place in memory.

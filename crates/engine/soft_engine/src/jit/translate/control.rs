@@ -1,6 +1,6 @@
 //! Branches, calls, returns, and the ways out of a unit.
 
-use super::data::{Access, number};
+use super::data::number;
 use super::*;
 
 /// Instructions looked at behind an edge for whether the flags are dead there.
@@ -33,8 +33,7 @@ impl Unit<'_> {
     }
 
     fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
-        self.tables.edges.push(Edge { at, target: self.ground.page + inside as u64 });
-        let edge = self.tables.edges.len() as u32 - 1;
+        let edge = self.tables.edge(at, self.ground.page + inside as u64);
         self.later.push(Later::Edge { label, edge, save: self.native && !self.saved });
     }
 
@@ -108,8 +107,8 @@ impl Unit<'_> {
     /// RAX is the target of an indirect branch.
     fn target(&mut self, plan: &Plan) {
         if plan.memory.is_some() {
-            self.operand_address(plan);
-            self.asm.load(host::RAX, Rm::At(host::RAX, 0));
+            let source = self.operand(plan, host::RAX);
+            self.asm.load(host::RAX, source);
         } else {
             let register = self.read_register(number(plan.insn.op0_register()), host::RAX);
             if register != host::RAX {
@@ -128,11 +127,10 @@ impl Unit<'_> {
 
     fn push_return(&mut self, plan: &Plan) {
         let stack = self.guest(4);
-        self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, Access::stack(true));
+        let top = self.stack(plan, stack, -8, true);
         self.asm.load(host::RCX, word_at!(page));
         self.asm.lea(host::RCX, host::RCX, plan.next().into());
-        self.asm.store(Rm::At(host::RAX, 0), host::RCX);
+        self.asm.store(top, host::RCX);
         self.asm.lea(stack, stack, -8);
         self.bind_after();
     }
@@ -142,8 +140,8 @@ impl Unit<'_> {
         // Where the interpreter does an access of this instruction, it does all of it, and goes elsewhere.
         self.asm.store(word_at!(kept), host::RAX);
         let stack = self.guest(4);
-        self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, Access::stack(true));
+        // Not in a window: the address is all there is.
+        let _at_rax = self.stack(plan, stack, -8, true);
         self.asm.store(word_at!(address), host::RAX);
         self.asm.load(host::RAX, word_at!(kept));
         let miss = self.engine_instead(plan);
@@ -162,9 +160,8 @@ impl Unit<'_> {
 
     fn ret(&mut self, plan: &Plan) {
         let stack = self.guest(4);
-        self.asm.mov(host::RAX, stack);
-        self.access(plan, Access::stack(false));
-        self.asm.load(host::RAX, Rm::At(host::RAX, 0));
+        let top = self.stack(plan, stack, 0, false);
+        self.asm.load(host::RAX, top);
         let miss = self.engine_instead(plan);
         stubs::lookup(self.asm, miss);
         self.asm.lea(stack, stack, plan.insn.stack_pointer_increment());

@@ -10,24 +10,6 @@ pub(super) struct Raw<'a> {
     pub imm: &'a [u8],
 }
 
-/// An access to memory in the making.
-#[derive(Clone, Copy)]
-pub(super) struct Access {
-    size: u32,
-    write: bool,
-    aligned: bool,
-    segment: usize,
-    /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
-    restore: bool,
-}
-
-impl Access {
-    /// 8 bytes of the stack.
-    pub(super) fn stack(write: bool) -> Access {
-        Access { size: 8, write, aligned: false, segment: seg::SS, restore: false }
-    }
-}
-
 /// The number of a general-purpose register as instructions encode it.
 pub(super) fn number(register: Register) -> usize {
     register.full_register().number()
@@ -53,79 +35,6 @@ impl Unit<'_> {
             Some(register) if register != from => self.asm.mov(register, from),
             Some(_) => {}
             None => self.asm.store(words::gpr(number as u8), from),
-        }
-    }
-
-    /// RAX is the linear address of the memory operand.
-    pub(super) fn effective_address(&mut self, insn: &Instruction) {
-        let disp = insn.memory_displacement64() as i32;
-        let (base, index) = (insn.memory_base(), insn.memory_index());
-        if insn.is_ip_rel_memory_operand() {
-            self.asm.load(host::RAX, word_at!(page));
-            self.asm.lea(host::RAX, host::RAX, disp);
-            return;
-        }
-        let base = (base != Register::None).then(|| self.read_register(number(base), host::RCX));
-        if index != Register::None {
-            let index = self.read_register(number(index), host::RDX);
-            let scale = insn.memory_index_scale().trailing_zeros() as u8;
-            self.asm.lea_index(host::RAX, base, index, scale, disp);
-        } else if let Some(base) = base {
-            self.asm.lea(host::RAX, base, disp);
-        } else {
-            self.asm.op(Op::new(true, 0xc7), 0, Rm::Reg(host::RAX));
-            self.asm.word(disp as u32);
-        }
-    }
-
-    /// RAX becomes the host's address of the memory operand.
-    pub(super) fn operand_address(&mut self, plan: &Plan) {
-        let Some(memory) = plan.memory else { return };
-        self.effective_address(&plan.insn);
-        let segment = segment(&plan.insn);
-        if segment >= seg::FS {
-            self.asm.op(Op::new(true, 0x03), host::RAX, words::base(segment));
-        }
-        let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
-        self.access(
-            plan,
-            Access { size: memory.size, write: memory.write, aligned: memory.aligned, segment, restore },
-        );
-    }
-
-    /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
-    /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
-    pub(super) fn access(&mut self, plan: &Plan, access: Access) {
-        let Access { size, write, aligned, segment, restore } = access;
-        let (label, retry) = (self.asm.label(), self.asm.label());
-        let after = *self.after.get_or_insert_with(|| self.asm.label());
-        let site = self.site(plan, size, write, segment);
-        self.asm.bind(retry);
-        self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(host::RAX));
-        self.asm.op(Op::new(false, 0xc1), 5, Rm::Reg(host::RCX));
-        self.asm.byte(7);
-        self.asm.op(Op::new(false, 0x81), 4, Rm::Reg(host::RCX));
-        self.asm.word((tlb::ENTRIES as u32 - 1) << 5);
-        self.asm.op(Op::new(true, 0x03), host::RCX, word_at!(tlb));
-        let tag = if write { tlb::WRITE } else { tlb::READ };
-        self.asm.load(host::RDX, Rm::At(host::RCX, tag));
-        self.asm.op(Op::new(true, 0x33), host::RDX, Rm::Reg(host::RAX));
-        self.asm.alu_imm(true, 7, Rm::Reg(host::RDX), 4096 - size as i32);
-        self.asm.jcc(cond::A, label);
-        if aligned {
-            self.asm.raw(&[0xa8, size as u8 - 1]);
-            self.asm.jcc(cond::NE, label);
-        }
-        self.asm.alu_imm(false, 4, Rm::Reg(host::RAX), 0xfff);
-        self.asm.op(Op::new(true, 0x03), host::RAX, Rm::At(host::RCX, tlb::FRAME));
-        self.native = false;
-        self.later.push(Later::Miss { label, retry, after, site, restore });
-    }
-
-    /// Here goes on what the interpreter did instead.
-    pub(super) fn bind_after(&mut self) {
-        if let Some(after) = self.after.take() {
-            self.asm.bind(after);
         }
     }
 
@@ -182,12 +91,9 @@ impl Unit<'_> {
         let is_memory = modrm >> 6 != 3;
         let mut rm = Rm::Reg(0);
         if is_memory {
-            self.operand_address(plan);
-            rm = Rm::At(host::RAX, 0);
+            rm = self.operand(plan, host::RAX);
             if plan.reads_flags || plan.writes_part && plan.flags_wanted {
-                self.asm.mov(host::RDX, host::RAX);
-                rm = Rm::At(host::RDX, 0);
-                self.want_native();
+                rm = self.want_native_beside(rm);
             }
         }
         let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
@@ -284,13 +190,12 @@ impl Unit<'_> {
     pub(super) fn push(&mut self, plan: &Plan) {
         let insn = &plan.insn;
         let stack = self.guest(4);
-        self.asm.lea(host::RAX, stack, -8);
-        self.access(plan, Access::stack(true));
+        let top = self.stack(plan, stack, -8, true);
         if insn.op0_kind() == OpKind::Register {
             let register = self.read_register(number(insn.op0_register()), host::RCX);
-            self.asm.store(Rm::At(host::RAX, 0), register);
+            self.asm.store(top, register);
         } else {
-            self.asm.op(Op::new(true, 0xc7), 0, Rm::At(host::RAX, 0));
+            self.asm.op(Op::new(true, 0xc7), 0, top);
             self.asm.word(insn.immediate(0) as u32);
         }
         self.asm.lea(stack, stack, -8);
@@ -299,9 +204,8 @@ impl Unit<'_> {
 
     pub(super) fn pop(&mut self, plan: &Plan) {
         let stack = self.guest(4);
-        self.asm.mov(host::RAX, stack);
-        self.access(plan, Access::stack(false));
-        self.asm.load(host::RCX, Rm::At(host::RAX, 0));
+        let top = self.stack(plan, stack, 0, false);
+        self.asm.load(host::RCX, top);
         self.asm.lea(stack, stack, 8);
         self.set_register(number(plan.insn.op0_register()), host::RCX);
         self.bind_after();
@@ -309,10 +213,9 @@ impl Unit<'_> {
 
     pub(super) fn leave(&mut self, plan: &Plan) {
         let (stack, frame) = (self.guest(4), self.guest(5));
-        self.asm.mov(host::RAX, frame);
-        self.access(plan, Access::stack(false));
+        let top = self.stack(plan, frame, 0, false);
         self.asm.lea(stack, frame, 8);
-        self.asm.load(frame, Rm::At(host::RAX, 0));
+        self.asm.load(frame, top);
         self.bind_after();
     }
 
@@ -339,8 +242,8 @@ impl Unit<'_> {
             None => insn.op0_register().size() == 8,
         };
         let source = if plan.memory.is_some() {
-            self.operand_address(plan);
-            self.asm.op(Op::new(wide, 0x8b), host::RCX, Rm::At(host::RAX, 0));
+            let source = self.operand(plan, host::RAX);
+            self.asm.op(Op::new(wide, 0x8b), host::RCX, source);
             if plan.flags_wanted {
                 self.want_native();
             }
@@ -410,9 +313,7 @@ impl Unit<'_> {
         let rm_number = usize::from(modrm & 7 | (rex & 1) << 3);
         let in_memory = modrm >> 6 != 3;
         let rm = if in_memory {
-            self.operand_address(plan);
-            self.asm.mov(host::RDX, host::RAX);
-            Rm::At(host::RDX, 0)
+            self.operand(plan, host::RDX)
         } else {
             Rm::Reg(self.read_register(rm_number, host::RDX))
         };
@@ -546,15 +447,5 @@ fn is_rm_first(Op { map, code, repeat, .. }: Op) -> bool {
         // MOVBE; with a repeat prefix it is CRC32.
         2 => repeat == 0 && code == 0xf1,
         _ => false,
-    }
-}
-
-/// The segment of the memory operand in 64-bit mode: FS or GS if asked for, else SS or DS by the base.
-fn segment(insn: &Instruction) -> usize {
-    match insn.segment_prefix() {
-        Register::FS => seg::FS,
-        Register::GS => seg::GS,
-        _ if matches!(insn.memory_base(), Register::RSP | Register::RBP) => seg::SS,
-        _ => seg::DS,
     }
 }

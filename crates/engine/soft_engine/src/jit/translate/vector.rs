@@ -96,8 +96,7 @@ impl Unit<'_> {
     /// Its operand that may be in memory, by way of RAX.
     fn mapped_vex_rm(&mut self, plan: &Plan, raw: &RawVex) -> Rm {
         if raw.in_memory {
-            self.operand_address(plan);
-            Rm::At(host::RAX, 0)
+            self.operand(plan, host::RAX)
         } else {
             Rm::Reg(self.read_register(raw.rm, host::RAX))
         }
@@ -105,8 +104,7 @@ impl Unit<'_> {
 
     fn vector_rm(&mut self, plan: &Plan, in_memory: bool, general: General, number: usize) -> Rm {
         if in_memory {
-            self.operand_address(plan);
-            Rm::At(host::RAX, 0)
+            self.operand(plan, host::RAX)
         } else if general == General::Rm {
             Rm::Reg(self.read_register(number, host::RDX))
         } else {

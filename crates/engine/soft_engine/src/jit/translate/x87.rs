@@ -31,8 +31,8 @@ impl Unit<'_> {
     fn as_it_is(&mut self, plan: &Plan) {
         let Raw { op, modrm, .. } = self.parse(plan);
         if plan.memory.is_some() {
-            self.operand_address(plan);
-            self.asm.op(Op::new(false, op.code), modrm >> 3 & 7, Rm::At(host::RAX, 0));
+            let rm = self.operand(plan, host::RAX);
+            self.asm.op(Op::new(false, op.code), modrm >> 3 & 7, rm);
         } else {
             self.asm.raw(&[op.code, modrm]);
         }
@@ -55,14 +55,15 @@ impl Unit<'_> {
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, 0, false, 0);
         self.later.push(Later::Interpret { label, site, after: Ok(after) });
-        self.operand_address(plan);
+        let rm = self.operand(plan, host::RAX);
         // movzx ecx, word [rax]; not ecx; test ecx, masks
-        self.asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RCX, Rm::At(host::RAX, 0));
+        self.asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RCX, rm);
         self.asm.op(Op::new(false, 0xf7), 2, Rm::Reg(host::RCX));
         self.asm.op(Op::new(false, 0xf7), 0, Rm::Reg(host::RCX));
         self.asm.word(MASKS);
         self.asm.jcc(cond::NE, label);
-        self.asm.op(Op::new(false, 0xd9), 5, Rm::At(host::RAX, 0));
+        self.asm.op(Op::new(false, 0xd9), 5, rm);
+        self.native = false;
         self.bind_after();
     }
 }
