@@ -45,6 +45,8 @@ enum Later {
     Interpret { label: Label, site: u32, after: Result<Label, u16> },
     /// An edge that leads nowhere yet.
     Edge { label: Label, edge: u32, save: bool },
+    /// There is no code for RAX.
+    Missed { label: Label },
     /// A branch was taken to the offset.
     Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
 }
@@ -293,6 +295,10 @@ impl Unit<'_> {
                     }
                     self.asm.mov_imm(host::RDX, edge);
                     self.asm.jmp_to(self.ground.stubs.edge);
+                }
+                Later::Missed { label } => {
+                    self.asm.bind(label);
+                    self.asm.jmp_to(self.ground.stubs.missed);
                 }
                 Later::Taken { label, offset, from, native, saved } => {
                     self.asm.bind(label);

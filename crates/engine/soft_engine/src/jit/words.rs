@@ -44,8 +44,11 @@ pub struct Words {
     pub kept: u64,
     /// The table of indirect jumps.
     pub jumps: u64,
-    /// What entries of that table have to say to count: the address space and the privilege.
-    pub salt: u64,
+    /// What entries of that table have to say to count: the privilege, and the translations of the address space or
+    /// the global ones; first those that are usual for this privilege.
+    pub salts: [u64; 2],
+    /// Mixed into the place in that table.
+    pub mix: u64,
     /// The translator's tables, for callbacks.
     pub jit: u64,
     /// Status flags as LAHF and SETO leave them in AX.
@@ -68,6 +71,11 @@ pub(super) use word_at;
 /// A word off RBP.
 pub const fn at_word(offset: usize) -> Rm {
     Rm::At(host::RBP, offset as i32 - SIZE)
+}
+
+/// The place of one of the salts.
+pub const fn salt(number: usize) -> Rm {
+    at_word(offset_of!(Words, salts) + number * 8)
 }
 
 /// A guest register's place in memory.
