@@ -16,9 +16,11 @@ mod host_cpu;
 mod plan;
 mod run;
 mod stubs;
+mod system;
 mod translate;
 mod words;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use guest_memory::PAGE_SIZE;
@@ -26,6 +28,7 @@ use host_sys::code_memory::CodeMemory;
 
 use crate::cpu::{Core, Exec};
 use crate::decode::block::{FRONT_ENTRIES, KeyHasher, front_slot};
+use crate::decode::crossing::Crossings;
 use crate::decode::insn::Insn;
 use crate::decode::places::{Place, Places};
 use crate::features::Features;
@@ -42,6 +45,8 @@ const UNIT_BYTES: usize = 64 << 10;
 /// An instruction that generated code may hand to the engine.
 pub(super) struct Site {
     insn: Insn,
+    /// The instruction reaches into the next page and is not known here.
+    crosses: bool,
     /// Offset in its page.
     offset: u16,
     /// Of its memory access, where there is one that may miss.
@@ -111,6 +116,7 @@ pub(crate) struct Jit {
     cleared: u64,
     /// Exceptions are for who runs the code to see, not to be delivered.
     shows_exceptions: bool,
+    crossings: RefCell<Crossings>,
 }
 
 /// What became of an attempt to go on in generated code.
@@ -138,6 +144,7 @@ impl Jit {
             stubs: stubs::Stubs::default(),
             free: 0,
             translator: Translator::default(),
+            crossings: RefCell::new(Crossings::new(features.clone())),
             features,
             cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),

@@ -7,7 +7,8 @@ use arch_model::x86_64::RunState;
 use super::stubs::{Callbacks, exit};
 use super::{Jit, Site};
 use crate::cpu::mode::{cr0, cr4};
-use crate::cpu::{Core, Mode, flags, gpr};
+use crate::cpu::{Core, Exec, Mode, flags, gpr};
+use crate::decode::insn::Insn;
 use crate::memory::View;
 
 /// Answers of callbacks; reasons to leave are added to the last.
@@ -31,6 +32,8 @@ pub fn callbacks() -> Callbacks {
 pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     core.words.jit = std::ptr::from_ref(jit) as u64;
     core.words.flags = flags_word(core);
+    // Whatever changes that asks for attention or posts a request.
+    core.words.interrupt_waits = u8::from(core.lapic.has_work());
     refresh(core);
     let enter = jit.memory.address(jit.stubs.enter);
     let code = jit.memory.address(offset);
@@ -69,6 +72,9 @@ fn take_flags(core: &mut Core<'_>) {
 /// Brings the words up to date with what the engine has changed.
 fn refresh(core: &mut Core<'_>) {
     core.words.tlb = core.translations.table(core.view) as u64;
+    core.words.tlbs =
+        [View::Supervisor, View::SupervisorToUser].map(|view| core.translations.table(view) as u64);
+    core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
     let is_user = core.cpl == 3;
     core.words.salts = [salt(core, !is_user), salt(core, is_user)];
     core.words.mix = mix(core);
@@ -134,8 +140,13 @@ fn execute(core: &mut Core<'_>, jit: &Jit, site: &Site) -> u32 {
     let salts_before = core.words.salts;
     core.cpu.rip = core.words.page + u64::from(site.offset);
     let next = core.cpu.rip.wrapping_add(site.insn.len.into());
-    core.cpu.gpr[gpr::NEXT_RIP] = next;
-    if (site.insn.run)(core, &site.insn).is_err() {
+    let done = if site.crosses {
+        let found = jit.crossings.borrow_mut().at_rip(core);
+        found.and_then(|insn| run_one(core, &insn))
+    } else {
+        run_one(core, &site.insn)
+    };
+    if done.is_err() {
         return raised(core, jit);
     }
     core.cpu.rip = core.cpu.gpr[gpr::NEXT_RIP];
@@ -145,6 +156,11 @@ fn execute(core: &mut Core<'_>, jit: &Jit, site: &Site) -> u32 {
         _ if core.cpu.rip == next && salts_before == core.words.salts => answer::GO_ON as u32,
         elsewhere => elsewhere,
     }
+}
+
+fn run_one(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
+    (insn.run)(core, insn)
 }
 
 /// The instruction at RIP raised: enters the handler, or leaves where somebody wants to see that.

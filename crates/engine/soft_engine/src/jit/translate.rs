@@ -3,11 +3,14 @@
 //! Status flags live in the host's between instructions (`native`), in [`Words::flags`](super::Words) (`saved`), or
 //! both. An access to memory destroys the host's; whoever may leave the unit finds them saved.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
-use super::plan::{self, Plan, Way};
+use super::plan::{self, Memory, Plan, Way};
 use super::stubs::{self, Stubs};
+use super::system::System;
 use super::words::{self, PINNED, word_at};
 use super::{Edge, Site, Tables};
 use crate::cpu::seg;
@@ -18,6 +21,7 @@ use crate::memory::tlb;
 
 mod control;
 mod data;
+mod system;
 
 /// Most instructions of a unit.
 pub const UNIT_INSNS: usize = 48;
@@ -84,7 +88,7 @@ impl Translator {
             start,
             after: None,
             vectors: self.plans.iter().any(|plan| plan.way == Way::Vector),
-            end: self.plans.last().map_or(start, |plan| plan.next().into()),
+            end: self.plans.last().map_or(start, |plan| usize::from(plan.next()).min(PAGE)),
         };
         unit.main_line(&self.plans, start as u16);
         unit.behind();
@@ -101,6 +105,9 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     while plans.len() < ground.insns_max && decoder.can_decode() {
         decoder.decode_out(&mut insn);
         if insn.is_invalid() {
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                plans.push(Plan::crossing(&insn, ground.features, &mut info));
+            }
             break;
         }
         let plan = Plan::of(&insn, ground.features, &mut info);
@@ -108,6 +115,10 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
         if plan.ends {
             break;
         }
+    }
+    // Behind STI comes one instruction before any interrupt: nobody looks for one inside the unit.
+    if let Some(last) = plans.last_mut().filter(|last| last.way == Way::System(System::EnableInterrupts)) {
+        last.way = Way::Interpreted;
     }
 }
 
@@ -171,6 +182,10 @@ impl Unit<'_> {
     fn instruction(&mut self, plan: &Plan) -> bool {
         match plan.way {
             Way::Interpreted => return self.interpreted(plan),
+            Way::Crossing => {
+                self.crossing(plan);
+                return false;
+            }
             Way::Mapped => self.mapped(plan),
             Way::Vector => self.vector(plan),
             Way::ShiftByCl => self.shift_by_cl(plan),
@@ -188,6 +203,7 @@ impl Unit<'_> {
             Way::ByteSwap => self.byte_swap(plan),
             Way::ZeroExtendHighByte => self.zero_extend_high_byte(plan),
             Way::Nothing => {}
+            Way::System(system) => self.system(plan, system),
             Way::JumpIf => self.jump_if(plan),
             Way::Call | Way::CallIndirect | Way::Jump | Way::JumpIndirect | Way::Return => {
                 self.branch(plan);
@@ -214,6 +230,16 @@ impl Unit<'_> {
         !plan.ends
     }
 
+    /// An instruction that reaches into the next page; what follows it is elsewhere.
+    fn crossing(&mut self, plan: &Plan) {
+        let site = self.site(plan, 0, false, 0);
+        self.asm.mov_imm(host::RCX, site);
+        self.asm.call(self.ground.stubs.interpret);
+        (self.native, self.saved) = (false, true);
+        // It repeats and is not done.
+        self.edge(plan.offset.into(), plan.offset);
+    }
+
     fn need_vectors(&mut self, offset: u16) {
         let live = self.asm.label();
         stubs::compare_byte(self.asm, word_at!(vectors_live));
@@ -226,9 +252,15 @@ impl Unit<'_> {
     /// Notes an instruction for the engine.
     fn site(&mut self, plan: &Plan, size: u32, write: bool, segment: usize) -> u32 {
         let aligned = plan.memory.is_some_and(|memory| memory.aligned);
-        let insn: Insn = lower::lower(&plan.insn, self.ground.features);
+        let crosses = plan.way == Way::Crossing;
+        let mut insn: Insn = lower::lower(&plan.insn, self.ground.features);
+        if crosses {
+            // Where it ends is not known: no place is behind it.
+            insn.len = 0;
+        }
         self.tables.sites.push(Site {
             insn,
+            crosses,
             offset: plan.offset,
             size,
             write,

@@ -57,6 +57,12 @@ pub struct Words {
     pub vectors_live: u8,
     /// Vector instructions neither fault nor trap now.
     pub vectors_allowed: u8,
+    /// An interrupt waits for IF.
+    pub interrupt_waits: u8,
+    /// EFLAGS.AC chooses between the two of `tlbs`.
+    pub ac_counts: u8,
+    /// The software TLBs of a supervisor without and with access to the user's pages.
+    pub tlbs: [u64; 2],
 }
 
 const SIZE: i32 = size_of::<Words>() as i32;
@@ -86,6 +92,21 @@ pub const fn gpr(number: u8) -> Rm {
 /// RIP's place.
 pub const fn rip() -> Rm {
     Rm::At(host::RBP, offset_of!(Cpu, rip) as i32)
+}
+
+/// The place of a field of the state.
+pub const fn state(offset: usize) -> Rm {
+    Rm::At(host::RBP, offset as i32)
+}
+
+/// The place of the address of a supervisor's software TLB.
+pub const fn supervisor_tlb(lifted: bool) -> Rm {
+    at_word(offset_of!(Words, tlbs) + lifted as usize * 8)
+}
+
+/// The current view's place.
+pub const fn view() -> Rm {
+    Rm::At(host::RBP, offset_of!(Core<'static>, view) as i32 - REGISTERS as i32)
 }
 
 /// MXCSR's place.

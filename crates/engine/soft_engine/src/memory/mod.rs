@@ -17,6 +17,7 @@ use tlb::{Fill, Tlb};
 use write_log::WriteLog;
 
 /// Under which rules data is accessed: each has translations of its own.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
     /// CPL 3.

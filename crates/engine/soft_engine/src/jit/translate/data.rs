@@ -3,22 +3,22 @@
 use super::*;
 
 /// A guest instruction's bytes, taken apart.
-struct Raw<'a> {
-    op: Op,
-    modrm: u8,
+pub(super) struct Raw<'a> {
+    pub(super) op: Op,
+    pub(super) modrm: u8,
     rex: u8,
-    imm: &'a [u8],
+    pub(super) imm: &'a [u8],
 }
 
 /// An access to memory in the making.
 #[derive(Clone, Copy)]
 pub(super) struct Access {
-    size: u32,
-    write: bool,
-    aligned: bool,
-    segment: usize,
+    pub(super) size: u32,
+    pub(super) write: bool,
+    pub(super) aligned: bool,
+    pub(super) segment: usize,
     /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
-    restore: bool,
+    pub(super) restore: bool,
 }
 
 impl Access {
@@ -48,7 +48,7 @@ impl Unit<'_> {
     }
 
     /// Sets all 64 bits of a guest register.
-    fn set_register(&mut self, number: usize, from: u8) {
+    pub(super) fn set_register(&mut self, number: usize, from: u8) {
         match PINNED[number] {
             Some(register) if register != from => self.asm.mov(register, from),
             Some(_) => {}
@@ -57,7 +57,7 @@ impl Unit<'_> {
     }
 
     /// RAX is the linear address of the memory operand.
-    fn effective_address(&mut self, insn: &Instruction) {
+    pub(super) fn effective_address(&mut self, insn: &Instruction) {
         let disp = insn.memory_displacement64() as i32;
         let (base, index) = (insn.memory_base(), insn.memory_index());
         if insn.is_ip_rel_memory_operand() {
@@ -130,7 +130,7 @@ impl Unit<'_> {
     }
 
     /// An instruction of this unit with a ModRM byte, taken apart.
-    fn parse(&self, plan: &Plan) -> Raw<'_> {
+    pub(super) fn parse(&self, plan: &Plan) -> Raw<'_> {
         let start = usize::from(plan.offset);
         let bytes = &self.ground.bytes[start..start + plan.insn.len()];
         let mut op = Op::default();
@@ -163,6 +163,9 @@ impl Unit<'_> {
         op.code = bytes[at];
         if op.map == 0 || op.lock {
             // A repeat prefix that says nothing here (XACQUIRE and the like).
+            op.repeat = 0;
+        }
+        if plan::is_older(&plan.insn, self.ground.features) {
             op.repeat = 0;
         }
         let imm = bytes.len() - immediate_size(&plan.insn);
@@ -505,7 +508,7 @@ impl Unit<'_> {
 }
 
 /// Bytes of immediates that instructions with ModRM have: at most four.
-fn copy(imm: &[u8]) -> ([u8; 4], usize) {
+pub(super) fn copy(imm: &[u8]) -> ([u8; 4], usize) {
     let mut bytes = [0; 4];
     let len = imm.len().min(4);
     bytes[..len].copy_from_slice(&imm[..len]);
@@ -555,7 +558,7 @@ fn is_shift_by_one(insn: &Instruction) -> bool {
 }
 
 /// Opcodes whose ModRM reg field is part of the opcode.
-fn has_extension(map: u8, code: u8) -> bool {
+pub(super) fn has_extension(map: u8, code: u8) -> bool {
     match map {
         0 => {
             matches!(code, 0x80..=0x83 | 0xc0 | 0xc1 | 0xc6 | 0xc7 | 0xd0..=0xd3 | 0xf6 | 0xf7 | 0xfe | 0xff)
@@ -566,7 +569,7 @@ fn has_extension(map: u8, code: u8) -> bool {
 }
 
 /// Whether operand 0 is the one that the r/m field names.
-fn is_rm_first(map: u8, code: u8) -> bool {
+pub(super) fn is_rm_first(map: u8, code: u8) -> bool {
     match map {
         0 if code < 0x40 => code & 2 == 0,
         0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),
@@ -579,7 +582,7 @@ fn is_rm_first(map: u8, code: u8) -> bool {
 }
 
 /// The segment of the memory operand in 64-bit mode: FS or GS if asked for, else SS or DS by the base.
-fn segment(insn: &Instruction) -> usize {
+pub(super) fn segment(insn: &Instruction) -> usize {
     match insn.segment_prefix() {
         Register::FS => seg::FS,
         Register::GS => seg::GS,
