@@ -122,7 +122,7 @@ impl Core<'_> {
             return self.general_protection(0);
         }
         self.lapic.set_cr8(value as u8);
-        self.recheck_interrupts();
+        self.attention = true;
         Ok(())
     }
 

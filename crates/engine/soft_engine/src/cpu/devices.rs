@@ -62,7 +62,7 @@ impl Core<'_> {
             // Registers are written whole, at their 16-byte steps; other writes mean nothing (SDM vol. 3, 11.4.1).
             if let (0, Ok(bytes)) = (offset % 16, bytes.try_into()) {
                 self.lapic.write(offset, u32::from_le_bytes(bytes));
-                self.recheck_interrupts();
+                self.attention = true;
             }
             return;
         }

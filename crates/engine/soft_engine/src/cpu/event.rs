@@ -113,7 +113,7 @@ impl Core<'_> {
             _ => self.deliver_protected(event),
         }?;
         self.cpu.shadow = 0;
-        self.attention = true;
+        self.recheck_interrupts();
         Ok(())
     }
 

@@ -59,6 +59,9 @@ pub struct Flags {
     aux: u8,
 }
 
+/// Where in [`Flags`] the bits are that are no status flags.
+pub(crate) const BITS: usize = std::mem::offset_of!(Flags, bits);
+
 impl Default for Flags {
     fn default() -> Self {
         Flags { bits: FIXED, lazy: false, result: 0, carries: 0, aux: 0 }

@@ -235,9 +235,12 @@ impl<'m> Core<'m> {
         self.mailbox.pending() != 0
     }
 
-    /// Asks the run loop to look for interrupts: they may have become deliverable.
+    /// Asks the run loop to deliver what waits for IF, for the priority, or for the end of an NMI's handler, if
+    /// something does and now may be. Who has new requests sees to it anyway.
     pub fn recheck_interrupts(&mut self) {
-        self.attention = true;
+        let interrupt = self.flags.has(flags::IF) && self.lapic.has_work();
+        let nmi = self.nmi_pending && !self.nmi_masked;
+        self.attention |= interrupt || nmi;
     }
 
     /// Counters of exits.

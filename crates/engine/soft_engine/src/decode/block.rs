@@ -18,7 +18,7 @@ use crate::features::Features;
 use crate::memory::code_map;
 
 /// Longest instruction in bytes (SDM vol. 2, 2.3.11).
-const INSN_MAX: usize = 15;
+pub(super) const INSN_MAX: usize = 15;
 /// Most instructions in a block.
 const BLOCK_INSNS: usize = 32;
 /// Entries of the table that is asked first. A power of two.
@@ -77,7 +77,7 @@ impl BlockCache {
     pub fn one_at_rip(&self, core: &mut Core<'_>) -> Exec<Insn> {
         let address = core.fetch_address()?;
         let gpa = core.code_address(address)?;
-        self.decode_one(core, address, gpa)
+        Ok(decode_one(core, address, gpa, &self.features)?.0)
     }
 
     /// Drops what was decoded from the grains `bits` of the page at `gpa`.
@@ -129,7 +129,7 @@ impl BlockCache {
         decode_insns(bytes, core.mode.bits(), &self.features, &mut self.insns);
         if self.insns.len() == first {
             // It reaches into the next page. It stays in the list until that is cleared, but nothing leads to it.
-            let insn = self.decode_one(core, address, gpa)?;
+            let (insn, _bytes) = decode_one(core, address, gpa, &self.features)?;
             self.insns.push(insn);
             return Ok(Block { first: first as u32, count: 1 });
         }
@@ -140,30 +140,47 @@ impl BlockCache {
         self.places.add(page, Place { key, start: start as u16, len });
         Ok(block)
     }
+}
 
-    /// Decodes one instruction that may reach into the next page.
-    #[cold]
-    #[inline(never)]
-    fn decode_one(&self, core: &mut Core<'_>, address: u64, gpa: u64) -> Exec<Insn> {
-        let mut bytes = [0; INSN_MAX];
-        let start = (gpa % PAGE_SIZE) as usize;
-        let head = INSN_MAX.min(PAGE_SIZE as usize - start);
-        let Some(frame) = core.shared.memory.frame(gpa) else { return core.undefined() };
-        frame.read(start, &mut bytes[..head]);
-        let mut insn = decode_first(&bytes[..head], core.mode.bits());
-        if insn.is_none() && head < INSN_MAX {
-            // The next page is touched only by an instruction that really reaches it.
-            let next = core.code_address(core.next_page(address))?;
-            let Some(frame) = core.shared.memory.frame(next) else { return core.undefined() };
-            frame.read(0, &mut bytes[head..]);
-            insn = decode_first(&bytes, core.mode.bits());
-        }
-        match insn {
-            Some(insn) => Ok(lower(&insn, &self.features)),
-            // Longer than 15 bytes (SDM vol. 2, 2.3.11).
-            None => core.general_protection(0),
-        }
+/// Decodes one instruction that may reach into the next page, and answers the bytes too.
+#[cold]
+#[inline(never)]
+pub(super) fn decode_one(
+    core: &mut Core<'_>,
+    address: u64,
+    gpa: u64,
+    features: &Features,
+) -> Exec<(Insn, [u8; INSN_MAX])> {
+    let mut bytes = [0; INSN_MAX];
+    let head = read_head(core, gpa, &mut bytes)?;
+    let mut insn = decode_first(&bytes[..head], core.mode.bits());
+    if insn.is_none() && head < INSN_MAX {
+        // The next page is touched only by an instruction that really reaches it.
+        read_tail(core, address, &mut bytes[head..])?;
+        insn = decode_first(&bytes, core.mode.bits());
     }
+    match insn {
+        Some(insn) => Ok((lower(&insn, features), bytes)),
+        // Longer than 15 bytes (SDM vol. 2, 2.3.11).
+        None => core.general_protection(0),
+    }
+}
+
+/// Reads what of an instruction at `gpa` may be in its first page, and answers how many bytes that are.
+pub(super) fn read_head(core: &mut Core<'_>, gpa: u64, bytes: &mut [u8; INSN_MAX]) -> Exec<usize> {
+    let start = (gpa % PAGE_SIZE) as usize;
+    let head = INSN_MAX.min(PAGE_SIZE as usize - start);
+    let Some(frame) = core.shared.memory.frame(gpa) else { return core.undefined() };
+    frame.read(start, &mut bytes[..head]);
+    Ok(head)
+}
+
+/// Reads the first bytes of the page after the one of linear `address`, or raises what a fetch from there raises.
+pub(super) fn read_tail(core: &mut Core<'_>, address: u64, bytes: &mut [u8]) -> Exec {
+    let next = core.code_address(core.next_page(address))?;
+    let Some(frame) = core.shared.memory.frame(next) else { return core.undefined() };
+    frame.read(0, bytes);
+    Ok(())
 }
 
 /// Spreads guest-physical addresses, which come from no stranger: the standard hash costs more than a decoded block

@@ -387,7 +387,7 @@ fn set_popped_flags(core: &mut Core<'_>, rflags: u64, size: u8, cpl: u8) {
     let merged = core.flags.get() & !changeable | rflags & changeable;
     core.cpu.flags.set(merged);
     core.take_resume_flag();
-    core.attention = true;
+    core.recheck_interrupts();
 }
 
 fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {

@@ -123,7 +123,7 @@ fn sysret<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.cpu.flags.set(rflags);
     core.set_next_rip(if long { target } else { target & 0xffff_ffff });
     enter(core, flat(code, true, 3, long), flat((selector + 8) | 3, false, 3, true));
-    core.attention = true;
+    core.recheck_interrupts();
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod host {
 
 /// Condition codes of Jcc (SDM vol. 1, appendix B).
 pub mod cond {
+    pub const B: u8 = 2;
     pub const E: u8 = 4;
     pub const NE: u8 = 5;
     pub const A: u8 = 7;

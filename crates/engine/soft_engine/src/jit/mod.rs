@@ -17,10 +17,12 @@ mod host_cpu;
 mod plan;
 mod run;
 mod stubs;
+mod system;
 mod translate;
 mod windows;
 mod words;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use guest_memory::PAGE_SIZE;
@@ -28,6 +30,7 @@ use host_sys::code_memory::CodeMemory;
 
 use crate::cpu::{Core, Exec};
 use crate::decode::block::{FRONT_ENTRIES, KeyHasher, front_slot};
+use crate::decode::crossing::Crossings;
 use crate::decode::insn::Insn;
 use crate::decode::places::{Place, Places};
 use crate::features::Features;
@@ -46,6 +49,8 @@ const UNIT_BYTES: usize = 64 << 10;
 /// An instruction that generated code may hand to the engine.
 pub(super) struct Site {
     insn: Insn,
+    /// The instruction reaches into the next page and is not known here.
+    crosses: bool,
     /// Offset in its page.
     offset: u16,
     /// Of its memory access, where there is one that may miss.
@@ -97,18 +102,11 @@ struct Front {
     code: u32,
 }
 
-/// An entry of the table of indirect jumps.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Jump {
-    rip: u64,
-    salt: u64,
-    code: u64,
-    _unused: u64,
-}
+/// An entry of the table of indirect jumps: RIP, salt, address of the code, nothing.
+type Jump = [u64; 4];
 
-/// Not canonical, so no RIP.
-const NO_JUMP: Jump = Jump { rip: 1 << 63, salt: 0, code: 0, _unused: 0 };
+/// No salt is 0.
+const NO_JUMP: Jump = [0; 4];
 
 const _: () = assert!(size_of::<Jump>() == 1 << stubs::JUMP_SHIFT);
 
@@ -130,9 +128,14 @@ pub(crate) struct Jit {
     /// Starts of units that hold no more, to be led to what takes their place.
     stale: HashMap<u64, Vec<u32>, KeyHasher>,
     jumps: Box<[Jump]>,
+    /// There is something in that table.
+    has_jumps: bool,
     tables: Tables,
     /// How often everything was dropped: edges of before mean nothing.
     cleared: u64,
+    /// Exceptions are for who runs the code to see, not to be delivered.
+    shows_exceptions: bool,
+    crossings: RefCell<Crossings>,
 }
 
 /// What became of an attempt to go on in generated code.
@@ -160,6 +163,7 @@ impl Jit {
             stubs: stubs::Stubs::default(),
             free: 0,
             translator: Translator::default(),
+            crossings: RefCell::new(Crossings::new(features.clone())),
             features,
             is_alone: vcpus == 1,
             cold_runs,
@@ -167,9 +171,11 @@ impl Jit {
             known: HashMap::default(),
             places: Places::default(),
             stale: HashMap::default(),
-            jumps: vec![NO_JUMP; stubs::JUMPS].into(),
+            jumps: no_jumps(),
+            has_jumps: false,
             tables: Tables::default(),
             cleared: 0,
+            shows_exceptions: false,
         };
         let mut asm = asm::Asm::default();
         // Offset 0 means "no code".
@@ -182,7 +188,7 @@ impl Jit {
 
     /// A new run begins, with other translations of addresses.
     pub(crate) fn begin(&mut self, core: &mut Core<'_>) {
-        self.jumps.fill(NO_JUMP);
+        self.forget_jumps();
         core.words.jumps = self.jumps.as_ptr() as u64;
         core.words.pending = core.mailbox_address();
     }
@@ -232,7 +238,9 @@ impl Jit {
         }
         let Some(code) = self.translate(core, gpa, 1) else { return Ok(Ran::Cold) };
         core.words.page = rip & !(PAGE_SIZE - 1);
+        self.shows_exceptions = true;
         let (reason, number) = run::enter(core, self, code as usize);
+        self.shows_exceptions = false;
         Ok(self.after(core, reason, number))
     }
 
@@ -249,10 +257,19 @@ impl Jit {
         Ran::Next
     }
 
+    /// Notes that the code at RIP, whose address was looked up last, is at `code`.
     fn remember_jump(&mut self, core: &Core<'_>, rip: u64, code: u32) {
-        let index = ((rip >> 12) as u32 ^ rip as u32) as usize & (stubs::JUMPS - 1);
+        let index = (rip >> 12 ^ rip ^ run::mix(core)) as usize & (stubs::JUMPS - 1);
         let code = self.memory.address(code as usize);
-        self.jumps[index] = Jump { rip, salt: run::salt(core), code, _unused: 0 };
+        let salt = run::salt(core, core.translations.is_last_code_global());
+        self.jumps[index] = [rip, salt, code, 0];
+        self.has_jumps = true;
+    }
+
+    fn forget_jumps(&mut self) {
+        if std::mem::take(&mut self.has_jumps) {
+            self.jumps = no_jumps();
+        }
     }
 
     fn code_at(&mut self, core: &mut Core<'_>, key: u64) -> Option<u32> {
@@ -352,4 +369,9 @@ impl Jit {
         self.tables.edges.clear();
         self.cleared += 1;
     }
+}
+
+/// An empty table of indirect jumps. Zeros take no memory before they are overwritten.
+fn no_jumps() -> Box<[Jump]> {
+    vec![NO_JUMP; stubs::JUMPS].into()
 }

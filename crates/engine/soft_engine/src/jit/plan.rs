@@ -7,6 +7,7 @@ use iced_x86::{
 };
 
 use super::host_cpu;
+use super::system::System;
 use super::windows::Check;
 use super::words::vectors;
 use crate::cpu::seg;
@@ -20,6 +21,8 @@ const STATUS: u32 = 0x3f;
 pub enum Way {
     /// By the interpreter's handler.
     Interpreted,
+    /// By the interpreter, which looks at it anew each time: its end is in the next page.
+    Crossing,
     /// By itself, with its operands mapped; all registers are general-purpose.
     Mapped,
     /// The same, with a VEX prefix.
@@ -53,6 +56,8 @@ pub enum Way {
     ByteSwap,
     ZeroExtendHighByte,
     Nothing,
+    /// What kernels are full of.
+    System(System),
 }
 
 /// A memory operand.
@@ -106,8 +111,12 @@ impl Plan {
     /// is the interpreter's business, and so is what the host's does not.
     pub fn of(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
         let on_both = |feature: &CpuidFeature| features.has(*feature) && host_cpu::has(*feature);
-        let has_template = insn.cpuid_features().iter().all(on_both);
-        let way = if has_template { way(insn) } else { Way::Interpreted };
+        let has_template = insn.cpuid_features().iter().all(on_both) || is_older(insn, features);
+        let way = match System::of(insn, features) {
+            Some(system) => Way::System(system),
+            None if has_template => way(insn),
+            None => Way::Interpreted,
+        };
         let used = info.info_options(insn, InstructionInfoOptions::NO_REGISTER_USAGE);
         let writes = |access| {
             matches!(
@@ -134,9 +143,14 @@ impl Plan {
             writes_second: writes(used.op_access(1)),
             check: Check::Own,
             ends: !matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch)
-                || matches!(insn.mnemonic(), Mnemonic::Hlt | Mnemonic::Sti),
+                || insn.mnemonic() == Mnemonic::Hlt,
             flags_wanted: true,
         }
+    }
+
+    /// Plans what begins at `insn`'s place and ends in the next page; `insn` itself is no instruction.
+    pub fn crossing(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
+        Plan { way: Way::Crossing, memory: None, ends: true, ..Plan::of(insn, features, info) }
     }
 
     /// Offset in its page of what follows.
@@ -172,6 +186,7 @@ impl Plan {
             | Way::ExchangeRegisters
             | Way::ByteSwap
             | Way::ZeroExtendHighByte
+            | Way::System(System::HighByte)
             | Way::Nothing => self.memory.is_some() && checks,
             Way::X87 => self.memory.is_some() && checks || self.insn.mnemonic() == Mnemonic::Fldcw,
             Way::Push | Way::Pop | Way::Leave | Way::Call => checks,
@@ -321,7 +336,7 @@ fn pushes_plain(insn: &Instruction) -> bool {
     insn.op0_kind() != OpKind::Register || insn.op0_register().is_gpr64()
 }
 
-fn is_memory(insn: &Instruction, index: u32) -> bool {
+pub(super) fn is_memory(insn: &Instruction, index: u32) -> bool {
     insn.op_kind(index) == OpKind::Memory
 }
 
@@ -381,19 +396,17 @@ fn is_accumulator_immediate(insn: &Instruction) -> bool {
     )
 }
 
+/// TZCNT and LZCNT, which are BSF and BSR to processors that do not know them.
+pub fn is_older(insn: &Instruction, features: &Features) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Tzcnt | Mnemonic::Lzcnt)
+        && !insn.cpuid_features().iter().all(|feature| features.has(*feature))
+}
+
 /// No high byte registers, no far or string operands, no absolute 64-bit or 32-bit addresses, FS and GS at most.
-fn has_plain_operands(insn: &Instruction) -> bool {
+pub(super) fn has_plain_operands(insn: &Instruction) -> bool {
     (0..insn.op_count()).all(|index| match insn.op_kind(index) {
         OpKind::Register => !is_high_byte(insn.op_register(index)),
-        OpKind::Memory => {
-            let wide = |register: Register| register == Register::None || register.size() == 8;
-            let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
-            // A bare displacement is told as 8 bytes wide unless 0x67 cuts it.
-            wide(insn.memory_base())
-                && wide(insn.memory_index())
-                && !is_offset_move(insn)
-                && !(absolute && insn.memory_displ_size() != 8)
-        }
+        OpKind::Memory => is_plain_memory(insn),
         OpKind::NearBranch64
         | OpKind::Immediate8
         | OpKind::Immediate16
@@ -405,6 +418,17 @@ fn has_plain_operands(insn: &Instruction) -> bool {
         | OpKind::Immediate32to64 => true,
         _ => false,
     })
+}
+
+/// The memory operand's address is no absolute one of 64 or 32 bits.
+pub(super) fn is_plain_memory(insn: &Instruction) -> bool {
+    let wide = |register: Register| register == Register::None || register.size() == 8;
+    let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
+    // A bare displacement is told as 8 bytes wide unless 0x67 cuts it.
+    wide(insn.memory_base())
+        && wide(insn.memory_index())
+        && !is_offset_move(insn)
+        && !(absolute && insn.memory_displ_size() != 8)
 }
 
 fn is_offset_move(insn: &Instruction) -> bool {
@@ -593,11 +617,11 @@ fn is_near_return_64(insn: &Instruction) -> bool {
 }
 
 /// The count is zero once it is cut to what counts (SDM vol. 2B, SAL/SAR/SHL/SHR).
-fn shifts_by_nothing(insn: &Instruction) -> bool {
+pub(super) fn shifts_by_nothing(insn: &Instruction) -> bool {
     let wide = insn.op0_register().size() == 8 || insn.memory_size().size() == 8;
     insn.immediate8() & if wide { 63 } else { 31 } == 0
 }
 
-fn is_high_byte(register: Register) -> bool {
+pub(super) fn is_high_byte(register: Register) -> bool {
     matches!(register, Register::AH | Register::BH | Register::CH | Register::DH)
 }

@@ -8,11 +8,19 @@ use super::stubs::{Callbacks, exit};
 use super::words::vectors;
 use super::{Jit, Site, fpu};
 use crate::cpu::mode::{cr0, cr4};
-use crate::cpu::{Core, Mode, flags, gpr};
+use crate::cpu::{Core, Exec, Mode, flags, gpr};
+use crate::decode::insn::Insn;
 use crate::memory::View;
 
-/// The highest answer of a callback after which generated code goes on; reasons to leave are added to it.
-pub const GO_ON_LAST: i32 = 1;
+/// Answers of callbacks; reasons to leave are added to the last.
+pub mod answer {
+    /// The access can be tried again.
+    pub const AGAIN: i32 = 0;
+    /// Generated code goes on behind the instruction.
+    pub const GO_ON: i32 = 1;
+    /// It goes on at RIP.
+    pub const ELSEWHERE: i32 = 2;
+}
 
 /// The functions of this file that generated code calls.
 pub fn callbacks() -> Callbacks {
@@ -30,6 +38,8 @@ pub fn callbacks() -> Callbacks {
 pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     core.words.jit = std::ptr::from_ref(jit) as u64;
     core.words.flags = flags_word(core);
+    // Whatever changes that asks for attention or posts a request.
+    core.words.interrupt_waits = u8::from(core.lapic.has_work());
     refresh(core);
     let enter = jit.memory.address(jit.stubs.enter);
     let code = jit.memory.address(offset);
@@ -74,7 +84,12 @@ fn take_flags(core: &mut Core<'_>) {
 /// Brings the words up to date with what the engine has changed.
 fn refresh(core: &mut Core<'_>) {
     core.words.tlb = core.translations.table(core.view) as u64;
-    core.words.salt = salt(core);
+    core.words.tlbs =
+        [View::Supervisor, View::SupervisorToUser].map(|view| core.translations.table(view) as u64);
+    core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
+    let is_user = core.cpl == 3;
+    core.words.salts = [salt(core, !is_user), salt(core, is_user)];
+    core.words.mix = mix(core);
     core.words.vectors_allowed = vectors_allowed(core);
     core.words.fpu_allowed = fpu_allowed(core).into();
 }
@@ -97,9 +112,17 @@ fn vectors_allowed(core: &Core<'_>) -> u8 {
     }
 }
 
-/// What an entry of the table of indirect jumps has to say to count now.
-pub fn salt(core: &Core<'_>) -> u64 {
-    core.translations.code_epoch() << 1 | u64::from(core.cpl == 3)
+/// What an entry of the table of indirect jumps has to say to count now, for code by a `global` translation or not.
+pub fn salt(core: &Core<'_>, global: bool) -> u64 {
+    let translations = &core.translations;
+    let epoch = if global { translations.global_code_epoch() } else { translations.code_epoch() };
+    epoch << 1 | u64::from(core.cpl == 3)
+}
+
+/// What is mixed into the place in that table: programs that run at the same addresses take turns, a kernel's code is
+/// the same for all.
+pub fn mix(core: &Core<'_>) -> u64 {
+    if core.cpl == 3 { core.translations.code_epoch().wrapping_mul(0x9e35) } else { 0 }
 }
 
 /// Whether generated code may be run for what comes next.
@@ -113,7 +136,7 @@ extern "C" fn interpret(core: *mut Core<'static>, number: u32) -> u32 {
     // SAFETY: set by `enter`, whose caller holds the reference until it returns.
     let jit = unsafe { &*(core.words.jit as *const Jit) };
     fpu::take(core);
-    execute(core, &jit.tables.sites[number as usize])
+    execute(core, jit, &jit.tables.sites[number as usize])
 }
 
 extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
@@ -122,6 +145,7 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
     // SAFETY: as in `interpret`.
     let jit = unsafe { &*(core.words.jit as *const Jit) };
     let site = &jit.tables.sites[number as usize];
+    let has_fpu = fpu::take(core);
     let misaligned = site.aligned && !core.words.address.is_multiple_of(u64::from(site.size));
     if core.view != View::Careful && !misaligned {
         let address = core.words.address;
@@ -129,18 +153,20 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
         match core.prepare_access(address, site.size, site.write, site.segment) {
             Ok(true) => {
                 refresh(core);
-                return 0;
+                return answer::AGAIN as u32;
             }
             Ok(false) => {}
-            Err(_raised) => return GO_ON_LAST as u32 + exit::RAISED,
+            Err(_raised) => {
+                take_flags(core);
+                return raised(core, jit);
+            }
         }
     }
     if site.leads {
-        return GO_ON_LAST as u32;
+        return answer::GO_ON as u32;
     }
-    // Generated code goes on with what was in the host's x87 unit, which the instruction may change.
-    let has_fpu = fpu::take(core);
-    let answer = execute(core, site);
+    let answer = execute(core, jit, site);
+    // Generated code goes on with what was in the host's x87 unit, which the instruction may have changed.
     if has_fpu {
         fpu::put(core);
     }
@@ -150,29 +176,52 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
 extern "C" fn load_fpu(core: *mut Core<'static>, _number: u32) -> u32 {
     // SAFETY: as in `interpret`.
     fpu::put(unsafe { &mut *core });
-    0
+    answer::AGAIN as u32
 }
 
 /// Executes one instruction by its handler.
-fn execute(core: &mut Core<'_>, site: &Site) -> u32 {
-    let leave = |reason: u32| GO_ON_LAST as u32 + reason;
+fn execute(core: &mut Core<'_>, jit: &Jit, site: &Site) -> u32 {
     take_flags(core);
-    let salt_before = core.words.salt;
+    let salts_before = core.words.salts;
     core.cpu.rip = core.words.page + u64::from(site.offset);
     let next = core.cpu.rip.wrapping_add(site.insn.len.into());
-    core.cpu.gpr[gpr::NEXT_RIP] = next;
-    if (site.insn.run)(core, &site.insn).is_err() {
-        core.words.flags = flags_word(core);
-        return leave(exit::RAISED);
+    let done = if site.crosses {
+        let found = jit.crossings.borrow_mut().at_rip(core);
+        found.and_then(|insn| run_one(core, &insn))
+    } else {
+        run_one(core, &site.insn)
+    };
+    if done.is_err() {
+        return raised(core, jit);
     }
     core.cpu.rip = core.cpu.gpr[gpr::NEXT_RIP];
+    core.attention |= core.is_alarm_stale();
+    match go_on(core) {
+        answer if answer != answer::ELSEWHERE as u32 => answer,
+        _ if core.cpu.rip == next && salts_before == core.words.salts => answer::GO_ON as u32,
+        elsewhere => elsewhere,
+    }
+}
+
+fn run_one(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
+    (insn.run)(core, insn)
+}
+
+/// The instruction at RIP raised: enters the handler, or leaves where somebody wants to see that.
+fn raised(core: &mut Core<'_>, jit: &Jit) -> u32 {
+    if jit.shows_exceptions {
+        core.words.flags = flags_word(core);
+        return answer::ELSEWHERE as u32 + exit::RAISED;
+    }
+    core.deliver_fault();
+    go_on(core)
+}
+
+/// Whether generated code goes on at RIP, after the engine has done something.
+fn go_on(core: &mut Core<'_>) -> u32 {
     core.words.flags = flags_word(core);
     refresh(core);
-    core.attention |= core.is_alarm_stale();
-    let goes_on = core.cpu.rip == next
-        && !core.attention
-        && salt_before == core.words.salt
-        && core.run_state == RunState::Running
-        && is_possible(core);
-    if goes_on { GO_ON_LAST as u32 } else { leave(exit::NEXT) }
+    let stays = !core.attention && core.run_state == RunState::Running && is_possible(core);
+    answer::ELSEWHERE as u32 + if stays { 0 } else { exit::NEXT }
 }

@@ -3,6 +3,7 @@
 use super::asm::{Asm, Op, Rm, Vex, cond, host};
 use super::fpu::X87;
 use super::host_cpu;
+use super::run::answer;
 use super::words::{self, PINNED, vectors, word_at};
 
 /// Why generated code was left; the low half of what it answers. The high half is the edge's number.
@@ -28,6 +29,8 @@ pub struct Stubs {
     pub miss: usize,
     /// Goes on at RAX.
     pub lookup: usize,
+    /// Leaves for RAX.
+    pub missed: usize,
     /// Leaves by edge EDX.
     pub edge: usize,
     /// Leaves at offset ECX of the page.
@@ -50,7 +53,7 @@ pub struct Callbacks {
 }
 
 /// Entries of the table of indirect jumps. A power of two.
-pub const JUMPS: usize = 4096;
+pub const JUMPS: usize = 64 * 1024;
 /// Size of an entry of it: RIP, salt, code, nothing.
 pub const JUMP_SHIFT: u8 = 5;
 
@@ -68,12 +71,23 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     asm.byte(0x50);
     asm.call(spill);
     asm.byte(0x58);
-    let ways = Ways { spill, reload, leave_stored: asm.here() };
+    let leave_stored = asm.here();
     emit_leave(asm);
     let refuse = asm.here();
     emit_refuse(asm, leave);
     stubs.vectors = asm.here();
     emit_vectors(asm, refuse);
+    stubs.missed = asm.here();
+    asm.store(words::rip(), host::RAX);
+    asm.mov_imm(host::RAX, exit::NEXT);
+    asm.jmp_to(leave);
+    stubs.lookup = asm.here();
+    let miss = asm.label();
+    lookup(asm, miss);
+    jump_found(asm);
+    asm.bind(miss);
+    asm.jmp_to(stubs.missed);
+    let ways = Ways { spill, reload, leave_stored, lookup: stubs.lookup };
     let fill_fpu = asm.here();
     emit_call(asm, callbacks.load_fpu, ways, true);
     stubs.fpu = asm.here();
@@ -92,14 +106,6 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     stubs.stale = asm.here();
     asm.op(Op::new(true, 0x03), host::RCX, word_at!(page));
     asm.store(words::rip(), host::RCX);
-    asm.mov_imm(host::RAX, exit::NEXT);
-    asm.jmp_to(leave);
-    stubs.lookup = asm.here();
-    let miss = asm.label();
-    lookup(asm, miss);
-    jump_found(asm);
-    asm.bind(miss);
-    asm.store(words::rip(), host::RAX);
     asm.mov_imm(host::RAX, exit::NEXT);
     asm.jmp_to(leave);
     stubs.end = asm.here();
@@ -287,12 +293,13 @@ struct Ways {
     reload: usize,
     /// The end of a run, with all registers stored.
     leave_stored: usize,
+    lookup: usize,
 }
 
-/// A call of the engine with the number in ECX. Answers up to `GO_ON_LAST` are handed back in EAX; the others are a
-/// reason to leave. Where `reloads`, the vector registers and the x87 unit are as before.
+/// A call of the engine with the number in ECX. It returns with the answer in EAX, or goes on elsewhere, or leaves. Where
+/// `reloads`, the vector registers and the x87 unit are as before when it returns.
 fn emit_call(asm: &mut Asm, function: u64, ways: Ways, reloads: bool) {
-    let (asleep, go_on, done) = (asm.label(), asm.label(), asm.label());
+    let (asleep, go_on, leave, done) = (asm.label(), asm.label(), asm.label(), asm.label());
     store_pinned(asm);
     // The second slot keeps the stack aligned and remembers what was live.
     asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RAX, word_at!(vectors_live));
@@ -307,10 +314,16 @@ fn emit_call(asm: &mut Asm, function: u64, ways: Ways, reloads: bool) {
     asm.raw(&[0xff, 0xd0]);
     // pop rcx: what was live
     asm.byte(0x59);
-    asm.alu_imm(false, 7, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
-    asm.jcc(cond::BE, go_on);
-    asm.alu_imm(false, 5, Rm::Reg(host::RAX), super::run::GO_ON_LAST);
-    asm.alu_imm(true, 0, Rm::Reg(host::RSP), 8);
+    asm.alu_imm(false, 7, Rm::Reg(host::RAX), answer::ELSEWHERE);
+    asm.jcc(cond::B, go_on);
+    // The place to return to is given up.
+    asm.lea(host::RSP, host::RSP, 8);
+    asm.jcc(cond::NE, leave);
+    load_pinned(asm);
+    asm.load(host::RAX, words::rip());
+    asm.jmp_to(ways.lookup);
+    asm.bind(leave);
+    asm.alu_imm(false, 5, Rm::Reg(host::RAX), answer::ELSEWHERE);
     asm.jmp_to(ways.leave_stored);
     asm.bind(go_on);
     load_pinned(asm);
@@ -336,15 +349,20 @@ pub fn lookup(asm: &mut Asm, miss: super::asm::Label) {
     asm.op(Op::new(true, 0xc1), 5, Rm::Reg(host::RCX));
     asm.byte(12);
     asm.op(Op::new(false, 0x33), host::RCX, Rm::Reg(host::RAX));
+    asm.op(Op::new(false, 0x33), host::RCX, word_at!(mix));
     asm.alu_imm(false, 4, Rm::Reg(host::RCX), JUMPS as i32 - 1);
     asm.op(Op::new(false, 0xc1), 4, Rm::Reg(host::RCX));
     asm.byte(JUMP_SHIFT);
     asm.op(Op::new(true, 0x03), host::RCX, word_at!(jumps));
     asm.op(Op::new(true, 0x3b), host::RAX, Rm::At(host::RCX, 0));
     asm.jcc(cond::NE, miss);
-    asm.load(host::RDX, word_at!(salt));
-    asm.op(Op::new(true, 0x3b), host::RDX, Rm::At(host::RCX, 8));
+    let counts = asm.label();
+    asm.load(host::RDX, Rm::At(host::RCX, 8));
+    asm.op(Op::new(true, 0x3b), host::RDX, words::salt(0));
+    asm.jcc(cond::E, counts);
+    asm.op(Op::new(true, 0x3b), host::RDX, words::salt(1));
     asm.jcc(cond::NE, miss);
+    asm.bind(counts);
 }
 
 /// Jumps to the code that [`lookup`] found.

@@ -3,11 +3,14 @@
 //! Status flags live in the host's between instructions (`native`), in [`Words::flags`](super::Words) (`saved`), or
 //! both. An access to memory destroys the host's; whoever may leave the unit finds them saved.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
+};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
-use super::plan::{self, Plan, Way};
+use super::plan::{self, Memory, Plan, Way};
 use super::stubs::{self, Stubs};
+use super::system::System;
 use super::windows::Finder;
 use super::words::{self, PINNED, vectors, word_at};
 use super::{Site, Tables};
@@ -20,6 +23,7 @@ use crate::memory::tlb;
 mod control;
 mod data;
 mod memory;
+mod system;
 mod vector;
 mod x87;
 
@@ -55,6 +59,8 @@ enum Later {
     Interpret { label: Label, site: u32, after: Result<Label, u16> },
     /// An edge that leads nowhere yet.
     Edge { label: Label, edge: u32, save: bool },
+    /// There is no code for RAX.
+    Missed { label: Label },
     /// A branch was taken to the offset.
     Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
 }
@@ -97,7 +103,7 @@ impl Translator {
             after: None,
             vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
             fpu: self.plans.iter().any(|plan| plan.way == Way::X87),
-            end: self.plans.last().map_or(start, |plan| plan.next().into()),
+            end: self.plans.last().map_or(start, |plan| usize::from(plan.next()).min(PAGE)),
         };
         unit.main_line(&self.plans, start as u16);
         unit.behind();
@@ -114,6 +120,9 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     while plans.len() < ground.insns_max && decoder.can_decode() {
         decoder.decode_out(&mut insn);
         if insn.is_invalid() {
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                plans.push(Plan::crossing(&insn, ground.features, &mut info));
+            }
             break;
         }
         let plan = Plan::of(&insn, ground.features, &mut info);
@@ -121,6 +130,10 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
         if plan.ends {
             break;
         }
+    }
+    // Behind STI comes one instruction before any interrupt: nobody looks for one inside the unit.
+    if let Some(last) = plans.last_mut().filter(|last| last.way == Way::System(System::EnableInterrupts)) {
+        last.way = Way::Interpreted;
     }
 }
 
@@ -184,6 +197,10 @@ impl Unit<'_> {
     fn instruction(&mut self, plan: &Plan) -> bool {
         match plan.way {
             Way::Interpreted => return self.interpreted(plan),
+            Way::Crossing => {
+                self.crossing(plan);
+                return false;
+            }
             Way::Mapped => self.mapped(plan),
             Way::MappedVex => self.mapped_vex(plan),
             Way::Vector => self.vector(plan),
@@ -204,6 +221,7 @@ impl Unit<'_> {
             Way::ByteSwap => self.byte_swap(plan),
             Way::ZeroExtendHighByte => self.zero_extend_high_byte(plan),
             Way::Nothing => {}
+            Way::System(system) => self.system(plan, system),
             Way::JumpIf => self.jump_if(plan),
             Way::Call | Way::CallIndirect | Way::Jump | Way::JumpIndirect | Way::Return => {
                 self.branch(plan);
@@ -226,6 +244,16 @@ impl Unit<'_> {
             self.edge(plan.next().into(), plan.offset);
         }
         !plan.ends
+    }
+
+    /// An instruction that reaches into the next page; what follows it is elsewhere.
+    fn crossing(&mut self, plan: &Plan) {
+        let site = self.site(plan, 0, false, 0);
+        self.asm.mov_imm(host::RCX, site);
+        self.asm.call(self.ground.stubs.interpret);
+        (self.native, self.saved) = (false, true);
+        // It repeats and is not done.
+        self.edge(plan.offset.into(), plan.offset);
     }
 
     /// Has the x87 unit and the vector registers loaded if they are used here; `offset` is where it goes on.
@@ -253,9 +281,15 @@ impl Unit<'_> {
     /// Notes an instruction for the engine.
     fn site(&mut self, plan: &Plan, size: u32, write: bool, segment: usize) -> u32 {
         let aligned = plan.memory.is_some_and(|memory| memory.aligned);
-        let insn: Insn = lower::lower(&plan.insn, self.ground.features);
+        let crosses = plan.way == Way::Crossing;
+        let mut insn: Insn = lower::lower(&plan.insn, self.ground.features);
+        if crosses {
+            // Where it ends is not known: no place is behind it.
+            insn.len = 0;
+        }
         self.tables.sites.push(Site {
             insn,
+            crosses,
             offset: plan.offset,
             size,
             write,
@@ -328,6 +362,10 @@ impl Unit<'_> {
                     }
                     self.asm.mov_imm(host::RDX, edge);
                     self.asm.jmp_to(self.ground.stubs.edge);
+                }
+                Later::Missed { label } => {
+                    self.asm.bind(label);
+                    self.asm.jmp_to(self.ground.stubs.missed);
                 }
                 Later::Taken { label, offset, from, native, saved } => {
                     self.asm.bind(label);

@@ -12,6 +12,7 @@
 use iced_x86::{Mnemonic, OpKind, Register};
 
 use super::plan::{Memory, Plan, Way};
+use super::system::System;
 use super::words::WINDOWS;
 use crate::cpu::seg;
 
@@ -178,7 +179,11 @@ impl Key {
 /// Whether what a leader has found still holds after such an instruction, which then has but registers to change.
 fn keeps_windows(way: Way) -> bool {
     match way {
-        Way::Interpreted => false,
+        Way::Interpreted | Way::Crossing => false,
+        Way::System(system) => !matches!(
+            system,
+            System::SwapGs | System::WriteBase | System::AccessControl | System::PopStackPointer
+        ),
         Way::Mapped
         | Way::MappedVex
         | Way::Vector
@@ -215,28 +220,33 @@ fn access(plan: &Plan) -> Option<Access> {
         Some(Access { key, disp, size: 8, write, aligned: false })
     };
     match plan.way {
-        Way::Interpreted | Way::CallIndirect => None,
+        Way::Interpreted | Way::Crossing | Way::CallIndirect => None,
+        Way::System(System::HighByte | System::ReadSegment) => operand(plan),
+        Way::System(System::PushFlags) => stack(4, -8, true),
+        Way::System(_) => None,
         Way::Push | Way::Call => stack(4, -8, true),
         Way::Pop | Way::Return => stack(4, 0, false),
         Way::Leave => stack(5, 0, false),
-        _ => {
-            let memory = plan.memory?;
-            let insn = &plan.insn;
-            let number = |register: Register| (register != Register::None).then(|| register.number());
-            let relative = insn.is_ip_rel_memory_operand();
-            let index = number(insn.memory_index());
-            let key = Key {
-                base: if relative { None } else { number(insn.memory_base()) },
-                index,
-                scale: if index.is_some() { insn.memory_index_scale() } else { 0 },
-                segment: plan.segment(),
-                relative,
-            };
-            let disp = i64::from(insn.memory_displacement64() as i32);
-            let Memory { size, write, aligned } = memory;
-            (disp.abs() < FAR).then_some(Access { key, disp, size: size.into(), write, aligned })
-        }
+        _ => operand(plan),
     }
+}
+
+/// Its memory operand.
+fn operand(plan: &Plan) -> Option<Access> {
+    let Memory { size, write, aligned } = plan.memory?;
+    let insn = &plan.insn;
+    let number = |register: Register| (register != Register::None).then(|| register.number());
+    let relative = insn.is_ip_rel_memory_operand();
+    let index = number(insn.memory_index());
+    let key = Key {
+        base: if relative { None } else { number(insn.memory_base()) },
+        index,
+        scale: if index.is_some() { insn.memory_index_scale() } else { 0 },
+        segment: plan.segment(),
+        relative,
+    };
+    let disp = i64::from(insn.memory_displacement64() as i32);
+    (disp.abs() < FAR).then_some(Access { key, disp, size: size.into(), write, aligned })
 }
 
 /// The register to which `plan` adds a constant, in all 64 bits.
@@ -244,6 +254,7 @@ fn addition(plan: &Plan) -> Option<(usize, i64)> {
     let insn = &plan.insn;
     match plan.way {
         Way::Push | Way::Call => return Some((4, -8)),
+        Way::System(System::PushFlags | System::PushMemory) => return Some((4, -8)),
         Way::Pop => return Some((4, 8)),
         _ => {}
     }

@@ -42,12 +42,17 @@ pub struct Words {
     pub address: u64,
     /// A value that outlives an access to memory.
     pub kept: u64,
-    /// What entries of the table of indirect jumps have to say to count: the address space and the privilege.
-    pub salt: u64,
-    /// That table.
-    pub jumps: u64,
+    /// The software TLBs of a supervisor without and with access to the user's pages.
+    pub tlbs: [u64; 2],
     /// Host addresses of windows (see `jit/windows.rs`).
     pub windows: [u64; WINDOWS],
+    /// The table of indirect jumps.
+    pub jumps: u64,
+    /// What entries of that table have to say to count: the privilege, and the translations of the address space or
+    /// the global ones; first those that are usual for this privilege.
+    pub salts: [u64; 2],
+    /// Mixed into the place in that table.
+    pub mix: u64,
     /// The software TLB of the current view.
     pub tlb: u64,
     /// Address of the word that is not zero when others want something of this vCPU.
@@ -66,6 +71,10 @@ pub struct Words {
     pub fpu_allowed: u8,
     /// The unit's state was put into the image and counts.
     pub fpu_left: u8,
+    /// An interrupt waits for IF.
+    pub interrupt_waits: u8,
+    /// EFLAGS.AC chooses between the two of `tlbs`.
+    pub ac_counts: u8,
 }
 
 /// Windows of a unit at most.
@@ -99,6 +108,11 @@ pub fn window(slot: u8) -> Rm {
     at_word(offset_of!(Words, windows) + usize::from(slot) * 8)
 }
 
+/// The place of one of the salts.
+pub const fn salt(number: usize) -> Rm {
+    at_word(offset_of!(Words, salts) + number * 8)
+}
+
 /// A guest register's place in memory.
 pub const fn gpr(number: u8) -> Rm {
     Rm::At(host::RBP, number as i32 * 8)
@@ -107,6 +121,21 @@ pub const fn gpr(number: u8) -> Rm {
 /// RIP's place.
 pub const fn rip() -> Rm {
     Rm::At(host::RBP, offset_of!(Cpu, rip) as i32)
+}
+
+/// The place of a field of the state.
+pub const fn state(offset: usize) -> Rm {
+    Rm::At(host::RBP, offset as i32)
+}
+
+/// The place of the address of a supervisor's software TLB.
+pub const fn supervisor_tlb(lifted: bool) -> Rm {
+    at_word(offset_of!(Words, tlbs) + lifted as usize * 8)
+}
+
+/// The current view's place.
+pub const fn view() -> Rm {
+    Rm::At(host::RBP, offset_of!(Core<'static>, view) as i32 - REGISTERS as i32)
 }
 
 /// MXCSR's place.

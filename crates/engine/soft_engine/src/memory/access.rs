@@ -164,15 +164,18 @@ impl<'m> Core<'m> {
     fn code_address_elsewhere(&mut self, address: u64) -> Exec<u64> {
         let user = self.cpl == 3;
         let known = self.translations.code(user).map(|tlb| tlb.entry(address));
-        let gpa = match known {
-            Some(entry) if entry.read ^ address < PAGE_SIZE => entry.gpa() | (address % PAGE_SIZE),
+        let (gpa, global) = match known {
+            Some(entry) if entry.read ^ address < PAGE_SIZE => {
+                (entry.gpa() | (address % PAGE_SIZE), entry.is_global())
+            }
             _ => self.code_address_by_tables(address, user)?,
         };
-        self.translations.set_last_code(address, user, gpa);
+        self.translations.set_last_code(address, user, gpa, global);
         Ok(gpa)
     }
 
-    fn code_address_by_tables(&mut self, address: u64, user: bool) -> Exec<u64> {
+    /// The guest-physical address, and whether the translation is global.
+    fn code_address_by_tables(&mut self, address: u64, user: bool) -> Exec<(u64, bool)> {
         if self.mode == crate::cpu::Mode::Long && !is_canonical(address) {
             return self.raise(Exception::with_error(vector::GP, 0));
         }
@@ -182,7 +185,7 @@ impl<'m> Core<'m> {
             let paging::Translation { global, size_bytes, .. } = found;
             self.translations.fill_code(user, Fill { page, gpa, frame, writable: false, global, size_bytes });
         }
-        Ok(found.gpa)
+        Ok((found.gpa, found.global))
     }
 
     /// A linear address from a segment and an offset, with the checks that the mode asks for (SDM vol. 3, 5.3).

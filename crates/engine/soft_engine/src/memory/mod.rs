@@ -4,17 +4,20 @@
 //! tables ([`paging`]) and remembered. [`access`] has the loads and stores that instructions use.
 
 pub mod access;
+mod code_epochs;
 pub mod code_map;
 pub mod paging;
 pub mod tlb;
 pub mod write_log;
 
+use code_epochs::CodePages;
 use guest_memory::{Frame, GuestMemory};
 use paging::Tables;
 use tlb::{Fill, Tlb};
 use write_log::WriteLog;
 
 /// Under which rules data is accessed: each has translations of its own.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum View {
     /// CPL 3.
@@ -28,8 +31,8 @@ pub enum View {
     Careful = 3,
 }
 
-/// Address spaces whose translations are kept at the same time.
-const SPACES: usize = 6;
+/// Address spaces whose translations are kept at the same time: the six that Linux takes turns with, and one without.
+const SPACES: usize = 7;
 
 /// The translations of one address space.
 struct Space<'m> {
@@ -63,28 +66,36 @@ pub struct Translations<'m> {
     nothing: Tlb<'m>,
     /// The last number that was given to translations of code.
     last_epoch: u64,
+    /// Changes whenever a global translation of code may have changed.
+    global_epoch: u64,
+    /// Pages that code was fetched from since all numbers changed.
+    code_pages: CodePages,
 }
 
-/// A page of code: its linear address, bit 0 set for user mode, and its guest-physical address.
+/// A page of code: its linear address, bit 0 set for user mode, its guest-physical address, and whether its
+/// translation is global.
 #[derive(Clone, Copy)]
 struct CodePage {
     tag: u64,
     gpa: u64,
+    global: bool,
 }
 
 /// No page's tag.
-const NO_CODE: CodePage = CodePage { tag: u64::MAX, gpa: 0 };
+const NO_CODE: CodePage = CodePage { tag: u64::MAX, gpa: 0, global: false };
 
 impl<'m> Translations<'m> {
     /// None yet.
     pub fn new() -> Translations<'m> {
         Translations {
-            spaces: vec![Space::new(0, 0)],
+            spaces: vec![Space::new(0, 1)],
             current: 0,
             next_victim: 0,
             last_code: NO_CODE,
             nothing: Tlb::for_data(),
-            last_epoch: 0,
+            last_epoch: 2,
+            global_epoch: 2,
+            code_pages: CodePages::default(),
         }
     }
 
@@ -93,9 +104,20 @@ impl<'m> Translations<'m> {
         self.data(view).unwrap_or(&self.nothing).table()
     }
 
-    /// A number for the translations of code in the current address space: while it is the same, so are they.
+    /// A number for the translations of code in the current address space: while it is the same, so are they. It is
+    /// never 0.
     pub fn code_epoch(&self) -> u64 {
         self.spaces[self.current].epoch
+    }
+
+    /// As [`code_epoch`](Self::code_epoch), for the global translations of all address spaces.
+    pub fn global_code_epoch(&self) -> u64 {
+        self.global_epoch
+    }
+
+    /// Whether the translation by which code was fetched last is global.
+    pub fn is_last_code_global(&self) -> bool {
+        self.last_code.global
     }
 
     fn next_epoch(&mut self) -> u64 {
@@ -103,14 +125,21 @@ impl<'m> Translations<'m> {
         self.last_epoch
     }
 
-    /// Translations of code may have changed in all address spaces, or in one.
-    fn code_changes(&mut self, pcid: Option<u16>) {
+    /// Translations of code that are not global may have changed in all address spaces, or in one.
+    fn local_code_changes(&mut self, pcid: Option<u16>) {
         self.last_code = NO_CODE;
         for index in 0..self.spaces.len() {
             if pcid.is_none_or(|pcid| self.spaces[index].pcid == pcid) {
                 self.spaces[index].epoch = self.next_epoch();
             }
         }
+    }
+
+    /// Any translation of code may have changed.
+    fn code_changes(&mut self) {
+        self.local_code_changes(None);
+        self.global_epoch = self.next_epoch();
+        self.code_pages.clear();
     }
 
     /// Translations for data under `view`, which is not `Careful`.
@@ -127,8 +156,9 @@ impl<'m> Translations<'m> {
     }
 
     /// Remembers where code was fetched from last.
-    pub fn set_last_code(&mut self, address: u64, user: bool, gpa: u64) {
-        self.last_code = CodePage { tag: address & !0xfff | u64::from(user), gpa: gpa & !0xfff };
+    pub fn set_last_code(&mut self, address: u64, user: bool, gpa: u64, global: bool) {
+        self.code_pages.note(address);
+        self.last_code = CodePage { tag: address & !0xfff | u64::from(user), gpa: gpa & !0xfff, global };
     }
 
     /// Translations for instruction fetches.
@@ -178,19 +208,19 @@ impl<'m> Translations<'m> {
 
     /// Forgets everything.
     pub fn flush(&mut self) {
-        self.code_changes(None);
+        self.code_changes();
         self.all().for_each(Tlb::flush);
     }
 
     /// Forgets what is not global in all address spaces.
     pub fn flush_local(&mut self) {
-        self.code_changes(None);
+        self.local_code_changes(None);
         self.all().for_each(Tlb::flush_local);
     }
 
     /// Forgets what is not global in one address space.
     pub fn flush_space(&mut self, pcid: u16) {
-        self.code_changes(Some(pcid));
+        self.local_code_changes(Some(pcid));
         for space in self.spaces.iter_mut().filter(|space| space.pcid == pcid) {
             space.all().for_each(Tlb::flush_local);
         }
@@ -198,7 +228,15 @@ impl<'m> Translations<'m> {
 
     /// Forgets one linear address, in all address spaces.
     pub fn flush_address(&mut self, address: u64) {
-        self.code_changes(None);
+        let is_code = self.code_pages.may_hold(address)
+            || self
+                .spaces
+                .iter()
+                .flat_map(|space| space.code.iter().flatten())
+                .any(|tlb| tlb.is_in_large_page(address));
+        if is_code {
+            self.code_changes();
+        }
         self.all().for_each(|tlb| tlb.flush_address(address));
     }
 

@@ -36,7 +36,8 @@ impl Entry<'_> {
         self.page & !(PAGE_SIZE - 1)
     }
 
-    fn is_global(&self) -> bool {
+    /// Whether the translation outlives changes of CR3.
+    pub fn is_global(&self) -> bool {
         self.page & 1 == 1
     }
 }
@@ -101,7 +102,10 @@ impl<'m> Tlb<'m> {
     pub fn fill(&mut self, fill: Fill<'m>) {
         let index = self.index(fill.page);
         if self.filled.len() >= 4 * self.entries.len() {
+            // Others may still rely on what was found here, so that large pages stay known.
+            let large = self.large;
             self.flush();
+            self.large = large;
         }
         let never = never_matches(index);
         self.entries[index] = Entry {
@@ -140,9 +144,14 @@ impl<'m> Tlb<'m> {
         });
     }
 
+    /// Whether a large page may cover `address`.
+    pub fn is_in_large_page(&self, address: u64) -> bool {
+        self.large.is_some_and(|(low, high)| (low..=high).contains(&address))
+    }
+
     /// Forgets what is known about one linear address.
     pub fn flush_address(&mut self, address: u64) {
-        if self.large.is_some_and(|(low, high)| (low..=high).contains(&address)) {
+        if self.is_in_large_page(address) {
             self.flush();
             return;
         }

@@ -13,6 +13,7 @@ use device_model::lock;
 
 use super::clock::GuestClock;
 use super::message::{DeliveryMode, Message};
+use super::patience::Patience;
 use super::target::Target;
 use super::vectors::SharedVectors;
 
@@ -83,7 +84,12 @@ pub(crate) struct Mailbox {
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
+    patience: Patience,
 }
+
+/// Looks for requests in a row at most, and pauses between two of them.
+const LOOKS_MAX: u32 = 4096;
+const PAUSES: u32 = 8;
 
 /// Lowest vector that may be delivered (SDM vol. 3, 11.5.2).
 pub(crate) const FIRST_VECTOR: u8 = 16;
@@ -104,6 +110,7 @@ impl Mailbox {
             asleep: AtomicBool::new(false),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
+            patience: Patience::new(),
         }
     }
 
@@ -134,6 +141,29 @@ impl Mailbox {
     /// The owner says that it is asleep before it looks at the requests, a sender posts before it looks
     /// whether the owner is asleep, both in one total order: one of the two sees the other.
     pub(crate) fn sleep_until(&self, deadline_ns: Option<u64>, clock: &GuestClock) {
+        let since_ns = clock.now_ns();
+        let look_ns = since_ns.saturating_add(self.patience.look_ns());
+        let found =
+            self.look_until(deadline_ns.map_or(look_ns, |deadline_ns| look_ns.min(deadline_ns)), clock);
+        if !found {
+            self.block_until(deadline_ns, clock);
+        }
+        self.patience.learn(clock.now_ns().saturating_sub(since_ns), found);
+    }
+
+    /// Looks for requests without sleeping. True if there are some.
+    fn look_until(&self, deadline_ns: u64, clock: &GuestClock) -> bool {
+        // While the clock is held, it reaches no deadline.
+        for _ in 0..LOOKS_MAX {
+            if self.pending() != 0 || clock.now_ns() >= deadline_ns {
+                break;
+            }
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+        }
+        self.pending() != 0
+    }
+
+    fn block_until(&self, deadline_ns: Option<u64>, clock: &GuestClock) {
         let mut guard = lock(&self.sleep);
         self.asleep.store(true, Ordering::SeqCst);
         while self.requests.load(Ordering::SeqCst) == 0 {

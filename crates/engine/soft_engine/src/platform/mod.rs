@@ -24,6 +24,7 @@ mod lines;
 mod mailbox;
 mod message;
 mod paravirtual;
+mod patience;
 mod router;
 mod target;
 mod vectors;

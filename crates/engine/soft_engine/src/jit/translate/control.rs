@@ -13,7 +13,10 @@ impl Unit<'_> {
             self.save_flags();
             self.asm.load(host::RAX, word_at!(page));
             self.asm.lea(host::RAX, host::RAX, offset as i32);
-            self.asm.jmp_to(self.ground.stubs.lookup);
+            let label = self.asm.label();
+            stubs::lookup(self.asm, label);
+            stubs::jump_found(self.asm);
+            self.later.push(Later::Missed { label });
             return;
         };
         if !self.saved && !self.flags_are_dead_at(inside) {

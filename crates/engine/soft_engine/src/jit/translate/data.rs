@@ -74,6 +74,9 @@ impl Unit<'_> {
             // A repeat prefix that says nothing here (XACQUIRE and the like).
             op.repeat = 0;
         }
+        if plan::is_older(&plan.insn, self.ground.features) {
+            op.repeat = 0;
+        }
         let imm = bytes.len() - immediate_size(&plan.insn);
         Raw { op, modrm: bytes[at + 1], rex, imm: &bytes[imm..] }
     }
@@ -436,7 +439,7 @@ pub(super) fn has_extension(map: u8, code: u8) -> bool {
 }
 
 /// Whether operand 0 is the one that the r/m field names.
-fn is_rm_first(Op { map, code, repeat, .. }: Op) -> bool {
+pub(super) fn is_rm_first(Op { map, code, repeat, .. }: Op) -> bool {
     match map {
         0 if code < 0x40 => code & 2 == 0,
         0 => !matches!(code, 0x63 | 0x69 | 0x6b | 0x8a | 0x8b),

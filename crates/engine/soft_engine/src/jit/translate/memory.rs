@@ -7,14 +7,14 @@ use crate::jit::windows::Check;
 
 /// An access to memory in the making.
 #[derive(Clone, Copy)]
-struct Access {
+pub(super) struct Access {
     /// Bytes.
-    size: u32,
-    write: bool,
-    aligned: bool,
-    segment: usize,
+    pub size: u32,
+    pub write: bool,
+    pub aligned: bool,
+    pub segment: usize,
     /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
-    restore: bool,
+    pub restore: bool,
 }
 
 impl Unit<'_> {
@@ -101,7 +101,7 @@ impl Unit<'_> {
 
     /// Turns the linear address RAX into the host's; RCX and RDX are lost. What misses is tried again, or done by the
     /// interpreter: then it goes on at the next [`bind_after`](Unit::bind_after).
-    fn check(&mut self, plan: &Plan, access: Access) {
+    pub(super) fn check(&mut self, plan: &Plan, access: Access) {
         let (label, retry) = (self.asm.label(), self.asm.label());
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, access.size, access.write, access.segment);
