@@ -146,7 +146,8 @@ fn operand_address(insn: &Instruction, case: &Case) -> Option<u64> {
     })
 }
 
-fn is_transcendental(insn: &Instruction) -> bool {
+/// Whether `insn` is approximated.
+pub fn is_transcendental(insn: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         insn.mnemonic(),
