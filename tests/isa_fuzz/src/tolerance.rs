@@ -155,7 +155,8 @@ pub fn is_transcendental(insn: &Instruction) -> bool {
     )
 }
 
-fn is_approximation(insn: &Instruction) -> bool {
+/// Whether `insn` computes something to fewer bits than its result has.
+pub fn is_approximation(insn: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         insn.mnemonic(),

@@ -1,6 +1,7 @@
 //! What differs between two endings of a block.
 
 use iced_x86::{Code, Instruction};
+use soft_engine::probe::UserState;
 
 use super::Block;
 use super::machine::Ending;
@@ -33,6 +34,26 @@ pub fn tiers(interpreter: &Ending, translator: &Ending) -> Vec<String> {
     for (index, (a, b)) in words.filter(|(_, (a, b))| a != b).take(SHOWN) {
         note(&format!("RAM at {:#x}", 8 * index), hex(a), hex(b));
     }
+    found
+}
+
+/// Everything that a program sees to be different.
+pub fn programs(calm: &Record, stormy: &Record) -> Vec<String> {
+    let (a, b) = (&calm.state, &stormy.state);
+    let mut found = Vec::new();
+    let mut note = |what: &str, a: String, b: String| {
+        if a != b {
+            found.push(format!("{what}: without {a}, with {b}"));
+        }
+    };
+    note("outcome", format!("{:x?}", calm.outcome), format!("{:x?}", stormy.outcome));
+    note("registers", format!("{:x?}", a.gpr), format!("{:x?}", b.gpr));
+    let others = |state: &UserState| [state.rip, state.rflags, state.fs_base, state.gs_base];
+    note("rip, rflags, bases", format!("{:x?}", others(a)), format!("{:x?}", others(b)));
+    note("x87, vectors", hex(&a.fxsave), hex(&b.fxsave));
+    note("vectors", hex(a.ymm_high.as_flattened()), hex(b.ymm_high.as_flattened()));
+    note("memory", format!("{:x?}", calm.lines()), format!("{:x?}", stormy.lines()));
+    note("code", hex(&calm.code), hex(&stormy.code));
     found
 }
 

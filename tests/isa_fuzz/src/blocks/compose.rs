@@ -208,6 +208,7 @@ impl Body<'_> {
             // mov ecx, count
             self.bytes(&[&[0xb9][..], &count.to_le_bytes()].concat());
         }
+        // Where the host is of another maker, none is drawn: divisions leave flags open.
         if matches!(insn.mnemonic(), Mnemonic::Div | Mnemonic::Idiv) && self.random.chance(85) {
             self.divide();
         } else {

@@ -65,8 +65,19 @@ pub fn descriptor(selector: u16) -> Descriptor {
     found.map_or(Descriptor::flat(3, 3), |(_, descriptor)| *descriptor)
 }
 
-/// RAM with everything but a block's code and data; `lazy` leaves the lazy page out, `apic` maps the local APIC.
-pub fn build(lazy: bool, apic: bool) -> Vec<u8> {
+/// Who reaches the local APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apic {
+    /// Nobody.
+    Absent,
+    /// The system.
+    System,
+    /// The program too.
+    Program,
+}
+
+/// RAM with everything but a block's code and data; `lazy` leaves the lazy page out.
+pub fn build(lazy: bool, apic: Apic) -> Vec<u8> {
     let mut image = Image(vec![0; RAM_SIZE]);
     for (selector, descriptor) in DESCRIPTORS {
         image.put64(GDT + u64::from(selector & !7), descriptor.raw());
@@ -112,7 +123,7 @@ impl Image {
         }
     }
 
-    fn map(&mut self, lazy: bool, apic: bool) {
+    fn map(&mut self, lazy: bool, apic: Apic) {
         let index = |address: u64, level: u32| 8 * (address >> level & 0x1ff);
         let table = P | W | U | A;
         self.put64(PML4, LOW[0] | table);
@@ -126,9 +137,12 @@ impl Image {
             let address = BLOCK_CODE + page * PAGE;
             self.put64(CODE_TABLE + index(address, 12), CODE_FRAME + page * PAGE | P | W | U);
         }
-        if apic {
-            self.put64(CODE_TABLE + index(APIC, 12), APIC_FRAME | P | W | U);
-        }
+        let rights = match apic {
+            Apic::Absent => 0,
+            Apic::System => APIC_FRAME | P | W,
+            Apic::Program => APIC_FRAME | P | W | U,
+        };
+        self.put64(CODE_TABLE + index(APIC, 12), rights);
         for (page, address) in (0..).zip((DATA..=READ_ONLY).step_by(PAGE as usize)) {
             let present = if address == LAZY && lazy { 0 } else { P };
             let writable = if address == READ_ONLY { 0 } else { W };

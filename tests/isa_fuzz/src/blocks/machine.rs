@@ -15,8 +15,9 @@ use soft_engine::{SoftEngine, SoftVcpu};
 use vcpu_model::{Engine, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
 
 use super::image::{
-    self, CODE_FRAME, DATA_FRAME, PORT, RAM_SIZE, STACK, STUBS, SYSTEM, USER_CODE, USER_DATA,
+    self, Apic, CODE_FRAME, DATA_FRAME, PORT, RAM_SIZE, STACK, STUBS, SYSTEM, USER_CODE, USER_DATA,
 };
+use super::storm::Storm;
 use crate::case::{Case, Line, Scope};
 use crate::layout::{BLOCK_CODE, LINE, background};
 
@@ -39,6 +40,8 @@ const YMM_HIGH: usize = 576;
 pub struct Setting {
     /// The program may switch interrupts off and on and write to the local APIC.
     pub open: bool,
+    /// Another thread sends interrupts.
+    pub storm: bool,
 }
 
 /// Everything that a run leaves.
@@ -53,6 +56,7 @@ pub struct Ending {
 pub struct Machine {
     memory: GuestMemory,
     vcpu: SoftVcpu,
+    storm: Storm,
     power_on: CpuState,
     background: Vec<u8>,
     watch: Arc<AtomicU64>,
@@ -69,7 +73,9 @@ impl Machine {
         let vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(io::Error::other)?;
         let power_on = vcpu.state().map_err(io::Error::other)?;
         let watch = watch(vcpu.kicker());
-        Ok(Machine { memory, vcpu, power_on, background: background().to_vec(), watch })
+        let vector = vm.msi().allocate()?;
+        let storm = Storm::new(vector, memory.clone())?;
+        Ok(Machine { memory, vcpu, storm, power_on, background: background().to_vec(), watch })
     }
 
     /// Runs a block to its end; `None` if it has none.
@@ -84,7 +90,12 @@ impl Machine {
 
     fn attempt(&mut self, case: &Case, setting: Setting) -> io::Result<Option<Ending>> {
         let lazy = matches!(case.scope, Scope::Block { lazy: true });
-        let mut ram = image::build(lazy, setting.open);
+        let apic = match setting {
+            Setting { open: true, .. } => Apic::Program,
+            Setting { storm: true, .. } => Apic::System,
+            _ => Apic::Absent,
+        };
+        let mut ram = image::build(lazy, apic);
         ram[DATA_FRAME as usize..][..self.background.len()].copy_from_slice(&self.background);
         for Line { index, bytes } in case.lines() {
             ram[DATA_FRAME as usize + usize::from(*index) * LINE..][..LINE].copy_from_slice(bytes);
@@ -96,7 +107,14 @@ impl Machine {
         self.vcpu.set_state(&self.initial(&case.state, setting)).map_err(io::Error::other)?;
         self.watch.fetch_add(1, Ordering::Relaxed);
         let io = EndPort(self.vcpu.kicker());
-        let halt = self.vcpu.run(&io).map_err(io::Error::other)?;
+        if setting.storm {
+            self.storm.rise();
+        }
+        let halt = self.vcpu.run(&io);
+        if setting.storm {
+            self.storm.calm();
+        }
+        let halt = halt.map_err(io::Error::other)?;
         self.watch.fetch_add(1, Ordering::Relaxed);
         self.vcpu.settle(&io).map_err(io::Error::other)?;
         let mut state = self.vcpu.state().map_err(io::Error::other)?;

@@ -7,7 +7,8 @@
 //!                     └─► host (a forked child) ► record ─── what programs see ────────────┘
 //! ```
 //!
-//! Blocks that work with interrupts are not for the host.
+//! Blocks that work with interrupts are not for the host. Some blocks are executed once more while another thread sends
+//! interrupts ([`storm`]), which a program must not notice.
 
 mod assemble;
 mod compare;
@@ -16,6 +17,7 @@ mod image;
 mod machine;
 mod ordinary;
 mod run;
+mod storm;
 
 use crate::case::Case;
 use crate::random::Random;

@@ -17,17 +17,20 @@ const TRIES: usize = 200;
 pub struct Drawer {
     factory: InstructionInfoFactory,
     families: [Vec<Code>; 3],
+    /// The host leaves in open flags and approximations what the engine leaves there.
+    pub same_maker: bool,
 }
 
 impl Drawer {
-    /// One that draws from `forms`.
-    pub fn new(forms: &[Form]) -> Drawer {
+    /// One that draws from `forms`. Where the host is not of the maker whom the engine follows, it draws nothing that
+    /// manuals leave open: what follows in the block would depend on it.
+    pub fn new(forms: &[Form], same_maker: bool) -> Drawer {
         let of = |family: Family| {
             let fitting =
                 forms.iter().filter(|form| form.family == family && form.offered && fits(form.code));
             fitting.map(|form| form.code).collect()
         };
-        Drawer { factory: InstructionInfoFactory::new(), families: Family::ALL.map(of) }
+        Drawer { factory: InstructionInfoFactory::new(), families: Family::ALL.map(of), same_maker }
     }
 
     /// An instruction that leaves the kept registers alone, most of the time.
@@ -38,6 +41,10 @@ impl Drawer {
             let bytes = generate::build(code, random)?;
             let insn = generate::decode(&bytes, generate::NOMINAL_RIP);
             let insn = aim(insn, random, kept)?;
+            let is_open = tolerance::undefined_flags(&insn) != 0 || tolerance::is_approximation(&insn);
+            if is_open && !self.same_maker {
+                return None;
+            }
             (random.chance(1) || self.leaves_alone(&insn, kept)).then_some(insn)
         })
     }

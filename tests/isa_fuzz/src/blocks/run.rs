@@ -10,7 +10,7 @@ use soft_engine::probe::Outcome;
 use super::Block;
 use super::compare;
 use super::compose::Composer;
-use super::machine::{Machine, Setting};
+use super::machine::{Ending, Machine, Setting};
 use super::ordinary::Drawer;
 use crate::case::{Case, Record};
 use crate::compare::Rules;
@@ -21,6 +21,8 @@ use crate::{host_cpuid, run as forms};
 
 /// Divergences that are kept to be shown.
 const SHOWN: usize = 10;
+/// One of so many blocks is executed under interrupts from outside too.
+const STORMS: u64 = 8;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +51,10 @@ pub struct Summary {
     pub completed: u64,
     /// Those among them that work with interrupts.
     pub open: u64,
-    /// Interrupts taken.
+    /// Interrupts to themselves that were taken.
     pub interrupts: u64,
+    /// Interrupts from outside that were taken, and by how many blocks.
+    pub outside: (u64, u64),
     /// Those that the host executed too.
     pub on_host: u64,
     /// Those that ended the host's child.
@@ -68,7 +72,7 @@ pub fn run(plan: &Plan, progress: impl Fn(u64, u64)) -> io::Result<Summary> {
     let all: Vec<Form> = forms::forms(&vm).into_iter().flatten().collect();
     let mut work = Work {
         plan: *plan,
-        composer: Composer::new(Drawer::new(&all)),
+        composer: Composer::new(Drawer::new(&all, host_cpuid::is_amd())),
         interpreter: Machine::new(SoftEngine::interpreter())?,
         translator: Machine::new(SoftEngine::eager())?,
         host: if plan.host { Some(Host::start()?) } else { None },
@@ -106,7 +110,7 @@ struct Work {
 impl Work {
     fn block(&mut self, seed: u64) -> io::Result<()> {
         let Some(block) = self.composer.compose(seed) else { return Ok(()) };
-        let setting = Setting { open: block.open };
+        let setting = Setting { open: block.open, storm: false };
         let Some(interpreter) = self.interpreter.run(&block.case, setting)? else {
             self.summary.endless += 1;
             return Ok(());
@@ -118,15 +122,36 @@ impl Work {
             None => vec!["the translated block does not end".to_owned()],
         };
         if !found.is_empty() {
-            self.note(&block, found);
+            self.summary.note(&block, found);
             return Ok(());
         }
         self.summary.open += u64::from(block.open);
         self.summary.interrupts += interpreter.interrupts();
         let record = compare::record(&block, &interpreter, &self.background);
         self.summary.completed += u64::from(record.outcome == Outcome::Done);
+        if seed % STORMS == 0 {
+            self.storm(&block, &interpreter, &record)?;
+        }
         if !block.open && self.plan.host {
             self.waiting.push((block, record));
+        }
+        Ok(())
+    }
+
+    /// The block again, by both, while interrupts come from outside.
+    fn storm(&mut self, block: &Block, calm: &Ending, record: &Record) -> io::Result<()> {
+        let setting = Setting { open: block.open, storm: true };
+        for (name, machine) in [("interpreter", &mut self.interpreter), ("translator", &mut self.translator)]
+        {
+            let Some(ending) = machine.run(&block.case, setting)? else { continue };
+            let more = ending.interrupts().saturating_sub(calm.interrupts());
+            self.summary.outside.0 += more;
+            self.summary.outside.1 += u64::from(more > 0);
+            let found = compare::programs(record, &compare::record(block, &ending, &self.background));
+            if !found.is_empty() {
+                let found = found.iter().map(|what| format!("under interrupts, {name}: {what}")).collect();
+                self.summary.note(block, found);
+            }
         }
         Ok(())
     }
@@ -146,17 +171,19 @@ impl Work {
             self.summary.on_host += 1;
             let found = compare::host(rules, block, theirs, mine);
             if !found.is_empty() {
-                self.note(block, found);
+                self.summary.note(block, found);
             }
         }
         self.records = records;
         Ok(())
     }
+}
 
+impl Summary {
     fn note(&mut self, block: &Block, found: Vec<String>) {
-        self.summary.diverging += 1;
-        if self.summary.shown.len() < SHOWN {
-            self.summary.shown.push(Divergence { seed: block.seed, text: disassembly(block), found });
+        self.diverging += 1;
+        if self.shown.len() < SHOWN {
+            self.shown.push(Divergence { seed: block.seed, text: disassembly(block), found });
         }
     }
 }
@@ -197,8 +224,10 @@ impl Display for Summary {
             writeln!(out, "{divergence}")?;
         }
         let Summary { blocks, completed, open, interrupts, on_host, lost, endless, diverging, .. } = self;
+        let (outside, stormy) = self.outside;
         writeln!(out, "{blocks} blocks by interpreter and translator, {completed} of them to their end")?;
         writeln!(out, "{open} work with interrupts, of which {interrupts} were taken")?;
+        writeln!(out, "{outside} interrupts from outside were taken, in {stormy} runs")?;
         writeln!(out, "{on_host} by the host too; {lost} ended its child, {endless} have no end")?;
         writeln!(out, "{diverging} diverge")
     }

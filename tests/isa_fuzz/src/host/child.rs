@@ -34,7 +34,7 @@ fn set_up(session: &mut Session) -> Option<()> {
         libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
     }
     map_at(CODE, PAGE as usize)?;
-    protect(CODE, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+    protect(CODE, libc::PROT_NONE)?;
     map_at(BLOCK_CODE, BLOCK_CODE_SIZE)?;
     for page in (BLOCK_CODE..).step_by(PAGE as usize).take(BLOCK_CODE_SIZE / PAGE as usize) {
         protect(page, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;

@@ -67,6 +67,8 @@ pub struct Session {
     running: bool,
     /// The lazy page is not there.
     hidden: bool,
+    /// What may be done with the page of code of single instructions; blocks do not have it.
+    single_code: c_int,
     receive: c_int,
     send: c_int,
 }
@@ -76,7 +78,8 @@ impl Session {
     pub fn new(mailbox: &SharedMailbox, receive: c_int, send: c_int) -> Session {
         let mailbox = mailbox.as_ptr();
         let (background, current) = (background(), usize::MAX);
-        Session { mailbox, background, current, running: false, hidden: false, receive, send }
+        let single_code = libc::PROT_NONE;
+        Session { mailbox, background, current, running: false, hidden: false, single_code, receive, send }
     }
 
     /// What the data pages hold between cases.
@@ -143,6 +146,16 @@ impl Session {
         asked
     }
 
+    fn give_code(&mut self, scope: Scope) {
+        let wanted = match scope {
+            Scope::Instruction => libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+            Scope::Block { .. } => libc::PROT_NONE,
+        };
+        if wanted != self.single_code && protect(CODE, wanted).is_some() {
+            self.single_code = wanted;
+        }
+    }
+
     fn show_page(&mut self) {
         if std::mem::take(&mut self.hidden) && protect(LAZY, libc::PROT_READ | libc::PROT_WRITE).is_none() {
             // SAFETY: ends the child, which cannot go on; the parent tells the case as lost.
@@ -174,6 +187,7 @@ impl Session {
             let next = unsafe { Mailbox::case(self.mailbox, self.current) };
             match next {
                 Some((case, _)) => {
+                    self.give_code(case.scope);
                     put_memory(case);
                     self.hidden = matches!(case.scope, Scope::Block { lazy: true })
                         && protect(LAZY, libc::PROT_NONE).is_some();
