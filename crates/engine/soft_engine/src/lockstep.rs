@@ -20,9 +20,9 @@ use crate::jit::{Jit, Ran};
 use crate::memory::journal::Page;
 
 /// Times that a unit is compared before it is trusted for a while.
-const FIRST: u32 = 16;
+const FIRST: u32 = 256;
 /// From then on it is compared once in so many times.
-const LATER: u32 = 1024;
+const LATER: u32 = 16;
 /// Instructions in which the interpreter has to arrive where the unit ended: more than a unit has.
 const INSNS_MAX: u64 = 64;
 /// Longest instruction in bytes.
@@ -206,4 +206,52 @@ fn report(core: &mut Core<'_>, start: u64, unit: &Ending<'_>, found: &[String]) 
         }
     }
     text + &found.join("\n")
+}
+
+// Where there is no translator, there is nothing to compare.
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::exec::program;
+    use crate::probe::Tier;
+
+    /// add rax, 1; mov [rbx], rax; inc ecx; jmp 0
+    const CODE: &[u8] = &[0x48, 0x83, 0xc0, 1, 0x48, 0x89, 0x03, 0xff, 0xc1, 0xeb, 0];
+
+    /// Runs the unit of `CODE`, with `change` made to its bytes after it was translated.
+    fn run(change: (usize, u8)) -> (Option<String>, u64) {
+        let mut found = (None, 0);
+        program::with_probe_on(Tier::Jit, |probe| {
+            let mut state = program::state();
+            state.gpr[gpr::RBX] = program::DATA;
+            probe.write(program::CODE, CODE);
+            let mut lockstep = Lockstep::default();
+            for (turn, (at, byte)) in [(0, CODE[0]), change].into_iter().enumerate() {
+                // Not by way of the guest, so that nobody hears of it.
+                probe.write(program::CODE + at as u64, &[byte]);
+                let Some((core, jit, blocks)) = probe.parts(&state) else { return };
+                lockstep.step(core, jit, blocks).unwrap();
+                assert_eq!(lockstep.compared, turn as u64 + 1);
+            }
+            found = (lockstep.take_divergence(), lockstep.insns);
+        });
+        found
+    }
+
+    #[test]
+    fn tiers_that_agree_are_not_told_of() {
+        assert_eq!(run((0, CODE[0])), (None, 8));
+    }
+
+    #[test]
+    fn a_register_that_differs_is_told() {
+        let text = run((8, 0xc2)).0.unwrap();
+        assert!(text.contains("registers") && !text.contains("memory"), "{text}");
+    }
+
+    #[test]
+    fn memory_that_differs_is_told() {
+        let text = run((6, 0x0b)).0.unwrap();
+        assert!(text.contains("memory at") && !text.contains("registers"), "{text}");
+    }
 }

@@ -224,7 +224,7 @@ pub struct Probe<'v> {
     blocks: BlockCache,
 }
 
-impl Probe<'_> {
+impl<'v> Probe<'v> {
     /// Copies `bytes` to a linear address, whatever the page's protection. They stay in one page of the program;
     /// others are left alone.
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
@@ -270,6 +270,13 @@ impl Probe<'_> {
             },
             (Err(_), None) => Outcome::Exception { vector: u8::MAX, error: 0, cr2: 0 },
         }
+    }
+
+    /// What executes, in `state`; `None` without a translator.
+    #[cfg(test)]
+    pub(crate) fn parts(&mut self, state: &UserState) -> Option<(&mut Core<'v>, &mut Jit, &BlockCache)> {
+        self.load_state(state);
+        Some((&mut self.core, self.jit.as_mut()?, &self.blocks))
     }
 
     fn frame(&self, address: u64) -> Option<Frame<'_>> {
