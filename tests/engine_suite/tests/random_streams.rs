@@ -1,14 +1,16 @@
-//! Random bytes as code in every mode: the soft engine neither panics nor fails to answer a kick, whatever it executes.
+//! Random bytes as code in every mode: the soft engine neither panics nor fails to answer a kick, whatever it executes,
+//! and nothing beside the guest's RAM changes.
 //!
-//! `YAGURA_RANDOM_SECONDS` says for how long; without it a few hundred streams are run. A stream is named by its seed.
+//! `YAGURA_RANDOM_SECONDS` says for how long; without it a few hundred streams are run. A stream is named by its seed,
+//! and `YAGURA_RANDOM_SEED` is the first. docs/soft-jit.md says how to run it under AddressSanitizer.
 
 use std::time::{Duration, Instant};
 
-use arch_model::x86_64::CpuState;
-use engine_suite::guest::Guest;
-use engine_suite::layout::RAM_SIZE;
-use engine_suite::run::{allocate, initial, run_for};
-use guest_memory::{Bytes, GuestAddress};
+use arch_model::x86_64::{CpuState, Registers, SystemRegisters};
+use engine_suite::guest::{Guest, descriptor};
+use engine_suite::layout::{RAM_SIZE, USER_CODE32};
+use engine_suite::run::{allocate, initial, read_ram, run_for};
+use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, Vcpu, VcpuIndex, Vm, VmConfig};
 
@@ -44,17 +46,107 @@ impl Random {
     }
 }
 
-/// A guest in one of five modes with random code, random registers, and random bytes in half of its free memory.
+/// What code is executed in.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    /// 64-bit, of a privilege level.
+    Long(u8),
+    /// 32-bit in long mode.
+    Compatibility,
+    /// 32-bit without paging, of a privilege level.
+    Protected(u8),
+    /// 16-bit segments without paging.
+    Small,
+    /// Virtual-8086.
+    Virtual86,
+    /// Real.
+    Real,
+}
+
+const MODES: [Mode; 8] = [
+    Mode::Long(0),
+    Mode::Long(3),
+    Mode::Protected(0),
+    Mode::Protected(3),
+    Mode::Real,
+    Mode::Compatibility,
+    Mode::Small,
+    Mode::Virtual86,
+];
+
+/// RFLAGS.VM.
+const VM: u64 = 1 << 17;
+
+impl Mode {
+    fn guest(self, code: &[u8]) -> Guest {
+        let mut guest = match self {
+            Mode::Long(cpl) => Guest::long(cpl, code),
+            Mode::Compatibility => Guest::long(3, code),
+            Mode::Protected(cpl) => Guest::protected(cpl, code),
+            Mode::Virtual86 => Guest::protected(3, code),
+            Mode::Small | Mode::Real => Guest::protected(0, code),
+        };
+        match self {
+            Mode::Compatibility => guest.system.cs = descriptor(USER_CODE32).segment(USER_CODE32),
+            Mode::Small => guest.system.cs.default_big = false,
+            Mode::Virtual86 => {
+                guest.registers.rflags |= VM;
+                real_segments(&mut guest.registers, &mut guest.system);
+            }
+            _ => {}
+        }
+        guest
+    }
+
+    fn state(self, guest: &Guest, power_on: CpuState) -> CpuState {
+        let Mode::Real = self else { return initial(guest, power_on) };
+        let mut state = power_on;
+        state.registers = Registers { rflags: 2, ..guest.registers };
+        real_segments(&mut state.registers, &mut state.system);
+        state
+    }
+}
+
+/// Segments that lead to 64 KiB at the code's place, and RIP in them.
+fn real_segments(registers: &mut Registers, system: &mut SystemRegisters) {
+    let start = registers.rip;
+    registers.rip = start & 0xf;
+    for segment in [&mut system.cs, &mut system.ss, &mut system.ds, &mut system.es] {
+        (segment.selector, segment.base, segment.limit) = ((start >> 4) as u16, start & !0xf, 0xffff);
+        (segment.dpl, segment.default_big, segment.granular) = (3, false, false);
+    }
+}
+
+/// Another guest's RAM, as it was.
+struct Bystander {
+    memory: GuestMemory,
+}
+
+impl Bystander {
+    fn new() -> Result<Bystander, String> {
+        let bystander = Bystander { memory: allocate()? };
+        let write = bystander.memory.write_slice(&Bystander::contents(), GuestAddress(0));
+        write.map_err(|error| error.to_string())?;
+        Ok(bystander)
+    }
+
+    fn contents() -> Vec<u8> {
+        (0..RAM_SIZE).map(|at| (at ^ at >> 8 ^ 0x5a) as u8).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let same = read_ram(&self.memory)? == Bystander::contents();
+        if same { Ok(()) } else { Err("memory beside the guest's has changed".to_owned()) }
+    }
+}
+
+/// A guest with random code, random registers, and random bytes in half of its free memory; the mode and the CPU model
+/// follow from the seed too.
 fn stream(seed: u64) -> Result<(), String> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let code = random.code(2048);
-    let mode = seed % 5;
-    let mut guest = match mode {
-        0 => Guest::long(0, &code),
-        1 => Guest::long(3, &code),
-        2 => Guest::protected(0, &code),
-        _ => Guest::protected(3, &code),
-    };
+    let mode = MODES[seed as usize % MODES.len()];
+    let mut guest = mode.guest(&code);
     let registers = &mut guest.registers;
     for register in [&mut registers.rax, &mut registers.rbx, &mut registers.rcx, &mut registers.rdx] {
         *register = random.next() >> (random.next() % 64);
@@ -62,32 +154,25 @@ fn stream(seed: u64) -> Result<(), String> {
     for register in [&mut registers.rsi, &mut registers.rdi, &mut registers.rbp, &mut registers.r8] {
         *register = random.next() % RAM_SIZE as u64;
     }
+    // Mappings made one after the other lie side by side.
+    let below = Bystander::new()?;
     let memory = allocate()?;
+    let above = Bystander::new()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let text = |error| format!("{error}");
-    let vm = SoftEngine::eager().create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
+    let engine = SoftEngine::eager();
+    let cpu_model = if random.next() & 1 == 0 { None } else { engine.highest_cpu_model() };
+    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model }, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     let power_on = vcpu.state().map_err(text)?;
-    let state = if mode == 4 { real_mode(power_on, &guest) } else { initial(&guest, power_on) };
-    vcpu.set_state(&state).map_err(text)?;
+    vcpu.set_state(&mode.state(&guest, power_on)).map_err(text)?;
     let started = Instant::now();
     run_for(&mut vcpu, STREAM)?;
     if started.elapsed() > HANG {
         return Err("the vCPU did not answer its kick".to_owned());
     }
-    vcpu.state().map_err(text).map(drop)
-}
-
-/// Real mode with the code at its place, below 64 KiB or with a segment that leads there.
-fn real_mode(power_on: CpuState, guest: &Guest) -> CpuState {
-    let mut state = power_on;
-    let start = guest.registers.rip;
-    state.registers = guest.registers;
-    state.registers.rip = start & 0xf;
-    state.registers.rflags = 2;
-    state.system.cs.selector = (start >> 4) as u16;
-    state.system.cs.base = start & !0xf;
-    state
+    vcpu.state().map_err(text)?;
+    below.check().and(above.check())
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use soft_engine::probe::{Outcome, UserState};
 
-use crate::layout::{DATA, DATA_SIZE, LINE};
+use crate::layout::{CODE_ROOM, DATA, DATA_SIZE, LINE};
 
 /// Lines of memory that a case can set.
 pub const INPUT_LINES: usize = 18;
+/// An instruction and an INT3.
+const INSN_ROOM: usize = 16;
 /// Changed lines that a record can hold.
 pub const OUTPUT_LINES: usize = 32;
 
@@ -33,16 +35,31 @@ pub enum Ending {
     Breakpoint,
 }
 
-/// One instruction and all that it can see.
+/// What is executed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One instruction in the page of code that cannot be written.
+    Instruction,
+    /// A block in the pages of code that can.
+    Block {
+        /// The second page of data is not there before it is touched.
+        lazy: bool,
+    },
+}
+
+/// One instruction, or a block of them, and all that it can see.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// Registers; RIP is where the instruction is.
     pub state: UserState,
-    /// The instruction, then INT3.
-    pub code: [u8; 16],
-    /// Length of the instruction in bytes.
-    pub len: u8,
+    /// The instruction or the block, then INT3.
+    pub code: [u8; CODE_ROOM],
+    /// Length of the instruction or the block in bytes; a block's subroutines stand behind that.
+    pub len: u16,
+    /// What is executed.
+    pub scope: Scope,
     /// How it ends.
     pub ending: Ending,
     /// How many of `lines` count.
@@ -56,8 +73,9 @@ impl Case {
     pub fn new(state: &UserState) -> Case {
         Case {
             state: *state,
-            code: [0xcc; 16],
+            code: [0xcc; CODE_ROOM],
             len: 0,
+            scope: Scope::Instruction,
             ending: Ending::Step,
             line_count: 0,
             lines: [Line::EMPTY; INPUT_LINES],
@@ -67,6 +85,14 @@ impl Case {
     /// The lines that count.
     pub fn lines(&self) -> &[Line] {
         &self.lines[..usize::from(self.line_count)]
+    }
+
+    /// What is put where RIP is.
+    pub fn code(&self) -> &[u8] {
+        match self.scope {
+            Scope::Instruction => &self.code[..INSN_ROOM],
+            Scope::Block { .. } => &self.code,
+        }
     }
 
     /// The instruction's bytes.
@@ -110,6 +136,8 @@ pub struct Record {
     pub line_count: u8,
     /// More lines than fit had changed.
     pub overflow: bool,
+    /// Where a block's code was, what is there afterwards.
+    pub code: [u8; CODE_ROOM],
     /// Lines that differ from the background.
     pub lines: [Line; OUTPUT_LINES],
 }
@@ -123,6 +151,7 @@ impl Record {
             lost: false,
             line_count: 0,
             overflow: false,
+            code: [0; CODE_ROOM],
             lines: [Line::EMPTY; OUTPUT_LINES],
         }
     }

@@ -29,7 +29,7 @@ impl<'v> Engine<'v> {
         if insn.mnemonic() == Mnemonic::Ud2 || insn.is_invalid() {
             return true;
         }
-        self.put_code(CODE, &case.code);
+        self.put_code(CODE, case.code());
         self.probe.executes(CODE)
     }
 
@@ -38,7 +38,7 @@ impl<'v> Engine<'v> {
         for line in case.lines() {
             self.probe.write(DATA + u64::from(line.index) * LINE as u64, &line.bytes);
         }
-        self.put_code(case.state.rip, &case.code);
+        self.put_code(case.state.rip, case.code());
         record.state = case.state;
         record.lost = false;
         record.outcome = self.probe.step(&mut record.state);

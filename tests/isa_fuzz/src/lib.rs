@@ -9,6 +9,7 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code)]
 
+pub mod blocks;
 mod case;
 mod compare;
 mod engine;

@@ -18,7 +18,7 @@ mod command {
 
     use clap::Parser;
     use isa_fuzz::forms::Form;
-    use isa_fuzz::{Host, run};
+    use isa_fuzz::{Host, blocks, run};
     use regex_lite::Regex;
 
     /// Compares the soft engine's instructions with the host processor's.
@@ -39,6 +39,9 @@ mod command {
         /// Translates each instruction rather than interpreting it.
         #[arg(long)]
         jit: bool,
+        /// Executes so many blocks of instructions of all forms rather than single ones.
+        #[arg(long, value_name = "N")]
+        blocks: Option<u64>,
         /// Lists the forms, and those left out with the reason, and does nothing.
         #[arg(long)]
         list: bool,
@@ -46,7 +49,11 @@ mod command {
 
     pub fn main() -> ExitCode {
         let arguments = Arguments::parse();
-        let outcome = if arguments.list { list() } else { fuzz(arguments) };
+        let outcome = match arguments.blocks {
+            _ if arguments.list => list(),
+            Some(blocks) => fuzz_blocks(blocks, arguments.seed),
+            None => fuzz(arguments),
+        };
         match outcome {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -69,6 +76,18 @@ mod command {
             }
         }
         Ok(true)
+    }
+
+    fn fuzz_blocks(blocks: u64, seed: u64) -> io::Result<bool> {
+        let plan = blocks::Plan { blocks, seed, host: Host::is_usable() };
+        let on_terminal = io::stderr().is_terminal();
+        let summary = blocks::run(&plan, |done, all| {
+            if on_terminal {
+                eprint!("\r{done} of {all} blocks");
+            }
+        })?;
+        write!(io::stdout().lock(), "{summary}")?;
+        Ok(summary.diverging == 0)
     }
 
     fn fuzz(arguments: Arguments) -> io::Result<bool> {

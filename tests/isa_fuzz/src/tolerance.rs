@@ -146,7 +146,8 @@ fn operand_address(insn: &Instruction, case: &Case) -> Option<u64> {
     })
 }
 
-fn is_transcendental(insn: &Instruction) -> bool {
+/// Whether `insn` is approximated.
+pub fn is_transcendental(insn: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         insn.mnemonic(),
@@ -154,7 +155,8 @@ fn is_transcendental(insn: &Instruction) -> bool {
     )
 }
 
-fn is_approximation(insn: &Instruction) -> bool {
+/// Whether `insn` computes something to fewer bits than its result has.
+pub fn is_approximation(insn: &Instruction) -> bool {
     use Mnemonic as M;
     matches!(
         insn.mnemonic(),

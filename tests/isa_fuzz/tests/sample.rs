@@ -1,7 +1,7 @@
 //! A fast sample of all forms that the engine executes.
 #![cfg(target_arch = "x86_64")]
 
-use isa_fuzz::{Host, run};
+use isa_fuzz::{Host, blocks, run};
 use soft_engine::probe::Tier;
 
 fn sample(tier: Tier) {
@@ -23,4 +23,13 @@ fn the_interpreter_does_what_the_host_does() {
 #[test]
 fn translated_instructions_do_what_the_host_does() {
     sample(Tier::Jit);
+}
+
+#[test]
+fn blocks_come_to_the_same() {
+    let plan = blocks::Plan { blocks: 2000, seed: 1, host: Host::is_usable() };
+    let summary = blocks::run(&plan, |_, _| {}).expect("both tiers and the host run");
+    println!("{summary}");
+    assert_eq!(summary.diverging, 0);
+    assert!(summary.completed > 800 && summary.interrupts > 50);
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
 
-use crate::settings::EngineChoice;
+use crate::settings::{EngineChoice, Translation};
 
 /// The engine that was chosen.
 pub enum Chosen {
@@ -17,8 +17,12 @@ pub enum Chosen {
 }
 
 /// Opens the engine that was asked for; `auto` takes KVM where hardware stands behind it.
-pub fn choose(choice: EngineChoice, jit: bool, kvm_device: &Path) -> anyhow::Result<Chosen> {
-    let soft = if jit { SoftEngine::default() } else { SoftEngine::interpreter() };
+pub fn choose(choice: EngineChoice, jit: Translation, kvm_device: &Path) -> anyhow::Result<Chosen> {
+    let soft = match jit {
+        Translation::On => SoftEngine::default(),
+        Translation::Off => SoftEngine::interpreter(),
+        Translation::Check => SoftEngine::lockstep(),
+    };
     match choice {
         EngineChoice::Soft => Ok(Chosen::Soft(soft, None)),
         EngineChoice::Kvm => Ok(Chosen::Kvm(KvmEngine::open(kvm_device)?)),

@@ -5,13 +5,12 @@ use guest_memory::GuestMemory;
 use vcpu_model::{Engine, EngineError, MAX_VCPUS, VmConfig};
 
 use crate::features;
-use crate::vm::SoftVm;
+use crate::vm::{SoftVm, Tiers};
 
 /// Guest code in software.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftEngine {
-    /// How often a block is interpreted before it is translated; `None` is for ever.
-    cold_runs: Option<u16>,
+    tiers: Tiers,
 }
 
 /// Most code of a boot runs once or twice, and translating costs more than that.
@@ -19,19 +18,25 @@ const COLD_RUNS: u16 = 4;
 
 impl Default for SoftEngine {
     fn default() -> SoftEngine {
-        SoftEngine { cold_runs: Some(COLD_RUNS) }
+        SoftEngine { tiers: Tiers { cold_runs: Some(COLD_RUNS), lockstep: false } }
     }
 }
 
 impl SoftEngine {
     /// An engine that interprets everything: slower, and what the translator is compared with.
     pub fn interpreter() -> SoftEngine {
-        SoftEngine { cold_runs: None }
+        SoftEngine { tiers: Tiers::INTERPRETER }
     }
 
     /// An engine that translates everything at once: for tests of the translator.
     pub fn eager() -> SoftEngine {
-        SoftEngine { cold_runs: Some(0) }
+        SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: false } }
+    }
+
+    /// An engine that compares translated code with the interpreter while guests run, and stops at the first
+    /// difference: for tests of the translator with one vCPU, and slow.
+    pub fn lockstep() -> SoftEngine {
+        SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: true } }
     }
 
     /// What a guest sees that nobody chose a model for: the highest whose instructions need not be interpreted one by
@@ -68,6 +73,6 @@ impl Engine for SoftEngine {
                 error.missing.join(", ")
             ))
         })?;
-        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.cold_runs))
+        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.tiers))
     }
 }

@@ -19,6 +19,7 @@ mod engine;
 mod exec;
 mod features;
 mod jit;
+mod lockstep;
 mod memory;
 mod platform;
 #[doc(hidden)]

@@ -18,7 +18,7 @@ use crate::exec;
 use crate::features::{self, Features};
 use crate::jit::{Jit, Ran};
 use crate::platform::Lapic;
-use crate::vm::Shared;
+use crate::vm::{Shared, Tiers};
 
 /// RAM: page tables from the bottom, the program's pages from [`FIRST_PAGE`].
 const RAM_SIZE: u64 = 1 << 20;
@@ -139,7 +139,7 @@ impl ProbeVm {
         let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
         let memory = GuestMemory::allocate(&[range], policy).ok()?;
         let features = Features::of(&cpuid);
-        let shared = Shared::new(memory, cpuid.clone(), 1, None);
+        let shared = Shared::new(memory, cpuid.clone(), 1, Tiers::INTERPRETER);
         let places = (0u64..).map(|index| FIRST_PAGE + index * PAGE_SIZE);
         let mut tables_end = TABLES + PAGE_SIZE;
         for (page, gpa) in pages.iter().zip(places.clone()) {
@@ -224,7 +224,7 @@ pub struct Probe<'v> {
     blocks: BlockCache,
 }
 
-impl Probe<'_> {
+impl<'v> Probe<'v> {
     /// Copies `bytes` to a linear address, whatever the page's protection. They stay in one page of the program;
     /// others are left alone.
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
@@ -270,6 +270,13 @@ impl Probe<'_> {
             },
             (Err(_), None) => Outcome::Exception { vector: u8::MAX, error: 0, cr2: 0 },
         }
+    }
+
+    /// What executes, in `state`; `None` without a translator.
+    #[cfg(test)]
+    pub(crate) fn parts(&mut self, state: &UserState) -> Option<(&mut Core<'v>, &mut Jit, &BlockCache)> {
+        self.load_state(state);
+        Some((&mut self.core, self.jit.as_mut()?, &self.blocks))
     }
 
     fn frame(&self, address: u64) -> Option<Frame<'_>> {

@@ -22,6 +22,7 @@ use crate::cpu::{Core, Cpu, Surroundings, gpr, vector};
 use crate::decode::block::BlockCache;
 use crate::features::Features;
 use crate::jit::{Jit, Ran};
+use crate::lockstep::Lockstep;
 use crate::platform::{Lapic, Request};
 use crate::vm::Shared;
 
@@ -38,6 +39,8 @@ pub struct SoftVcpu {
     blocks: BlockCache,
     /// None: the interpreter does all.
     jit: Option<Jit>,
+    /// Set: translated code is compared with the interpreter.
+    lockstep: Option<Lockstep>,
     counters: Arc<ExitCounters>,
     /// The state was set: what kvmclock tells the guest about its TSC no longer holds.
     is_restored: bool,
@@ -50,7 +53,8 @@ impl SoftVcpu {
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
         let vcpus = shared.vcpus();
-        let jit = shared.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), vcpus, cold_runs));
+        let jit = shared.tiers.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), vcpus, cold_runs));
+        let lockstep = shared.tiers.lockstep.then(Lockstep::default);
         SoftVcpu {
             shared,
             index,
@@ -58,6 +62,7 @@ impl SoftVcpu {
             cpu,
             lapic,
             jit,
+            lockstep,
             blocks: BlockCache::new(features),
             counters,
             is_restored: false,
@@ -66,10 +71,11 @@ impl SoftVcpu {
 
     /// Runs `work` with a core that has this vCPU's state, and takes the state back.
     fn with_core<R>(&mut self, io: &dyn GuestIo, work: impl FnOnce(&mut Core<'_>, &mut Code<'_>) -> R) -> R {
-        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, jit, counters, is_restored: _ } = self;
+        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, jit, lockstep, counters, is_restored: _ } =
+            self;
         let around = Surroundings { index: index.0 as usize, shared, cpuid, io, counters };
         let mut core = Core::new(cpu.clone(), lapic, around);
-        let result = work(&mut core, &mut Code { blocks, jit: jit.as_mut() });
+        let result = work(&mut core, &mut Code { blocks, jit: jit.as_mut(), lockstep: lockstep.as_mut() });
         *cpu = core.cpu;
         result
     }
@@ -79,6 +85,7 @@ impl SoftVcpu {
 struct Code<'c> {
     blocks: &'c mut BlockCache,
     jit: Option<&'c mut Jit>,
+    lockstep: Option<&'c mut Lockstep>,
 }
 
 impl Code<'_> {
@@ -128,6 +135,12 @@ impl Vcpu for SoftVcpu {
             halt
         });
         self.shared.set_inside(number, false);
+        if let Some(lockstep) = &mut self.lockstep {
+            tracing::warn!("{}", lockstep.summary());
+            if let Some(reason) = lockstep.take_divergence() {
+                return Err(EngineError::Stuck { index: self.index, rip: self.cpu.rip, reason });
+            }
+        }
         Ok(halt)
     }
 
@@ -149,7 +162,7 @@ impl Vcpu for SoftVcpu {
 
     fn set_state(&mut self, state: &CpuState) -> Result<(), EngineError> {
         crate::cpu::state::restore(&mut self.cpu, &mut self.lapic, &self.shared, state);
-        Code { blocks: &mut self.blocks, jit: self.jit.as_mut() }.clear();
+        Code { blocks: &mut self.blocks, jit: self.jit.as_mut(), lockstep: None }.clear();
         self.is_restored = true;
         Ok(())
     }
@@ -187,7 +200,11 @@ fn execute(core: &mut Core<'_>, code: &mut Code<'_>) {
         if core.is_alarm_stale() {
             core.set_alarm();
         }
-        match jit.run(core) {
+        let ran = match &mut code.lockstep {
+            None => jit.run(core),
+            Some(lockstep) => lockstep.step(core, jit, code.blocks),
+        };
+        match ran {
             Ok(Ran::Cold) => {}
             Ok(Ran::Next) => return,
             Ok(Ran::Raised) | Err(_) => return core.deliver_fault(),

@@ -30,12 +30,26 @@ pub struct Shared {
     pub log: WriteLog,
     /// Wakes vCPUs whose timers are due.
     pub alarm: Alarm,
-    /// How often vCPUs interpret a block before they translate it; `None` is for ever.
-    pub cold_runs: Option<u16>,
+    /// What vCPUs execute code with.
+    pub tiers: Tiers,
     /// Feature words that the CPU looks at while it runs.
     pub cpuid_words: CpuidWords,
     cpuid: Cpuid,
     vcpus: Vec<Mailroom>,
+}
+
+/// What executes code.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiers {
+    /// How often a block is interpreted before it is translated; `None` is for ever.
+    pub cold_runs: Option<u16>,
+    /// Translated code is compared with the interpreter.
+    pub lockstep: bool,
+}
+
+impl Tiers {
+    /// Everything is interpreted.
+    pub const INTERPRETER: Tiers = Tiers { cold_runs: None, lockstep: false };
 }
 
 /// Feature words of CPUID.
@@ -83,7 +97,7 @@ struct Mailroom {
 
 impl Shared {
     /// Starts with no vCPU inside.
-    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> Arc<Shared> {
+    pub fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, tiers: Tiers) -> Arc<Shared> {
         let word = |function, index: u32| {
             cpuid
                 .iter()
@@ -106,7 +120,7 @@ impl Shared {
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),
             memory,
-            cold_runs,
+            tiers,
             cpuid_words,
             cpuid,
             vcpus: (0..vcpus).map(|_| Mailroom::default()).collect(),
@@ -193,8 +207,8 @@ pub struct SoftVm {
 }
 
 impl SoftVm {
-    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, cold_runs: Option<u16>) -> SoftVm {
-        SoftVm { shared: Shared::new(memory, cpuid, vcpus, cold_runs) }
+    pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, tiers: Tiers) -> SoftVm {
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus, tiers) }
     }
 }
 

@@ -134,14 +134,18 @@ pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
         | M::Xrstor64 => {
             let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
             let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
-            let short = [insn.memory_base(), insn.memory_index()].iter().any(|part| part.is_gpr32());
+            let parts = [insn.memory_base(), insn.memory_index()];
+            let bare = parts == [Register::None; 2] && insn.memory_displ_size() == 4;
+            let short = bare || parts.iter().any(|part| part.is_gpr32());
             !(used.contains(&Register::RAX) || used.contains(&Register::RDX) || based && short)
         }
         // A bit offset that is an address too leads far beyond what is canonical.
         M::Bt | M::Bts | M::Btr | M::Btc if insn.op0_kind() == OpKind::Memory => {
             let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
             let offset = insn.op1_register().full_register();
-            offset == Register::None || !used.contains(&offset)
+            // Into FS or GS it may lead where the offset is not canonical and the sum is.
+            let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
+            offset == Register::None || !used.contains(&offset) && !(based && aim.is_near_edge(case, insn))
         }
         _ => true,
     }

@@ -12,7 +12,7 @@ use crate::random::Random;
 
 /// Where RIP-relative operands and branches are encoded for; the real place is drawn later and the displacement,
 /// being relative, moves with it.
-const NOMINAL_RIP: u64 = CODE + 0x800;
+pub const NOMINAL_RIP: u64 = CODE + 0x800;
 
 /// The instruction at the start of `bytes`, which stands at `rip`.
 pub fn decode(bytes: &[u8], rip: u64) -> Instruction {
@@ -59,7 +59,7 @@ pub fn place(case: &mut Case, bytes: &[u8], insn: &Instruction, random: &mut Ran
     // A single step comes instead of the fault of a gather that got somewhere.
     let gathers = insn.memory_index().is_vector_register();
     case.ending = if repeats || shows_trap_flag || gathers { Ending::Breakpoint } else { Ending::Step };
-    case.len = bytes.len() as u8;
+    case.len = bytes.len() as u16;
     case.code[..bytes.len()].copy_from_slice(bytes);
     let last = PAGE - bytes.len() as u64;
     // Where what is invalid ends is not defined, and so not whether it reaches over the page.

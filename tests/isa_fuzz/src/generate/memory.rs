@@ -1,7 +1,7 @@
 //! Where an instruction's operands in memory lie, and what is there: inside a page, over the edge of one, where
 //! writes or all accesses are forbidden, and where no address is canonical.
 
-use iced_x86::{Instruction, InstructionInfoFactory, MemorySize, Register, UsedMemory};
+use iced_x86::{Instruction, InstructionInfoFactory, MemorySize, Mnemonic, Register, UsedMemory};
 
 use super::value::Values;
 use crate::case::Case;
@@ -66,9 +66,14 @@ impl Aim {
         self.factory.info(insn).used_memory().iter().any(|memory| {
             let start = address(case, memory);
             let len = memory.memory_size().info().size().max(1) as u64;
+            let masked = matches!(
+                insn.mnemonic(),
+                Mnemonic::Vmaskmovps | Mnemonic::Vmaskmovpd | Mnemonic::Vpmaskmovd | Mnemonic::Vpmaskmovq
+            );
             let steps =
                 matches!(memory.memory_size(), MemorySize::Float80 | MemorySize::Bcd | MemorySize::UInt128)
-                    || len > 16;
+                    || len > 16
+                    || masked;
             let last = start.wrapping_add(len - 1);
             if steps && (canonical(start) == start) != (canonical(last) == last) {
                 return true;
@@ -82,6 +87,22 @@ impl Aim {
                 let offset = address.wrapping_sub(base);
                 canonical(offset) != offset && canonical(address) == address
             })
+        })
+    }
+
+    /// Whether an operand's offset into its segment is close to where addresses cease to be canonical.
+    pub fn is_near_edge(&mut self, case: &Case, insn: &Instruction) -> bool {
+        const NEAR: u64 = 1 << 32;
+        self.factory.info(insn).used_memory().iter().any(|memory| {
+            let base = match memory.segment() {
+                Register::FS => case.state.fs_base,
+                Register::GS => case.state.gs_base,
+                _ => 0,
+            };
+            let offset = address(case, memory).wrapping_sub(base);
+            [offset.wrapping_sub(NEAR), offset.wrapping_add(NEAR), offset]
+                .iter()
+                .any(|place| canonical(*place) != *place)
         })
     }
 

@@ -4,15 +4,15 @@ mod adjust;
 mod encode;
 mod memory;
 mod prefix;
-mod state;
-mod value;
+pub mod state;
+pub mod value;
 
 use iced_x86::{Code, Instruction};
 
 use crate::case::Case;
 use crate::random::Random;
 
-pub use encode::decode;
+pub use encode::{NOMINAL_RIP, build, decode};
 
 /// A case with its instruction as decoded.
 #[derive(Clone, Copy, Debug)]

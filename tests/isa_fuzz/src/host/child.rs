@@ -3,8 +3,9 @@
 use std::arch::asm;
 use std::ptr;
 
+use super::sandbox;
 use super::signal::{self, Session};
-use crate::layout::{CODE, DATA, DATA_SIZE, PAGE, READ_ONLY};
+use crate::layout::{BLOCK_CODE, BLOCK_CODE_SIZE, CODE, DATA, DATA_SIZE, PAGE, READ_ONLY};
 
 /// Size of the stack on which signals are handled: a context with AVX-512 state takes 3 KiB of it.
 const SIGNAL_STACK: usize = 64 * 1024;
@@ -33,7 +34,12 @@ fn set_up(session: &mut Session) -> Option<()> {
         libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
     }
     map_at(CODE, PAGE as usize)?;
-    protect(CODE, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+    protect(CODE, libc::PROT_NONE)?;
+    map_at(BLOCK_CODE, BLOCK_CODE_SIZE)?;
+    for page in (BLOCK_CODE..).step_by(PAGE as usize).take(BLOCK_CODE_SIZE / PAGE as usize) {
+        protect(page, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)?;
+    }
+    signal::clear_block_code();
     map_at(DATA, DATA_SIZE + PAGE as usize)?;
     let background = session.background();
     // SAFETY: the pages were mapped writable just now, and are as long as the background.
@@ -41,7 +47,7 @@ fn set_up(session: &mut Session) -> Option<()> {
     protect(READ_ONLY, libc::PROT_READ)?;
     take_signals()?;
     signal::adopt(session);
-    Some(())
+    sandbox::enter()
 }
 
 /// Maps pages at an address where nothing is.
@@ -53,7 +59,8 @@ fn map_at(address: u64, size: usize) -> Option<()> {
     (start as u64 == address).then_some(())
 }
 
-fn protect(address: u64, access: i32) -> Option<()> {
+/// Changes what may be done with a page of the child's.
+pub fn protect(address: u64, access: i32) -> Option<()> {
     // SAFETY: a page that `map_at` has mapped and no reference leads to.
     let done = unsafe { libc::mprotect(address as *mut _, PAGE as usize, access) };
     (done == 0).then_some(())

@@ -11,6 +11,7 @@
 
 mod child;
 mod mailbox;
+mod sandbox;
 mod signal;
 
 pub use mailbox::BATCH;

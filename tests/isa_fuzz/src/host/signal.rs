@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use libc::{c_int, mcontext_t, siginfo_t, ucontext_t};
 use soft_engine::probe::{Outcome, UserState};
 
+use super::child::protect;
 use super::mailbox::{Mailbox, SharedMailbox};
-use crate::case::{Case, Ending, Record};
-use crate::layout::{CODE, DATA, DATA_SIZE, LINE, PAGE, background};
+use crate::case::{Case, Ending, Record, Scope};
+use crate::layout::{BLOCK_CODE, BLOCK_CODE_SIZE, CODE, DATA, DATA_SIZE, INT3, LAZY, LINE, PAGE, background};
 
 /// Vectors by which an instruction that raised nothing ends.
 const DEBUG: u32 = 1;
 const BREAKPOINT: u32 = 3;
+const PAGE_FAULT: i64 = 14;
 /// RFLAGS bits of the method, not of the case: TF, RF.
 const TF: u64 = 1 << 8;
 const RF: u64 = 1 << 16;
@@ -63,6 +65,10 @@ pub struct Session {
     /// Index of the case that is executed, or to be executed next.
     current: usize,
     running: bool,
+    /// The lazy page is not there.
+    hidden: bool,
+    /// What may be done with the page of code of single instructions; blocks do not have it.
+    single_code: c_int,
     receive: c_int,
     send: c_int,
 }
@@ -71,7 +77,9 @@ impl Session {
     /// A session whose first act is to wait for a batch.
     pub fn new(mailbox: &SharedMailbox, receive: c_int, send: c_int) -> Session {
         let mailbox = mailbox.as_ptr();
-        Session { mailbox, background: background(), current: usize::MAX, running: false, receive, send }
+        let (background, current) = (background(), usize::MAX);
+        let single_code = libc::PROT_NONE;
+        Session { mailbox, background, current, running: false, hidden: false, single_code, receive, send }
     }
 
     /// What the data pages hold between cases.
@@ -117,19 +125,56 @@ extern "C" fn handle(_number: c_int, _info: *mut siginfo_t, context: *mut uconte
     // signal and is used by this child's only thread.
     let (session, context) = unsafe { (&mut *SESSION.load(Ordering::Relaxed), &mut (*context).uc_mcontext) };
     if session.running {
+        if session.brings_page(context) {
+            return;
+        }
         session.finish(context);
     }
     session.start_next(context);
 }
 
 impl Session {
+    /// Whether the signal was about the lazy page, which is there now.
+    fn brings_page(&mut self, context: &mcontext_t) -> bool {
+        let register = |index: c_int| context.gregs[index as usize];
+        let asked = self.hidden
+            && register(libc::REG_TRAPNO) == PAGE_FAULT
+            && register(libc::REG_CR2) as u64 & !(PAGE - 1) == LAZY;
+        if asked {
+            self.show_page();
+        }
+        asked
+    }
+
+    fn give_code(&mut self, scope: Scope) {
+        let wanted = match scope {
+            Scope::Instruction => libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
+            Scope::Block { .. } => libc::PROT_NONE,
+        };
+        if wanted != self.single_code && protect(CODE, wanted).is_some() {
+            self.single_code = wanted;
+        }
+    }
+
+    fn show_page(&mut self) {
+        if std::mem::take(&mut self.hidden) && protect(LAZY, libc::PROT_READ | libc::PROT_WRITE).is_none() {
+            // SAFETY: ends the child, which cannot go on; the parent tells the case as lost.
+            unsafe { libc::_exit(1) }
+        }
+    }
+
     fn finish(&mut self, context: &mcontext_t) {
+        self.show_page();
         // SAFETY: the parent waits while a case runs.
         let Some((case, record)) = (unsafe { Mailbox::case(self.mailbox, self.current) }) else { return };
         store_state(context, &mut record.state);
         record.outcome = outcome(case, context, &mut record.state);
         record.lost = false;
         self.compare_memory(record);
+        if case.scope != Scope::Instruction {
+            take_code(case, &mut record.code);
+            clear_block_code();
+        }
         self.current += 1;
         // SAFETY: as above.
         unsafe { Mailbox::finish(self.mailbox, self.current) };
@@ -142,7 +187,10 @@ impl Session {
             let next = unsafe { Mailbox::case(self.mailbox, self.current) };
             match next {
                 Some((case, _)) => {
+                    self.give_code(case.scope);
                     put_memory(case);
+                    self.hidden = matches!(case.scope, Scope::Block { lazy: true })
+                        && protect(LAZY, libc::PROT_NONE).is_some();
                     return load_state(context, case);
                 }
                 None => self.next_batch(),
@@ -181,9 +229,27 @@ fn put_memory(case: &Case) {
     for line in case.lines() {
         put(DATA + u64::from(line.index) * LINE as u64, &line.bytes);
     }
-    let rip = case.state.rip;
-    let room = ((CODE + PAGE).saturating_sub(rip) as usize).min(case.code.len());
-    put(rip, &case.code[..room]);
+    let (rip, code) = (case.state.rip, case.code());
+    let end = match case.scope {
+        Scope::Instruction => CODE + PAGE,
+        Scope::Block { .. } => BLOCK_CODE + BLOCK_CODE_SIZE as u64,
+    };
+    put(rip, &code[..code.len().min(end.saturating_sub(rip) as usize)]);
+}
+
+/// Fills the code pages of blocks with INT3.
+pub fn clear_block_code() {
+    // SAFETY: the pages are mapped writable, and nothing refers to them.
+    unsafe { ptr::write_bytes(BLOCK_CODE as *mut u8, INT3, BLOCK_CODE_SIZE) }
+}
+
+/// What a block's code has become.
+fn take_code(case: &Case, out: &mut [u8]) {
+    let room = (BLOCK_CODE + BLOCK_CODE_SIZE as u64).saturating_sub(case.state.rip) as usize;
+    let len = room.min(out.len());
+    out.fill(0);
+    // SAFETY: the code pages are mapped, and `len` bytes from RIP on are in them.
+    unsafe { ptr::copy_nonoverlapping(case.state.rip as *const u8, out.as_mut_ptr(), len) }
 }
 
 /// Copies `bytes` to the child's fixed pages.

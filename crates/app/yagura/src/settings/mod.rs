@@ -20,6 +20,7 @@ use vm_spec::{
 
 pub use file::FileError;
 pub use values::EngineChoice;
+pub use values::Translation;
 use values::{NetArgument, PortNumber, Switch};
 
 /// Everything that flags and file can say. What was not said is empty.
@@ -88,7 +89,7 @@ pub struct GivenSettings {
     /// Whether the software engine translates code rather than only interpreting it [default: on]
     #[arg(long, value_name = "on|off")]
     #[serde(deserialize_with = "values::switch")]
-    jit: Option<Switch>,
+    jit: Option<Translation>,
     /// What CPU the guest sees: x86-64-v1 to x86-64-v4, or host [default: the highest level offered]
     #[arg(long, value_name = "MODEL")]
     #[serde(deserialize_with = "values::text")]
@@ -114,7 +115,7 @@ pub struct Request {
     /// What executes it.
     pub engine: EngineChoice,
     /// Whether the software engine translates code.
-    pub jit: bool,
+    pub jit: Translation,
     /// Where it is controlled.
     pub control: Option<PathBuf>,
 }
@@ -210,7 +211,7 @@ impl GivenSettings {
         Ok(Request {
             spec: spec.validate()?,
             engine: self.engine.unwrap_or(EngineChoice::Auto),
-            jit: self.jit != Some(Switch::Off),
+            jit: self.jit.unwrap_or_default(),
             control: self.control,
         })
     }

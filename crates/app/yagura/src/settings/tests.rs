@@ -103,7 +103,7 @@ fn flags_win_over_the_file_and_lists_replace_lists() {
 fn what_is_not_said_gets_a_default() {
     let request = |arguments: &[&str], config| flags(arguments).into_request("k".into(), config).unwrap();
     let Request { spec, engine, control, jit } = request(&[], None);
-    assert!(jit);
+    assert_eq!(jit, Translation::On);
     assert_eq!((spec.name.as_str(), spec.cpus.get(), spec.memory.bytes()), ("vm", 1, 512 << 20));
     assert_eq!(spec.cmdline.as_deref(), Some("console=ttyS0 panic=-1"));
     assert_eq!((spec.console, spec.on_reset, spec.merge), (ConsoleSpec::Stdio, OnReset::Restart, false));

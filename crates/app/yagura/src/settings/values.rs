@@ -125,6 +125,32 @@ where
     deserializer.deserialize_any(Scalar { expected: "a whole number", booleans: false, target: PhantomData })
 }
 
+/// Whether the software engine translates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Translation {
+    /// What runs often.
+    #[default]
+    On,
+    /// Nothing.
+    Off,
+    /// Everything, compared with the interpreter: for tests, and so not told of.
+    Check,
+}
+
+impl FromStr for Translation {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "check" => Ok(Translation::Check),
+            _ => text.parse().map(|switch| match switch {
+                Switch::On => Translation::On,
+                Switch::Off => Translation::Off,
+            }),
+        }
+    }
+}
+
 /// A TOML boolean, or a string.
 pub fn switch<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where

@@ -46,6 +46,7 @@ impl Core<'_> {
     }
 
     fn device_access(&mut self, gpa: u64, out: &mut [u8]) {
+        self.journal.note_unrepeatable();
         if let Some(offset) = self.lapic_offset(gpa) {
             let value = if offset % 16 < 4 { self.lapic.read(offset & !15) } else { 0 };
             return copy_register(value, (gpa % 4) as usize, out);
@@ -58,6 +59,7 @@ impl Core<'_> {
     }
 
     fn device_piece(&mut self, gpa: u64, bytes: &[u8]) {
+        self.journal.note_unrepeatable();
         if let Some(offset) = self.lapic_offset(gpa) {
             // Registers are written whole, at their 16-byte steps; other writes mean nothing (SDM vol. 3, 11.4.1).
             if let (0, Ok(bytes)) = (offset % 16, bytes.try_into()) {
@@ -86,6 +88,7 @@ impl Core<'_> {
 
     /// IN of 1, 2 or 4 bytes.
     pub fn port_read(&mut self, port: u16, size: usize) -> u32 {
+        self.journal.note_unrepeatable();
         let mut bytes = [0; 4];
         self.counters.count(ExitKind::PortRead);
         self.io.port_read(port, &mut bytes[..size.min(4)]);
@@ -95,6 +98,7 @@ impl Core<'_> {
 
     /// OUT of 1, 2 or 4 bytes.
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
+        self.journal.note_unrepeatable();
         self.counters.count(ExitKind::PortWrite);
         self.io.port_write(port, &value.to_le_bytes()[..size.min(4)]);
         self.attention = true;

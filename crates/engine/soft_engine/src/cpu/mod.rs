@@ -27,6 +27,7 @@ pub use mode::Mode;
 pub use registers::{Cpu, Fpu, X87Register, gpr, seg};
 pub use word::Word;
 
+use crate::memory::journal::Journal;
 use crate::memory::{Translations, View};
 use crate::platform::{Lapic, Mailbox};
 use crate::vm::{Notice, Shared};
@@ -59,6 +60,8 @@ pub struct Core<'m> {
     pub stale_code: Vec<(u64, u64)>,
     /// Nothing that was decoded counts any more.
     pub all_code_is_stale: bool,
+    /// What stores replace, while tiers are compared.
+    pub journal: Journal<'m>,
     /// The vCPU cannot go on, and why.
     pub dead: Option<vcpu_model::Halt>,
     /// What CPUID answers.
@@ -121,6 +124,7 @@ impl<'m> Core<'m> {
             attention: true,
             stale_code: Vec::new(),
             all_code_is_stale: false,
+            journal: Journal::default(),
             dead: None,
             cpuid,
             alarm_ns: None,
@@ -250,6 +254,7 @@ impl<'m> Core<'m> {
 
     /// Guest TSC.
     pub fn tsc(&self) -> u64 {
+        self.journal.note_unrepeatable();
         self.shared.platform.clock().now_ns().wrapping_add(self.tsc_offset)
     }
 }

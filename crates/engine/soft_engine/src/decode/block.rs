@@ -221,7 +221,14 @@ pub fn front_slot(key: u64) -> usize {
 fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
     let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
     let insn = decoder.decode();
-    (!is_cut(&decoder, &insn)).then_some(insn)
+    (!is_cut(&decoder, &insn) || is_whole(bytes, bits)).then_some(insn)
+}
+
+/// Whether the first instruction in `bytes` would be one without a LOCK prefix that it may not have: then it is not too
+/// long but undefined.
+fn is_whole(bytes: &[u8], bits: u32) -> bool {
+    let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NO_INVALID_CHECK);
+    !decoder.decode().is_invalid()
 }
 
 /// Whether what was decoded last is no instruction because the bytes ended, or because it would be longer than 15.
@@ -249,5 +256,25 @@ fn decode_insns(bytes: &[u8], bits: u32, features: &Features, out: &mut Vec<Insn
         if ends {
             break;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// lock test dword [...], imm32 with FS and 32-bit addresses: 15 bytes.
+    const LOCKED: [u8; 15] =
+        [0xf0, 0x64, 0x67, 0x41, 0xf7, 0x84, 0x33, 0xbc, 0, 0, 0, 0x18, 0xa0, 0x78, 0xd4];
+
+    #[test]
+    fn a_lock_prefix_makes_undefined_what_is_as_long_as_possible() {
+        assert!(decode_first(&LOCKED, 64).is_some_and(|insn| insn.is_invalid()));
+    }
+
+    #[test]
+    fn one_byte_more_is_too_long() {
+        let bytes: Vec<u8> = [&[0x66], &LOCKED[..14]].concat();
+        assert!(decode_first(&bytes, 64).is_none());
     }
 }

@@ -70,6 +70,7 @@ fn clflush(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 /// SDM vol. 2B, RDRAND and RDSEED. CF says that there was a number; the other status flags are clear.
 fn random<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     let drawn = getrandom::u64();
     core.write(insn, 0, T::from_u64(drawn.unwrap_or(0)))?;
     core.flags.set_status(if drawn.is_ok() { CF } else { 0 });

@@ -20,7 +20,7 @@ mod logic;
 mod muldiv;
 mod port_ops;
 #[cfg(test)]
-mod program;
+pub mod program;
 mod segment_ops;
 mod shift;
 mod stack_ops;

@@ -12,12 +12,17 @@ pub const HOLE: u64 = DATA + 0x2000;
 /// A page that can only be read.
 pub const READ_ONLY: u64 = 0x3_0000;
 
-/// Runs `test` on a processor with the pages above.
+/// Runs `test` on a processor with the pages above, which interprets.
 pub fn with_probe(test: impl FnOnce(&mut Probe<'_>)) {
+    with_probe_on(crate::probe::Tier::Interpreter, test);
+}
+
+/// Runs `test` on a processor with the pages above.
+pub fn with_probe_on(tier: crate::probe::Tier, test: impl FnOnce(&mut Probe<'_>)) {
     let page = |address, writable| ProgramPage { address, writable };
     let pages = [page(CODE, true), page(DATA, true), page(DATA + 0x1000, true), page(READ_ONLY, false)];
     let mut vm = ProbeVm::new(features::offered(), &pages).unwrap();
-    test(&mut vm.probe(crate::probe::Tier::Interpreter));
+    test(&mut vm.probe(tier));
 }
 
 /// Registers all zero, at [`CODE`].

@@ -111,18 +111,11 @@ fn scas<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     })
 }
 
-/// SDM vol. 2A, CMPS. Where both sides fault, AMD's CPUs raise the fault of ES:rDI, of DS:rSI for REPE CMPSB.
+/// SDM vol. 2A, CMPS. Where both sides fault, the fault is that of DS:rSI.
 fn cmps<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     repeat(core, insn, |core, insn, _| {
-        let (source, target) = (pointer(core, insn, gpr::RSI), pointer(core, insn, gpr::RDI));
-        let (a, b): (T, T);
-        if T::BYTES == 1 && insn.prefixes & prefix::REP != 0 {
-            a = core.load(insn.segment.into(), source)?;
-            b = core.load(seg::ES, target)?;
-        } else {
-            b = core.load(seg::ES, target)?;
-            a = core.load(insn.segment.into(), source)?;
-        }
+        let a: T = core.load(insn.segment.into(), pointer(core, insn, gpr::RSI))?;
+        let b: T = core.load(seg::ES, pointer(core, insn, gpr::RDI))?;
         core.flags.after_sub(a, b, a.sub(b));
         advance::<T>(core, insn, gpr::RSI);
         advance::<T>(core, insn, gpr::RDI);

@@ -76,6 +76,7 @@ fn read_control(core: &mut Core<'_>, insn: &Insn) -> Exec {
 }
 
 fn write_control(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     let value = core.reg(insn.ops[1].register.into());
     let value = if core.mode == Mode::Long { value } else { value & 0xffff_ffff };
     let number = insn.ops[0].register;
@@ -116,6 +117,7 @@ fn clts(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 
 /// LMSW sets PE, MP, EM, TS, but cannot clear PE.
 fn lmsw(core: &mut Core<'_>, insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     core.require_cpl0()?;
     let value = u64::from(core.read::<u16>(insn, 0)?);
     let changeable = cr0::MP | cr0::EM | cr0::TS;
@@ -246,6 +248,7 @@ fn ltr(core: &mut Core<'_>, insn: &Insn) -> Exec {
 }
 
 fn rdmsr(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     core.require_cpl0()?;
     let value = core.read_msr(core.gpr[gpr::RCX] as u32)?;
     set_pair(core, value);
@@ -253,6 +256,7 @@ fn rdmsr(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 }
 
 fn wrmsr(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     core.require_cpl0()?;
     let value = pair(core);
     core.write_msr(core.gpr[gpr::RCX] as u32, value)
@@ -320,6 +324,7 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 }
 
 fn hlt(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     core.require_cpl0()?;
     core.cpu.run_state = RunState::Halted;
     core.cpu.shadow = 0;
@@ -408,6 +413,7 @@ mod hypercalls {
 }
 
 fn hypercall(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    core.journal.note_unrepeatable();
     let argument = |register: usize| core.gpr[register];
     let [number, a0, a1, a2, a3] = [gpr::RAX, gpr::RBX, gpr::RCX, gpr::RDX, gpr::RSI].map(argument);
     let answer = if core.cpl != 0 {

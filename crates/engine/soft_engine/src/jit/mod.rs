@@ -226,6 +226,19 @@ impl Jit {
         }
     }
 
+    /// Runs the unit at RIP alone: nothing leads on to another.
+    pub(crate) fn run_unit(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
+        if !run::is_possible(core) {
+            return Ok(Ran::Cold);
+        }
+        let rip = core.rip;
+        let gpa = core.code_address(rip)?;
+        let Some(code) = self.code_at(core, gpa) else { return Ok(Ran::Cold) };
+        core.words.page = rip & !(PAGE_SIZE - 1);
+        let (reason, number) = run::enter(core, self, code as usize);
+        Ok(self.after(core, reason, number))
+    }
+
     /// Translates and runs the one instruction at RIP, whatever was made of it before.
     pub(crate) fn step(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
         if !run::is_possible(core) {

@@ -9,6 +9,7 @@ use super::tlb::Fill;
 use super::{RamTables, View, code_map};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Exception, Exec, Word, flags, seg, vector};
+use crate::vm::Shared;
 
 /// Where one piece of an access, inside one page, leads.
 #[derive(Clone, Copy)]
@@ -364,7 +365,10 @@ impl<'m> Core<'m> {
         if kind == Kind::Write && self.shared.log.is_on() {
             self.shared.log.record(gpa);
         }
-        let recorded = kind == Kind::Write || !self.shared.log.is_on();
+        if kind == Kind::Write {
+            self.journal.keep(gpa, frame);
+        }
+        let recorded = kind == Kind::Write || !(self.shared.log.is_on() || self.journal.is_open());
         let writable = found.writable && recorded && self.shared.code.grains(gpa) == 0;
         let fill = Fill { page, gpa, frame, writable, global: found.global, size_bytes: found.size_bytes };
         self.translations.fill_data(view, fill);
@@ -387,7 +391,8 @@ impl<'m> Core<'m> {
     }
 
     fn translate(&mut self, address: u64, access: Access) -> Exec<paging::Translation> {
-        let tables = RamTables { memory: &self.shared.memory, log: &self.shared.log };
+        let Shared { memory, log, .. } = self.shared;
+        let tables = RamTables { memory, log, journal: &self.journal };
         match paging::translate(&self.cpu, &tables, address, access) {
             Ok(found) => Ok(found),
             Err(fault) => self.raise(fault),

@@ -6,12 +6,14 @@
 pub mod access;
 mod code_epochs;
 pub mod code_map;
+pub mod journal;
 pub mod paging;
 pub mod tlb;
 pub mod write_log;
 
 use code_epochs::CodePages;
 use guest_memory::{Frame, GuestMemory};
+use journal::Journal;
 use paging::Tables;
 use tlb::{Fill, Tlb};
 use write_log::WriteLog;
@@ -212,6 +214,11 @@ impl<'m> Translations<'m> {
         self.all().for_each(Tlb::flush);
     }
 
+    /// Forgets everything about data.
+    pub fn flush_data(&mut self) {
+        self.spaces.iter_mut().flat_map(|space| &mut space.data).flatten().for_each(Tlb::flush);
+    }
+
     /// Forgets what is not global in all address spaces.
     pub fn flush_local(&mut self) {
         self.local_code_changes(None);
@@ -256,20 +263,22 @@ impl<'m> Translations<'m> {
 }
 
 /// Page tables in RAM.
-pub struct RamTables<'m> {
+pub struct RamTables<'m, 'j> {
     /// Where they are.
     pub memory: &'m GuestMemory,
+    /// Where they are kept before they change.
+    pub journal: &'j Journal<'m>,
     /// Where their changes are recorded.
     pub log: &'m WriteLog,
 }
 
-impl<'m> RamTables<'m> {
+impl<'m> RamTables<'m, '_> {
     fn place(&self, gpa: u64) -> Option<(Frame<'m>, usize)> {
         Some((self.memory.frame(gpa)?, (gpa & 0xfff) as usize))
     }
 }
 
-impl Tables for RamTables<'_> {
+impl Tables for RamTables<'_, '_> {
     fn read(&self, gpa: u64, wide: bool) -> u64 {
         match self.place(gpa) {
             Some((frame, offset)) if wide => frame.load::<u64>(offset),
@@ -284,6 +293,7 @@ impl Tables for RamTables<'_> {
         if self.log.is_on() {
             self.log.record(gpa);
         }
+        self.journal.keep(gpa, frame);
         if wide {
             frame.compare_exchange(offset, entry, entry | bits).is_ok()
         } else {

@@ -39,7 +39,7 @@ fn with_core(test: impl FnOnce(&mut Core<'_>)) {
     let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
     let memory = GuestMemory::allocate(&[range], policy).unwrap();
     let cpuid = features::offered();
-    let shared = Shared::new(memory, cpuid.clone(), 1, None);
+    let shared = Shared::new(memory, cpuid.clone(), 1, crate::vm::Tiers::INTERPRETER);
     let mut lapic = Lapic::new(Arc::clone(&shared.platform), 0);
     let counters = ExitCounters::default();
     let around =
