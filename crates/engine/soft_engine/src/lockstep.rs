@@ -23,8 +23,8 @@ use crate::memory::journal::Page;
 const FIRST: u32 = 256;
 /// From then on it is compared once in so many times.
 const LATER: u32 = 16;
-/// Instructions in which the interpreter has to arrive where the unit ended: more than a unit has.
-const INSNS_MAX: u64 = 64;
+/// Instructions in which the interpreter has to arrive where the unit ended: more than a unit and its plain variant have.
+const INSNS_MAX: u64 = 128;
 /// Longest instruction in bytes.
 const INSN_MAX: usize = 15;
 
@@ -111,19 +111,25 @@ impl Lockstep {
         blocks: &BlockCache,
         unit: &Ending<'m>,
     ) -> Result<u64, Vec<String>> {
-        let mut found = vec!["the interpreter never gets there".to_owned()];
+        let mut found = Vec::new();
         for done in 1..=INSNS_MAX {
             let raised = interpret_one(core, blocks).is_err();
             if core.rip == unit.cpu.rip && raised == unit.fault.is_some() {
-                found = differences(core, unit);
-                if found.is_empty() {
+                let here = differences(core, unit);
+                if here.is_empty() {
                     return Ok(done);
+                }
+                if found.is_empty() || here.len() < found.len() {
+                    found = here;
                 }
             }
             if raised {
                 found.push(format!("the interpreter raised {:x?} at {:#x}", core.fault, core.rip));
-                break;
+                return Err(found);
             }
+        }
+        if found.is_empty() {
+            found.push("the interpreter never gets there".to_owned());
         }
         Err(found)
     }
@@ -141,9 +147,13 @@ impl Lockstep {
 
 fn interpret_one(core: &mut Core<'_>, blocks: &BlockCache) -> Exec {
     let insn = blocks.one_at_rip(core)?;
+    let shadow = core.shadow;
     core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
     (insn.run)(core, &insn)?;
     core.cpu.rip = core.next_rip();
+    if core.shadow == shadow {
+        core.cpu.shadow = 0;
+    }
     Ok(())
 }
 

@@ -226,17 +226,26 @@ impl Jit {
         }
     }
 
-    /// Runs the unit at RIP alone: nothing leads on to another.
+    /// Runs the unit at RIP alone: nothing leads on to another but to its plain variant.
     pub(crate) fn run_unit(&mut self, core: &mut Core<'_>) -> Exec<Ran> {
         if !run::is_possible(core) {
             return Ok(Ran::Cold);
         }
-        let rip = core.rip;
-        let gpa = core.code_address(rip)?;
-        let Some(code) = self.code_at(core, gpa) else { return Ok(Ran::Cold) };
-        core.words.page = rip & !(PAGE_SIZE - 1);
-        let (reason, number) = run::enter(core, self, code as usize);
-        Ok(self.after(core, reason, number))
+        let start = core.rip;
+        let mut variant = 0;
+        loop {
+            let gpa = core.code_address(core.rip)?;
+            let Some(code) = self.code_at(core, gpa | variant) else {
+                return Ok(if core.rip == start { Ran::Cold } else { Ran::Next });
+            };
+            let (reason, number) = self.enter_alone(core, code);
+            let ran = self.after(core, reason, number);
+            let is_edge = reason == stubs::exit::EDGE;
+            if !is_edge || self.tables.edges[number as usize].target & PLAIN == 0 {
+                return Ok(ran);
+            }
+            variant = PLAIN;
+        }
     }
 
     /// Translates and runs the one instruction at RIP, whatever was made of it before.
@@ -244,17 +253,22 @@ impl Jit {
         if !run::is_possible(core) {
             return Ok(Ran::Cold);
         }
-        let rip = core.rip;
-        let gpa = core.code_address(rip)?;
+        let gpa = core.code_address(core.rip)?;
         if self.free > self.stubs.end + UNIT_BYTES {
             self.clear();
         }
         let Some(code) = self.translate(core, gpa, 1) else { return Ok(Ran::Cold) };
-        core.words.page = rip & !(PAGE_SIZE - 1);
-        self.shows_exceptions = true;
-        let (reason, number) = run::enter(core, self, code as usize);
-        self.shows_exceptions = false;
+        let (reason, number) = self.enter_alone(core, code);
         Ok(self.after(core, reason, number))
+    }
+
+    /// Runs the code at RIP and shows what it raises.
+    fn enter_alone(&mut self, core: &mut Core<'_>, code: u32) -> (u32, u32) {
+        core.words.page = core.rip & !(PAGE_SIZE - 1);
+        self.shows_exceptions = true;
+        let left = run::enter(core, self, code as usize);
+        self.shows_exceptions = false;
+        left
     }
 
     /// Takes in why generated code was left.

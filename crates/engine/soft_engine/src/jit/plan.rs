@@ -128,7 +128,11 @@ impl Plan {
             let size = insn.memory_size().size() as u32;
             Memory { size, write: writes(used.op_access(index)), aligned: needs_alignment(insn, way, size) }
         });
-        let modified = insn.rflags_modified() & STATUS;
+        let modified = match way {
+            // MOV from a control register may leave them undefined (SDM vol. 2B); no processor does.
+            Way::System(System::ReadControl) => 0,
+            _ => insn.rflags_modified() & STATUS,
+        };
         let kept = keeps_undefined(insn.mnemonic()) || way == Way::ShiftByCl;
         let writes_all = modified == STATUS && !kept;
         Plan {
