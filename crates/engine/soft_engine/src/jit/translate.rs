@@ -9,7 +9,7 @@ use iced_x86::{
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Memory, Plan, Way};
-use super::stubs::{self, Stubs};
+use super::stubs::{self, OtherSalt, Stubs};
 use super::system::System;
 use super::words::{self, PINNED, word_at};
 use super::{Edge, Site, Tables};
@@ -51,6 +51,8 @@ enum Later {
     Edge { label: Label, edge: u32, save: bool },
     /// There is no code for RAX.
     Missed { label: Label },
+    /// A jump found an entry of another kind.
+    OtherSalt(OtherSalt),
     /// A branch was taken to the offset.
     Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
 }
@@ -328,6 +330,7 @@ impl Unit<'_> {
                     self.asm.mov_imm(host::RDX, edge);
                     self.asm.jmp_to(self.ground.stubs.edge);
                 }
+                Later::OtherSalt(other) => other.emit(self.asm),
                 Later::Missed { label } => {
                     self.asm.bind(label);
                     self.asm.jmp_to(self.ground.stubs.missed);

@@ -42,13 +42,12 @@ pub struct Words {
     pub address: u64,
     /// A value that outlives an access to memory.
     pub kept: u64,
-    /// The table of indirect jumps.
+    /// The tables of indirect jumps, and the one that counts now.
+    pub all_jumps: u64,
     pub jumps: u64,
     /// What entries of that table have to say to count: the privilege, and the translations of the address space or
     /// the global ones; first those that are usual for this privilege.
     pub salts: [u64; 2],
-    /// Mixed into the place in that table.
-    pub mix: u64,
     /// The translator's tables, for callbacks.
     pub jit: u64,
     /// Status flags as LAHF and SETO leave them in AX.
