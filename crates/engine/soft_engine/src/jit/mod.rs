@@ -127,6 +127,7 @@ pub(crate) struct Jit {
     places: Places,
     /// Starts of units that hold no more, to be led to what takes their place.
     stale: HashMap<u64, Vec<u32>, KeyHasher>,
+    /// The tables of indirect jumps.
     jumps: Box<[Jump]>,
     /// There is something in that table.
     has_jumps: bool,
@@ -189,7 +190,7 @@ impl Jit {
     /// A new run begins, with other translations of addresses.
     pub(crate) fn begin(&mut self, core: &mut Core<'_>) {
         self.forget_jumps();
-        core.words.jumps = self.jumps.as_ptr() as u64;
+        core.words.all_jumps = self.jumps.as_ptr() as u64;
         core.words.pending = core.mailbox_address();
     }
 
@@ -286,7 +287,8 @@ impl Jit {
 
     /// Notes that the code at RIP, whose address was looked up last, is at `code`.
     fn remember_jump(&mut self, core: &Core<'_>, rip: u64, code: u32) {
-        let index = (rip >> 12 ^ rip ^ run::mix(core)) as usize & (stubs::JUMPS - 1);
+        let index = (rip >> 12 ^ rip) as usize & (stubs::JUMPS - 1);
+        let index = run::jump_table(core) * stubs::JUMPS + index;
         let code = self.memory.address(code as usize);
         let salt = run::salt(core, core.translations.is_last_code_global());
         self.jumps[index] = [rip, salt, code, 0];
@@ -398,7 +400,7 @@ impl Jit {
     }
 }
 
-/// An empty table of indirect jumps. Zeros take no memory before they are overwritten.
+/// Empty tables of indirect jumps. Zeros take no memory before they are overwritten.
 fn no_jumps() -> Box<[Jump]> {
-    vec![NO_JUMP; stubs::JUMPS].into()
+    vec![NO_JUMP; stubs::JUMPS * stubs::JUMP_TABLES].into()
 }

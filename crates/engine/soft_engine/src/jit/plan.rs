@@ -8,6 +8,7 @@ use iced_x86::{
 
 use super::host_cpu;
 use super::system::System;
+use super::translate::string;
 use super::windows::Check;
 use super::words::vectors;
 use crate::cpu::seg;
@@ -33,6 +34,10 @@ pub enum Way {
     VectorVex,
     /// By itself on the host's x87 unit.
     X87,
+    /// REP MOVS or REP STOS, with the power of two that its elements have in bytes.
+    String {
+        element: u8,
+    },
     /// A shift or rotation by CL.
     ShiftByCl,
     /// One operand against the accumulator: opcodes 04 to 3D, A8, A9.
@@ -236,6 +241,9 @@ fn way(insn: &Instruction) -> Way {
         && insn.op0_register().size() == 4
     {
         return Way::ZeroExtendHighByte;
+    }
+    if let Some(element) = string::element(insn) {
+        return Way::String { element };
     }
     if !has_plain_operands(insn) {
         return Way::Interpreted;

@@ -4,7 +4,7 @@
 
 use arch_model::x86_64::RunState;
 
-use super::stubs::{Callbacks, exit};
+use super::stubs::{self, Callbacks, exit};
 use super::words::vectors;
 use super::{Jit, Site, fpu};
 use crate::cpu::mode::{cr0, cr4};
@@ -89,7 +89,7 @@ fn refresh(core: &mut Core<'_>) {
     core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
     let is_user = core.cpl == 3;
     core.words.salts = [salt(core, !is_user), salt(core, is_user)];
-    core.words.mix = mix(core);
+    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMPS << stubs::JUMP_SHIFT) as u64;
     core.words.vectors_allowed = vectors_allowed(core);
     core.words.fpu_allowed = fpu_allowed(core).into();
 }
@@ -119,10 +119,10 @@ pub fn salt(core: &Core<'_>, global: bool) -> u64 {
     epoch << 1 | u64::from(core.cpl == 3)
 }
 
-/// What is mixed into the place in that table: programs that run at the same addresses take turns, a kernel's code is
-/// the same for all.
-pub fn mix(core: &Core<'_>) -> u64 {
-    if core.cpl == 3 { core.translations.code_epoch().wrapping_mul(0x9e35) } else { 0 }
+/// Which of the tables of indirect jumps counts now: a kernel's code is the same in all address spaces.
+pub fn jump_table(core: &Core<'_>) -> usize {
+    let of_programs = stubs::JUMP_TABLES as u64 - 1;
+    if core.cpl == 3 { 1 + (core.translations.code_epoch() % of_programs) as usize } else { 0 }
 }
 
 /// Whether generated code may be run for what comes next.

@@ -1,6 +1,6 @@
 //! Code that is there before anything is translated: the way in and out, and the ways to the engine.
 
-use super::asm::{Asm, Op, Rm, Vex, cond, host};
+use super::asm::{Asm, Label, Op, Rm, Vex, cond, host};
 use super::fpu::X87;
 use super::host_cpu;
 use super::run::answer;
@@ -52,8 +52,10 @@ pub struct Callbacks {
     pub load_fpu: u64,
 }
 
-/// Entries of the table of indirect jumps. A power of two.
+/// Entries of a table of indirect jumps. A power of two.
 pub const JUMPS: usize = 64 * 1024;
+/// Tables: one for kernels, and others that programs take turns with, as many run at the same addresses.
+pub const JUMP_TABLES: usize = 4;
 /// Size of an entry of it: RIP, salt, code, nothing.
 pub const JUMP_SHIFT: u8 = 5;
 
@@ -83,8 +85,9 @@ pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     asm.jmp_to(leave);
     stubs.lookup = asm.here();
     let miss = asm.label();
-    lookup(asm, miss);
+    let other = lookup(asm, miss);
     jump_found(asm);
+    other.emit(asm);
     asm.bind(miss);
     asm.jmp_to(stubs.missed);
     let ways = Ways { spill, reload, leave_stored, lookup: stubs.lookup };
@@ -340,8 +343,8 @@ fn emit_call(asm: &mut Asm, function: u64, ways: Ways, reloads: bool) {
 }
 
 /// Looks for the code at RAX: RCX is its entry in the table, or `miss` is taken, also when somebody wants something.
-/// Clobbers RCX and RDX.
-pub fn lookup(asm: &mut Asm, miss: super::asm::Label) {
+/// Clobbers RCX and RDX. What is answered has to be emitted somewhere.
+pub fn lookup(asm: &mut Asm, miss: Label) -> OtherSalt {
     asm.load(host::RCX, word_at!(pending));
     asm.alu_imm(false, 7, Rm::At(host::RCX, 0), 0);
     asm.jcc(cond::NE, miss);
@@ -349,20 +352,36 @@ pub fn lookup(asm: &mut Asm, miss: super::asm::Label) {
     asm.op(Op::new(true, 0xc1), 5, Rm::Reg(host::RCX));
     asm.byte(12);
     asm.op(Op::new(false, 0x33), host::RCX, Rm::Reg(host::RAX));
-    asm.op(Op::new(false, 0x33), host::RCX, word_at!(mix));
     asm.alu_imm(false, 4, Rm::Reg(host::RCX), JUMPS as i32 - 1);
     asm.op(Op::new(false, 0xc1), 4, Rm::Reg(host::RCX));
     asm.byte(JUMP_SHIFT);
     asm.op(Op::new(true, 0x03), host::RCX, word_at!(jumps));
     asm.op(Op::new(true, 0x3b), host::RAX, Rm::At(host::RCX, 0));
     asm.jcc(cond::NE, miss);
-    let counts = asm.label();
+    let (other, found) = (asm.label(), asm.label());
     asm.load(host::RDX, Rm::At(host::RCX, 8));
     asm.op(Op::new(true, 0x3b), host::RDX, words::salt(0));
-    asm.jcc(cond::E, counts);
-    asm.op(Op::new(true, 0x3b), host::RDX, words::salt(1));
-    asm.jcc(cond::NE, miss);
-    asm.bind(counts);
+    asm.jcc(cond::NE, other);
+    asm.bind(found);
+    OtherSalt { other, found, miss }
+}
+
+/// The part of [`lookup`] for entries of the less usual kind.
+#[must_use]
+pub struct OtherSalt {
+    other: Label,
+    found: Label,
+    miss: Label,
+}
+
+impl OtherSalt {
+    /// Emits it. Control does not come here from above.
+    pub fn emit(self, asm: &mut Asm) {
+        asm.bind(self.other);
+        asm.op(Op::new(true, 0x3b), host::RDX, words::salt(1));
+        asm.jcc(cond::E, self.found);
+        asm.jmp(self.miss);
+    }
 }
 
 /// Jumps to the code that [`lookup`] found.

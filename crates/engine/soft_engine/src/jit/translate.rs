@@ -9,7 +9,7 @@ use iced_x86::{
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Memory, Plan, Way};
-use super::stubs::{self, Stubs};
+use super::stubs::{self, OtherSalt, Stubs};
 use super::system::System;
 use super::windows::Finder;
 use super::words::{self, PINNED, vectors, word_at};
@@ -23,6 +23,7 @@ use crate::memory::tlb;
 mod control;
 mod data;
 mod memory;
+pub mod string;
 mod system;
 mod vector;
 mod x87;
@@ -61,6 +62,8 @@ enum Later {
     Edge { label: Label, edge: u32, save: bool },
     /// There is no code for RAX.
     Missed { label: Label },
+    /// A jump found an entry of another kind.
+    OtherSalt(OtherSalt),
     /// A branch was taken to the offset.
     Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
 }
@@ -206,6 +209,7 @@ impl Unit<'_> {
             Way::Vector => self.vector(plan),
             Way::VectorVex => self.vector_vex(plan),
             Way::X87 => self.x87(plan),
+            Way::String { element } => self.string(plan, element),
             Way::ShiftByCl => self.shift_by_cl(plan),
             Way::AccumulatorImmediate => self.accumulator_immediate(plan),
             Way::MovImmediate => self.mov_immediate(plan),
@@ -363,6 +367,7 @@ impl Unit<'_> {
                     self.asm.mov_imm(host::RDX, edge);
                     self.asm.jmp_to(self.ground.stubs.edge);
                 }
+                Later::OtherSalt(other) => other.emit(self.asm),
                 Later::Missed { label } => {
                     self.asm.bind(label);
                     self.asm.jmp_to(self.ground.stubs.missed);

@@ -179,7 +179,7 @@ impl Key {
 /// Whether what a leader has found still holds after such an instruction, which then has but registers to change.
 fn keeps_windows(way: Way) -> bool {
     match way {
-        Way::Interpreted | Way::Crossing => false,
+        Way::Interpreted | Way::Crossing | Way::String { .. } => false,
         Way::System(system) => !matches!(
             system,
             System::SwapGs | System::WriteBase | System::AccessControl | System::PopStackPointer
@@ -220,7 +220,7 @@ fn access(plan: &Plan) -> Option<Access> {
         Some(Access { key, disp, size: 8, write, aligned: false })
     };
     match plan.way {
-        Way::Interpreted | Way::Crossing | Way::CallIndirect => None,
+        Way::Interpreted | Way::Crossing | Way::String { .. } | Way::CallIndirect => None,
         Way::System(System::HighByte | System::ReadSegment) => operand(plan),
         Way::System(System::PushFlags) => stack(4, -8, true),
         Way::System(_) => None,

@@ -44,15 +44,15 @@ pub struct Words {
     pub kept: u64,
     /// The software TLBs of a supervisor without and with access to the user's pages.
     pub tlbs: [u64; 2],
+    /// The tables of indirect jumps.
+    pub all_jumps: u64,
     /// Host addresses of windows (see `jit/windows.rs`).
     pub windows: [u64; WINDOWS],
-    /// The table of indirect jumps.
+    /// The table of indirect jumps that counts now.
     pub jumps: u64,
     /// What entries of that table have to say to count: the privilege, and the translations of the address space or
     /// the global ones; first those that are usual for this privilege.
     pub salts: [u64; 2],
-    /// Mixed into the place in that table.
-    pub mix: u64,
     /// The software TLB of the current view.
     pub tlb: u64,
     /// Address of the word that is not zero when others want something of this vCPU.

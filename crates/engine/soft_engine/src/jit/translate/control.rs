@@ -14,8 +14,7 @@ impl Unit<'_> {
             self.asm.load(host::RAX, word_at!(page));
             self.asm.lea(host::RAX, host::RAX, offset as i32);
             let label = self.asm.label();
-            stubs::lookup(self.asm, label);
-            stubs::jump_found(self.asm);
+            self.jump_to_rax(label);
             self.later.push(Later::Missed { label });
             return;
         };
@@ -33,6 +32,17 @@ impl Unit<'_> {
         let at = self.asm.here() + 1;
         self.asm.jmp(stub);
         self.note_edge(at, inside, stub);
+    }
+
+    /// Looks for the code at RAX.
+    fn look_up(&mut self, miss: Label) {
+        let other = stubs::lookup(self.asm, miss);
+        self.later.push(Later::OtherSalt(other));
+    }
+
+    fn jump_to_rax(&mut self, miss: Label) {
+        self.look_up(miss);
+        stubs::jump_found(self.asm);
     }
 
     fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
@@ -98,8 +108,7 @@ impl Unit<'_> {
             Way::JumpIndirect => {
                 self.target(plan);
                 let miss = self.engine_instead(plan);
-                stubs::lookup(self.asm, miss);
-                stubs::jump_found(self.asm);
+                self.jump_to_rax(miss);
                 self.bind_after();
                 self.edge(plan.next().into(), plan.offset);
             }
@@ -148,7 +157,7 @@ impl Unit<'_> {
         self.asm.store(word_at!(address), host::RAX);
         self.asm.load(host::RAX, word_at!(kept));
         let miss = self.engine_instead(plan);
-        stubs::lookup(self.asm, miss);
+        self.look_up(miss);
         self.asm.load(host::RDX, word_at!(address));
         self.asm.store(word_at!(kept), host::RAX);
         self.asm.load(host::RAX, word_at!(page));
@@ -166,7 +175,7 @@ impl Unit<'_> {
         let top = self.stack(plan, stack, 0, false);
         self.asm.load(host::RAX, top);
         let miss = self.engine_instead(plan);
-        stubs::lookup(self.asm, miss);
+        self.look_up(miss);
         self.asm.lea(stack, stack, plan.insn.stack_pointer_increment());
         stubs::jump_found(self.asm);
         self.bind_after();

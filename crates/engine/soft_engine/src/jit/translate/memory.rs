@@ -106,7 +106,7 @@ impl Unit<'_> {
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, access.size, access.write, access.segment);
         self.asm.bind(retry);
-        self.look_up(access, 0, access.size, label);
+        self.find_page(access, 0, access.size, label);
         self.later.push(Later::Miss { label, retry, after, site, restore: access.restore });
     }
 
@@ -117,19 +117,14 @@ impl Unit<'_> {
         let site = self.site(plan, access.size, access.write, access.segment);
         self.tables.sites[site as usize].leads = true;
         self.asm.bind(retry);
-        self.look_up(access, own, span as u32, label);
+        self.find_page(access, own, span as u32, label);
         let offset = plan.offset;
         self.later.push(Later::WindowMiss { label, retry, site, own, span, offset });
     }
 
     /// Looks for `size` bytes at RAX in the TLB; those at `own` may have to be aligned.
-    fn look_up(&mut self, access: Access, own: i32, size: u32, miss: Label) {
-        self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(host::RAX));
-        self.asm.op(Op::new(false, 0xc1), 5, Rm::Reg(host::RCX));
-        self.asm.byte(7);
-        self.asm.op(Op::new(false, 0x81), 4, Rm::Reg(host::RCX));
-        self.asm.word((tlb::ENTRIES as u32 - 1) << 5);
-        self.asm.op(Op::new(true, 0x03), host::RCX, word_at!(tlb));
+    fn find_page(&mut self, access: Access, own: i32, size: u32, miss: Label) {
+        self.tlb_entry();
         let tag = if access.write { tlb::WRITE } else { tlb::READ };
         self.asm.load(host::RDX, Rm::At(host::RCX, tag));
         self.asm.op(Op::new(true, 0x33), host::RDX, Rm::Reg(host::RAX));
@@ -148,6 +143,16 @@ impl Unit<'_> {
         self.asm.alu_imm(false, 4, Rm::Reg(host::RAX), 0xfff);
         self.asm.op(Op::new(true, 0x03), host::RAX, Rm::At(host::RCX, tlb::FRAME));
         self.native = false;
+    }
+
+    /// RCX is where the TLB has the entry for RAX.
+    pub(super) fn tlb_entry(&mut self) {
+        self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(host::RAX));
+        self.asm.op(Op::new(false, 0xc1), 5, Rm::Reg(host::RCX));
+        self.asm.byte(7);
+        self.asm.op(Op::new(false, 0x81), 4, Rm::Reg(host::RCX));
+        self.asm.word((tlb::ENTRIES as u32 - 1) << 5);
+        self.asm.op(Op::new(true, 0x03), host::RCX, word_at!(tlb));
     }
 
     /// Here goes on what the interpreter did instead.

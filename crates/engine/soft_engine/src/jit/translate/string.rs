@@ -1,0 +1,138 @@
+//! REP MOVS and REP STOS: the host's own, as far as a page reaches.
+
+use std::mem::offset_of;
+
+use iced_x86::Code;
+
+use super::*;
+use crate::cpu::{Cpu, flags};
+
+/// RFLAGS but for the status flags.
+const FLAGS: Rm = words::state(offset_of!(Cpu, flags) + flags::BITS);
+
+/// REP MOVS and REP STOS with addresses of 64 bits and the usual segments: bytes of an element, as a power of two.
+pub fn element(insn: &Instruction) -> Option<u8> {
+    let plain = |kind| matches!(kind, OpKind::MemorySegRSI | OpKind::MemoryESRDI | OpKind::Register);
+    let is_plain = plain(insn.op0_kind()) && plain(insn.op1_kind());
+    let has_prefix = insn.has_rep_prefix() && insn.segment_prefix() == Register::None;
+    if !is_plain || !has_prefix {
+        return None;
+    }
+    match insn.code() {
+        Code::Movsb_m8_m8 | Code::Stosb_m8_AL => Some(0),
+        Code::Movsw_m16_m16 | Code::Stosw_m16_AX => Some(1),
+        Code::Movsd_m32_m32 | Code::Stosd_m32_EAX => Some(2),
+        Code::Movsq_m64_m64 | Code::Stosq_m64_RAX => Some(3),
+        _ => None,
+    }
+}
+
+impl Unit<'_> {
+    /// Moves as many elements at a time as lie before the next page's start, at the source and at the destination.
+    /// The interpreter does what goes down, what misses the TLB, and the rest once somebody wants something.
+    pub(super) fn string(&mut self, plan: &Plan, element: u8) {
+        let moves = plan.insn.op1_kind() == OpKind::MemorySegRSI;
+        let (elsewhere, again) = (self.asm.label(), self.asm.label());
+        let after = *self.after.get_or_insert_with(|| self.asm.label());
+        let site = self.site(plan, 0, false, 0);
+        self.later.push(Later::Interpret { label: elsewhere, site, after: Ok(after) });
+        self.native = false;
+        let count = self.guest(1);
+        // test dword [flags], DF
+        self.asm.op(Op::new(false, 0xf7), 0, FLAGS);
+        self.asm.word(flags::DF as u32);
+        self.asm.jcc(cond::NE, elsewhere);
+        self.asm.bind(again);
+        self.asm.op(Op::new(true, 0x85), count, Rm::Reg(count));
+        self.asm.jcc(cond::E, after);
+        self.elements_in_page(element, moves);
+        self.asm.jcc(cond::E, elsewhere);
+        self.at_most(count);
+        self.asm.store(word_at!(address), host::RCX);
+        if moves {
+            self.distance(host::RSI, tlb::READ, elsewhere);
+            self.asm.store(word_at!(kept), host::RAX);
+        }
+        self.distance(host::RDI, tlb::WRITE, elsewhere);
+        self.asm.load(host::RCX, word_at!(address));
+        // sub count, rcx
+        self.asm.op(Op::new(true, 0x2b), count, Rm::Reg(host::RCX));
+        self.transfer(element, moves);
+        self.asm.op(Op::new(true, 0x85), count, Rm::Reg(count));
+        self.asm.jcc(cond::E, after);
+        self.asm.load(host::RAX, word_at!(pending));
+        self.asm.alu_imm(false, 7, Rm::At(host::RAX, 0), 0);
+        self.asm.jcc(cond::E, again);
+        self.asm.jmp(elsewhere);
+        self.bind_after();
+    }
+
+    /// ECX is how many elements lie whole before the end of a page; the host's ZF says that there are none.
+    fn elements_in_page(&mut self, element: u8, moves: bool) {
+        self.asm.op(Op::new(false, 0x8b), host::RAX, Rm::Reg(host::RDI));
+        self.asm.alu_imm(false, 4, Rm::Reg(host::RAX), 0xfff);
+        if moves {
+            self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(host::RSI));
+            self.asm.alu_imm(false, 4, Rm::Reg(host::RCX), 0xfff);
+            // cmp eax, ecx; cmovb eax, ecx
+            self.asm.op(Op::new(false, 0x3b), host::RAX, Rm::Reg(host::RCX));
+            self.asm.op(Op { map: 1, code: 0x42, ..Op::default() }, host::RAX, Rm::Reg(host::RCX));
+        }
+        self.asm.mov_imm(host::RCX, PAGE as u32);
+        self.asm.op(Op::new(false, 0x2b), host::RCX, Rm::Reg(host::RAX));
+        if element > 0 {
+            // shr ecx, element
+            self.asm.op(Op::new(false, 0xc1), 5, Rm::Reg(host::RCX));
+            self.asm.byte(element);
+        }
+    }
+
+    /// RCX becomes `count` if that is less. Keeps no flags.
+    fn at_most(&mut self, count: u8) {
+        // cmp rcx, count; cmova rcx, count
+        self.asm.op(Op::new(true, 0x3b), host::RCX, Rm::Reg(count));
+        self.asm.op(Op { wide: true, map: 1, code: 0x47, ..Op::default() }, host::RCX, Rm::Reg(count));
+    }
+
+    /// RAX is how far the host's address of the page at `pointer` is from the guest's. Clobbers RCX and RDX.
+    fn distance(&mut self, pointer: u8, tag: i32, miss: Label) {
+        self.asm.mov(host::RAX, pointer);
+        self.tlb_entry();
+        self.asm.load(host::RDX, Rm::At(host::RCX, tag));
+        self.asm.op(Op::new(true, 0x33), host::RDX, Rm::Reg(host::RAX));
+        self.asm.alu_imm(true, 7, Rm::Reg(host::RDX), PAGE as i32 - 1);
+        self.asm.jcc(cond::A, miss);
+        self.asm.alu_imm(true, 4, Rm::Reg(host::RAX), -(PAGE as i32));
+        self.asm.load(host::RCX, Rm::At(host::RCX, tlb::FRAME));
+        // neg rax; add rax, rcx
+        self.asm.op(Op::new(true, 0xf7), 3, Rm::Reg(host::RAX));
+        self.asm.op(Op::new(true, 0x03), host::RAX, Rm::Reg(host::RCX));
+    }
+
+    /// Does RCX elements; RAX and `kept` are the distances of destination and source.
+    fn transfer(&mut self, element: u8, moves: bool) {
+        self.asm.mov(host::RDX, host::RAX);
+        let (add, sub) = (Op::new(true, 0x03), Op::new(true, 0x2b));
+        if moves {
+            self.asm.load(host::RAX, word_at!(kept));
+            self.asm.op(add, host::RSI, Rm::Reg(host::RAX));
+        } else {
+            let accumulator = self.guest(0);
+            self.asm.mov(host::RAX, accumulator);
+        }
+        self.asm.op(add, host::RDI, Rm::Reg(host::RDX));
+        if element == 1 {
+            self.asm.byte(0x66);
+        }
+        self.asm.byte(0xf3);
+        if element == 3 {
+            self.asm.byte(0x48);
+        }
+        let code = if moves { 0xa4 } else { 0xaa };
+        self.asm.byte(code | u8::from(element > 0));
+        self.asm.op(sub, host::RDI, Rm::Reg(host::RDX));
+        if moves {
+            self.asm.op(sub, host::RSI, Rm::Reg(host::RAX));
+        }
+    }
+}
