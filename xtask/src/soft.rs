@@ -3,6 +3,8 @@
 //! A session is a guest with some vCPUs and the commands that are typed at its shell; each has to end well and, where
 //! it says so, print what is expected.
 
+mod lockstep;
+
 use crate::cache::Cache;
 use crate::demo::{END_SECONDS, LOGIN_SECONDS, PROMPT, guest};
 use crate::guests::{self, Guests};
@@ -34,6 +36,8 @@ pub struct Session {
     quick: bool,
     /// Wants the image with compilers and the like.
     tools: bool,
+    /// Translated code is compared with the interpreter in a guest that has nothing but an `init`.
+    lockstep: bool,
     commands: &'static [Typed],
 }
 
@@ -68,6 +72,7 @@ const SESSIONS: &[Session] = &[
         cpus: 1,
         quick: true,
         tools: false,
+        lockstep: false,
         commands: &[
             Typed("nproc", Is("1")),
             Typed("apt-get --version", Any),
@@ -80,6 +85,7 @@ const SESSIONS: &[Session] = &[
         cpus: 2,
         quick: false,
         tools: false,
+        lockstep: false,
         commands: &[Typed("nproc", Is("2")), PYTHON],
     },
     Session {
@@ -87,6 +93,7 @@ const SESSIONS: &[Session] = &[
         cpus: 4,
         quick: false,
         tools: false,
+        lockstep: false,
         commands: &[Typed("nproc", Is("4")), PYTHON],
     },
     Session {
@@ -94,6 +101,7 @@ const SESSIONS: &[Session] = &[
         cpus: 2,
         quick: false,
         tools: true,
+        lockstep: false,
         commands: &[
             PYTHON,
             COMPILED,
@@ -104,6 +112,7 @@ const SESSIONS: &[Session] = &[
             Typed("stress-ng --verify --vm 1 --vm-bytes 64M --vm-ops 2000", Any),
         ],
     },
+    Session { name: "lockstep", cpus: 1, quick: false, tools: false, lockstep: true, commands: &[] },
 ];
 
 /// Runs the command.
@@ -138,6 +147,9 @@ pub fn for_test(all: bool) -> impl Iterator<Item = &'static Session> {
 
 /// Starts the guest, types the commands, and switches it off.
 pub fn hold(session: &Session) -> Result<()> {
+    if session.lockstep {
+        return lockstep::hold(session.cpus);
+    }
     packages::require(&[packages::BUILD, packages::GUESTS])?;
     let yagura = workspace::build_yagura()?;
     let cache = Cache::open()?;

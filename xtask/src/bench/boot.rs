@@ -36,7 +36,8 @@ impl Arguments {
     }
 }
 
-const MARKER: &str = "BENCH-BOOTED";
+/// What `init` prints.
+pub const MARKER: &str = "BENCH-BOOTED";
 const INIT: &str = "#!/bin/busybox sh\necho BENCH-BOOTED\n/bin/busybox poweroff -f\n";
 /// Time for Yagura's guest to come up, translated or not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -101,7 +102,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn archive(busybox: &Path) -> Result<Vec<u8>> {
+/// An archive whose `init` prints [`MARKER`] and powers off.
+pub fn archive(busybox: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.folders(&["bin", "dev"]).character_device("dev/console", 5, 1);
     archive.copy("bin/busybox", 0o755, busybox)?.file("init", 0o755, INIT.as_bytes());

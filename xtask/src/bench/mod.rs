@@ -2,8 +2,8 @@
 //!
 //! The machine may be shared and noisy: what counts are ratios between columns of one run, not single times.
 
-mod boot;
-mod contestant;
+pub mod boot;
+pub mod contestant;
 mod cpu;
 mod plot;
 mod startup;

@@ -104,7 +104,8 @@ impl Lockstep {
         Ok(())
     }
 
-    /// Executes instructions until everything is as the unit left it. Answers how many; else what is different.
+    /// Executes instructions until everything is as the unit left it. Answers how many; else what is different where
+    /// the unit ended, at each time that the interpreter came by.
     fn interpret<'m>(
         &self,
         core: &mut Core<'m>,
@@ -115,22 +116,19 @@ impl Lockstep {
         for done in 1..=INSNS_MAX {
             let raised = interpret_one(core, blocks).is_err();
             if core.rip == unit.cpu.rip && raised == unit.fault.is_some() {
-                let here = differences(core, unit);
-                if here.is_empty() {
+                let differences = differences(core, unit);
+                if differences.is_empty() {
                     return Ok(done);
                 }
-                if found.is_empty() || here.len() < found.len() {
-                    found = here;
-                }
+                found.push(format!("after {done} instructions:"));
+                found.extend(differences);
             }
             if raised {
                 found.push(format!("the interpreter raised {:x?} at {:#x}", core.fault, core.rip));
                 return Err(found);
             }
         }
-        if found.is_empty() {
-            found.push("the interpreter never gets there".to_owned());
-        }
+        found.push(format!("the interpreter went on to {:#x}", core.rip));
         Err(found)
     }
 
@@ -197,7 +195,10 @@ fn registers(mine: &Cpu, unit: &Cpu) -> Vec<String> {
 }
 
 fn report(core: &mut Core<'_>, start: u64, unit: &Ending<'_>, found: &[String]) -> String {
-    let mut text = format!("lockstep: the unit at {start:#x} ended at {:#x} and differs\n", unit.cpu.rip);
+    let mut text = format!(
+        "lockstep: the unit at {start:#x} ended at {:#x} and differs, fault {:x?}\n",
+        unit.cpu.rip, unit.fault
+    );
     let mut bytes = [0; INSN_MAX * 48];
     if let Ok(gpa) = core.code_address(start)
         && let Some(frame) = core.shared.memory.frame(gpa)
