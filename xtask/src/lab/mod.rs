@@ -13,16 +13,18 @@ pub mod agent;
 pub mod console;
 mod control;
 pub mod guest;
+pub mod here;
 mod jobs;
 mod l1;
 mod plan;
 mod report;
 
+pub use jobs::Job;
 pub use report::{Finished, Report, Verdict};
 
 use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};
-use jobs::{Group, Job};
+use jobs::Group;
 use plan::Plan;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -111,7 +113,7 @@ fn build_tests(chosen: &[&Job]) -> Result<BTreeMap<String, PathBuf>> {
 
 /// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.
 fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
-    packages::require(&[packages::LAB, packages::GUESTS])?;
+    packages::require(&[packages::LAB, packages::JOBS, packages::GUESTS])?;
     let cache = Cache::open()?;
     let material = guests::prepare_lab(&cache)?;
     let monitor = chosen.iter().any(|job| job.yagura);

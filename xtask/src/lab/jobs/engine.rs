@@ -1,8 +1,8 @@
 //! Tests of engines, where hardware stands behind KVM.
 
 use super::{Job, Lab, MONITOR, Outcome, Tests};
-use crate::process;
-use anyhow::{Context, Result, ensure};
+use crate::lab::plan::CASES;
+use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 
 /// This theme's jobs.
@@ -22,7 +22,7 @@ pub const JOBS: &[Job] = &[
         about: "every case of system semantics, by KVM as by the manual",
         yagura: false,
         tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"] }),
-        limit_seconds: 600,
+        limit_seconds: 1300,
         run: semantics,
         ..MONITOR
     },
@@ -45,7 +45,7 @@ fn engine_tests(lab: &Lab) -> Result<Outcome> {
 }
 
 fn semantics(lab: &Lab) -> Result<Outcome> {
-    let text = run_tests(lab, "semantics", &["kvm_does"], 540)?;
+    let text = run_tests(lab, "semantics", &["kvm_does"], 1200)?;
     let cases = text.lines().find(|line| line.contains("cases apply to a vCPU"));
     println!("{}", cases.context("the suite did not say how many cases it ran")?);
     Ok(Outcome::Passed)
@@ -58,9 +58,17 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     let seconds = lab.limit(limit_seconds).as_secs().to_string();
     let mut command = Command::new("timeout");
     command.arg(seconds).arg(tests).args(filter).args(["--nocapture", "--test-threads=1"]);
-    let text = process::output(&mut command)?;
+    if let Some(cases) = &lab.plan.cases {
+        command.env(CASES, cases);
+    }
+    let ended = command.stderr(std::io::stdout()).output().context("cannot run the tests")?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    if !ended.status.success() {
+        println!("{text}");
+        bail!("the tests ended with {}", ended.status);
+    }
     if let Some(line) = text.lines().find(|line| line.contains("SKIPPED")) {
-        anyhow::bail!("with hardware behind KVM nothing is skipped: {line}");
+        bail!("with hardware behind KVM nothing is skipped: {line}");
     }
     let result = text.lines().find(|line| line.starts_with("test result: ok."));
     println!("{}", result.context("the tests did not say how they ended")?);
