@@ -6,7 +6,7 @@ use iced_x86::CpuidFeature;
 
 use crate::memory::paging::PHYSICAL_BITS;
 
-/// Frequency of the guest's TSC and of its APIC timer: both count nanoseconds.
+/// Frequency of the guest's APIC timer, and of its TSC unless a state names another: both count nanoseconds.
 pub const TSC_KHZ: u32 = 1_000_000;
 
 /// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES,
@@ -75,8 +75,8 @@ pub fn offered() -> Cpuid {
         sub(0xd, 0, [7, 832, 832, 0]),
         sub(0xd, 1, [LEAF_D_EAX, 832, 0, 0]),
         sub(0xd, 2, [256, 576, 0, 0]),
-        // TSC and crystal: the same 1 GHz.
-        leaf(0x15, [1, 1, TSC_KHZ * 1000, 0]),
+        // TSC and crystal: the same 1 GHz, unless a state says that the TSC has another frequency.
+        leaf(0x15, [TSC_KHZ, TSC_KHZ, TSC_KHZ * 1000, 0]),
         leaf(0x16, [TSC_KHZ / 1000, TSC_KHZ / 1000, 100, 0]),
         leaf(0x4000_0000, [0x4000_0001, kvm[0], kvm[1], kvm[2]]),
         leaf(0x4000_0001, [KVM_FEATURES, 0, 0, 0]),

@@ -244,6 +244,6 @@ impl<'m> Core<'m> {
 
     /// Guest TSC.
     pub fn tsc(&self) -> u64 {
-        self.shared.platform.clock().now_ns().wrapping_add(self.tsc_offset)
+        self.cpu.tsc.at(self.shared.platform.clock().now_ns())
     }
 }

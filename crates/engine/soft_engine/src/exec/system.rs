@@ -10,6 +10,7 @@ use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::segment::{is_null, null_segment, selector_error, system_type};
 use crate::cpu::{Core, Exception, Exec, Mode, Word, flags, gpr, seg, vector};
 use crate::decode::insn::{Handler, Insn};
+use crate::features::TSC_KHZ;
 use crate::platform::SendIpi;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -298,7 +299,7 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         .find(|leaf| leaf.function == function && leaf.index.is_none_or(|wanted| wanted == index))
         .copied()
         .unwrap_or_default();
-    let (mut ebx, mut ecx, mut edx) = (found.ebx, found.ecx, found.edx);
+    let (mut eax, mut ebx, mut ecx, mut edx) = (found.eax, found.ebx, found.ecx, found.edx);
     if function == 1 {
         // OSXSAVE and the APIC's presence follow the registers.
         ecx = ecx & !(1 << 27) | u32::from(core.cr4 & cr4::OSXSAVE != 0) << 27;
@@ -312,7 +313,13 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         // Beyond the last level: the index and the APIC ID are still told.
         (ecx, edx) = (index & 0xff, core.index as u32);
     }
-    core.cpu.gpr[gpr::RAX] = found.eax.into();
+    match function {
+        // The crystal, which the APIC's timer counts, has 1 GHz; the TSC may have been saved elsewhere.
+        0x15 if found.function != 0 => (eax, ebx) = (TSC_KHZ, core.cpu.tsc.khz()),
+        0x16 if found.function != 0 => (eax, ebx) = (core.cpu.tsc.khz() / 1000, core.cpu.tsc.khz() / 1000),
+        _ => {}
+    }
+    core.cpu.gpr[gpr::RAX] = eax.into();
     core.cpu.gpr[gpr::RBX] = ebx.into();
     core.cpu.gpr[gpr::RCX] = ecx.into();
     core.cpu.gpr[gpr::RDX] = edx.into();
