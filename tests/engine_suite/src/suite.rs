@@ -16,9 +16,12 @@ pub struct Report {
     pub failed: Vec<String>,
 }
 
-/// Runs `cases` on `engine`, on as many threads as the host has CPUs.
+/// Threads even on one CPU: the end of a VM is mostly waiting.
+const THREADS_AT_LEAST: usize = 4;
+
+/// Runs `cases` on `engine`, on as many threads as the host has CPUs, or some more.
 pub fn run_all(engine: &(impl Engine + Sync), cases: &[Case]) -> Report {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).max(THREADS_AT_LEAST);
     let share = cases.len().div_ceil(threads).max(1);
     let mut report = Report::default();
     std::thread::scope(|scope| {

@@ -40,6 +40,7 @@ pub fn run(job: &Job, yagura: &Path, guests: Guests) -> Result<Verdict> {
     };
     let folder = tempfile::tempdir()?;
     let plan = Plan::new(&[job], Some(yagura.to_owned()), Some(guests))?;
+    let plan = Plan { tests: super::build_tests(&[job])?, ..plan };
     plan.write_to(&plan_in(folder.path()))?;
     let limit = plan.limit(job.limit_seconds);
     let us = std::env::current_exe()?;

@@ -105,10 +105,9 @@ fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
 
 /// Builds the tests that jobs run, each executable by its job's name.
 fn build_tests(chosen: &[&Job]) -> Result<BTreeMap<String, PathBuf>> {
+    let build = |tests: jobs::Tests| workspace::build_tests(tests.package, tests.target, tests.optimized);
     let wanted = chosen.iter().filter_map(|job| Some((job.name, job.tests?)));
-    wanted
-        .map(|(name, tests)| Ok((name.to_owned(), workspace::build_tests(tests.package, tests.target)?)))
-        .collect()
+    wanted.map(|(name, tests)| Ok((name.to_owned(), build(tests)?))).collect()
 }
 
 /// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.

@@ -1,6 +1,6 @@
 //! Tests of engines, where hardware stands behind KVM.
 
-use super::{Job, Lab, MONITOR, Outcome, Tests};
+use super::{Job, Lab, MONITOR, Outcome, Soft, Tests};
 use crate::lab::plan::CASES;
 use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
@@ -12,7 +12,7 @@ pub const JOBS: &[Job] = &[
         about: "the KVM engine's own tests, none of them skipped",
         quick: true,
         yagura: false,
-        tests: Some(Tests { package: "kvm_engine", target: &["--lib"] }),
+        tests: Some(Tests { package: "kvm_engine", target: &["--lib"], optimized: false }),
         limit_seconds: 90,
         run: engine_tests,
         ..MONITOR
@@ -21,7 +21,7 @@ pub const JOBS: &[Job] = &[
         name: "semantics",
         about: "every case of system semantics, by KVM as by the manual",
         yagura: false,
-        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"] }),
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"], optimized: true }),
         limit_seconds: 1300,
         run: semantics,
         ..MONITOR
@@ -31,9 +31,18 @@ pub const JOBS: &[Job] = &[
         about: "half a program on one engine, half on the other, both ways",
         quick: true,
         yagura: false,
-        tests: Some(Tests { package: "engine_suite", target: &["--test", "round_trip"] }),
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "round_trip"], optimized: false }),
         limit_seconds: 120,
         run: |lab| run_tests(lab, "exchange", &[], 100).map(|_| Outcome::Passed),
+        ..MONITOR
+    },
+    Job {
+        name: "exchange-linux",
+        about: "half of Linux's life on one engine, half on the other, both ways",
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "linux"], optimized: true }),
+        soft: Soft::Yes,
+        limit_seconds: 700,
+        run: exchange_linux,
         ..MONITOR
     },
 ];
@@ -51,6 +60,12 @@ fn semantics(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+fn exchange_linux(lab: &Lab) -> Result<Outcome> {
+    // On the software engine alone: from one of its machines to another.
+    let filter: &[&str] = if lab.engine() == "soft" { &["soft_to_soft"] } else { &["kvm"] };
+    run_tests(lab, "exchange-linux", filter, 680).map(|_| Outcome::Passed)
+}
+
 /// Runs a job's tests, those whose names hold `filter` if it is given, and returns what they print.
 fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Result<String> {
     let tests = lab.local(lab.plan.tests.get(job).context("this job asked for no tests")?)?;
@@ -61,6 +76,10 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     if let Some(cases) = &lab.plan.cases {
         command.env(CASES, cases);
     }
+    if let Some(guests) = &lab.plan.guests {
+        command.env("YAGURA_KERNEL", lab.local(&guests.vmlinux)?);
+        command.env("YAGURA_INITRD", lab.local(&guests.initrd)?);
+    }
     let ended = command.stderr(std::io::stdout()).output().context("cannot run the tests")?;
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();
     if !ended.status.success() {
@@ -70,6 +89,7 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     if let Some(line) = text.lines().find(|line| line.contains("SKIPPED")) {
         bail!("with hardware behind KVM nothing is skipped: {line}");
     }
+    text.lines().filter(|line| line.contains(" rounds on the first")).for_each(|line| println!("{line}"));
     let result = text.lines().find(|line| line.starts_with("test result: ok."));
     println!("{}", result.context("the tests did not say how they ended")?);
     Ok(text)

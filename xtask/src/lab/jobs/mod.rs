@@ -105,6 +105,8 @@ pub struct Tests {
     pub package: &'static str,
     /// Cargo's arguments for which of its tests.
     pub target: &'static [&'static str],
+    /// Worth the time that optimizing takes.
+    pub optimized: bool,
 }
 
 /// How a job ended that did not fail.
