@@ -30,7 +30,7 @@ const HALF: u32 = 15;
 const ROUND_BYTES: usize = 32 << 10;
 const DISK_BYTES: u64 = 2 << 20;
 /// Time for either half, on an emulated and busy machine too.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 const POLL: Duration = Duration::from_millis(5);
 
 /// What only costs time is left out; and so are features that only one of the engines has: a processor does not change

@@ -1,5 +1,6 @@
 //! The cases of system semantics on the engines of this host.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use engine_suite::cases::Case;
@@ -31,7 +32,7 @@ fn translated_code_does_what_the_manual_says() {
 fn every_case(engine: SoftEngine) {
     let mut cases = cases::all();
     cases.retain(chosen);
-    let report = suite::run_all(&engine, &cases);
+    let report = suite::run_all(&engine, &cases, &|_| ());
     let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);
@@ -44,6 +45,14 @@ fn chosen(case: &Case) -> bool {
 
 fn named() -> Option<String> {
     std::env::var("YAGURA_CASES").ok()
+}
+
+/// Writes `line` to the file that `YAGURA_PROGRESS` names: what is in it last, where a case ends the whole machine.
+fn note(line: &str) {
+    let Some(path) = std::env::var_os("YAGURA_PROGRESS") else { return };
+    let file = std::fs::OpenOptions::new().append(true).open(path);
+    // A case is not worse for not being noted.
+    let _ = file.and_then(|mut file| writeln!(file, "{line}"));
 }
 
 /// Where KVM emulates ring 0, cases that it does not get right are named and not compared.
@@ -78,7 +87,7 @@ fn kvm_does_what_the_manual_says() {
     println!("{} cases apply to a vCPU with {offered:?}", cases.len());
     let mut report = Report::default();
     for part in cases.chunks(PART) {
-        let came = suite::run_all(&engine, part);
+        let came = suite::run_all(&engine, part, &|case| note(&case.name));
         // Told at once: a case may end the machine that it runs in.
         came.failed.iter().chain(&came.wrong).for_each(|line| println!("{line}"));
         report.passed += came.passed;

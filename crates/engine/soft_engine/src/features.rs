@@ -28,7 +28,9 @@ const EXT1_ECX: u32 = bits(&[0, 5, 8]);
 /// Leaf 0x80000001 EDX: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
 const EXT1_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
 /// KVM features (Linux, `Documentation/virt/kvm/x86/cpuid.rst`): CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2, PV_UNHALT,
-/// PV_SEND_IPI, CLOCKSOURCE_STABLE.
+/// PV_SEND_IPI, CLOCKSOURCE_STABLE. Not PV_TLB_FLUSH: a guest with it leaves the flush of a vCPU that is preempted to the
+/// hypervisor, which has to say who is (in the page of steal time). A thread does not learn that it was preempted; and
+/// one that sleeps in HLT has an idle guest, which Linux spares the flush anyway.
 const KVM_FEATURES: u32 = bits(&[0, 1, 3, 7, 11, 24]);
 
 const fn bits(list: &[u32]) -> u32 {

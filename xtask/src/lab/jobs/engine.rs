@@ -41,7 +41,7 @@ pub const JOBS: &[Job] = &[
         about: "half of Linux's life on one engine, half on the other, both ways",
         tests: Some(Tests { package: "engine_suite", target: &["--test", "linux"], optimized: true }),
         soft: Soft::Yes,
-        limit_seconds: 700,
+        limit_seconds: 1000,
         run: exchange_linux,
         ..MONITOR
     },
@@ -63,7 +63,7 @@ fn semantics(lab: &Lab) -> Result<Outcome> {
 fn exchange_linux(lab: &Lab) -> Result<Outcome> {
     // On the software engine alone: from one of its machines to another.
     let filter: &[&str] = if lab.engine() == "soft" { &["soft_to_soft"] } else { &["kvm"] };
-    run_tests(lab, "exchange-linux", filter, 680).map(|_| Outcome::Passed)
+    run_tests(lab, "exchange-linux", filter, 980).map(|_| Outcome::Passed)
 }
 
 /// Runs a job's tests, those whose names hold `filter` if it is given, and returns what they print.
@@ -73,6 +73,8 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     let seconds = lab.limit(limit_seconds).as_secs().to_string();
     let mut command = Command::new("timeout");
     command.arg(seconds).arg(tests).args(filter).args(["--nocapture", "--test-threads=1"]);
+    // Where a test ends QEMU, the end of its console is all that is left.
+    command.env("YAGURA_PROGRESS", "/dev/console");
     if let Some(cases) = &lab.plan.cases {
         command.env(CASES, cases);
     }

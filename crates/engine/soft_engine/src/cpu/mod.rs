@@ -1,7 +1,7 @@
 //! The vCPU: its state, and everything about it that is not one instruction's own business.
 
 pub mod control;
-mod debug;
+pub mod debug;
 mod devices;
 pub mod event;
 pub mod fault;

@@ -7,6 +7,8 @@ use crate::features::ARCH_CAPABILITIES;
 use crate::platform::{TimeInfo, WallClock};
 use crate::vm::Shared;
 
+/// Offset of `preempted` in `struct kvm_steal_time` (Linux, `Documentation/virt/kvm/x86/msr.rst`).
+const STEAL_TIME_PREEMPTED: u64 = 16;
 /// IA32_ARCH_CAPABILITIES.
 const ARCH_CAPABILITIES_MSR: u32 = 0x10a;
 /// Microcode revision (SDM vol. 4).
@@ -158,6 +160,15 @@ impl Core<'_> {
                 stable: self.shared.platform.tsc_is_stable(),
             };
             self.publish(gpa, &time.to_bytes());
+        }
+    }
+
+    /// Where steal time is told, a vCPU that was saved while others ran is no longer preempted. Otherwise a guest from
+    /// KVM would leave the flush of its TLB to a hypervisor that looks for such requests.
+    pub fn clear_preempted(&mut self) {
+        let gpa = self.msrs.kvm_steal_time;
+        if gpa & 1 == 1 {
+            self.publish((gpa & !0x3f) + STEAL_TIME_PREEMPTED, &[0]);
         }
     }
 

@@ -3,4 +3,5 @@
 pub mod block;
 pub mod insn;
 pub mod lower;
+pub mod pause;
 pub mod places;

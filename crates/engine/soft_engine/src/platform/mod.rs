@@ -28,6 +28,7 @@ mod paravirtual;
 mod router;
 mod target;
 mod tsc;
+mod turn;
 mod vectors;
 
 pub(crate) use alarm::Alarm;
@@ -39,3 +40,4 @@ pub(crate) use mailbox::{Mailbox, Request};
 pub(crate) use paravirtual::SendIpi;
 pub(crate) use router::Platform;
 pub(crate) use tsc::Tsc;
+pub(crate) use turn::Turn;
