@@ -53,36 +53,39 @@ echo "disk $(sha256sum </dev/vda | cut -d' ' -f1)"
 
 #[test]
 fn from_soft_to_soft() {
-    exchange(&SoftEngine::default(), &SoftEngine::interpreter(), 1, None);
+    exchange(&SoftEngine::default(), &SoftEngine::interpreter(), Guest::default());
 }
 
 #[test]
 fn from_soft_to_soft_with_two_vcpus() {
-    exchange(&SoftEngine::default(), &SoftEngine::default(), 2, None);
+    exchange(&SoftEngine::default(), &SoftEngine::default(), Guest { cpus: 2, ..Guest::default() });
 }
 
 #[test]
 fn from_kvm_to_soft() {
     let Some(kvm) = kvm() else { return };
-    exchange(&kvm, &SoftEngine::default(), 1, None);
+    exchange(&kvm, &SoftEngine::default(), Guest::default());
 }
 
 #[test]
 fn from_kvm_to_soft_with_two_vcpus() {
     let Some(kvm) = kvm() else { return };
-    exchange(&kvm, &SoftEngine::default(), 2, None);
+    exchange(&kvm, &SoftEngine::default(), Guest { cpus: 2, ..Guest::default() });
 }
 
 #[test]
 fn from_soft_to_kvm() {
     let Some(kvm) = kvm() else { return };
-    exchange(&SoftEngine::default(), &kvm, 1, tsc_khz(&kvm).unwrap());
+    exchange(&SoftEngine::default(), &kvm, Guest { tsc_khz: tsc_khz(&kvm).unwrap(), ..Guest::default() });
 }
 
 #[test]
 fn from_soft_to_kvm_with_two_vcpus() {
     let Some(kvm) = kvm() else { return };
-    exchange(&SoftEngine::default(), &kvm, 2, tsc_khz(&kvm).unwrap());
+    // KVM on AMD's processors cannot carry out the VMCALL of a kernel that booted on one of Intel's, as the soft engine's
+    // are: it tries to make it a VMMCALL, in text that is read-only. With several vCPUs Linux calls; so it does without.
+    let tsc_khz = tsc_khz(&kvm).unwrap();
+    exchange(&SoftEngine::default(), &kvm, Guest { cpus: 2, tsc_khz, command_line: "nopv" });
 }
 
 /// A KVM that can run Linux: one with hardware behind it.
@@ -101,16 +104,32 @@ fn kvm() -> Option<KvmEngine> {
     present.then_some(engine)
 }
 
-/// Boots on `first` with a TSC of `khz`, goes on on `second`, and checks all that was printed and written.
-fn exchange(first: &impl Engine, second: &impl Engine, cpus: u32, khz: Option<u32>) {
+/// How the guest is started.
+#[derive(Clone, Copy)]
+struct Guest {
+    cpus: u32,
+    /// Its TSC's frequency; `None` is the first engine's own.
+    tsc_khz: Option<u32>,
+    /// What the kernel is told besides.
+    command_line: &'static str,
+}
+
+impl Default for Guest {
+    fn default() -> Guest {
+        Guest { cpus: 1, tsc_khz: None, command_line: "" }
+    }
+}
+
+/// Boots on `first`, goes on on `second`, and checks all that was printed and written.
+fn exchange(first: &impl Engine, second: &impl Engine, guest: Guest) {
     let Some((kernel, initrd)) = material() else {
         return println!("SKIPPED: YAGURA_KERNEL and YAGURA_INITRD name no kernel");
     };
     let folder = tempfile::tempdir().unwrap();
-    let spec = spec(folder.path(), kernel, initrd, cpus);
-    let carried = carry(first, second, &spec, khz);
+    let spec = spec(folder.path(), kernel, initrd, guest);
+    let carried = carry(first, second, &spec, guest.tsc_khz);
     let text = fs::read_to_string(folder.path().join("console")).unwrap_or_default().replace('\r', "");
-    let what = format!("{} to {}, {cpus} vCPUs", first.name(), second.name());
+    let what = format!("{} to {}, {} vCPUs", first.name(), second.name(), guest.cpus);
     let Carried { changed_at, second_half } =
         carried.unwrap_or_else(|error| panic!("{what}: {error}\n{text}"));
     let rounds = rounds(&text);
@@ -133,7 +152,7 @@ fn material() -> Option<(PathBuf, PathBuf)> {
     Some((std::env::var_os("YAGURA_KERNEL")?.into(), std::env::var_os("YAGURA_INITRD")?.into()))
 }
 
-fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, cpus: u32) -> VmSpec {
+fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec {
     File::create(folder.join("disk")).and_then(|file| file.set_len(DISK_BYTES)).unwrap();
     let script =
         SCRIPT.replace("ROUNDS", &ROUNDS.to_string()).replace("ROUND_BYTES", &ROUND_BYTES.to_string());
@@ -151,8 +170,8 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, cpus: u32) -> VmSpec {
         boot_protocol: BootProtocol::Auto,
         initrd: Some(initrd),
         modules: vec![],
-        cmdline: Some(COMMAND_LINE.to_owned()),
-        cpus: cpus.to_string().parse().unwrap(),
+        cmdline: Some(format!("{COMMAND_LINE} {}", guest.command_line)),
+        cpus: guest.cpus.to_string().parse().unwrap(),
         memory: "128M".parse().unwrap(),
         merge: false,
         disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],

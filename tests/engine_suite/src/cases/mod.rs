@@ -4,6 +4,8 @@ mod canonical;
 mod code_writes;
 mod control;
 mod debug;
+mod encodings;
+mod extended;
 mod faults;
 mod gates;
 mod interrupts;
@@ -50,6 +52,8 @@ pub fn all() -> Vec<Case> {
         control::cases(),
         translation::cases(),
         code_writes::cases(),
+        encodings::cases(),
+        extended::cases(),
     ];
     parts.into_iter().flatten().collect()
 }
