@@ -10,6 +10,7 @@ mod faults;
 mod gates;
 mod interrupts;
 mod paging;
+mod paravirtual;
 mod segments;
 mod syscalls;
 mod transfers;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Case> {
         code_writes::cases(),
         encodings::cases(),
         extended::cases(),
+        paravirtual::cases(),
     ];
     parts.into_iter().flatten().collect()
 }
