@@ -4,6 +4,8 @@
 //! process runs the script of the disk with serial number "script". The script counts, computes digests, sleeps, and
 //! writes a disk; whatever is lost on the way shows in what it prints or leaves on the disk.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -179,6 +179,9 @@ fn zeroing(cases: &mut Vec<Case>) {
     }
 }
 
+/// What is in a header, its words by number, and whether XRSTOR takes it.
+type Header = (&'static str, &'static [(u64, u64)], bool);
+
 /// XRSTOR from an area at RBX, whose header says this and that.
 fn restores(cases: &mut Vec<Case>) {
     const CODE: &[u8] = &[0x0f, 0xae, 0x2b];
@@ -192,8 +195,7 @@ fn restores(cases: &mut Vec<Case>) {
         guest.put(MXCSR, &0x1f80_u32.to_le_bytes());
         guest
     };
-    // Header words by number, and values.
-    let rows: [(&str, &[(u64, u64)], bool); 14] = [
+    let rows: [Header; 14] = [
         ("nothing in it", &[], true),
         ("all in it", &[(0, ALL)], true),
         ("a component that is not enabled", &[(0, 1 << 3)], false),
