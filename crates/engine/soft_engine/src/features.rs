@@ -78,7 +78,7 @@ pub fn offered() -> Cpuid {
         sub(0xd, 1, [LEAF_D_EAX, 832, 0, 0]),
         sub(0xd, 2, [256, 576, 0, 0]),
         // TSC and crystal: the same 1 GHz, unless a state says that the TSC has another frequency.
-        leaf(0x15, [TSC_KHZ, TSC_KHZ, TSC_KHZ * 1000, 0]),
+        leaf(0x15, [1, 1, TSC_KHZ * 1000, 0]),
         leaf(0x16, [TSC_KHZ / 1000, TSC_KHZ / 1000, 100, 0]),
         leaf(0x4000_0000, [0x4000_0001, kvm[0], kvm[1], kvm[2]]),
         leaf(0x4000_0001, [KVM_FEATURES, 0, 0, 0]),

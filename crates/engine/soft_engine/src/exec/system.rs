@@ -10,7 +10,6 @@ use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::segment::{is_null, null_segment, selector_error, system_type};
 use crate::cpu::{Core, Exception, Exec, Mode, Word, flags, gpr, seg, vector};
 use crate::decode::insn::{Handler, Insn};
-use crate::features::TSC_KHZ;
 use crate::platform::SendIpi;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -314,8 +313,8 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         (ecx, edx) = (index & 0xff, core.index as u32);
     }
     match function {
-        // The crystal, which the APIC's timer counts, has 1 GHz; the TSC may have been saved elsewhere.
-        0x15 if found.function != 0 => (eax, ebx) = (TSC_KHZ, core.cpu.tsc.khz()),
+        // The TSC may have been saved elsewhere.
+        0x15 if found.function != 0 => [eax, ebx, ecx] = core.cpu.tsc.ratio(),
         0x16 if found.function != 0 => (eax, ebx) = (core.cpu.tsc.khz() / 1000, core.cpu.tsc.khz() / 1000),
         _ => {}
     }

@@ -82,6 +82,20 @@ impl Tsc {
         if khz == self.khz { *self } else { Tsc::of(khz).showing(self.at(now_ns), now_ns) }
     }
 
+    /// How CPUID leaf 0x15 tells its frequency: denominator, numerator, crystal in Hz. The crystal is the APIC timer's, of
+    /// 1 GHz, as nearly as a ratio allows that guests can calculate with: Linux multiplies crystal (in kHz) and
+    /// numerator in 32 bits.
+    pub(crate) fn ratio(&self) -> [u32; 3] {
+        let khz = u64::from(self.khz);
+        let denominator = match self.khz {
+            TSC_KHZ => 1,
+            0..4_000_000 => 1000,
+            _ => 100,
+        };
+        let numerator = ((khz * denominator + NANOS_KHZ / 2) / NANOS_KHZ).max(1);
+        [denominator as u32, numerator as u32, (khz * 1000 * denominator / numerator) as u32]
+    }
+
     /// What kvmclock tells the guest of its frequency.
     pub(crate) fn to_nanos(self) -> ToNanos {
         // 2^32 nanoseconds a tick, brought to 2^31 and more but less than 2^32.
@@ -137,6 +151,17 @@ mod tests {
         }
         assert_eq!(tsc.nanos_until(tsc.at(5_000), 5_000), 0);
         assert_eq!(Tsc::of(1).nanos_until(u64::MAX, 0), u64::MAX);
+    }
+
+    #[test]
+    fn a_guest_calculates_the_frequency_in_32_bits() {
+        assert_eq!(Tsc::default().ratio(), [1, 1, 1_000_000_000]);
+        for khz in [100_000u32, 999_999, 2_596_120, 3_999_999, 4_000_000, 5_800_000] {
+            let [denominator, numerator, crystal_hz] = Tsc::of(khz).ratio();
+            let product = (crystal_hz / 1000).checked_mul(numerator).expect("it fits into 32 bits");
+            assert!((product / denominator).abs_diff(khz) <= 10, "{khz}: {}", product / denominator);
+            assert!(crystal_hz.abs_diff(1_000_000_000) < 2_000_000, "{khz}: {crystal_hz}");
+        }
     }
 
     #[test]
