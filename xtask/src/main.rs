@@ -44,8 +44,11 @@ enum Command {
     /// One job, inside the lab's machine.
     #[command(hide = true)]
     LabJob(lab::agent::JobArguments),
-    /// Run Debian on the software engine, right here, and put it through its paces.
+    /// Run guests on the software engine, right here, and put them through their paces.
     Soft(soft::Arguments),
+    /// One of the lab's jobs, on the software engine.
+    #[command(hide = true)]
+    SoftJob(lab::here::Arguments),
     /// Run every check and test.
     Test(test::Arguments),
     /// Check the invariants that no compiler checks.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::LabAgent(arguments) => lab::agent::run(&arguments),
         Command::LabJob(arguments) => lab::agent::run_job(&arguments),
         Command::Soft(arguments) => soft::run(&arguments),
+        Command::SoftJob(arguments) => lab::here::run_job(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
     };

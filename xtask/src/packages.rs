@@ -35,13 +35,12 @@ pub const GUESTS: &[Need] = &[
 /// What preparing guests takes besides, where there are no root rights.
 pub const GUESTS_WITHOUT_ROOT: &[Need] = &[need("fakeroot", "fakeroot"), need("newuidmap", "uidmap")];
 
-/// What the lab takes.
-pub const LAB: &[Need] = &[
-    need("qemu-system-x86_64", "qemu-system-x86"),
-    need("setpriv", "util-linux"),
-    need("ip", "iproute2"),
-    need("iasl", "acpica-tools"),
-];
+/// What the lab takes, besides what its jobs take.
+pub const LAB: &[Need] = &[need("qemu-system-x86_64", "qemu-system-x86"), need("iasl", "acpica-tools")];
+
+/// What the lab's jobs take, in its machine and outside.
+pub const JOBS: &[Need] =
+    &[need("setpriv", "util-linux"), need("unshare", "util-linux"), need("ip", "iproute2")];
 
 /// Programs are missing that this process cannot install.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
-//! `cargo xtask soft`: Debian on the software engine, right on this machine, put through its paces.
+//! `cargo xtask soft`: guests on the software engine, right on this machine, put through their paces.
 //!
-//! A session is a guest with some vCPUs and the commands that are typed at its shell; each has to end well and, where
-//! it says so, print what is expected.
+//! A session is either Debian with some vCPUs and the commands that are typed at its shell, each of which has to end
+//! well and, where it says so, print what is expected; or one of the lab's jobs, on this host and this engine.
 
 mod lockstep;
 
@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::demo::{END_SECONDS, LOGIN_SECONDS, PROMPT, guest};
 use crate::guests::{self, Guests};
 use crate::lab::console::Console;
+use crate::lab::{self, Job, Verdict};
 use crate::{packages, process, progress, workspace};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
@@ -27,12 +28,34 @@ pub struct Arguments {
     list: bool,
 }
 
-/// One guest and what it is asked to do.
-pub struct Session {
+/// What can be run by its name.
+#[derive(Clone, Copy)]
+pub enum Session {
+    /// Debian, typed at.
+    Typed(&'static Talk),
+    /// A job of the lab's.
+    Job(&'static Job),
+}
+
+impl Session {
     /// Its name.
-    pub name: &'static str,
+    pub fn name(self) -> &'static str {
+        match self {
+            Session::Typed(talk) => talk.name,
+            Session::Job(job) => job.name,
+        }
+    }
+
+    /// Runs in `cargo xtask test` without `--all` too.
+    fn quick(self) -> bool {
+        matches!(self, Session::Typed(talk) if talk.quick)
+    }
+}
+
+/// One guest and what it is asked to do.
+pub struct Talk {
+    name: &'static str,
     cpus: u32,
-    /// Runs in `cargo xtask test` too.
     quick: bool,
     /// Wants the image with compilers and the like.
     tools: bool,
@@ -66,8 +89,8 @@ const COMPILED: Typed = Typed(
     Is("21065.833110879052"),
 );
 
-const SESSIONS: &[Session] = &[
-    Session {
+const TALKS: &[Talk] = &[
+    Talk {
         name: "debian",
         cpus: 1,
         quick: true,
@@ -80,7 +103,7 @@ const SESSIONS: &[Session] = &[
             Typed("head -c 20M /dev/zero | sha256sum | cut -d' ' -f1", DigestOfZeros(20)),
         ],
     },
-    Session {
+    Talk {
         name: "debian-2",
         cpus: 2,
         quick: false,
@@ -88,7 +111,7 @@ const SESSIONS: &[Session] = &[
         lockstep: false,
         commands: &[Typed("nproc", Is("2")), PYTHON],
     },
-    Session {
+    Talk {
         name: "debian-4",
         cpus: 4,
         quick: false,
@@ -96,7 +119,7 @@ const SESSIONS: &[Session] = &[
         lockstep: false,
         commands: &[Typed("nproc", Is("4")), PYTHON],
     },
-    Session {
+    Talk {
         name: "tools",
         cpus: 2,
         quick: false,
@@ -112,55 +135,81 @@ const SESSIONS: &[Session] = &[
             Typed("stress-ng --verify --vm 1 --vm-bytes 64M --vm-ops 2000", Any),
         ],
     },
-    Session { name: "lockstep", cpus: 1, quick: false, tools: false, lockstep: true, commands: &[] },
+    Talk { name: "lockstep", cpus: 1, quick: false, tools: false, lockstep: true, commands: &[] },
 ];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.list {
-        for Session { name, cpus, quick, .. } in SESSIONS {
-            println!("{name:<12} {cpus} vCPUs {}", if *quick { "quick" } else { "" });
+        for session in sessions() {
+            let about = match session {
+                Session::Typed(talk) => format!("Debian, {} vCPUs", talk.cpus),
+                Session::Job(job) => job.about.to_owned(),
+            };
+            println!("{:<16} {:<6} {about}", session.name(), if session.quick() { "quick" } else { "" });
         }
         return Ok(());
     }
     for name in &arguments.sessions {
-        ensure!(SESSIONS.iter().any(|session| session.name == name), "there is no session named {name}");
+        ensure!(sessions().any(|session| session.name() == name), "there is no session named {name}");
     }
-    let wanted = |session: &&Session| {
-        arguments.sessions.is_empty() || arguments.sessions.iter().any(|name| name == session.name)
+    let wanted = |session: &Session| {
+        arguments.sessions.is_empty() || arguments.sessions.iter().any(|name| name == session.name())
     };
     let mut failed = 0;
-    for session in SESSIONS.iter().filter(wanted) {
-        if let Err(error) = hold(session) {
-            println!("{}: {error:#}", session.name);
-            failed += 1;
+    for session in sessions().filter(wanted) {
+        match hold(session) {
+            Ok(Verdict::Passed) => {}
+            Ok(Verdict::Skipped(why)) => println!("{}: skipped: {why}", session.name()),
+            Ok(Verdict::Failed(why)) => {
+                println!("{}: {why}", session.name());
+                failed += 1;
+            }
+            Err(error) => {
+                println!("{}: {error:#}", session.name());
+                failed += 1;
+            }
         }
     }
     ensure!(failed == 0, "{failed} sessions failed");
     Ok(())
 }
 
-/// The sessions that belong to a test run.
-pub fn for_test(all: bool) -> impl Iterator<Item = &'static Session> {
-    SESSIONS.iter().filter(move |session| all || session.quick)
+fn sessions() -> impl Iterator<Item = Session> {
+    TALKS.iter().map(Session::Typed).chain(lab::here::jobs().map(Session::Job))
 }
 
-/// Starts the guest, types the commands, and switches it off.
-pub fn hold(session: &Session) -> Result<()> {
-    if session.lockstep {
-        return lockstep::hold(session.cpus);
+/// The sessions that belong to a test run.
+pub fn for_test(all: bool) -> impl Iterator<Item = Session> {
+    sessions().filter(move |session| all || session.quick())
+}
+
+/// Runs a session.
+pub fn hold(session: Session) -> Result<Verdict> {
+    if let Session::Typed(Talk { lockstep: true, cpus, .. }) = session {
+        lockstep::hold(*cpus)?;
+        return Ok(Verdict::Passed);
     }
-    packages::require(&[packages::BUILD, packages::GUESTS])?;
+    packages::require(&[packages::BUILD, packages::GUESTS, packages::JOBS])?;
     let yagura = workspace::build_yagura()?;
     let cache = Cache::open()?;
     let guests = guests::prepare(&cache)?;
-    let image = if session.tools { guests::tools_disk(&cache)? } else { guests.debian.clone() };
-    let step = progress::step(format!("{} on the software engine", session.name));
-    let folder = tempfile::tempdir()?;
-    let disk = copy(&image, folder.path())?;
-    talk(session, &yagura, &guests, &disk)?;
+    let image = match session {
+        Session::Typed(Talk { tools: true, .. }) => guests::tools_disk(&cache)?,
+        _ => guests.debian.clone(),
+    };
+    let step = progress::step(format!("{} on the software engine", session.name()));
+    let verdict = match session {
+        Session::Typed(talk) => {
+            let folder = tempfile::tempdir()?;
+            let disk = copy(&image, folder.path())?;
+            hold_talk(talk, &yagura, &guests, &disk)?;
+            Verdict::Passed
+        }
+        Session::Job(job) => lab::here::run(job, &yagura, guests)?,
+    };
     step.done();
-    Ok(())
+    Ok(verdict)
 }
 
 fn copy(image: &Path, folder: &Path) -> Result<PathBuf> {
@@ -169,15 +218,16 @@ fn copy(image: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(disk)
 }
 
-fn talk(session: &Session, yagura: &Path, guests: &Guests, disk: &Path) -> Result<()> {
-    let mut command = guest(yagura, guests, disk, session.cpus);
+/// Starts the guest, types the commands, and switches it off.
+fn hold_talk(talk: &Talk, yagura: &Path, guests: &Guests, disk: &Path) -> Result<()> {
+    let mut command = guest(yagura, guests, disk, talk.cpus);
     command.args(["--engine", "soft"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = process::Ended::of(command.spawn()?);
     let output = child.stdout.take().context("the guest has no output")?;
     let input = child.stdin.take().context("the guest has no input")?;
     let mut console = Console::over(output, input);
     console.expect(PROMPT, Duration::from_secs(LOGIN_SECONDS))?;
-    for Typed(line, answer) in session.commands {
+    for Typed(line, answer) in talk.commands {
         let printed = console.command(line, Duration::from_secs(END_SECONDS))?;
         let expected = match answer {
             Any => continue,
@@ -200,4 +250,18 @@ fn digest_of_zeros(mib: u32) -> String {
     let mut digest = Sha256::new();
     (0..mib).for_each(|_| digest.update(&piece));
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = sessions().map(Session::name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
 }

@@ -40,10 +40,11 @@ pub fn build_static(package: &str) -> Result<PathBuf> {
 }
 
 /// Builds the tests of `package` that `target` (`--lib`, `--test NAME`) names and returns their executable.
-pub fn build_tests(package: &str, target: &[&str]) -> Result<PathBuf> {
+pub fn build_tests(package: &str, target: &[&str], optimized: bool) -> Result<PathBuf> {
     let step = progress::step(format!("building the tests of {package}"));
     let mut build = cargo();
     build.args(["test", "--no-run", "--quiet", "--package", package]);
+    build.args(optimized.then_some(["--profile", "optimized-tests"]).iter().flatten());
     build.args(target).args(["--message-format", "json"]);
     let text = process::output(&mut build)?;
     step.done();

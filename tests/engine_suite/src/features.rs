@@ -20,6 +20,10 @@ pub struct Offered {
     pub smep: bool,
     /// Supervisor-mode access prevention.
     pub smap: bool,
+    /// AVX and what else x86-64-v3 has.
+    pub v3: bool,
+    /// XSAVEC, and with it the compacted form.
+    pub xsavec: bool,
 }
 
 /// Where AMD's manual says otherwise, or leaves it open: these are compared on Intel's processors only. SYSENTER and
@@ -36,6 +40,10 @@ impl Offered {
             guest.registers.rax = leaf;
             run(engine, &guest)
         };
+        let mut compaction = Guest::long(0, &[0x0f, 0xa2]);
+        (compaction.registers.rax, compaction.registers.rcx, compaction.xcr0) = (0xd, 1, Some(7));
+        // An engine that cannot offer x86-64-v3 says so.
+        let compaction = run(engine, &compaction).ok().map(|outcome| outcome.state.registers.rax);
         let vendor = cpuid(0)?.state.registers.rbx;
         let leaf1 = cpuid(1)?.state.registers.rcx;
         let leaf7 = cpuid(7)?.state.registers.rbx;
@@ -45,6 +53,8 @@ impl Offered {
             invpcid: leaf7 >> 10 & 1 == 1,
             smep: leaf7 >> 7 & 1 == 1,
             smap: leaf7 >> 20 & 1 == 1,
+            v3: compaction.is_some(),
+            xsavec: compaction.is_some_and(|word| word >> 1 & 1 == 1),
         })
     }
 
@@ -57,6 +67,8 @@ impl Offered {
             || named("invpcid") && !self.invpcid
             || cr4 & CR4_SMEP != 0 && !self.smep
             || cr4 & CR4_SMAP != 0 && !self.smap
+            || case.guest.xcr0.is_some() && !self.v3
+            || named("compacted") && !self.xsavec
             || INTEL_ONLY.into_iter().any(named) && !self.intel)
     }
 }

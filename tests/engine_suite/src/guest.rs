@@ -14,6 +14,8 @@ pub const CR0_LONG: u64 = 0x8000_0033;
 pub const CR0_WP: u64 = 1 << 16;
 /// CR4: PAE, PGE, OSFXSR, OSXMMEXCPT.
 pub const CR4_LONG: u64 = 0x6a0;
+/// CR4.OSXSAVE.
+pub const CR4_OSXSAVE: u64 = 1 << 18;
 /// CR4.PCIDE.
 pub const CR4_PCIDE: u64 = 1 << 17;
 /// CR4.SMEP.
@@ -64,6 +66,8 @@ pub struct Guest {
     pub events: PendingEvents,
     /// MSRs that are set.
     pub msrs: Vec<(u32, u64)>,
+    /// XCR0, for a guest that wants a CPU with AVX. Its vector registers are filled: register n with bytes n + 1.
+    pub xcr0: Option<u64>,
     /// A vector that the local APIC holds pending.
     pub interrupt: Option<u8>,
     /// What RAM holds besides what every guest has.
@@ -120,6 +124,7 @@ impl Guest {
             debug,
             events: PendingEvents::default(),
             msrs: Vec::new(),
+            xcr0: None,
             interrupt: None,
             patches: Vec::new(),
             start,

@@ -121,10 +121,22 @@ impl<V: Vm, C: Vcpu> Running<V, C> {
     }
 }
 
-/// Runs `guest` to its stop, with `pending` on its way there.
-pub fn first_half(engine: &impl Engine, guest: &Guest, pending: Pending) -> Result<Stop, String> {
+/// The frequency of the TSC of `engine`'s guests in kHz, where it is known.
+pub fn tsc_khz(engine: &impl Engine) -> Result<Option<u32>, String> {
+    let running = create(engine, &[])?;
+    Ok(running.vcpu.state().map_err(text)?.tsc_khz)
+}
+
+/// Runs `guest` to its stop, with `pending` on its way there. `tsc_khz`: its TSC's frequency; `None` for the engine's own.
+pub fn first_half(
+    engine: &impl Engine,
+    guest: &Guest,
+    pending: Pending,
+    tsc_khz: Option<u32>,
+) -> Result<Stop, String> {
     let mut running = create(engine, &guest.image())?;
     let mut state = initial(guest, running.vcpu.state().map_err(text)?);
+    state.tsc_khz = tsc_khz.or(state.tsc_khz);
     let registers = &mut state.lapic.registers;
     if registers.len() >= 0x40 {
         registers[0xf] = 0x1ff; // enabled (SDM vol. 3, 11.9)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use arch_model::x86_64::{CpuState, MsrValue, SystemRegisters};
+use arch_model::x86_64::{CpuModel, CpuState, ExtendedState, MsrValue, SystemRegisters};
 use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
 use vcpu_model::{Engine, GuestIo, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
 
@@ -56,7 +56,8 @@ pub fn allocate() -> Result<GuestMemory, String> {
 pub fn run(engine: &impl Engine, guest: &Guest) -> Result<Outcome, String> {
     let memory = allocate()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
-    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
+    let cpu_model = guest.xcr0.map(|_| CpuModel::V3);
+    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model }, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     let state = initial(guest, vcpu.state().map_err(text)?);
     vcpu.set_state(&state).map_err(text)?;
@@ -130,6 +131,9 @@ pub fn initial(guest: &Guest, engine: CpuState) -> CpuState {
             None => state.msrs.push(MsrValue { index, value }),
         }
     }
+    if let Some(xcr0) = guest.xcr0 {
+        state.extended = ExtendedState { xsave: filled_vectors(), xcr0 };
+    }
     let registers = &mut state.lapic.registers;
     if let Some(vector) = guest.interrupt
         && registers.len() >= 0x28
@@ -139,6 +143,20 @@ pub fn initial(guest: &Guest, engine: CpuState) -> CpuState {
         registers[0x20 + usize::from(vector / 32)] |= 1 << (vector % 32);
     }
     state
+}
+
+/// An XSAVE area with x87 as after FNINIT and vector register n full of bytes n + 1 (SDM vol. 1, 13.4).
+fn filled_vectors() -> Vec<u8> {
+    let mut area = vec![0; 576 + 256];
+    area[0..2].copy_from_slice(&0x37f_u16.to_le_bytes());
+    area[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+    area[512] = 7;
+    for register in 0..16 {
+        let byte = register as u8 + 1;
+        area[160 + 16 * register..][..16].fill(byte);
+        area[576 + 16 * register..][..16].fill(byte);
+    }
+    area
 }
 
 /// Finds out at which stub the guest is and what its frame says.

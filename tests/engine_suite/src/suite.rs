@@ -16,13 +16,16 @@ pub struct Report {
     pub failed: Vec<String>,
 }
 
-/// Runs `cases` on `engine`, on as many threads as the host has CPUs.
-pub fn run_all(engine: &(impl Engine + Sync), cases: &[Case]) -> Report {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+/// Threads even on one CPU: the end of a VM is mostly waiting.
+const THREADS_AT_LEAST: usize = 4;
+
+/// Runs `cases` on `engine`, on as many threads as the host has CPUs, or some more. Each is shown to `before` first.
+pub fn run_all(engine: &(impl Engine + Sync), cases: &[Case], before: &(impl Fn(&Case) + Sync)) -> Report {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).max(THREADS_AT_LEAST);
     let share = cases.len().div_ceil(threads).max(1);
     let mut report = Report::default();
     std::thread::scope(|scope| {
-        let parts = cases.chunks(share).map(|part| scope.spawn(move || run_part(engine, part)));
+        let parts = cases.chunks(share).map(|part| scope.spawn(move || run_part(engine, part, before)));
         for part in parts.collect::<Vec<_>>() {
             if let Ok(part) = part.join() {
                 report.passed += part.passed;
@@ -36,9 +39,10 @@ pub fn run_all(engine: &(impl Engine + Sync), cases: &[Case]) -> Report {
     report
 }
 
-fn run_part(engine: &impl Engine, cases: &[Case]) -> Report {
+fn run_part(engine: &impl Engine, cases: &[Case], before: &impl Fn(&Case)) -> Report {
     let mut report = Report::default();
     for case in cases {
+        before(case);
         let name = format!("{} [{}]", case.name, case.section);
         match run(engine, &case.guest) {
             Err(error) => report.failed.push(format!("{name}: {error}")),

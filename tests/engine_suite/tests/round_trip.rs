@@ -5,7 +5,7 @@ use std::path::Path;
 use arch_model::x86_64::{CpuState, msr};
 use engine_suite::layout::{DATA, INTERRUPT, KERNEL_CODE32, USER_CODE64};
 use engine_suite::outcome::End;
-use engine_suite::round_trip::{Pending, Stop, carry, first_half, program, second_half};
+use engine_suite::round_trip::{Pending, Stop, carry, first_half, program, second_half, tsc_khz};
 use kvm_engine::KvmEngine;
 use soft_engine::SoftEngine;
 use vcpu_model::Engine;
@@ -30,13 +30,14 @@ fn result(long: bool) -> (u64, u64) {
     (rax, memory)
 }
 
-/// Half on `first`, half on `second`.
-fn across(first: &impl Engine, second: &impl Engine) {
+/// Half on `first`, half on `second`, with a TSC of `khz`.
+fn across(first: &impl Engine, second: &impl Engine, khz: Option<u32>) {
     for long in [true, false] {
         for pending in Pending::ALL {
             let what = format!("{} to {}, long {long}, {pending:?}", first.name(), second.name());
             let guest = program(long, pending);
-            let stop = first_half(first, &guest, pending).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let stop =
+                first_half(first, &guest, pending, khz).unwrap_or_else(|error| panic!("{what}: {error}"));
             let outcome =
                 second_half(second, &guest, &stop).unwrap_or_else(|error| panic!("{what}: {error}"));
             let vector = if pending == Pending::Nothing { UD } else { INTERRUPT };
@@ -68,19 +69,19 @@ fn across(first: &impl Engine, second: &impl Engine) {
 
 #[test]
 fn from_soft_to_soft() {
-    across(&SoftEngine::default(), &SoftEngine::default());
+    across(&SoftEngine::default(), &SoftEngine::default(), None);
 }
 
 #[test]
 fn from_soft_to_kvm() {
     let Some(kvm) = kvm() else { return };
-    across(&SoftEngine::default(), &kvm);
+    across(&SoftEngine::default(), &kvm, tsc_khz(&kvm).unwrap());
 }
 
 #[test]
 fn from_kvm_to_soft() {
     let Some(kvm) = kvm() else { return };
-    across(&kvm, &SoftEngine::default());
+    across(&kvm, &SoftEngine::default(), None);
 }
 
 /// Without what goes on by itself: the TSC, and the timer's current count.
@@ -91,18 +92,18 @@ fn at_rest(state: &CpuState) -> CpuState {
     state
 }
 
-fn stops() -> impl Iterator<Item = (String, Stop)> {
+fn stops(khz: Option<u32>) -> impl Iterator<Item = (String, Stop)> {
     let all = [true, false].into_iter().flat_map(|long| Pending::ALL.map(|pending| (long, pending)));
-    all.map(|(long, pending)| {
-        let stop =
-            first_half(&SoftEngine::default(), &program(long, pending), pending).expect("it stops half-way");
+    all.map(move |(long, pending)| {
+        let stop = first_half(&SoftEngine::default(), &program(long, pending), pending, khz)
+            .expect("it stops half-way");
         (format!("long {long}, {pending:?}"), stop)
     })
 }
 
 #[test]
 fn nothing_is_lost_from_soft_to_soft() {
-    for (what, stop) in stops() {
+    for (what, stop) in stops(Some(2_345_678)) {
         let again = carry(&SoftEngine::default(), &stop).unwrap();
         assert_eq!(at_rest(&again.cpu), at_rest(&stop.cpu), "{what}");
         assert_eq!(again.platform.ioapic, stop.platform.ioapic, "{what}");
@@ -113,7 +114,7 @@ fn nothing_is_lost_from_soft_to_soft() {
 #[test]
 fn what_both_keep_is_not_lost_from_soft_to_kvm_to_soft() {
     let Some(kvm) = kvm() else { return };
-    for (what, stop) in stops() {
+    for (what, stop) in stops(tsc_khz(&kvm).unwrap()) {
         let there = carry(&kvm, &stop).unwrap_or_else(|error| panic!("{what}: {error}"));
         let back = carry(&SoftEngine::default(), &there).unwrap();
         let lost = stop.cpu.msrs.iter().filter(|msr| there.cpu.msr(msr.index).is_none());
@@ -135,4 +136,18 @@ fn what_both_keep_is_not_lost_from_soft_to_kvm_to_soft() {
 /// where its CPU lacks them). A value that is not zero would have been refused when it was set there.
 fn keep_common(state: &mut CpuState, kvm: &CpuState) {
     state.msrs.retain(|value| kvm.msr(value.index).is_some());
+}
+
+/// A guest's TSC keeps its frequency, or the guest is not taken.
+#[test]
+fn a_tsc_of_another_frequency_is_not_taken_for_ones_own() {
+    let Some(kvm) = kvm() else { return };
+    let Some(khz) = tsc_khz(&kvm).unwrap() else {
+        return println!("SKIPPED: this KVM does not say its frequency");
+    };
+    let (_, stop) = stops(Some(khz / 2)).next().expect("there are stops");
+    match carry(&kvm, &stop) {
+        Ok(there) => assert_eq!(there.cpu.tsc_khz, Some(khz / 2)),
+        Err(error) => assert!(error.contains("cannot scale it"), "{error}"),
+    }
 }

@@ -86,7 +86,7 @@ pub fn cloud_kernel(cache: &Cache) -> Result<Kernel> {
 
 /// Prepares what the lab's machine boots from.
 pub fn prepare_lab(cache: &Cache) -> Result<Lab> {
-    packages::require(&[packages::GUESTS, packages::LAB])?;
+    packages::require(&[packages::GUESTS, packages::LAB, packages::JOBS])?;
     let kernel = kernel::generic(cache)?;
     Ok(Lab { vmlinux: kernel.vmlinux(), initrd: initramfs::lab(cache, &kernel)? })
 }

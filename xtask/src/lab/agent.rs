@@ -1,6 +1,6 @@
 //! The lab's first process, inside the machine: runs each job as a process of its own, and watches the time.
 
-use super::jobs::{self, Lab, Outcome};
+use super::jobs::{Job, Lab, SKIPPED};
 use super::plan::Plan;
 use super::report::{END, LATE, RUN, START, Verdict};
 use crate::process;
@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A job's exit status that says that this machine cannot run it.
-const SKIPPED: u8 = 77;
 const POLL: Duration = Duration::from_millis(20);
 /// How long a sleep is that shows whether timers come in time, and how many there are.
 const SLEEP: Duration = Duration::from_millis(20);
@@ -39,18 +37,10 @@ pub fn run(_: &Arguments) -> Result<()> {
 
 /// Runs one job.
 pub fn run_job(arguments: &JobArguments) -> Result<()> {
-    let job = jobs::all().iter().find(|job| job.name == arguments.name);
-    let job = job.with_context(|| format!("no job is named {}", arguments.name))?;
+    let job = Job::named(&arguments.name)?;
     std::fs::create_dir_all(cgroup(job.name))?;
     std::fs::write(cgroup(job.name).join("cgroup.procs"), "0")?;
-    let lab = Lab::new(job.name, Plan::read()?)?;
-    match (job.run)(&lab)? {
-        Outcome::Passed => Ok(()),
-        Outcome::Skipped(why) => {
-            println!("{why}");
-            std::process::exit(i32::from(SKIPPED));
-        }
-    }
+    job.run_in(&Lab::new(job.name, Plan::read()?)?)
 }
 
 fn run_plan() -> Result<()> {
@@ -84,15 +74,18 @@ fn late_sleep() -> Option<Duration> {
 }
 
 fn verdict(plan: &Plan, name: &str) -> Result<Verdict> {
-    let job = jobs::all().iter().find(|job| job.name == name).context("no job has this name")?;
-    let output = tempfile::NamedTempFile::new()?;
+    let limit = plan.limit(Job::named(name)?.limit_seconds);
     let mut command = Command::new("/proc/self/exe");
-    command.args(["lab-job", name]);
-    command.stdin(Stdio::null()).stdout(output.as_file().try_clone()?).stderr(output.as_file().try_clone()?);
-    let mut child = command.spawn()?;
-    let status = wait(&mut child, plan.limit(job.limit_seconds));
+    let verdict = judge(command.args(["lab-job", name]), limit);
     let _ = std::fs::write(cgroup(name).join("cgroup.kill"), "1");
-    let status = status?;
+    verdict
+}
+
+/// Runs the process of a job for `limit` at most, and shows the end of what a failed one said.
+pub fn judge(command: &mut Command, limit: Duration) -> Result<Verdict> {
+    let output = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(output.as_file().try_clone()?).stderr(output.as_file().try_clone()?);
+    let status = wait(&mut command.spawn()?, limit)?;
     let text = String::from_utf8_lossy(&std::fs::read(output.path())?).into_owned();
     let last = one_line(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default());
     Ok(match status {

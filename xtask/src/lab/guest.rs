@@ -1,4 +1,4 @@
-//! A guest in the lab: the monitor's process, the guest's console, and how it ended.
+//! A guest of a job: the monitor's process, the guest's console, and how it ended.
 
 use super::console::Console;
 use super::control::Control;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Takes away what only costs time on an emulated processor; nothing here is needed to boot.
@@ -103,8 +103,16 @@ impl Setup<'_> {
         let control = folder.join(format!("{}.control", self.name));
         let socket = folder.join(format!("{}.console", self.name));
         let log = folder.join(format!("{}.log", self.name));
-        let mut command = Command::new(self.lab.yagura()?);
-        command.args(["run", "--engine", "kvm", "--name", &self.name, "--cmdline", &self.command_line]);
+        let mut command = process::bound_to_us(self.lab.yagura()?);
+        command.args([
+            "run",
+            "--engine",
+            self.lab.engine(),
+            "--name",
+            &self.name,
+            "--cmdline",
+            &self.command_line,
+        ]);
         command.arg("--kernel").arg(self.lab.local(&self.kernel)?);
         command.arg("--initrd").arg(self.lab.local(&self.lab.guests()?.initrd)?);
         command.arg("--control").arg(&control).args(default_arguments(&self.arguments)).args(&self.arguments);

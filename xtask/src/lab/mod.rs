@@ -13,16 +13,18 @@ pub mod agent;
 pub mod console;
 mod control;
 pub mod guest;
+pub mod here;
 mod jobs;
 mod l1;
 mod plan;
 mod report;
 
+pub use jobs::Job;
 pub use report::{Finished, Report, Verdict};
 
 use crate::{cache::Cache, guests, packages, progress, workspace};
 use anyhow::{Result, bail, ensure};
-use jobs::{Group, Job};
+use jobs::Group;
 use plan::Plan;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,15 +105,14 @@ fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
 
 /// Builds the tests that jobs run, each executable by its job's name.
 fn build_tests(chosen: &[&Job]) -> Result<BTreeMap<String, PathBuf>> {
+    let build = |tests: jobs::Tests| workspace::build_tests(tests.package, tests.target, tests.optimized);
     let wanted = chosen.iter().filter_map(|job| Some((job.name, job.tests?)));
-    wanted
-        .map(|(name, tests)| Ok((name.to_owned(), workspace::build_tests(tests.package, tests.target)?)))
-        .collect()
+    wanted.map(|(name, tests)| Ok((name.to_owned(), build(tests)?))).collect()
 }
 
 /// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.
 fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
-    packages::require(&[packages::LAB, packages::GUESTS])?;
+    packages::require(&[packages::LAB, packages::JOBS, packages::GUESTS])?;
     let cache = Cache::open()?;
     let material = guests::prepare_lab(&cache)?;
     let monitor = chosen.iter().any(|job| job.yagura);

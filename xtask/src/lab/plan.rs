@@ -21,6 +21,9 @@ exec /run/lab/xtask lab-agent
 const SLOW: &str = "YAGURA_LAB_SLOW";
 const DEFAULT_SLOW: u32 = 2;
 
+/// Of the suite of system semantics, run only the cases whose names contain this.
+pub const CASES: &str = "YAGURA_CASES";
+
 /// The jobs and the files that they use, all paths being the host's.
 #[derive(Serialize, Deserialize)]
 pub struct Plan {
@@ -34,6 +37,8 @@ pub struct Plan {
     pub guests: Option<Guests>,
     /// Executables with tests, by the names of the jobs that want them.
     pub tests: BTreeMap<String, PathBuf>,
+    /// Which cases of system semantics to run, where not all.
+    pub cases: Option<String>,
 }
 
 impl Plan {
@@ -44,7 +49,8 @@ impl Plan {
             Err(_) => DEFAULT_SLOW,
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
-        Ok(Self { jobs, slow, yagura, guests, tests: BTreeMap::new() })
+        let cases = std::env::var(CASES).ok();
+        Ok(Self { jobs, slow, yagura, guests, tests: BTreeMap::new(), cases })
     }
 
     /// A time limit on this machine.
@@ -63,10 +69,20 @@ impl Plan {
         Ok(archive.finish())
     }
 
+    /// Writes the plan for a job on this host.
+    pub fn write_to(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, serde_json::to_vec(self)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Reads the plan inside the machine.
     pub fn read() -> Result<Self> {
-        let path = Path::new(FOLDER).join("plan.json");
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::read_from(&Path::new(FOLDER).join("plan.json"))
+    }
+
+    /// Reads what [`write_to`](Plan::write_to) wrote.
+    pub fn read_from(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(serde_json::from_slice(&text)?)
     }
 }

@@ -10,6 +10,7 @@ mod other_kernels;
 mod tally;
 mod tee;
 
+use crate::lab::Verdict;
 use crate::{lab, packages, process, soft, tidy, workspace};
 use anyhow::{Result, ensure};
 use std::process::Command;
@@ -105,11 +106,20 @@ fn tests(all: bool, tally: &mut Tally) -> Result<()> {
 fn soft_sessions(all: bool, tally: &mut Tally) -> Result<()> {
     let mut last = Ok(());
     for session in soft::for_test(all) {
-        let name = format!("soft {}", session.name);
-        match soft::hold(session) {
-            Err(error) if error.is::<packages::Missing>() => tally.skip(name, &error.to_string()),
-            outcome => last = single(tally, &name, outcome).and(last),
-        }
+        let name = format!("soft {}", session.name());
+        let outcome = match soft::hold(session) {
+            Err(error) if error.is::<packages::Missing>() => {
+                tally.skip(name, &error.to_string());
+                continue;
+            }
+            Ok(Verdict::Skipped(why)) => {
+                tally.skip(name, &why);
+                continue;
+            }
+            Ok(Verdict::Failed(why)) => Err(anyhow::anyhow!(why)),
+            outcome => outcome.map(drop),
+        };
+        last = single(tally, &name, outcome).and(last);
     }
     last
 }

@@ -6,7 +6,7 @@ use iced_x86::CpuidFeature;
 
 use crate::memory::paging::PHYSICAL_BITS;
 
-/// Frequency of the guest's TSC and of its APIC timer: both count nanoseconds.
+/// Frequency of the guest's APIC timer, and of its TSC unless a state names another: both count nanoseconds.
 pub const TSC_KHZ: u32 = 1_000_000;
 
 /// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES,
@@ -28,7 +28,9 @@ const EXT1_ECX: u32 = bits(&[0, 5, 8]);
 /// Leaf 0x80000001 EDX: SYSCALL, NX, 1 GiB pages, RDTSCP, long mode.
 const EXT1_EDX: u32 = bits(&[11, 20, 26, 27, 29]);
 /// KVM features (Linux, `Documentation/virt/kvm/x86/cpuid.rst`): CLOCKSOURCE, NOP_IO_DELAY, CLOCKSOURCE2, PV_UNHALT,
-/// PV_SEND_IPI, CLOCKSOURCE_STABLE.
+/// PV_SEND_IPI, CLOCKSOURCE_STABLE. Not PV_TLB_FLUSH: a guest with it leaves the flush of a vCPU that is preempted to the
+/// hypervisor, which has to say who is (in the page of steal time). A thread does not learn that it was preempted; and
+/// one that sleeps in HLT has an idle guest, which Linux spares the flush anyway.
 const KVM_FEATURES: u32 = bits(&[0, 1, 3, 7, 11, 24]);
 
 const fn bits(list: &[u32]) -> u32 {
@@ -75,7 +77,7 @@ pub fn offered() -> Cpuid {
         sub(0xd, 0, [7, 832, 832, 0]),
         sub(0xd, 1, [LEAF_D_EAX, 832, 0, 0]),
         sub(0xd, 2, [256, 576, 0, 0]),
-        // TSC and crystal: the same 1 GHz.
+        // TSC and crystal: the same 1 GHz, unless a state says that the TSC has another frequency.
         leaf(0x15, [1, 1, TSC_KHZ * 1000, 0]),
         leaf(0x16, [TSC_KHZ / 1000, TSC_KHZ / 1000, 100, 0]),
         leaf(0x4000_0000, [0x4000_0001, kvm[0], kvm[1], kvm[2]]),

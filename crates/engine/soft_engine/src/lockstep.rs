@@ -190,7 +190,7 @@ fn registers(mine: &Cpu, unit: &Cpu) -> Vec<String> {
     fields!(
         rip, segments, tr, ldt, gdt, idt, cr0, cr2, cr3, cr4, efer, xcr0, debug, msrs, fpu, vectors, mxcsr
     );
-    fields!(run_state, unhalted, shadow, nmi_masked, nmi_pending, sipi_vector, tsc_offset, mode, cpl, bases);
+    fields!(run_state, unhalted, shadow, nmi_masked, nmi_pending, sipi_vector, tsc, mode, cpl, bases);
     found
 }
 

@@ -129,8 +129,11 @@ impl Vcpu for SoftVcpu {
         let halt = self.with_core(io, |core, code| {
             if is_restored {
                 core.publish_system_time();
+                core.clear_preempted();
             }
+            core.shared.turn.take();
             let halt = run(core, code);
+            core.shared.turn.give();
             core.shared.alarm.set(number, None);
             halt
         });
@@ -182,6 +185,7 @@ fn run(core: &mut Core<'_>, code: &mut Code<'_>) -> Halt {
         until_clock -= 1;
         if until_clock == 0 || core.attention || core.has_requests() {
             until_clock = BLOCKS_PER_CLOCK;
+            core.shared.turn.pass();
             if let Some(halt) = attend(core, code) {
                 return halt;
             }
@@ -347,6 +351,7 @@ fn deliver_interrupts(core: &mut Core<'_>) {
 
 /// Sleeps until a request arrives or the timer is due.
 fn sleep(core: &mut Core<'_>) {
+    core.shared.turn.give();
     let mailbox = core.shared.platform.mailbox(core.index);
     match core.run_state {
         RunState::Halted if core.interrupts_enabled() && core.lapic.has_work() => {}
@@ -354,4 +359,5 @@ fn sleep(core: &mut Core<'_>) {
         // Only INIT and a start-up IPI count.
         _ => mailbox.sleep_until(None, core.shared.platform.clock()),
     }
+    core.shared.turn.take();
 }

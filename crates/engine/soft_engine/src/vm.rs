@@ -13,7 +13,7 @@ use vcpu_model::{EngineError, VcpuIndex, Vm};
 use crate::features::Features;
 use crate::memory::code_map::CodeMap;
 use crate::memory::write_log::WriteLog;
-use crate::platform::{Alarm, DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi};
+use crate::platform::{Alarm, DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi, Turn};
 use crate::vcpu::SoftVcpu;
 
 /// What all vCPUs of a VM share.
@@ -28,6 +28,8 @@ pub struct Shared {
     pub code: CodeMap,
     /// The dirty log.
     pub log: WriteLog,
+    /// Which vCPU executes, where only one may at a time.
+    pub turn: Turn,
     /// Wakes vCPUs whose timers are due.
     pub alarm: Alarm,
     /// What vCPUs execute code with.
@@ -116,6 +118,7 @@ impl Shared {
         let shared = Arc::new(Shared {
             alarm: Alarm::new(Arc::clone(&platform), vcpus as usize),
             platform,
+            turn: Turn::new(vcpus),
             doorbells: Arc::new(DoorbellMap::default()),
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),

@@ -58,8 +58,34 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(Case::new(format!("{name} across the edge"), SECTION, guest, expect));
         }
     }
+    bases(&mut cases);
     branches(&mut cases);
     cases
+}
+
+/// What has to be canonical is the sum of base and offset, not the offset.
+fn bases(cases: &mut Vec<Case>) {
+    // fs or gs: mov ecx, [rax]
+    for (name, prefix) in [("fs", 0x64), ("gs", 0x65)] {
+        for (what, base, offset, refused) in [
+            ("offset not canonical, sum is", HOLE - 1, DATA.wrapping_sub(HOLE - 1), false),
+            ("offset beyond the hole, sum is canonical", !HOLE + 1, DATA + HOLE, false),
+            ("offset canonical, sum is not", HOLE - 1, 0x1000, true),
+            ("both halves of a sum that wraps", 0u64.wrapping_sub(0x1000), DATA + 0x1000, false),
+        ] {
+            let mut guest = Guest::long(0, &[prefix, 0x8b, 0x08]);
+            guest.registers.rax = offset;
+            let segment = if prefix == 0x64 { &mut guest.system.fs } else { &mut guest.system.gs };
+            segment.base = base;
+            guest.put64(DATA, 0x1234_5678);
+            let expect = if refused {
+                Expect::fault(&guest, vector::GP, 0)
+            } else {
+                Expect::done().value("rcx", |outcome| outcome.state.registers.rcx, 0x1234_5678)
+            };
+            cases.push(Case::new(format!("{name}: {what}"), SECTION, guest, expect));
+        }
+    }
 }
 
 /// Near branches fault themselves, before RIP changes (SDM vol. 2: JMP, CALL, RET).

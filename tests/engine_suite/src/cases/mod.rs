@@ -4,10 +4,13 @@ mod canonical;
 mod code_writes;
 mod control;
 mod debug;
+mod encodings;
+mod extended;
 mod faults;
 mod gates;
 mod interrupts;
 mod paging;
+mod paravirtual;
 mod segments;
 mod syscalls;
 mod transfers;
@@ -50,6 +53,9 @@ pub fn all() -> Vec<Case> {
         control::cases(),
         translation::cases(),
         code_writes::cases(),
+        encodings::cases(),
+        extended::cases(),
+        paravirtual::cases(),
     ];
     parts.into_iter().flatten().collect()
 }

@@ -87,6 +87,20 @@ fn returns(cases: &mut Vec<Case>) {
     let short = sysret(&[0x0f, 0x07], TARGET | 0xff_0000_0000, 0);
     let expect = Expect::done().rip(TARGET + 2).cs(USER_CODE32).ss(USER_DATA);
     cases.push(Case::new("sysretd", CALL, short, expect));
+    // TF as SYSRET leaves it decides about the single step, which comes before the next instruction.
+    let mut step = sysret(&[0x48, 0x0f, 0x07], TARGET, 0);
+    step.registers.r11 = TF | 2;
+    let expect = Expect::event(vector::DB).rip(TARGET).cs(USER_CODE64).value(
+        "dr6",
+        |outcome| outcome.state.debug.dr6 & 0xe00f,
+        1 << 14,
+    );
+    cases.push(Case::new("sysretq that sets TF", CALL, step, expect));
+    let mut step = sysret(&[0x48, 0x0f, 0x07], TARGET, 0);
+    step.registers.r11 = 2;
+    step.registers.rflags |= TF;
+    let expect = Expect::done().rip(TARGET + 2).cs(USER_CODE64);
+    cases.push(Case::new("sysretq that clears TF", CALL, step, expect));
     let guest = sysret(&[0x48, 0x0f, 0x07], NOT_CANONICAL, 0);
     let expect = Expect::fault(&guest, vector::GP, 0).cs(KERNEL_CODE);
     cases.push(Case::new("sysretq to an address that is not canonical", CALL, guest, expect));

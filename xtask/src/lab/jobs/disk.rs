@@ -1,6 +1,6 @@
 //! Disks: what is written is there after a reboot, and under stress.
 
-use super::{DEBIAN_DISK, Job, Lab, MONITOR, Outcome};
+use super::{Job, Lab, MONITOR, Outcome, Soft};
 use crate::process;
 use anyhow::{Context, Result, ensure};
 use std::fs::File;
@@ -13,6 +13,7 @@ pub const JOBS: &[Job] = &[
         name: "disk-reboot",
         about: "checksums of a disk are the same after a reboot",
         quick: true,
+        soft: Soft::Yes,
         limit_seconds: 150,
         run: reboot,
         ..MONITOR
@@ -20,11 +21,19 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "disk-options",
         about: "serial number, read-only, a block device as a disk",
+        soft: Soft::Yes,
         run: options,
         ..MONITOR
     },
     Job { name: "disk-in-use", about: "a second monitor does not get a disk in use", run: in_use, ..MONITOR },
-    Job { name: "fio", about: "mixed random I/O with verification", limit_seconds: 420, run: fio, ..MONITOR },
+    Job {
+        name: "fio",
+        about: "mixed random I/O with verification",
+        soft: Soft::Yes,
+        limit_seconds: 420,
+        run: fio,
+        ..MONITOR
+    },
 ];
 
 const MIB: u64 = 1 << 20;
@@ -63,10 +72,9 @@ fn reboot(lab: &Lab) -> Result<Outcome> {
 
 fn options(lab: &Lab) -> Result<Outcome> {
     let disk = empty_disk(lab, "data.raw", 16 * MIB)?;
-    let arguments = [
-        format!("path={},serial=yagura-7", disk.display()),
-        format!("path={DEBIAN_DISK},readonly,serial=debian"),
-    ];
+    let debian = lab.debian_image()?.display().to_string();
+    let arguments =
+        [format!("path={},serial=yagura-7", disk.display()), format!("path={debian},readonly,serial=debian")];
     let mut guest = lab.setup("disk")?.with(&["--disk", &arguments[0], "--disk", &arguments[1]]).start()?;
     guest.ready()?;
     let seen = guest.command("cat /sys/block/vda/serial; echo; cat /sys/block/vdb/serial; echo; cat /sys/block/vda/ro /sys/block/vdb/ro")?;
@@ -74,7 +82,7 @@ fn options(lab: &Lab) -> Result<Outcome> {
     ensure!(words == ["yagura-7", "debian", "0", "1"], "the guest sees {words:?}");
     guest.command("! dd if=/dev/zero of=/dev/vdb bs=4k count=1 oflag=direct 2>/dev/null")?;
     let inside = guest.command("dd if=/dev/vdb bs=1M count=32 2>/dev/null | sha256sum | cut -d' ' -f1")?;
-    let outside = sum(DEBIAN_DISK, 32)?;
+    let outside = sum(&debian, 32)?;
     ensure!(inside == outside, "the guest reads {inside}, we read {outside}");
     guest.power_off()?;
     Ok(Outcome::Passed)

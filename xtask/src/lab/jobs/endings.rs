@@ -1,9 +1,11 @@
 //! The ways in which a guest ends, and what the monitor's exit status says of them.
 
-use super::{Job, Lab, MONITOR, Outcome};
+use super::{Job, Lab, MONITOR, Outcome, Soft};
 use crate::lab::guest::status;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
+
+const ENDING: Job = Job { soft: Soft::Yes, ..MONITOR };
 
 /// This theme's jobs.
 pub const JOBS: &[Job] = &[
@@ -12,40 +14,40 @@ pub const JOBS: &[Job] = &[
         about: "SIGTERM presses the power button: busybox",
         quick: true,
         run: sigterm,
-        ..MONITOR
+        ..ENDING
     },
     Job {
         name: "sigterm-debian",
         about: "SIGTERM presses the power button: systemd",
         limit_seconds: 240,
         run: sigterm_debian,
-        ..MONITOR
+        ..ENDING
     },
     Job {
         name: "sigterm-twice",
         about: "a second SIGTERM kills a guest that does not listen",
         run: sigterm_twice,
-        ..MONITOR
+        ..ENDING
     },
     Job {
         name: "reboot",
         about: "a guest reboots and comes back",
         limit_seconds: 120,
         run: reboot,
-        ..MONITOR
+        ..ENDING
     },
     Job {
         name: "reboot-ends",
         about: "a reboot ends the monitor where it was told so",
         run: reboot_ends,
-        ..MONITOR
+        ..ENDING
     },
-    Job { name: "panic", about: "a kernel panic shows in the exit status", run: panic, ..MONITOR },
+    Job { name: "panic", about: "a kernel panic shows in the exit status", run: panic, ..ENDING },
     Job {
         name: "triple-fault",
         about: "a triple fault shows in the exit status",
         run: triple_fault,
-        ..MONITOR
+        ..ENDING
     },
 ];
 

@@ -1,8 +1,8 @@
 //! Tests of engines, where hardware stands behind KVM.
 
-use super::{Job, Lab, MONITOR, Outcome, Tests};
-use crate::process;
-use anyhow::{Context, Result, ensure};
+use super::{Job, Lab, MONITOR, Outcome, Soft, Tests};
+use crate::lab::plan::CASES;
+use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 
 /// This theme's jobs.
@@ -12,7 +12,7 @@ pub const JOBS: &[Job] = &[
         about: "the KVM engine's own tests, none of them skipped",
         quick: true,
         yagura: false,
-        tests: Some(Tests { package: "kvm_engine", target: &["--lib"] }),
+        tests: Some(Tests { package: "kvm_engine", target: &["--lib"], optimized: false }),
         limit_seconds: 90,
         run: engine_tests,
         ..MONITOR
@@ -21,8 +21,8 @@ pub const JOBS: &[Job] = &[
         name: "semantics",
         about: "every case of system semantics, by KVM as by the manual",
         yagura: false,
-        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"] }),
-        limit_seconds: 600,
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"], optimized: true }),
+        limit_seconds: 1300,
         run: semantics,
         ..MONITOR
     },
@@ -31,9 +31,18 @@ pub const JOBS: &[Job] = &[
         about: "half a program on one engine, half on the other, both ways",
         quick: true,
         yagura: false,
-        tests: Some(Tests { package: "engine_suite", target: &["--test", "round_trip"] }),
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "round_trip"], optimized: false }),
         limit_seconds: 120,
         run: |lab| run_tests(lab, "exchange", &[], 100).map(|_| Outcome::Passed),
+        ..MONITOR
+    },
+    Job {
+        name: "exchange-linux",
+        about: "half of Linux's life on one engine, half on the other, both ways",
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "linux"], optimized: true }),
+        soft: Soft::Yes,
+        limit_seconds: 1000,
+        run: exchange_linux,
         ..MONITOR
     },
 ];
@@ -45,10 +54,16 @@ fn engine_tests(lab: &Lab) -> Result<Outcome> {
 }
 
 fn semantics(lab: &Lab) -> Result<Outcome> {
-    let text = run_tests(lab, "semantics", &["kvm_does"], 540)?;
+    let text = run_tests(lab, "semantics", &["kvm_does"], 1200)?;
     let cases = text.lines().find(|line| line.contains("cases apply to a vCPU"));
     println!("{}", cases.context("the suite did not say how many cases it ran")?);
     Ok(Outcome::Passed)
+}
+
+fn exchange_linux(lab: &Lab) -> Result<Outcome> {
+    // On the software engine alone: from one of its machines to another.
+    let filter: &[&str] = if lab.engine() == "soft" { &["soft_to_soft"] } else { &["kvm"] };
+    run_tests(lab, "exchange-linux", filter, 980).map(|_| Outcome::Passed)
 }
 
 /// Runs a job's tests, those whose names hold `filter` if it is given, and returns what they print.
@@ -58,10 +73,25 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     let seconds = lab.limit(limit_seconds).as_secs().to_string();
     let mut command = Command::new("timeout");
     command.arg(seconds).arg(tests).args(filter).args(["--nocapture", "--test-threads=1"]);
-    let text = process::output(&mut command)?;
-    if let Some(line) = text.lines().find(|line| line.contains("SKIPPED")) {
-        anyhow::bail!("with hardware behind KVM nothing is skipped: {line}");
+    // Where a test ends QEMU, the end of its console is all that is left.
+    command.env("YAGURA_PROGRESS", "/dev/console");
+    if let Some(cases) = &lab.plan.cases {
+        command.env(CASES, cases);
     }
+    if let Some(guests) = &lab.plan.guests {
+        command.env("YAGURA_KERNEL", lab.local(&guests.vmlinux)?);
+        command.env("YAGURA_INITRD", lab.local(&guests.initrd)?);
+    }
+    let ended = command.stderr(std::io::stdout()).output().context("cannot run the tests")?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    if !ended.status.success() {
+        println!("{text}");
+        bail!("the tests ended with {}", ended.status);
+    }
+    if let Some(line) = text.lines().find(|line| line.contains("SKIPPED")) {
+        bail!("with hardware behind KVM nothing is skipped: {line}");
+    }
+    text.lines().filter(|line| line.contains(" rounds on the first")).for_each(|line| println!("{line}"));
     let result = text.lines().find(|line| line.starts_with("test result: ok."));
     println!("{}", result.context("the tests did not say how they ended")?);
     Ok(text)

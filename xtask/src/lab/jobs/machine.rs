@@ -1,6 +1,6 @@
 //! The lab's machine itself: what the monitor's jobs stand on.
 
-use super::{Group, Job, Lab, Outcome};
+use super::{Group, Job, Lab, Outcome, Soft};
 use crate::process;
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
@@ -18,6 +18,7 @@ const TEMPLATE: Job = Job {
     quick: true,
     yagura: false,
     tests: None,
+    soft: Soft::No,
     limit_seconds: LIMIT_SECONDS,
     run: kvm_present,
 };

@@ -1,12 +1,13 @@
 //! Guests of several sizes.
 
-use super::{Job, Lab, MONITOR, Outcome};
+use super::{Job, Lab, MONITOR, Outcome, Soft};
 use anyhow::{Context, Result, ensure};
 
 /// This theme's jobs.
 pub const JOBS: &[Job] = &[Job {
     name: "memory-sizes",
     about: "guests from 128 MiB to 2 GiB see their memory and can use it",
+    soft: Soft::Yes,
     limit_seconds: 240,
     run: sizes,
     ..MONITOR

@@ -25,6 +25,8 @@ use std::time::Duration;
 const HOST_FILES: &str = "/run/lab/host";
 /// Where the lab's machine finds Debian's disk image.
 const DEBIAN_DISK: &str = "/dev/vda";
+/// A job's exit status that says that this machine cannot run it.
+pub const SKIPPED: u8 = 77;
 
 /// The machine that a job wants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,9 +45,19 @@ const MONITOR: Job = Job {
     quick: false,
     yagura: true,
     tests: None,
+    soft: Soft::No,
     limit_seconds: 60,
     run: |_| Ok(Outcome::Passed),
 };
+
+/// Whether a job runs without the lab too: right on this host, on the software engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Soft {
+    No,
+    Yes,
+    /// In a network namespace of its own.
+    WithNetwork,
+}
 
 impl Group {
     const PLAIN: Self = Self { cpus: 1, npt: true };
@@ -78,6 +90,8 @@ pub struct Job {
     pub yagura: bool,
     /// The tests that it runs.
     pub tests: Option<Tests>,
+    /// Whether it runs on the software engine too.
+    pub soft: Soft,
     /// How long it may take on a quick and idle machine.
     pub limit_seconds: u64,
     /// What it does, inside the machine.
@@ -91,6 +105,8 @@ pub struct Tests {
     pub package: &'static str,
     /// Cargo's arguments for which of its tests.
     pub target: &'static [&'static str],
+    /// Worth the time that optimizing takes.
+    pub optimized: bool,
 }
 
 /// How a job ended that did not fail.
@@ -122,10 +138,38 @@ pub fn all() -> &'static [Job] {
     &ALL
 }
 
+impl Job {
+    /// The job with this name.
+    pub fn named(name: &str) -> Result<&'static Job> {
+        all().iter().find(|job| job.name == name).with_context(|| format!("no job is named {name}"))
+    }
+
+    /// Does the job in `lab`; the process's exit status says so when it cannot be done here.
+    pub fn run_in(&self, lab: &Lab) -> Result<()> {
+        match (self.run)(lab)? {
+            Outcome::Passed => Ok(()),
+            Outcome::Skipped(why) => {
+                println!("{why}");
+                std::process::exit(i32::from(SKIPPED));
+            }
+        }
+    }
+}
+
 /// What a running job has at hand.
 pub struct Lab {
     plan: Plan,
     folder: PathBuf,
+    place: Place,
+}
+
+/// Where a job runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the lab's machine, on KVM.
+    Machine,
+    /// On the host itself, on the software engine.
+    Host,
 }
 
 impl Lab {
@@ -133,7 +177,20 @@ impl Lab {
     pub fn new(name: &str, plan: Plan) -> Result<Self> {
         let folder = Path::new("/tmp").join(name);
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { plan, folder })
+        Ok(Self { plan, folder, place: Place::Machine })
+    }
+
+    /// For a job on this host, with a fresh folder.
+    pub fn here(folder: &Path, plan: Plan) -> Self {
+        Self { plan, folder: folder.to_owned(), place: Place::Host }
+    }
+
+    /// The engine that guests run on, as the monitor names it.
+    pub fn engine(&self) -> &'static str {
+        match self.place {
+            Place::Machine => "kvm",
+            Place::Host => "soft",
+        }
     }
 
     /// The job's own folder, in memory.
@@ -151,8 +208,11 @@ impl Lab {
         self.local(self.plan.yagura.as_deref().context("this job asked for no monitor")?)
     }
 
-    /// A copy in memory of a file of the host's: reading by 9p is slow.
+    /// A copy in memory of a file of the host's, in the lab's machine: reading by 9p is slow.
     pub fn local(&self, file: &Path) -> Result<PathBuf> {
+        if self.place == Place::Host {
+            return Ok(file.to_owned());
+        }
         let mut name = file.iter().rev().take(2).map(|part| part.to_string_lossy()).collect::<Vec<_>>();
         name.reverse();
         let copy = Path::new("/run/lab").join(name.join("-"));
@@ -163,11 +223,19 @@ impl Lab {
         Ok(copy)
     }
 
-    /// A fresh copy in memory of Debian's disk; blocks of zeros take no room.
+    /// Debian's disk image; not to be written.
+    pub fn debian_image(&self) -> Result<&Path> {
+        match self.place {
+            Place::Machine => Ok(Path::new(DEBIAN_DISK)),
+            Place::Host => Ok(&self.guests()?.debian),
+        }
+    }
+
+    /// A fresh copy of Debian's disk in the job's folder; blocks of zeros take no room.
     pub fn debian_disk(&self, name: &str) -> Result<PathBuf> {
         let copy = self.folder.join(format!("{name}.ext4"));
         let mut command = std::process::Command::new("cp");
-        process::run(command.arg("--sparse=always").arg(DEBIAN_DISK).arg(&copy))?;
+        process::run(command.arg("--sparse=always").arg(self.debian_image()?).arg(&copy))?;
         Ok(copy)
     }
 

@@ -1,6 +1,7 @@
-//! The network between a guest and the lab's machine, by a tap that the job makes inside that machine.
+//! The network between a guest and the lab's machine, by a tap that the job makes inside that machine. On the
+//! software engine the other side is a network namespace of this host that holds nothing but the tap.
 
-use super::{Job, Lab, MONITOR, Outcome};
+use super::{Job, Lab, MONITOR, Outcome, Soft};
 use crate::lab::guest::Guest;
 use crate::process;
 use anyhow::{Context, Result, ensure};
@@ -16,12 +17,14 @@ pub const JOBS: &[Job] = &[
         name: "net-ping",
         about: "packets between guest and host by tap",
         quick: true,
+        soft: Soft::WithNetwork,
         run: ping,
         ..MONITOR
     },
     Job {
         name: "net-transfer",
         about: "100 MiB each way by TCP, checksums compared",
+        soft: Soft::WithNetwork,
         limit_seconds: 240,
         run: transfer,
         ..MONITOR

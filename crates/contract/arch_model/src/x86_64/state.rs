@@ -21,11 +21,14 @@ pub struct CpuState {
     pub events: PendingEvents,
     /// Whether the vCPU runs, halts, or waits to be started.
     pub run_state: RunState,
+    /// Frequency of the TSC in kHz. `None`: not known where the state was saved; it goes on at the frequency of the
+    /// engine that takes the state.
+    pub tsc_khz: Option<u32>,
 }
 
 impl CpuState {
     /// Version of this layout, raised when its meaning changes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The value of `index`, if it is among the saved MSRs.
     pub fn msr(&self, index: u32) -> Option<u64> {

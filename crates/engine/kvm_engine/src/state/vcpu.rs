@@ -10,6 +10,8 @@ use super::convert;
 use crate::capabilities::Capabilities;
 use crate::failed;
 
+/// Difference in frequency, in millionths, that KVM itself takes for none (`kvm.tsc_tolerance_ppm`).
+const TSC_TOLERANCE_PPM: u64 = 250;
 /// XCR0 (SDM vol. 3, 2.6).
 const XCR0: u32 = 0;
 /// Bytes of `kvm_xsave` without its extension.
@@ -29,6 +31,7 @@ pub(crate) fn save(fd: &VcpuFd, capabilities: &Capabilities, msrs: &[u32]) -> Re
         msrs: save_msrs(fd, msrs)?,
         lapic: convert::lapic_from(&fd.get_lapic().map_err(failed("KVM_GET_LAPIC"))?),
         run_state,
+        tsc_khz: tsc_khz(fd, capabilities),
         ..CpuState::default()
     };
     if capabilities.debug_registers {
@@ -41,7 +44,7 @@ pub(crate) fn save(fd: &VcpuFd, capabilities: &Capabilities, msrs: &[u32]) -> Re
 }
 
 pub(crate) fn restore(fd: &VcpuFd, capabilities: &Capabilities, state: &CpuState) -> Result<(), EngineError> {
-    let CpuState { registers, system, extended, debug, msrs, lapic, events, run_state } = state;
+    let CpuState { registers, system, extended, debug, msrs, lapic, events, run_state, tsc_khz } = state;
     fd.set_mp_state(convert::run_state_to(*run_state)).map_err(failed("KVM_SET_MP_STATE"))?;
     // System registers hold the APIC base, which decides how the LAPIC's registers are read; the LAPIC comes
     // before the MSRs, since setting the TSC deadline needs its timer in deadline mode.
@@ -50,6 +53,9 @@ pub(crate) fn restore(fd: &VcpuFd, capabilities: &Capabilities, state: &CpuState
     restore_extended(fd, capabilities, extended)?;
     if !lapic.registers.is_empty() {
         fd.set_lapic(&convert::lapic_to(lapic)).map_err(failed("KVM_SET_LAPIC"))?;
+    }
+    if let Some(khz) = *tsc_khz {
+        restore_tsc_khz(fd, capabilities, khz)?;
     }
     restore_msrs(fd, msrs)?;
     if capabilities.debug_registers {
@@ -60,6 +66,25 @@ pub(crate) fn restore(fd: &VcpuFd, capabilities: &Capabilities, state: &CpuState
         fd.set_vcpu_events(&events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
     }
     Ok(())
+}
+
+/// The TSC's frequency; a host whose TSC is not stable does not say it (API 4.56).
+fn tsc_khz(fd: &VcpuFd, capabilities: &Capabilities) -> Option<u32> {
+    capabilities.get_tsc_khz.then(|| fd.get_tsc_khz().ok()).flatten().filter(|khz| *khz != 0)
+}
+
+/// A guest measures its TSC once and counts on it from then on: it gets the same frequency, or is not taken (API 4.55).
+fn restore_tsc_khz(fd: &VcpuFd, capabilities: &Capabilities, khz: u32) -> Result<(), EngineError> {
+    let Some(ours) = tsc_khz(fd, capabilities) else { return Ok(()) };
+    if u64::from(ours.abs_diff(khz)) * 1_000_000 <= u64::from(ours) * TSC_TOLERANCE_PPM {
+        return Ok(());
+    }
+    fd.set_tsc_khz(khz).map_err(|error| {
+        debug!(%error, "KVM_SET_TSC_KHZ");
+        EngineError::Unsupported(format!(
+            "the guest's TSC has {khz} kHz, this host's {ours} kHz, and its processor cannot scale it"
+        ))
+    })
 }
 
 fn save_extended(fd: &VcpuFd, capabilities: &Capabilities) -> Result<ExtendedState, EngineError> {

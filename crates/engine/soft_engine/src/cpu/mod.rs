@@ -1,7 +1,7 @@
 //! The vCPU: its state, and everything about it that is not one instruction's own business.
 
 pub mod control;
-mod debug;
+pub mod debug;
 mod devices;
 pub mod event;
 pub mod fault;
@@ -255,6 +255,6 @@ impl<'m> Core<'m> {
     /// Guest TSC.
     pub fn tsc(&self) -> u64 {
         self.journal.note_unrepeatable();
-        self.shared.platform.clock().now_ns().wrapping_add(self.tsc_offset)
+        self.cpu.tsc.at(self.shared.platform.clock().now_ns())
     }
 }

@@ -7,6 +7,8 @@ use crate::features::ARCH_CAPABILITIES;
 use crate::platform::{TimeInfo, WallClock};
 use crate::vm::Shared;
 
+/// Offset of `preempted` in `struct kvm_steal_time` (Linux, `Documentation/virt/kvm/x86/msr.rst`).
+const STEAL_TIME_PREEMPTED: u64 = 16;
 /// IA32_ARCH_CAPABILITIES.
 const ARCH_CAPABILITIES_MSR: u32 = 0x10a;
 /// Microcode revision (SDM vol. 4).
@@ -131,9 +133,8 @@ impl Core<'_> {
     }
 
     fn move_tsc(&mut self, moved: u64) {
-        let offset = self.tsc_offset.wrapping_add(moved);
-        self.cpu.tsc_offset = offset;
-        self.lapic.set_tsc_offset(offset);
+        self.cpu.tsc = self.cpu.tsc.moved(moved);
+        self.lapic.set_tsc(self.cpu.tsc);
     }
 
     fn publish_wall_clock(&mut self, gpa: u64) -> Exec {
@@ -153,11 +154,21 @@ impl Core<'_> {
             let now_ns = clock.now_ns();
             let time = TimeInfo {
                 version: self.next_version(gpa),
-                tsc: now_ns.wrapping_add(self.tsc_offset),
+                tsc: self.cpu.tsc.at(now_ns),
+                to_nanos: self.cpu.tsc.to_nanos(),
                 kvmclock_ns: clock.kvmclock_ns(now_ns),
                 stable: self.shared.platform.tsc_is_stable(),
             };
             self.publish(gpa, &time.to_bytes());
+        }
+    }
+
+    /// Where steal time is told, a vCPU that was saved while others ran is no longer preempted. Otherwise a guest from
+    /// KVM would leave the flush of its TLB to a hypervisor that looks for such requests.
+    pub fn clear_preempted(&mut self) {
+        let gpa = self.msrs.kvm_steal_time;
+        if gpa & 1 == 1 {
+            self.publish((gpa & !0x3f) + STEAL_TIME_PREEMPTED, &[0]);
         }
     }
 
@@ -212,7 +223,7 @@ fn stored(cpu: &mut Cpu, index: u32) -> Option<&mut u64> {
 /// The MSRs of a saved state.
 pub(super) fn save(cpu: &Cpu, lapic: &crate::platform::Lapic, shared: &Shared) -> Vec<MsrValue> {
     let mut cpu = cpu.clone();
-    let tsc = shared.platform.clock().now_ns().wrapping_add(cpu.tsc_offset);
+    let tsc = cpu.tsc.at(shared.platform.clock().now_ns());
     let value = |index| match index {
         msr::TSC => Some(tsc),
         msr::TSC_DEADLINE => Some(lapic.tsc_deadline()),
@@ -237,8 +248,8 @@ pub(super) fn restore(
     for MsrValue { index, value } in values.iter().copied() {
         match index {
             msr::TSC => {
-                cpu.tsc_offset = value.wrapping_sub(shared.platform.clock().now_ns());
-                lapic.set_tsc_offset(cpu.tsc_offset);
+                cpu.tsc = cpu.tsc.showing(value, shared.platform.clock().now_ns());
+                lapic.set_tsc(cpu.tsc);
             }
             msr::TSC_DEADLINE => lapic.set_tsc_deadline(value),
             index => {

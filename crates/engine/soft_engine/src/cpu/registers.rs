@@ -3,6 +3,7 @@
 use arch_model::x86_64::{DebugRegisters, DescriptorTable, RunState, Segment};
 
 use super::{Flags, Mode};
+use crate::platform::Tsc;
 
 /// Indexes of the general-purpose registers, as instructions encode them.
 pub mod gpr {
@@ -155,8 +156,8 @@ pub struct Cpu {
     pub nmi_pending: bool,
     /// Vector of a start-up IPI that is not taken yet.
     pub sipi_vector: u32,
-    /// Added to the VM's clock to make this vCPU's TSC.
-    pub tsc_offset: u64,
+    /// This vCPU's TSC.
+    pub(crate) tsc: Tsc,
     /// How code is decoded and addresses are made; follows from CR0, EFER, RFLAGS.VM and CS.
     pub mode: Mode,
     /// Current privilege level; follows from SS (and CS in real mode).

@@ -5,6 +5,7 @@ use arch_model::x86_64::{DebugRegisters, DescriptorTable, RunState, Segment};
 use super::mode::cr0;
 use super::registers::{Cpu, Fpu, Msrs};
 use super::{Core, Flags, Mode, gpr, seg};
+use crate::platform::Tsc;
 
 /// A data segment of real mode.
 const REAL_DATA: Segment = Segment {
@@ -54,7 +55,7 @@ impl Cpu {
             nmi_masked: false,
             nmi_pending: false,
             sipi_vector: 0,
-            tsc_offset: 0,
+            tsc: Tsc::default(),
             mode: Mode::Real,
             cpl: 0,
             bases: [0; 6],
@@ -80,7 +81,7 @@ impl Core<'_> {
         self.cpu.mxcsr = kept.mxcsr;
         self.cpu.xcr0 = kept.xcr0;
         self.cpu.msrs = kept.msrs;
-        self.cpu.tsc_offset = kept.tsc_offset;
+        self.cpu.tsc = kept.tsc;
         let is_bsp = self.lapic.is_bsp();
         self.cpu.run_state = if is_bsp { RunState::Running } else { RunState::InitReceived };
         self.lapic.init();

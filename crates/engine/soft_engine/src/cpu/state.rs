@@ -34,6 +34,7 @@ pub fn save(cpu: &Cpu, lapic: &Lapic, shared: &Shared) -> CpuState {
             ..PendingEvents::default()
         },
         run_state: cpu.run_state,
+        tsc_khz: Some(cpu.tsc.khz()),
     }
 }
 
@@ -43,6 +44,10 @@ pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuSta
     lapic.restore(&state.lapic, state.system.apic_base);
     if state.lapic.registers.is_empty() {
         lapic.set_cr8(state.system.cr8 as u8);
+    }
+    if let Some(khz) = state.tsc_khz {
+        cpu.tsc = cpu.tsc.with_khz(khz, shared.platform.clock().now_ns());
+        lapic.set_tsc(cpu.tsc);
     }
     msr::restore(cpu, lapic, shared, &state.msrs);
     restore_registers(cpu, &state.registers);

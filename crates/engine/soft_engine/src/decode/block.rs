@@ -12,6 +12,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction};
 
 use super::insn::{Flow, Insn};
 use super::lower::lower;
+use super::pause;
 use super::places::{Place, Places};
 use crate::cpu::{Core, Exec};
 use crate::features::Features;
@@ -220,7 +221,8 @@ pub fn front_slot(key: u64) -> usize {
 /// The first instruction in `bytes`; `None` if they end before it does, or if it is too long.
 fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
     let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
-    let insn = decoder.decode();
+    let mut insn = decoder.decode();
+    pause::correct(&mut insn, bytes);
     (!is_cut(&decoder, &insn) || is_whole(bytes, bits)).then_some(insn)
 }
 
@@ -245,7 +247,9 @@ fn decode_insns(bytes: &[u8], bits: u32, features: &Features, out: &mut Vec<Insn
         if !decoder.can_decode() {
             break;
         }
+        let start = decoder.position();
         decoder.decode_out(&mut insn);
+        pause::correct(&mut insn, &bytes[start..]);
         // One that is too long is no undefined instruction: alone, it raises what it has to.
         if is_cut(&decoder, &insn) {
             break;
@@ -274,7 +278,7 @@ mod tests {
 
     #[test]
     fn one_byte_more_is_too_long() {
-        let bytes: Vec<u8> = [&[0x66], &LOCKED[..14]].concat();
+        let bytes: Vec<u8> = [&[0x2e], &LOCKED[..14]].concat();
         assert!(decode_first(&bytes, 64).is_none());
     }
 }

@@ -4,4 +4,5 @@ pub mod block;
 pub mod crossing;
 pub mod insn;
 pub mod lower;
+pub mod pause;
 pub mod places;

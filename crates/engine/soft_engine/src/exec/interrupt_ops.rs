@@ -4,6 +4,7 @@ use arch_model::x86_64::Segment;
 use iced_x86::{Code, Mnemonic};
 
 use super::Form;
+use crate::cpu::debug::BS;
 use crate::cpu::event::{Event, Source};
 use crate::cpu::mode::efer;
 use crate::cpu::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
@@ -124,6 +125,11 @@ fn sysret<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.set_next_rip(if long { target } else { target & 0xffff_ffff });
     enter(core, flat(code, true, 3, long), flat((selector + 8) | 3, false, 3, true));
     core.recheck_interrupts();
+    if core.flags.has(flags::TF) {
+        // TF counts as SYSRET leaves it: the trap comes before the next instruction.
+        return core.raise(Exception { payload: BS, trap: true, ..Exception::plain(vector::DB) });
+    }
+    core.cancel_single_step();
     Ok(())
 }
 

@@ -302,7 +302,7 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         .find(|leaf| leaf.function == function && leaf.index.is_none_or(|wanted| wanted == index))
         .copied()
         .unwrap_or_default();
-    let (mut ebx, mut ecx, mut edx) = (found.ebx, found.ecx, found.edx);
+    let (mut eax, mut ebx, mut ecx, mut edx) = (found.eax, found.ebx, found.ecx, found.edx);
     if function == 1 {
         // OSXSAVE and the APIC's presence follow the registers.
         ecx = ecx & !(1 << 27) | u32::from(core.cr4 & cr4::OSXSAVE != 0) << 27;
@@ -316,7 +316,13 @@ fn cpuid(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         // Beyond the last level: the index and the APIC ID are still told.
         (ecx, edx) = (index & 0xff, core.index as u32);
     }
-    core.cpu.gpr[gpr::RAX] = found.eax.into();
+    match function {
+        // The TSC may have been saved elsewhere.
+        0x15 if found.function != 0 => [eax, ebx, ecx] = core.cpu.tsc.ratio(),
+        0x16 if found.function != 0 => (eax, ebx) = (core.cpu.tsc.khz() / 1000, core.cpu.tsc.khz() / 1000),
+        _ => {}
+    }
+    core.cpu.gpr[gpr::RAX] = eax.into();
     core.cpu.gpr[gpr::RBX] = ebx.into();
     core.cpu.gpr[gpr::RCX] = ecx.into();
     core.cpu.gpr[gpr::RDX] = edx.into();

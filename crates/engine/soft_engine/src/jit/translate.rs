@@ -16,7 +16,7 @@ use super::words::{self, PINNED, vectors, word_at};
 use super::{Site, Tables};
 use crate::cpu::seg;
 use crate::decode::insn::Insn;
-use crate::decode::lower;
+use crate::decode::{lower, pause};
 use crate::features::Features;
 use crate::memory::tlb;
 
@@ -121,7 +121,9 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, DecoderOptions::NONE);
     let mut insn = Instruction::default();
     while plans.len() < ground.insns_max && decoder.can_decode() {
+        let at = start + decoder.position();
         decoder.decode_out(&mut insn);
+        pause::correct(&mut insn, &ground.bytes[at..]);
         if insn.is_invalid() {
             if decoder.last_error() == DecoderError::NoMoreBytes {
                 plans.push(Plan::crossing(&insn, ground.features, &mut info));

@@ -2,6 +2,8 @@
 //!
 //! The guest takes `version` before and after the other fields and reads again if it changed or is odd.
 
+use super::tsc::ToNanos;
+
 /// `struct pvclock_vcpu_time_info`: how a vCPU's guest gets from its TSC to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeInfo {
@@ -9,6 +11,8 @@ pub(crate) struct TimeInfo {
     pub(crate) version: u32,
     /// This vCPU's TSC at some moment.
     pub(crate) tsc: u64,
+    /// What its ticks are.
+    pub(crate) to_nanos: ToNanos,
     /// kvmclock at the same moment, in nanoseconds.
     pub(crate) kvmclock_ns: u64,
     /// All vCPUs' TSCs are the same, so any of them may be used with this structure.
@@ -24,22 +28,20 @@ pub(crate) struct WallClock {
     pub(crate) start_ns: u64,
 }
 
-/// A tick is a nanosecond: `(ticks << SHIFT) * MULTIPLIER >> 32 == ticks`.
-const SHIFT: i8 = 1;
-const MULTIPLIER: u32 = 1 << 31;
 /// PVCLOCK_TSC_STABLE_BIT.
 const TSC_STABLE: u8 = 1 << 0;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl TimeInfo {
     pub(crate) fn to_bytes(self) -> [u8; 32] {
-        let TimeInfo { version, tsc, kvmclock_ns, stable } = self;
+        let TimeInfo { version, tsc, to_nanos, kvmclock_ns, stable } = self;
+        let ToNanos { shift, multiplier } = to_nanos;
         let mut bytes = [0; 32];
         bytes[0..4].copy_from_slice(&version.to_le_bytes());
         bytes[8..16].copy_from_slice(&tsc.to_le_bytes());
         bytes[16..24].copy_from_slice(&kvmclock_ns.to_le_bytes());
-        bytes[24..28].copy_from_slice(&MULTIPLIER.to_le_bytes());
-        bytes[28] = SHIFT.to_le_bytes()[0];
+        bytes[24..28].copy_from_slice(&multiplier.to_le_bytes());
+        bytes[28] = shift.to_le_bytes()[0];
         bytes[29] = if stable { TSC_STABLE } else { 0 };
         bytes
     }
@@ -59,6 +61,7 @@ impl WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::Tsc;
 
     /// What a guest computes from the structure when its TSC shows `tsc`.
     fn guest_reads(bytes: &[u8; 32], tsc: u64) -> u64 {
@@ -70,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_guest_reads_nanoseconds() {
-        let info = TimeInfo { version: 2, tsc: 1_000, kvmclock_ns: 77_000, stable: true };
+        let to_nanos = Tsc::default().to_nanos();
+        let info = TimeInfo { version: 2, tsc: 1_000, to_nanos, kvmclock_ns: 77_000, stable: true };
         let bytes = info.to_bytes();
         assert_eq!(bytes[0..8], [2, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(guest_reads(&bytes, 1_000), 77_000);

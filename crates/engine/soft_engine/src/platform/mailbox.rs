@@ -15,6 +15,7 @@ use super::clock::GuestClock;
 use super::message::{DeliveryMode, Message};
 use super::patience::Patience;
 use super::target::Target;
+use super::tsc::Tsc;
 use super::vectors::SharedVectors;
 
 /// A set of things that a vCPU is asked to do.
@@ -78,8 +79,8 @@ pub(crate) struct Mailbox {
     sipi_vector: AtomicU8,
     /// [`Target`], packed.
     target: AtomicU64,
-    /// Offset of the vCPU's TSC from the clock.
-    tsc_offset: AtomicU64,
+    /// The vCPU's TSC.
+    tsc: Mutex<Tsc>,
     /// The owner sleeps or is about to, and whoever posts has to wake it.
     asleep: AtomicBool,
     sleep: Mutex<()>,
@@ -106,7 +107,7 @@ impl Mailbox {
             errors: AtomicU32::new(0),
             sipi_vector: AtomicU8::new(0),
             target: AtomicU64::new(target.pack()),
-            tsc_offset: AtomicU64::new(0),
+            tsc: Mutex::default(),
             asleep: AtomicBool::new(false),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
@@ -248,12 +249,12 @@ impl Mailbox {
         self.target.store(target.pack(), Ordering::SeqCst);
     }
 
-    pub(crate) fn tsc_offset(&self) -> u64 {
-        self.tsc_offset.load(Ordering::SeqCst)
+    pub(crate) fn tsc(&self) -> Tsc {
+        *lock(&self.tsc)
     }
 
-    pub(crate) fn publish_tsc_offset(&self, offset: u64) {
-        self.tsc_offset.store(offset, Ordering::SeqCst);
+    pub(crate) fn publish_tsc(&self, tsc: Tsc) {
+        *lock(&self.tsc) = tsc;
     }
 }
 

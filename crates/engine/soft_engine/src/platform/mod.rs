@@ -8,7 +8,8 @@
 //!    └──────────────── accept ◄──────────────── Lapic of that vCPU ◄──────┘
 //! ```
 //!
-//! What other threads may touch of a vCPU is its [`Mailbox`](mailbox::Mailbox), which is atomics; its [`Lapic`] belongs to the
+//! What other threads may touch of a vCPU is its [`Mailbox`](mailbox::Mailbox), which is atomics (and
+//! its TSC behind a lock that is taken alone); its [`Lapic`] belongs to the
 //! thread that runs it. Lock order: the [`IoApic`](ioapic::IoApic)'s lock, then a mailbox's sleep lock, which
 //! is the innermost. The clock's lock is taken alone.
 //!
@@ -27,6 +28,8 @@ mod paravirtual;
 mod patience;
 mod router;
 mod target;
+mod tsc;
+mod turn;
 mod vectors;
 
 pub(crate) use alarm::Alarm;
@@ -37,3 +40,5 @@ pub(crate) use lines::{SoftIrqLine, SoftMsi};
 pub(crate) use mailbox::{Mailbox, Request};
 pub(crate) use paravirtual::SendIpi;
 pub(crate) use router::Platform;
+pub(crate) use tsc::Tsc;
+pub(crate) use turn::Turn;

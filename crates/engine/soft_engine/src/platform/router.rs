@@ -116,9 +116,9 @@ impl Platform {
 
     /// Whether all vCPUs' TSCs show the same.
     pub(crate) fn tsc_is_stable(&self) -> bool {
-        let mut offsets = self.mailboxes.iter().map(|mailbox| mailbox.tsc_offset());
-        let first = offsets.next();
-        offsets.all(|offset| Some(offset) == first)
+        let mut all = self.mailboxes.iter().map(|mailbox| mailbox.tsc());
+        let first = all.next();
+        all.all(|tsc| Some(tsc) == first)
     }
 
     /// State of the I/O APIC and the clock, which is held from now on. No vCPU runs.

@@ -2,9 +2,9 @@ use device_model::fake::FakeClock;
 use device_model::{IrqLine, MsiController};
 
 use super::*;
-use crate::platform::Request;
 use crate::platform::lines::{SoftIrqLine, SoftMsi};
 use crate::platform::target::{Target, x2apic_ldr};
+use crate::platform::{Request, Tsc};
 
 /// A platform whose APICs take interrupts, with the logical IDs 1, 2, 4...
 fn platform(vcpus: u32) -> Arc<Platform> {
@@ -118,10 +118,10 @@ fn lines_and_vectors_of_devices() {
 fn tscs_are_stable_while_their_offsets_agree() {
     let platform = platform(3);
     assert!(platform.tsc_is_stable());
-    platform.mailbox(1).publish_tsc_offset(5);
+    platform.mailbox(1).publish_tsc(Tsc::default().moved(5));
     assert!(!platform.tsc_is_stable());
-    platform.mailbox(0).publish_tsc_offset(5);
-    platform.mailbox(2).publish_tsc_offset(5);
+    platform.mailbox(0).publish_tsc(Tsc::default().moved(5));
+    platform.mailbox(2).publish_tsc(Tsc::default().moved(5));
     assert!(platform.tsc_is_stable());
 }
 

@@ -17,6 +17,7 @@ use super::mailbox::{FIRST_VECTOR, Mailbox};
 use super::message::Message;
 use super::router::Platform;
 use super::target::{Target, x2apic_ldr};
+use super::tsc::Tsc;
 use super::vectors::Vectors;
 pub(crate) use mode::ApicMode;
 use registers::{DFR_MODEL_SHIFT, DFR_RESET, base as base_bits, esr, icr, lvt, svr};
@@ -50,8 +51,8 @@ pub(crate) struct Lapic {
     icr: u64,
     lvt: [u32; lvt::COUNT],
     timer: Timer,
-    /// Offset of the vCPU's TSC from the clock.
-    tsc_offset: u64,
+    /// The vCPU's TSC.
+    tsc: Tsc,
 }
 
 impl Lapic {
@@ -72,7 +73,7 @@ impl Lapic {
             icr: 0,
             lvt: [lvt::MASKED; lvt::COUNT],
             timer: Timer::default(),
-            tsc_offset: 0,
+            tsc: Tsc::default(),
         };
         lapic.reset();
         lapic
@@ -234,16 +235,16 @@ impl Lapic {
     /// Writes IA32_TSC_DEADLINE, which does nothing in other timer modes.
     pub(crate) fn set_tsc_deadline(&mut self, value: u64) {
         self.poll_timer();
-        self.timer.set_tsc_deadline(value, self.now_ns(), self.tsc_offset);
+        self.timer.set_tsc_deadline(value, self.now_ns(), &self.tsc);
     }
 
-    /// The vCPU's TSC is at `offset` from the clock from now on. The deadline is one of the TSC, and others
-    /// want to know whether all TSCs agree, so this has to be told at each change.
-    pub(crate) fn set_tsc_offset(&mut self, offset: u64) {
+    /// The vCPU's TSC is `tsc` from now on. The deadline is one of the TSC, and others want to know whether all TSCs
+    /// agree, so this has to be told at each change.
+    pub(crate) fn set_tsc(&mut self, tsc: Tsc) {
         self.poll_timer();
         let deadline = self.tsc_deadline();
-        self.tsc_offset = offset;
-        self.mailbox.publish_tsc_offset(offset);
+        self.tsc = tsc;
+        self.mailbox.publish_tsc(tsc);
         if deadline != 0 {
             self.set_tsc_deadline(deadline);
         }

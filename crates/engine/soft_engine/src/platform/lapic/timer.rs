@@ -1,6 +1,8 @@
 //! The local APIC's timer (SDM vol. 3, 11.5.4). Its bus clock is 1 GHz, as KVM's: a nanosecond a tick before
 //! the divider. All times are the VM's clock.
 
+use crate::platform::tsc::Tsc;
+
 /// What the timer does when it is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum TimerMode {
@@ -111,10 +113,10 @@ impl Timer {
     }
 
     /// Arms the TSC deadline; zero disarms. One that has passed is due at once.
-    pub(super) fn set_tsc_deadline(&mut self, value: u64, now_ns: u64, tsc_offset: u64) {
+    pub(super) fn set_tsc_deadline(&mut self, value: u64, now_ns: u64, tsc: &Tsc) {
         if self.mode == TimerMode::TscDeadline {
             self.tsc_deadline = value;
-            let left_ns = value.saturating_sub(now_ns.wrapping_add(tsc_offset));
+            let left_ns = tsc.nanos_until(value, now_ns);
             self.deadline_ns = (value != 0).then(|| now_ns.saturating_add(left_ns));
         }
     }

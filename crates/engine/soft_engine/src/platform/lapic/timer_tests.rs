@@ -90,7 +90,7 @@ fn one_shot_and_periodic_share_the_count() {
 #[test]
 fn tsc_deadline_fires_once_and_clears_itself() {
     let mut timer = timer(DEADLINE);
-    timer.set_tsc_deadline(5_000, 1_000, 500);
+    timer.set_tsc_deadline(5_000, 1_000, &Tsc::default().moved(500));
     assert_eq!((timer.tsc_deadline(), timer.deadline_ns()), (5_000, Some(4_500)));
     assert_eq!(timer.current(2_000), 0);
     assert!(!timer.expire(4_499));
@@ -101,14 +101,14 @@ fn tsc_deadline_fires_once_and_clears_itself() {
 #[test]
 fn a_deadline_that_has_passed_is_due_at_once_and_zero_disarms() {
     let mut timer = timer(DEADLINE);
-    timer.set_tsc_deadline(5, 1_000, 0);
+    timer.set_tsc_deadline(5, 1_000, &Tsc::default());
     assert_eq!(timer.deadline_ns(), Some(1_000));
-    timer.set_tsc_deadline(0, 1_000, 0);
+    timer.set_tsc_deadline(0, 1_000, &Tsc::default());
     assert!(!timer.expire(2_000));
     // An offset below zero: the TSC is behind the clock.
-    timer.set_tsc_deadline(700, 1_000, 500u64.wrapping_neg());
+    timer.set_tsc_deadline(700, 1_000, &Tsc::default().moved(500u64.wrapping_neg()));
     assert_eq!(timer.deadline_ns(), Some(1_200));
-    timer.set_tsc_deadline(u64::MAX, 1_000, 0);
+    timer.set_tsc_deadline(u64::MAX, 1_000, &Tsc::default());
     assert_eq!(timer.deadline_ns(), Some(u64::MAX));
 }
 
@@ -117,17 +117,17 @@ fn each_mode_ignores_the_others_registers() {
     let mut timer = timer(DEADLINE);
     timer.start(1_000, 0);
     assert_eq!((timer.initial(), timer.deadline_ns()), (0, None));
-    timer.set_tsc_deadline(9_000, 0, 0);
+    timer.set_tsc_deadline(9_000, 0, &Tsc::default());
     timer.set_mode(ONE_SHOT);
     assert_eq!((timer.tsc_deadline(), timer.deadline_ns()), (0, None));
-    timer.set_tsc_deadline(9_000, 0, 0);
+    timer.set_tsc_deadline(9_000, 0, &Tsc::default());
     assert_eq!(timer.deadline_ns(), None);
     timer.start(1_000, 0);
     timer.set_mode(DEADLINE);
     assert_eq!((timer.initial(), timer.deadline_ns()), (0, None));
     timer.set_mode(3);
     timer.start(1_000, 0);
-    timer.set_tsc_deadline(9_000, 0, 0);
+    timer.set_tsc_deadline(9_000, 0, &Tsc::default());
     assert_eq!((timer.deadline_ns(), timer.divide()), (None, DIVIDE_BY_1));
 }
 

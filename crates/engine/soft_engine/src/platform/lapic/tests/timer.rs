@@ -1,6 +1,7 @@
 //! The timer as a guest programs it.
 
 use super::*;
+use crate::platform::Tsc;
 
 const VECTOR: u32 = 0xec;
 const PERIODIC: u32 = 1 << 17;
@@ -62,21 +63,21 @@ fn the_deadline_is_one_of_the_tsc() {
     let mut f = fixture(DEADLINE);
     f.advance(3_000);
     let apic = &mut f.apics[0];
-    apic.set_tsc_offset(1_000);
+    apic.set_tsc(Tsc::default().moved(1_000));
     apic.set_tsc_deadline(5_000);
     assert_eq!(apic.deadline_ns(), Some(4_000));
-    apic.set_tsc_offset(2_000u64.wrapping_neg());
+    apic.set_tsc(Tsc::default().moved(2_000u64.wrapping_neg()));
     assert_eq!((apic.deadline_ns(), apic.tsc_deadline()), (Some(7_000), 5_000));
-    apic.set_tsc_offset(9_000);
+    apic.set_tsc(Tsc::default().moved(9_000));
     assert!(apic.poll_timer(), "the TSC was moved past it");
-    assert_eq!(f.platform.mailbox(0).tsc_offset(), 9_000);
+    assert_eq!(f.platform.mailbox(0).tsc(), Tsc::default().moved(9_000));
 }
 
 #[test]
 fn an_offset_does_not_move_a_count() {
     let mut f = fixture(0);
     f.apics[0].write(at(index::TIMER_INITIAL), 1_000);
-    f.apics[0].set_tsc_offset(1 << 40);
+    f.apics[0].set_tsc(Tsc::default().moved(1 << 40));
     assert_eq!(f.apics[0].deadline_ns(), Some(1_000));
 }
 
@@ -106,7 +107,7 @@ fn a_vector_below_sixteen_is_an_error() {
     let mut f = fixture(0);
     let apic = &mut f.apics[0];
     apic.write(at(index::LVT), 3);
-    apic.set_tsc_offset(0);
+    apic.set_tsc(Tsc::default().moved(0));
     apic.write(at(index::TIMER_INITIAL), 1);
     f.advance(1);
     let apic = &mut f.apics[0];

@@ -1,0 +1,28 @@
+//! Encodings that look like others.
+
+use super::Case;
+use crate::guest::Guest;
+use crate::outcome::Expect;
+
+const EXCHANGE: &str = "SDM vol. 2, NOP, PAUSE, XCHG";
+
+pub(super) fn cases() -> Vec<Case> {
+    // With REX.B the opcode of NOP names R8, and a REP prefix does not make it PAUSE. Bytes; RAX and R8 afterwards.
+    const RAX: u64 = 0x1111_1111_1111_1111;
+    const R8: u64 = 0x8888_8888_8888_8888;
+    let rows: [(&str, &[u8], u64, u64); 6] = [
+        ("90", &[0x90], RAX, R8),
+        ("f3 90", &[0xf3, 0x90], RAX, R8),
+        ("f3 48 90", &[0xf3, 0x48, 0x90], RAX, R8),
+        ("49 90", &[0x49, 0x90], R8, RAX),
+        ("f3 49 90", &[0xf3, 0x49, 0x90], R8, RAX),
+        ("f3 41 90", &[0xf3, 0x41, 0x90], R8 & 0xffff_ffff, RAX & 0xffff_ffff),
+    ];
+    let case = |(bytes, code, rax, r8): (&str, &[u8], u64, u64)| {
+        let mut guest = Guest::long(0, code);
+        (guest.registers.rax, guest.registers.r8) = (RAX, R8);
+        let expect = Expect::done().rax(rax).value("r8", |outcome| outcome.state.registers.r8, r8);
+        Case::new(format!("nop, pause or xchg: {bytes}"), EXCHANGE, guest, expect)
+    };
+    rows.map(case).into()
+}

@@ -1,0 +1,398 @@
+//! A whole Linux that is stopped half-way on one engine and goes on, to its end, on another.
+//!
+//! `YAGURA_KERNEL` and `YAGURA_INITRD` name what it boots from: Debian's kernel and the guests' archive, whose first
+//! process runs the script of the disk with serial number "script". The script counts, computes digests, sleeps, and
+//! writes a disk; whatever is lost on the way shows in what it prints or leaves on the disk.
+
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
+use device_model::{PowerRequest, PowerSink, lock};
+use engine_suite::round_trip::tsc_khz;
+use guest_memory::{Bytes, GuestAddress, GuestMemory};
+use kvm_engine::{Hardware, KvmEngine};
+use machine::{Backends, Bus, Machine, MachineState};
+use sha2::{Digest, Sha256};
+use soft_engine::SoftEngine;
+use vcpu_model::{Engine, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
+use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnReset, VmSpec};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Rounds of the script, and after which of them the machine changes its engine.
+const ROUNDS: u32 = 40;
+const HALF: u32 = 15;
+/// Bytes that a round writes to the disk, all of them the round's letter.
+const ROUND_BYTES: usize = 32 << 10;
+const DISK_BYTES: u64 = 2 << 20;
+/// Time for either half, on an emulated and busy machine too.
+const LIMIT: Duration = Duration::from_secs(480);
+const POLL: Duration = Duration::from_millis(5);
+
+/// What only costs time is left out; and so are features that only one of the engines has: a processor does not change
+/// under a running system.
+const COMMAND_LINE: &str = "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check cryptomgr.notests \
+    random.trust_cpu=on nopcid noinvpcid clearcpuid=umip";
+
+const SCRIPT: &str = r#"
+n=0
+while [ $n -lt ROUNDS ]; do
+    n=$((n + 1))
+    letter=$(printf "\\$(printf %o $((48 + n)))")
+    head -c ROUND_BYTES /dev/zero | tr '\0' "$letter" >/block
+    dd if=/block of=/dev/vda bs=ROUND_BYTES seek=$((n - 1)) conv=notrunc,fsync 2>/dev/null
+    echo "round $n $(sha256sum </block | cut -d' ' -f1) $(cut -d' ' -f1 /proc/uptime)"
+    sleep 0.05
+done
+echo "disk $(sha256sum </dev/vda | cut -d' ' -f1)"
+"#;
+
+#[test]
+fn from_soft_to_soft() {
+    exchange(&SoftEngine::default(), &SoftEngine::interpreter(), Guest::default());
+}
+
+#[test]
+fn from_soft_to_soft_with_two_vcpus() {
+    exchange(&SoftEngine::default(), &SoftEngine::default(), Guest { cpus: 2, ..Guest::default() });
+}
+
+#[test]
+fn from_kvm_to_soft() {
+    let Some(kvm) = kvm() else { return };
+    exchange(&kvm, &SoftEngine::default(), Guest::default());
+}
+
+#[test]
+fn from_kvm_to_soft_with_two_vcpus() {
+    let Some(kvm) = kvm() else { return };
+    exchange(&kvm, &SoftEngine::default(), Guest { cpus: 2, ..Guest::default() });
+}
+
+#[test]
+fn from_soft_to_kvm() {
+    let Some(kvm) = kvm() else { return };
+    exchange(&SoftEngine::default(), &kvm, Guest { tsc_khz: tsc_khz(&kvm).unwrap(), ..Guest::default() });
+}
+
+#[test]
+fn from_soft_to_kvm_with_two_vcpus() {
+    let Some(kvm) = kvm() else { return };
+    // KVM on AMD's processors cannot carry out the VMCALL of a kernel that booted on one of Intel's, as the soft engine's
+    // are: it tries to make it a VMMCALL, in text that is read-only. With several vCPUs Linux calls; so it does without.
+    let tsc_khz = tsc_khz(&kvm).unwrap();
+    exchange(&SoftEngine::default(), &kvm, Guest { cpus: 2, tsc_khz, command_line: "nopv" });
+}
+
+/// A KVM that can run Linux: one with hardware behind it.
+fn kvm() -> Option<KvmEngine> {
+    let engine = match KvmEngine::open(Path::new(kvm_engine::DEVICE)) {
+        Ok(engine) => engine,
+        Err(error) => {
+            println!("SKIPPED: {error}");
+            return None;
+        }
+    };
+    let present = engine.probe().is_ok_and(|report| report.hardware == Hardware::Present);
+    if !present {
+        println!("SKIPPED: there is no hardware behind this KVM");
+    }
+    present.then_some(engine)
+}
+
+/// How the guest is started.
+#[derive(Clone, Copy)]
+struct Guest {
+    cpus: u32,
+    /// Its TSC's frequency; `None` is the first engine's own.
+    tsc_khz: Option<u32>,
+    /// What the kernel is told besides.
+    command_line: &'static str,
+}
+
+impl Default for Guest {
+    fn default() -> Guest {
+        Guest { cpus: 1, tsc_khz: None, command_line: "" }
+    }
+}
+
+/// Boots on `first`, goes on on `second`, and checks all that was printed and written.
+fn exchange(first: &impl Engine, second: &impl Engine, guest: Guest) {
+    let Some((kernel, initrd)) = material() else {
+        return println!("SKIPPED: YAGURA_KERNEL and YAGURA_INITRD name no kernel");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), kernel, initrd, guest);
+    let carried = carry(first, second, &spec, guest.tsc_khz);
+    let text = fs::read_to_string(folder.path().join("console")).unwrap_or_default().replace('\r', "");
+    let what = format!("{} to {}, {} vCPUs", first.name(), second.name(), guest.cpus);
+    let Carried { changed_at, second_half } =
+        carried.unwrap_or_else(|error| panic!("{what}: {error}\n{text}"));
+    let rounds = rounds(&text);
+    println!(
+        "{what}: {} of {} rounds on the first; {second_half:?} on the second",
+        rounds_in(&text[..changed_at]),
+        rounds.len()
+    );
+    let expected: Vec<(u32, String)> = (1..=ROUNDS).map(|round| (round, digest(&block(round)))).collect();
+    let found: Vec<(u32, String)> =
+        rounds.iter().map(|(round, digest, _)| (*round, digest.clone())).collect();
+    assert_eq!(found, expected, "{what}\n{text}");
+    assert!(text.contains("GUEST SCRIPT ENDED 0"), "{what}\n{text}");
+    assert!(rounds_in(&text[..changed_at]) >= HALF as usize, "{what}\n{text}");
+    check_disk(&folder.path().join("disk"), &text);
+    check_time(&what, &rounds, second_half);
+}
+
+fn material() -> Option<(PathBuf, PathBuf)> {
+    Some((std::env::var_os("YAGURA_KERNEL")?.into(), std::env::var_os("YAGURA_INITRD")?.into()))
+}
+
+fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec {
+    File::create(folder.join("disk")).and_then(|file| file.set_len(DISK_BYTES)).unwrap();
+    let script =
+        SCRIPT.replace("ROUNDS", &ROUNDS.to_string()).replace("ROUND_BYTES", &ROUND_BYTES.to_string());
+    let mut bytes = script.into_bytes();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    fs::write(folder.join("script"), bytes).unwrap();
+    let disk = |name: &str, readonly, serial: Option<&str>| DiskSpec {
+        path: folder.join(name),
+        readonly,
+        serial: serial.map(|serial| serial.parse().unwrap()),
+    };
+    VmSpec {
+        name: "exchange".parse().unwrap(),
+        kernel,
+        boot_protocol: BootProtocol::Auto,
+        initrd: Some(initrd),
+        modules: vec![],
+        cmdline: Some(format!("{COMMAND_LINE} {}", guest.command_line)),
+        cpus: guest.cpus.to_string().parse().unwrap(),
+        memory: "128M".parse().unwrap(),
+        merge: false,
+        disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],
+        nets: vec![],
+        console: ConsoleSpec::File(folder.join("console")),
+        virtio_console: None,
+        cpu_model: Some(CpuModel::V2),
+        on_reset: OnReset::Exit,
+        debug_exit: None,
+    }
+}
+
+/// What is known of a run besides what the guest printed.
+struct Carried {
+    /// Bytes on the console when the engine changed.
+    changed_at: usize,
+    /// How long the second half ran.
+    second_half: Duration,
+}
+
+fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u32>) -> Result<Carried> {
+    let ConsoleSpec::File(console) = &spec.console else { return Err("the console is no file".into()) };
+    let printed = || fs::read_to_string(console).unwrap_or_default();
+    // Opened once and used by both, as by one machine before and after a reset.
+    let backends = Backends::open(spec, || ())?;
+    let mut running = Running::power_on(first, spec, &backends, khz)?;
+    running.run_until(|| rounds_in(&printed()) >= HALF as usize)?;
+    if let Some(request) = *lock(&running.power.request) {
+        return Err(format!("the guest ended on the first engine: {request:?}").into());
+    }
+    let changed_at = printed().replace('\r', "").len();
+    let saved = running.save()?;
+    let mut running = Running::build(second, spec, &backends)?;
+    running.restore(&saved)?;
+    drop(saved);
+    let began = Instant::now();
+    running.run_until(|| false)?;
+    let second_half = began.elapsed();
+    match *lock(&running.power.request) {
+        Some(PowerRequest::Shutdown) => Ok(Carried { changed_at, second_half }),
+        other => Err(format!("the guest did not power off: {other:?}").into()),
+    }
+}
+
+/// The first request, after which no vCPU goes on.
+#[derive(Default)]
+struct Power {
+    request: Mutex<Option<PowerRequest>>,
+    vcpus: Mutex<Vec<Arc<dyn Kick>>>,
+}
+
+impl PowerSink for Power {
+    fn request(&self, request: PowerRequest) {
+        lock(&self.request).get_or_insert(request);
+        lock(&self.vcpus).iter().for_each(|vcpu| vcpu.kick());
+    }
+}
+
+/// A machine whose vCPUs are stopped.
+struct Running<V: Vm> {
+    machine: Machine,
+    vcpus: Vec<V::Vcpu>,
+    power: Arc<Power>,
+    memory: GuestMemory,
+    vm: V,
+}
+
+/// All of a machine's state.
+struct Saved {
+    memory: GuestMemory,
+    platform: PlatformState,
+    devices: MachineState,
+    vcpus: Vec<CpuState>,
+}
+
+impl<V: Vm> Running<V> {
+    fn build<E: Engine<Vm = V>>(engine: &E, spec: &VmSpec, backends: &Backends) -> Result<Running<V>> {
+        let memory = Machine::allocate_ram(spec)?;
+        let config = VmConfig { vcpus: spec.cpus.get(), cpu_model: spec.cpu_model };
+        let vm = engine.create_vm(&config, &memory)?;
+        let power = Arc::new(Power::default());
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
+        let vcpus = (0..config.vcpus)
+            .map(|index| vm.create_vcpu(VcpuIndex(index)))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        *lock(&power.vcpus) = vcpus.iter().map(Vcpu::kicker).collect();
+        Ok(Running { machine, vcpus, power, memory, vm })
+    }
+
+    /// At the kernel's entry.
+    fn power_on<E: Engine<Vm = V>>(
+        engine: &E,
+        spec: &VmSpec,
+        backends: &Backends,
+        khz: Option<u32>,
+    ) -> Result<Running<V>> {
+        let mut running = Running::build(engine, spec, backends)?;
+        for (index, vcpu) in running.vcpus.iter_mut().enumerate() {
+            let mut state = vcpu.state()?;
+            state.tsc_khz = khz.or(state.tsc_khz);
+            if index == 0 {
+                running.machine.enter_kernel(&mut state);
+            }
+            vcpu.set_state(&state)?;
+        }
+        Ok(running)
+    }
+
+    /// Runs until the guest asks for an end, or `done`; then everything stands still.
+    fn run_until(&mut self, done: impl Fn() -> bool) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        let (bus, power) = (Arc::clone(self.machine.bus()), &self.power);
+        self.machine.resume();
+        let ended = std::thread::scope(|scope| {
+            let run = |vcpu| scope.spawn(|| run_vcpu(vcpu, &bus, power, &stop));
+            let threads: Vec<_> = self.vcpus.iter_mut().map(run).collect();
+            let deadline = Instant::now() + LIMIT;
+            let over = || threads.iter().any(std::thread::ScopedJoinHandle::is_finished);
+            while !done() && !over() && Instant::now() < deadline {
+                std::thread::sleep(POLL);
+            }
+            stop.store(true, Ordering::SeqCst);
+            lock(&power.vcpus).iter().for_each(|vcpu| vcpu.kick());
+            threads
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| "a vCPU's thread panicked".to_owned())?)
+                .collect::<std::result::Result<Vec<()>, String>>()
+        });
+        self.machine.pause();
+        ended?;
+        if done() || lock(&self.power.request).is_some() { Ok(()) } else { Err("it took too long".into()) }
+    }
+
+    fn save(self) -> Result<Saved> {
+        let vcpus = self.vcpus.iter().map(Vcpu::state).collect::<std::result::Result<Vec<_>, _>>()?;
+        let (platform, devices) = (self.vm.platform_state()?, self.machine.save()?);
+        Ok(Saved { memory: self.memory.clone(), platform, devices, vcpus })
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<()> {
+        copy(&saved.memory, &self.memory)?;
+        self.vm.set_platform_state(&saved.platform)?;
+        self.machine.restore(&saved.devices)?;
+        for (vcpu, state) in self.vcpus.iter_mut().zip(&saved.vcpus) {
+            vcpu.set_state(state)?;
+        }
+        Ok(())
+    }
+}
+
+fn run_vcpu(
+    vcpu: &mut impl Vcpu,
+    bus: &Bus,
+    power: &Power,
+    stop: &AtomicBool,
+) -> std::result::Result<(), String> {
+    loop {
+        match vcpu.run(bus) {
+            Ok(Halt::Kicked) if stop.load(Ordering::SeqCst) || lock(&power.request).is_some() => break,
+            Ok(Halt::Kicked) => {}
+            other => return Err(format!("a vCPU stopped: {other:?}")),
+        }
+    }
+    vcpu.settle(bus).map_err(|error| error.to_string())
+}
+
+fn copy(from: &GuestMemory, to: &GuestMemory) -> Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    for region in from.regions() {
+        for offset in (0..region.range.size_bytes).step_by(piece.len()) {
+            let at = GuestAddress(region.range.start.0 + offset);
+            let len = piece.len().min((region.range.size_bytes - offset) as usize);
+            from.read_slice(&mut piece[..len], at)?;
+            to.write_slice(&piece[..len], at)?;
+        }
+    }
+    Ok(())
+}
+
+fn rounds_in(text: &str) -> usize {
+    rounds(text).len()
+}
+
+/// The rounds of the script: number, digest, seconds since the start.
+fn rounds(text: &str) -> Vec<(u32, String, f64)> {
+    let line = |line: &str| {
+        let mut words = line.trim_end().strip_prefix("round ")?.split(' ');
+        let (round, digest) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+        Some((round, digest, words.next()?.parse().ok()?))
+    };
+    // A line that is not ended may be cut.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().filter_map(line).collect()
+}
+
+fn block(round: u32) -> Vec<u8> {
+    vec![b'0' + round as u8; ROUND_BYTES]
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The file holds what the script wrote, and what the script read at the end.
+fn check_disk(disk: &Path, text: &str) {
+    let mut expected: Vec<u8> = (1..=ROUNDS).flat_map(block).collect();
+    expected.resize(DISK_BYTES as usize, 0);
+    assert!(fs::read(disk).unwrap() == expected, "the disk holds something else");
+    let read = text.lines().find_map(|line| line.trim_end().strip_prefix("disk "));
+    assert_eq!(read, Some(&*digest(&expected)), "the guest read something else");
+}
+
+/// The guest's time went on from where it was, about as fast as ours.
+fn check_time(what: &str, rounds: &[(u32, String, f64)], second_half: Duration) {
+    let times: Vec<f64> = rounds.iter().map(|(_, _, seconds)| *seconds).collect();
+    assert!(times.is_sorted(), "{what}: {times:?}");
+    let inside = times[ROUNDS as usize - 1] - times[HALF as usize + 1];
+    let least = 0.05 * f64::from(ROUNDS - HALF - 2);
+    let outside = second_half.as_secs_f64();
+    // What the guest slept it must have slept; and between two of its lines no more time passed than for us.
+    assert!(inside >= least && inside <= outside * 1.05, "{what}: {inside} s inside, {outside} s outside");
+}
