@@ -77,7 +77,7 @@ fn refresh(core: &mut Core<'_>) {
     core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
     let is_user = core.cpl == 3;
     core.words.salts = [salt(core, !is_user), salt(core, is_user)];
-    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMPS << stubs::JUMP_SHIFT) as u64;
+    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMP_TABLE_BYTES) as u64;
     let mxcsr_masked = core.cpu.mxcsr & MXCSR_MASKS == MXCSR_MASKS;
     let usable = core.cr0 & (cr0::EM | cr0::TS) == 0 && core.cr4 & cr4::OSFXSR != 0;
     core.words.vectors_allowed = u8::from(mxcsr_masked && usable);
