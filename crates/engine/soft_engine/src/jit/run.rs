@@ -89,7 +89,7 @@ fn refresh(core: &mut Core<'_>) {
     core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
     let is_user = core.cpl == 3;
     core.words.salts = [salt(core, !is_user), salt(core, is_user)];
-    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMPS << stubs::JUMP_SHIFT) as u64;
+    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMP_TABLE_BYTES) as u64;
     core.words.vectors_allowed = vectors_allowed(core);
     core.words.fpu_allowed = fpu_allowed(core).into();
 }

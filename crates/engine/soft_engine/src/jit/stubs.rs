@@ -59,6 +59,9 @@ pub const JUMP_TABLES: usize = 4;
 /// Size of an entry of it: RIP, salt, code, nothing.
 pub const JUMP_SHIFT: u8 = 5;
 
+/// Size of a table of them.
+pub const JUMP_TABLE_BYTES: usize = JUMPS << JUMP_SHIFT;
+
 /// Emits all stubs at the start of the cache.
 pub fn emit(asm: &mut Asm, callbacks: Callbacks) -> Stubs {
     let mut stubs = Stubs { enter: asm.here(), ..Stubs::default() };
