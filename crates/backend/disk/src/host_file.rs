@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 }
 
 /// An open and locked file or block device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HostFile {
     pub(crate) file: Arc<File>,
     pub(crate) kind: Kind,

@@ -11,6 +11,7 @@ mod contract;
 mod host_file;
 mod image_file;
 mod layer;
+mod offline;
 mod qcow2;
 mod raw;
 mod thread_queue;
@@ -18,6 +19,10 @@ mod thread_queue;
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
+pub use offline::{
+    ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, convert, create_qcow2,
+    create_raw, info, looks_like_qcow2, map, resize,
+};
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
 };

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::entry::CompressedRange;
+use super::entry::{CompressedRange, compressed_entry};
 use super::header::Compression;
+use super::owner::Owner;
+use crate::contract::SECTOR_SIZE;
 
 /// Largest window of a zstd frame, as a power of two: what a hostile frame makes us allocate. Clusters have
 /// 2 MiB at most.
@@ -56,6 +58,50 @@ pub(crate) fn deflate(kind: Compression, cluster: &[u8]) -> io::Result<Option<Ve
         Compression::Zstd => zstd::bulk::compress(cluster, ZSTD_LEVEL)?,
     };
     Ok((data.len() < cluster.len()).then_some(data))
+}
+
+impl Owner {
+    /// A place for compressed data, which is shorter than a cluster: behind the last, if there is room.
+    ///
+    /// Each host cluster is referred to by each compressed cluster that touches it.
+    pub(super) fn place_compressed(&mut self, length_bytes: u64) -> io::Result<u64> {
+        self.check_writable()?;
+        let cluster_bytes = self.geometry.cluster_bytes();
+        let (mut at_bytes, mut room_bytes) = self.packing.take().unwrap_or((0, 0));
+        let shared = self.geometry.cluster_of(at_bytes);
+        if room_bytes > 0 && self.refcount(shared)? >= self.geometry.refcount_max() {
+            room_bytes = 0;
+        }
+        let mut shares = room_bytes > 0;
+        if room_bytes < length_bytes {
+            let (run, _) = self.allocate(1)?;
+            let new_bytes = self.geometry.offset_of(run.first);
+            if room_bytes == 0 || new_bytes != at_bytes + room_bytes {
+                (at_bytes, room_bytes, shares) = (new_bytes, 0, false);
+            }
+            room_bytes += cluster_bytes;
+        }
+        if shares {
+            self.add_reference(shared)?;
+        }
+        let left_bytes = room_bytes - length_bytes;
+        self.packing = (left_bytes > 0).then_some((at_bytes + length_bytes, left_bytes));
+        Ok(at_bytes)
+    }
+
+    /// The compressed data is in its place: from now on it is the guest's.
+    pub(super) fn link_compressed(
+        &mut self,
+        guest: u64,
+        host_bytes: u64,
+        length_bytes: u64,
+    ) -> io::Result<()> {
+        let entry = compressed_entry(host_bytes, length_bytes, self.geometry);
+        let old = self.replace_entry(guest, entry)?;
+        self.free_mapping(old);
+        self.file_bytes = self.file_bytes.max((host_bytes + length_bytes).next_multiple_of(SECTOR_SIZE));
+        Ok(())
+    }
 }
 
 /// The last few clusters that were inflated.

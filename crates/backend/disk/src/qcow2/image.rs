@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use guest_memory::IoBuffers;
 
-use super::compressed::{Inflated, inflate};
+use super::compressed::{Inflated, deflate, inflate};
 use super::entry::CompressedRange;
 use super::geometry::Geometry;
 use super::header::{FormatError, Header};
@@ -13,7 +13,8 @@ use super::owner::{Allocation, Clearing, Extent, Owner, Piece, WriteStep};
 use super::spec::INCOMPATIBLE_DIRTY;
 use crate::contract::{DiskOperation, DiskRequest};
 use crate::image_file::{ImageFile, fill_with_zeros, read_vec};
-use crate::layer::{Layer, read_behind};
+use crate::layer::{Layer, locate_behind, read_behind};
+use crate::offline::MapPiece;
 use crate::thread_queue::Serve;
 
 /// An image with what is behind it. Locks, in order: the owner's, then that of the inflated clusters; neither
@@ -166,6 +167,29 @@ impl Image {
         drop(owner);
         self.changed.notify_all();
         answer
+    }
+
+    /// Writes data that begins at a cluster, compressed where that makes it smaller. For images that nobody
+    /// else is at.
+    pub(crate) fn write_compressed(&self, data: &[u8], offset_bytes: u64) -> io::Result<()> {
+        let cluster_bytes = self.geometry.cluster_bytes() as usize;
+        for (index, cluster) in data.chunks(cluster_bytes).enumerate() {
+            let at_bytes = offset_bytes + (index * cluster_bytes) as u64;
+            let mut whole = cluster.to_vec();
+            whole.resize(cluster_bytes, 0);
+            match deflate(self.header.compression, &whole)? {
+                Some(small) => self.put_compressed(small, self.geometry.cluster_of(at_bytes))?,
+                None => self.write(&IoBuffers::from_vec(cluster.to_vec()), at_bytes)?,
+            }
+        }
+        self.commit_if_due()
+    }
+
+    fn put_compressed(&self, data: Vec<u8>, guest_cluster: u64) -> io::Result<()> {
+        let length_bytes = data.len() as u64;
+        let host_bytes = self.lock().place_compressed(length_bytes)?;
+        self.file.write(IoBuffers::from_vec(data), host_bytes)?;
+        self.lock().link_compressed(guest_cluster, host_bytes, length_bytes)
     }
 
     /// Fills the buffers from `offset_bytes` on. The range lies in the disk.
@@ -385,6 +409,27 @@ impl Layer for Image {
 
     fn read(&self, buffers: &IoBuffers, offset_bytes: u64) -> io::Result<()> {
         self.read_range(buffers, offset_bytes)
+    }
+
+    fn locate(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<MapPiece> {
+        let pieces = self.lock().pieces(offset_bytes, length_bytes)?;
+        let Some(Piece { extent, length_bytes }) = pieces.into_iter().next() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let (zero, data, place_bytes) = match extent {
+            Extent::Unallocated => return locate_behind(self.behind.as_ref(), offset_bytes, length_bytes),
+            Extent::Zero => (true, false, None),
+            Extent::Data(host_bytes) => (false, true, Some(host_bytes)),
+            Extent::Compressed(..) => (false, true, None),
+        };
+        Ok(MapPiece {
+            start_bytes: offset_bytes,
+            length_bytes,
+            depth: 0,
+            zero,
+            data,
+            offset_bytes: place_bytes,
+        })
     }
 }
 

@@ -43,16 +43,22 @@ use std::sync::Arc;
 use tracing::info;
 
 pub use self::chain::BackingPolicy;
+pub(crate) use self::chain::{open_image, open_regular};
 pub use self::check::CheckReport;
+pub(crate) use self::check::check;
 pub use self::create::CreateOptions;
+pub(crate) use self::create::grow;
+use self::header::Header;
 pub use self::header::{BackingName, Compression, FormatError};
-use self::image::Image;
+pub(crate) use self::image::Image;
 use self::queue::ImageQueue;
 pub use self::repair::Repair;
-use self::spec::SIZE_BYTES_MAX;
+pub(crate) use self::spec::MAGIC;
+use self::spec::{COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, SIZE_BYTES_MAX};
 use crate::contract::{Disk, DiskQueue, SECTOR_SIZE};
 use crate::host_file::{Kind, OpenError};
 use crate::image_file::ImageFile;
+use crate::offline::Qcow2Info;
 use crate::raw::{IoMethod, RingQueue, Storage};
 use crate::thread_queue::ThreadQueue;
 
@@ -146,4 +152,34 @@ impl Disk for Qcow2Disk {
         }
         Ok(Box::new(ThreadQueue::new(Arc::clone(&self.image) as Arc<_>, THREADS_PER_QUEUE)?))
     }
+}
+
+/// Makes an image in an empty file.
+pub(crate) fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), FormatError> {
+    create::create(&**file, options)?;
+    create::set_first_size(&Image::open(Arc::clone(file), None, false)?, options.size_bytes)
+}
+
+/// Puts reference counts right. Nobody else is at the file.
+pub(crate) fn repair_file(file: Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
+    let image = Image::open(Arc::clone(&file), None, false)?;
+    repair::repair(&*file, &mut image.lock(), what)?;
+    Ok(image.close()?)
+}
+
+/// What the header in `file` says.
+pub(crate) fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatError> {
+    let header = Header::read(file)?;
+    let info = Qcow2Info {
+        version: header.version,
+        cluster_bytes: header.geometry.cluster_bytes(),
+        refcount_bits: 1 << header.geometry.refcount_order,
+        compression: header.compression,
+        lazy_refcounts: header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
+        dirty: header.incompatible & INCOMPATIBLE_DIRTY != 0,
+        corrupt: header.incompatible & INCOMPATIBLE_CORRUPT != 0,
+        backing: header.backing,
+        snapshots: header.snapshots,
+    };
+    Ok((header.size_bytes, info))
 }

@@ -489,7 +489,7 @@ impl Owner {
         Ok(old)
     }
 
-    fn free_mapping(&mut self, old: Mapping) {
+    pub(super) fn free_mapping(&mut self, old: Mapping) {
         if let Some((first, count)) = old.host_clusters(self.geometry) {
             self.free_later(Run { first, count });
         }
