@@ -183,3 +183,6 @@ pub(crate) fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatE
     };
     Ok((header.size_bytes, info))
 }
+
+#[cfg(test)]
+mod tests;
