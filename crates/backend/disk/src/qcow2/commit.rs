@@ -45,7 +45,6 @@ pub(crate) struct Commits {
 /// Changes on their way to the file.
 pub(super) struct Batch {
     steps: [Vec<Write>; 3],
-    file_bytes: u64,
     tables: Vec<TakenTable>,
     l1_dirty: BTreeSet<usize>,
     l1_moved: bool,
@@ -75,7 +74,6 @@ impl Owner {
     pub(super) fn take_changes(&mut self) -> Batch {
         let mut batch = Batch {
             steps: Default::default(),
-            file_bytes: self.file_bytes,
             tables: self.tables.take_dirty(),
             l1_dirty: std::mem::take(&mut self.l1_dirty),
             l1_moved: std::mem::take(&mut self.l1_moved),
@@ -92,7 +90,6 @@ impl Owner {
                 data: Arc::clone(&table.data),
                 range: table.range.clone(),
             });
-            batch.file_bytes = batch.file_bytes.max(table.offset + table.data.len() as u64);
         }
         self.plan_reftable(&mut batch);
         self.plan_l1(&mut batch);
@@ -107,7 +104,6 @@ impl Owner {
             return;
         }
         batch.steps[0].push(Write::whole(offset, table_bytes(&self.reftable)));
-        batch.file_bytes = batch.file_bytes.max(offset + self.reftable.len() as u64 * 8);
         batch.header_raw[REFTABLE_OFFSET].copy_from_slice(&offset.to_be_bytes());
         batch.header_raw[REFTABLE_CLUSTERS].copy_from_slice(&self.header.reftable_clusters.to_be_bytes());
         batch.steps[1].push(Write::whole(0, batch.header_raw.clone()));
@@ -118,7 +114,6 @@ impl Owner {
         let offset = self.header.l1_offset;
         if batch.l1_moved {
             batch.steps[0].push(Write::whole(offset, table_bytes(&self.l1)));
-            batch.file_bytes = batch.file_bytes.max(offset + self.l1.len() as u64 * 8);
             batch.header_raw[L1_OFFSET].copy_from_slice(&offset.to_be_bytes());
             batch.header_raw[L1_ENTRIES].copy_from_slice(&self.header.l1_entries.to_be_bytes());
         } else {
@@ -139,7 +134,6 @@ impl Owner {
     pub(super) fn finish_commit(&mut self, batch: Batch) -> io::Result<()> {
         self.tables.written(&batch.tables);
         self.header.raw = batch.header_raw;
-        self.file_bytes = self.file_bytes.max(batch.file_bytes);
         let generation = self.generation;
         self.unlinked.extend(batch.freed.into_iter().map(|run| (generation, run)));
         self.generation += 1;
@@ -215,9 +209,6 @@ impl Batch {
         let [first, second, third] = &self.steps;
         let retry = |error| Failure { again: true, error };
         let give_up = |error| Failure { again: false, error };
-        if !first.is_empty() && file.len_bytes().map_err(retry)? < self.file_bytes {
-            file.set_len(self.file_bytes).map_err(retry)?;
-        }
         write_all(file, first).map_err(retry)?;
         // What a failed sync has left of the writes before it, no later one brings back.
         file.sync().map_err(give_up)?;

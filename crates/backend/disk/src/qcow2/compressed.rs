@@ -9,7 +9,6 @@ use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 use super::entry::{CompressedRange, compressed_entry};
 use super::header::Compression;
 use super::owner::Owner;
-use crate::contract::SECTOR_SIZE;
 
 /// Largest window of a zstd frame, as a power of two: what a hostile frame makes us allocate. Clusters have
 /// 2 MiB at most.
@@ -99,7 +98,6 @@ impl Owner {
         let entry = compressed_entry(host_bytes, length_bytes, self.geometry);
         let old = self.replace_entry(guest, entry)?;
         self.free_mapping(old);
-        self.file_bytes = self.file_bytes.max((host_bytes + length_bytes).next_multiple_of(SECTOR_SIZE));
         Ok(())
     }
 }

@@ -376,7 +376,10 @@ impl Image {
     pub(crate) fn close(&self) -> io::Result<()> {
         self.flush()?;
         let unfinished = self.lock().has_changes();
-        if unfinished { self.flush() } else { Ok(()) }
+        if unfinished {
+            self.flush()?;
+        }
+        self.lock().trim_file()
     }
 }
 

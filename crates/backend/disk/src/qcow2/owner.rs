@@ -47,8 +47,11 @@ pub(crate) struct Owner {
     pub(super) packing: Option<(u64, u64)>,
     /// The file reads as zeros from here on, and nothing was given away there.
     pub(super) fresh_from: u64,
-    /// The file is at least so long.
+    /// Length of the file. It grows before a place is given away, never by writing to one: making it longer
+    /// would otherwise cut off what somebody has just written behind its old end.
     pub(super) file_bytes: u64,
+    /// It has grown since it was opened.
+    pub(super) has_grown: bool,
     /// Guest clusters that somebody is writing to a new place.
     allocating: Vec<Run>,
     /// No longer in use in memory, but in the file.
@@ -160,6 +163,7 @@ impl Owner {
             free_hint: 0,
             packing: None,
             file_bytes,
+            has_grown: false,
             allocating: Vec::new(),
             freed: Vec::new(),
             unlinked: Vec::new(),
@@ -350,7 +354,6 @@ impl Owner {
                 self.free_mapping(old);
             }
         }
-        self.file_bytes = self.file_bytes.max(allocation.host_bytes + allocation.count * cluster_bytes);
         self.done_allocating(allocation.guest);
         Ok(())
     }

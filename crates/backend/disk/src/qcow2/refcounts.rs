@@ -8,6 +8,9 @@ use super::owner::Owner;
 use super::spec::{REFTABLE_BYTES_MAX, REFTABLE_OFFSET_MASK, SIZE_BYTES_MAX};
 use super::tables::TableKind;
 
+/// Clusters by which a file grows at once, at most.
+const GROWTH_CLUSTERS: u64 = 64;
+
 /// Host clusters in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -175,11 +178,37 @@ impl Owner {
                 return Ok(false);
             }
         }
+        self.grow_file(end)?;
         for cluster in run.first..run.first + run.count {
             self.set_refcount(cluster, 1)?;
         }
         self.fresh_from = self.fresh_from.max(end);
         Ok(true)
+    }
+
+    /// Makes the file long enough, with some room for what comes next.
+    fn grow_file(&mut self, end_bytes: u64) -> io::Result<()> {
+        if end_bytes > self.file_bytes {
+            let length_bytes = end_bytes.next_multiple_of(GROWTH_CLUSTERS * self.geometry.cluster_bytes());
+            self.file.set_len(length_bytes)?;
+            self.file_bytes = length_bytes;
+            self.has_grown = true;
+        }
+        Ok(())
+    }
+
+    /// Cuts off the room that was made and not needed. For an image that nobody is at any more.
+    pub(super) fn trim_file(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.has_grown) {
+            return Ok(());
+        }
+        let mut clusters = self.geometry.clusters_for(self.file_bytes);
+        while clusters > 0 && self.refcount(clusters - 1)? == 0 {
+            clusters -= 1;
+        }
+        self.file_bytes = self.geometry.offset_of(clusters);
+        self.fresh_from = self.file_bytes;
+        self.file.set_len(self.file_bytes)
     }
 
     /// The first free cluster from `from` on.
@@ -220,6 +249,7 @@ impl Owner {
             return Ok(());
         }
         let offset = self.geometry.offset_of(cluster);
+        self.grow_file(offset + self.geometry.cluster_bytes())?;
         self.tables.insert_new(offset, TableKind::Refcounts, vec![0; self.geometry.cluster_bytes() as usize]);
         self.reftable[index as usize] = offset;
         self.reftable_dirty.insert(index as usize);
