@@ -25,5 +25,6 @@ pub use offline::{
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
+    check as check_image, create as create_image, repair_file as repair_image,
 };
 pub use raw::{IoMethod, RawDisk};

@@ -2,7 +2,7 @@
 
 use super::header::{FormatError, Header};
 use super::spec::{AUTOCLEAR_BITMAPS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
-use super::survey::{Survey, counts_on_disk};
+use super::survey::{Survey, counted_behind, counts_on_disk};
 use crate::image_file::ImageFile;
 
 /// What a check has found.
@@ -39,7 +39,7 @@ impl CheckReport {
 ///
 /// # Errors
 /// It is no image, uses what is not supported, or cannot be read. Damage inside is in the report.
-pub(crate) fn check(file: &dyn ImageFile) -> Result<CheckReport, FormatError> {
+pub fn check(file: &dyn ImageFile) -> Result<CheckReport, FormatError> {
     let header = Header::read(file)?;
     if header.autoclear & AUTOCLEAR_BITMAPS != 0 {
         return Err(FormatError::unsupported("checking an image with persistent bitmaps"));
@@ -61,6 +61,12 @@ pub(crate) fn check(file: &dyn ImageFile) -> Result<CheckReport, FormatError> {
                 "the cluster at {offset:#x} is counted {count} times and used {references} times"
             ));
         }
+    }
+    for cluster in counted_behind(file, &header, references.len())? {
+        leaks += 1;
+        let offset = geometry.offset_of(cluster);
+        findings
+            .complain(format!("the cluster at {offset:#x} is counted and lies behind the end of the file"));
     }
     for (cluster, copied) in copied {
         let alone = counts.get(cluster as usize) == Some(&1);

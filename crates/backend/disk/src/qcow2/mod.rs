@@ -45,7 +45,7 @@ use tracing::info;
 pub use self::chain::BackingPolicy;
 pub(crate) use self::chain::{open_image, open_regular};
 pub use self::check::CheckReport;
-pub(crate) use self::check::check;
+pub use self::check::check;
 pub use self::create::CreateOptions;
 pub(crate) use self::create::grow;
 use self::header::Header;
@@ -155,13 +155,19 @@ impl Disk for Qcow2Disk {
 }
 
 /// Makes an image in an empty file.
-pub(crate) fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), FormatError> {
+///
+/// # Errors
+/// The options do not go together, or the file refuses.
+pub fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), FormatError> {
     create::create(&**file, options)?;
     create::set_first_size(&Image::open(Arc::clone(file), None, false)?, options.size_bytes)
 }
 
 /// Puts reference counts right. Nobody else is at the file.
-pub(crate) fn repair_file(file: Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
+///
+/// # Errors
+/// There is other damage, or the file refuses.
+pub fn repair_file(file: Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
     let image = Image::open(Arc::clone(&file), None, false)?;
     repair::repair(&*file, &mut image.lock(), what)?;
     Ok(image.close()?)

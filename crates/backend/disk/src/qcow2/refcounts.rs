@@ -111,9 +111,13 @@ impl Owner {
     /// the file must not lead to them either.
     pub(super) fn drop_references(&mut self, run: Run) -> io::Result<()> {
         for cluster in run.first..run.first + run.count {
+            let offset = self.geometry.offset_of(cluster);
+            if self.header.is_fixed(offset, self.geometry.cluster_bytes()) {
+                tracing::warn!(offset, "a data cluster lies over the image's own tables; it needs a check");
+                continue;
+            }
             match self.refcount(cluster)? {
                 0 => {
-                    let offset = self.geometry.offset_of(cluster);
                     tracing::warn!(
                         offset,
                         "a cluster was in use without being counted; the image needs a check"
@@ -123,7 +127,7 @@ impl Owner {
             }
             if self.refcount(cluster)? == 0 {
                 self.free_hint = self.free_hint.min(cluster);
-                self.tables.forget(self.geometry.offset_of(cluster));
+                self.tables.forget(offset);
             }
         }
         Ok(())

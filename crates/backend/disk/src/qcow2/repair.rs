@@ -4,7 +4,7 @@ use std::io;
 
 use super::header::FormatError;
 use super::owner::Owner;
-use super::survey::Survey;
+use super::survey::{Survey, counted_behind};
 use crate::image_file::ImageFile;
 
 /// What is put right.
@@ -30,9 +30,13 @@ pub(super) fn repair(file: &dyn ImageFile, owner: &mut Owner, what: Repair) -> R
         return Err(FormatError::damaged(format!("{first}; this cannot be repaired")));
     }
     // Until all counts are right, no cluster of the file may be taken for free.
-    owner.free_hint = survey.references.len() as u64;
+    let behind = counted_behind(file, &header, survey.references.len())?;
+    owner.free_hint = behind.last().map_or(survey.references.len() as u64, |last| last + 1);
     for (cluster, references) in survey.references.iter().enumerate() {
         set_right(owner, cluster as u64, u64::from(*references), what)?;
+    }
+    for cluster in behind {
+        owner.set_refcount(cluster, 0)?;
     }
     owner.free_hint = 0;
     Ok(())

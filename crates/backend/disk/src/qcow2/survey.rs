@@ -10,6 +10,8 @@ use crate::image_file::{ImageFile, read_vec};
 
 /// Most clusters of a file whose references are counted; each takes four bytes of memory.
 const CLUSTERS_MAX: u64 = 1 << 28;
+/// Most clusters behind the end of a file that are told of.
+const CLUSTERS_BEHIND_MAX: usize = 1 << 20;
 /// Complaints that are kept in words.
 const COMPLAINTS_MAX: usize = 20;
 
@@ -224,4 +226,27 @@ pub(super) fn counts_on_disk(file: &dyn ImageFile, header: &Header, clusters: us
         }
     }
     Ok(counts)
+}
+
+/// Clusters behind the end of the file that are counted as in use all the same.
+///
+/// No more blocks are looked at than the file has clusters: more would have to be the same ones again.
+pub(super) fn counted_behind(file: &dyn ImageFile, header: &Header, clusters: usize) -> io::Result<Vec<u64>> {
+    let geometry = header.geometry;
+    let table_bytes = u64::from(header.reftable_clusters) * geometry.cluster_bytes();
+    let table = read_vec(file, header.reftable_offset, table_bytes as usize)?;
+    let per_block = geometry.refcounts_per_block() as usize;
+    let mut found = Vec::new();
+    let blocks = (clusters / per_block..table.len() / 8)
+        .map(|index| (index, table_entry(&table, index) & REFTABLE_OFFSET_MASK))
+        .filter(|(_, block)| *block != 0 && geometry.is_aligned(*block));
+    for (index, block) in blocks.take(clusters) {
+        let data = read_vec(file, block, geometry.cluster_bytes() as usize)?;
+        let counted = (0..per_block)
+            .filter(|at| super::refcounts::refcount_in(&data, *at, geometry.refcount_order) > 0)
+            .map(|at| (index * per_block + at) as u64);
+        found.extend(counted.filter(|cluster| *cluster >= clusters as u64).take(CLUSTERS_BEHIND_MAX));
+        found.truncate(CLUSTERS_BEHIND_MAX);
+    }
+    Ok(found)
 }
