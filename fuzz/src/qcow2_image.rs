@@ -140,7 +140,7 @@ fn try_everything(file: &Arc<MemoryFile>, flags: u8, script: &mut Script<'_>) {
     }
     assert_eq!(file.bytes().get(BACKING).map(<[u8]>::to_vec), backing, "the header was written over");
     let what = if flags & 0x20 == 0 { Repair::Leaks } else { Repair::Counts };
-    let _ = repair_image(Arc::clone(&image), what);
+    let _ = repair_image(&image, what);
     let _ = check_image(&**file);
 }
 

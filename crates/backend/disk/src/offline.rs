@@ -151,7 +151,7 @@ pub fn check(path: &Path, format: DiskFormat, repair: Option<Repair>) -> Result<
     }
     let host = Arc::new(qcow2::open_regular(path, repair.is_none())?);
     if let Some(repair) = repair {
-        qcow2::repair_file(Arc::clone(&host) as Arc<_>, repair).map_err(format_error(path))?;
+        qcow2::repair_file(&(Arc::clone(&host) as Arc<_>), repair).map_err(format_error(path))?;
     }
     qcow2::check(&*host).map_err(format_error(path))
 }

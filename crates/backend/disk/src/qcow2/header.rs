@@ -174,7 +174,7 @@ impl Header {
     pub(crate) fn check_writable(&self) -> Result<(), FormatError> {
         let refused = |why: &str| Err(FormatError::NotWritable(why.to_owned()));
         if self.incompatible & INCOMPATIBLE_CORRUPT != 0 {
-            return refused("it is marked as corrupt; attach it as readonly, or check it");
+            return refused("it is marked as corrupt; attach it as readonly, or convert what is left of it");
         }
         if self.autoclear & AUTOCLEAR_BITMAPS != 0 {
             return refused("it has persistent bitmaps, which would become wrong; convert it first");

@@ -146,7 +146,7 @@ impl Disk for Qcow2Disk {
                 Ok(ring) => return Ok(Box::new(ImageQueue::new(Arc::clone(&self.image), ring))),
                 Err(error) if self.method == IoMethod::Ring => return Err(error),
                 Err(error) => {
-                    info!(disk = %self.path.display(), %error, "io_uring is refused, using threads")
+                    info!(disk = %self.path.display(), %error, "io_uring is refused, using threads");
                 }
             }
         }
@@ -167,9 +167,9 @@ pub fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), 
 ///
 /// # Errors
 /// There is other damage, or the file refuses.
-pub fn repair_file(file: Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
-    let image = Image::open(Arc::clone(&file), None, false)?;
-    repair::repair(&*file, &mut image.lock(), what)?;
+pub fn repair_file(file: &Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
+    let image = Image::open(Arc::clone(file), None, false)?;
+    repair::repair(&**file, &mut image.lock(), what)?;
     Ok(image.close()?)
 }
 

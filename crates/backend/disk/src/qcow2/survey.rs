@@ -149,7 +149,7 @@ impl<'a> Survey<'a> {
             match Mapping::decode(entry, self.geometry, self.header.version) {
                 Ok(mapping) => self.count_mapping(mapping, active),
                 Err(error) => {
-                    self.findings.corruption(format!("{error} (L2 table at {offset:#x}, entry {index})"))
+                    self.findings.corruption(format!("{error} (L2 table at {offset:#x}, entry {index})"));
                 }
             }
         }

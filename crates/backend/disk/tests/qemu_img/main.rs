@@ -92,7 +92,8 @@ impl Folder {
 
 /// Bytes that compress somewhat, with zeros among them.
 fn contents(bytes: u64) -> Vec<u8> {
-    let sector = |at: u64| if at / 97 % 3 == 0 { 0 } else { (at.wrapping_mul(0x9e37_79b9) >> 13) as u8 };
+    let sector =
+        |at: u64| if (at / 97).is_multiple_of(3) { 0 } else { (at.wrapping_mul(0x9e37_79b9) >> 13) as u8 };
     (0..bytes).map(|at| sector(at / 512).wrapping_mul((at % 5) as u8)).collect()
 }
 

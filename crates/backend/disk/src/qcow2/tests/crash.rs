@@ -102,7 +102,7 @@ impl Life {
         self.leaks = assert_sound(&left, &what).leaks;
         self.model.survive(&open(&left, self.behind.clone()), &what);
         if self.random.below(3) == 0 {
-            super::super::repair_file(Arc::clone(&left) as Arc<_>, Repair::Leaks).unwrap();
+            super::super::repair_file(&(Arc::clone(&left) as Arc<_>), Repair::Leaks).unwrap();
             assert!(check(&*left).unwrap().is_clean(), "{what}");
             self.leaks = 0;
         }
