@@ -40,6 +40,15 @@ const USAGE: &[Case] = &[
     ("run --kernel DIR/good --name a/b", 2, &["'a/b' is not a name for a VM"]),
     ("run --kernel DIR/good --disk readonly", 2, &["has no path=FILE"]),
     ("run --kernel DIR/good --disk path=DIR/disk,readnly", 2, &["'readnly'", "did you mean 'readonly'"]),
+    ("run --kernel DIR/good --disk path=DIR/disk,format=qcow", 2, &["'qcow'", "did you mean 'qcow2'"]),
+    ("disk create", 2, &["<PATH>"]),
+    ("disk create DIR/new", 2, &["--size"]),
+    ("disk create DIR/new --size 10", 2, &["'10' has no unit"]),
+    ("disk create DIR/new --size 10G --disk-format vmdk", 2, &["'vmdk' is not a disk format"]),
+    ("disk create DIR/new --size 10G --backing DIR/disk", 2, &["--backing-format"]),
+    ("disk info DIR/disk", 2, &["--disk-format"]),
+    ("disk convert DIR/disk DIR/new --from raw", 2, &["--to"]),
+    ("disk resize DIR/disk --disk-format raw", 2, &["<SIZE>"]),
     ("run --kernel DIR/good --net tap=t,mac=52:54", 2, &["'52:54' is not a MAC address"]),
     ("run --kernel DIR/good --net tap=t,mac=ff:ff:ff:ff:ff:ff", 2, &["is not that of one card"]),
     ("run --kernel DIR/good --net tap=a-name-that-is-too-long", 2, &["not a name for a network interface"]),
@@ -117,12 +126,47 @@ const HOST: &[Case] = &[
     ("run --kernel DIR/good --disk path=DIR/empty", 1, &["disk DIR/empty is empty", "truncate"]),
     ("run --kernel DIR/good --disk path=DIR/text", 1, &["disk DIR/text", "not a multiple of 512"]),
     ("run --kernel DIR/good --disk path=UNWRITABLE", 1, &["cannot be written", "readonly"]),
+    (
+        "run --kernel DIR/good --disk path=DIR/disk,format=qcow2",
+        1,
+        &["disk DIR/disk", "not begin as a qcow2"],
+    ),
+    (
+        "run --kernel DIR/good --disk path=DIR/behind.qcow2,format=qcow2",
+        1,
+        &["DIR/behind.qcow2 names the backing file disk without saying"],
+    ),
     ("run --kernel DIR/good --net tap=lo", 1, &["cannot open tap interface lo"]),
     ("run --kernel DIR/good --console file=DIR/none/log", 1, &["DIR/none/log", "No such file"]),
     ("run --kernel DIR/good --console socket=DIR/text", 1, &["DIR/text"]),
     ("run --kernel DIR/good --control DIR/text", 1, &["DIR/text"]),
     ("run --kernel DIR/good --control DIR/none/socket", 1, &["DIR/none/socket", "No such file"]),
     ("run --kernel DIR/good --debug-exit 0x3f8", 1, &["0x3f8"]),
+];
+
+/// Images that cannot be made or used.
+const DISKS: &[Case] = &[
+    ("disk create DIR/disk --size 10G", 1, &["DIR/disk exists already"]),
+    ("disk create DIR/none/new --size 10G", 1, &["cannot make DIR/none/new", "No such file"]),
+    ("disk create DIR/new --size 10G --cluster-size 1000B", 2, &["--cluster-size", "512 bytes"]),
+    ("disk create DIR/new --size 10G --cluster-size 1536B", 1, &["DIR/new", "a cluster size of 1536 bytes"]),
+    ("disk create DIR/new --size 10G --cluster-size 4M", 1, &["DIR/new", "512 to 2M"]),
+    ("disk create DIR/new --size 10G --qcow2-version 2 --compression zstd", 1, &["DIR/new", "version 2"]),
+    ("disk create DIR/new --size 10G --disk-format raw --compression zstd", 1, &["raw", "--compression"]),
+    ("disk create DIR/new --size 900P", 1, &["DIR/new", "a disk of"]),
+    ("disk create DIR/new --backing DIR/none --backing-format raw", 1, &["DIR/none does not exist"]),
+    ("disk create DIR/new --backing DIR/disk --backing-format qcow2", 1, &["DIR/disk", "as a qcow2 image"]),
+    ("disk info DIR/none --disk-format raw", 1, &["DIR/none does not exist"]),
+    ("disk info DIR/disk --disk-format qcow2", 1, &["DIR/disk", "not begin as a qcow2 image does"]),
+    ("disk check DIR/disk", 1, &["DIR/disk", "not begin as a qcow2 image does"]),
+    ("disk check DIR/sound.qcow2 --repair leaks --kvm", 2, &["'--kvm'"]),
+    ("disk resize DIR/disk 1K --disk-format raw", 1, &["DIR/disk has 4096 bytes", "smaller"]),
+    ("disk resize DIR/sound.qcow2 1K --disk-format qcow2", 1, &["DIR/sound.qcow2 has", "smaller"]),
+    ("disk convert DIR/disk DIR/text --from raw --to qcow2", 1, &["DIR/text exists already"]),
+    ("disk convert DIR/disk DIR/new --from qcow2 --to raw", 1, &["DIR/disk", "as a qcow2 image"]),
+    ("disk convert DIR/disk DIR/new --from raw --to raw --compress", 1, &["raw", "--compress"]),
+    ("disk convert DIR/behind.qcow2 DIR/new --from qcow2 --to raw", 1, &["without saying"]),
+    ("disk map DIR --disk-format raw", 1, &["DIR is a directory"]),
 ];
 
 /// A folder of things that are no good, and a kernel and a disk that are.
@@ -142,6 +186,10 @@ impl Files {
         write("empty", b"");
         write("text", b"This is not a kernel.\n");
         write("disk", &[0; 4096]);
+        let options = disk::CreateOptions::new(1 << 20);
+        disk::create_qcow2(&files.path("sound.qcow2"), &options).unwrap();
+        let backing = Some(disk::BackingName { path: "disk".into(), format: None });
+        disk::create_qcow2(&files.path("behind.qcow2"), &disk::CreateOptions { backing, ..options }).unwrap();
         write("key.toml", b"kernel = \"good\"\nmemry = \"1G\"\n");
         write("type.toml", b"kernel = \"good\"\n\nmemory = 512\n");
         write("value.toml", b"kernel = \"good\"\ncpus = 0\n");
@@ -256,6 +304,11 @@ fn a_host_without_kvm() {
 #[test]
 fn files_and_interfaces_that_cannot_be_used() {
     check(HOST);
+}
+
+#[test]
+fn images_that_cannot_be_made_or_used() {
+    check(DISKS);
 }
 
 #[test]

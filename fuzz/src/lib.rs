@@ -16,6 +16,7 @@ mod hostile_ring;
 pub mod kernel_image;
 mod memory_disk;
 pub mod pci_config;
+pub mod qcow2_image;
 mod ram;
 mod script;
 pub mod serial_16550;
@@ -39,12 +40,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
     Target { name: "virtio_block", run: virtio_block::run, seeds: virtio_block::seeds },
     Target { name: "virtio_net", run: virtio_net::run, seeds: virtio_net::seeds },
+    Target { name: "qcow2", run: qcow2_image::run, seeds: qcow2_image::seeds },
     Target { name: "bzimage", run: kernel_image::run, seeds: kernel_image::bzimage_seeds },
     Target { name: "elf", run: kernel_image::run, seeds: kernel_image::elf_seeds },
     Target { name: "multiboot", run: kernel_image::run, seeds: kernel_image::multiboot_seeds },

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::disk_images::arguments::DiskCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
 
@@ -25,6 +26,9 @@ pub struct Cli {
 pub enum Command {
     /// Run a virtual machine in this process
     Run(Box<RunArguments>),
+    /// Make, enlarge, convert, check and describe disk images
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Show what this host offers for virtual machines, what is missing, and what to do about it
     Doctor(DoctorArguments),
 }
@@ -70,6 +74,7 @@ Examples:
   yagura doctor
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --config web1.toml --memory 2G
+  yagura disk create root.qcow2 --size 10G
 
 See 'yagura run --help' for all settings of a VM.";
 
@@ -77,7 +82,7 @@ const RUN_NOTES: &str = "\
 Examples:
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --name web1 --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G \\
-      --disk path=root.img --disk path=data.img,readonly,serial=DATA --net tap=tap0
+      --disk path=root.qcow2,format=qcow2 --disk path=data.img,readonly,serial=DATA --net tap=tap0
   yagura run --config web1.toml --console file=web1.log
   yagura run --kernel xen.gz --cmdline 'xen com1=115200 console=com1' \\
       --module 'vmlinuz=vmlinuz console=hvc0' --module initrd.img

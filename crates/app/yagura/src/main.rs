@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments ─► cli ─┬─ run ───► settings (flags over file) ─► VmSpec ─► vm_runtime
+//!                   ├─ disk ──► images, offline
 //!                   └─ doctor ─► facts of this host ─► rows ─► table or JSON
 //! ```
 //!
@@ -10,6 +11,7 @@
 
 mod cli;
 mod complaint;
+mod disk_images;
 mod doctor;
 mod engine;
 mod logging;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     };
     let answer = logging::start(cli.log).and_then(|()| match cli.command {
         Command::Run(arguments) => run::run(*arguments),
+        Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
     });
     match answer {

@@ -1,14 +1,30 @@
-//! What a block device reads from and writes to: a contract, and disks that are plain files or devices of
-//! the host.
+//! What a block device reads from and writes to: a contract, and disks that are files or devices of the host.
 //!
 //! A [`Disk`] is shared by the queues of a device; each queue opens a [`DiskQueue`] of its own, submits
 //! [`DiskRequest`]s and is told of completions, in any order, by an event descriptor.
 //!
-//! Implemented by: [`RawDisk`] (raw files and block devices); qcow2 images and overlays will follow. Used by:
-//! `virtio_block`. This crate knows no guest: memory arrives as [`IoBuffers`](guest_memory::IoBuffers).
+//! Implemented by: [`RawDisk`] (raw files and block devices), [`Qcow2Disk`]. Used by: `virtio_block`, and by
+//! the commands that make and convert images. This crate knows no guest: memory arrives as
+//! [`IoBuffers`](guest_memory::IoBuffers).
 
 mod contract;
+mod host_file;
+mod image_file;
+mod layer;
+mod offline;
+mod qcow2;
 mod raw;
+mod thread_queue;
 
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
-pub use raw::{IoMethod, OpenError, RawDisk};
+pub use host_file::OpenError;
+pub use image_file::ImageFile;
+pub use offline::{
+    ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, convert, create_qcow2,
+    create_raw, info, looks_like_qcow2, map, resize,
+};
+pub use qcow2::{
+    BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
+    check as check_image, create as create_image, repair_file as repair_image,
+};
+pub use raw::{IoMethod, RawDisk};

@@ -76,6 +76,25 @@ impl IoBuffers {
         }
     }
 
+    /// The part that begins after `start_bytes` and is `len_bytes` long: the same memory, kept by the same owner.
+    /// What would lie beyond the end is left out.
+    pub fn slice(&self, start_bytes: usize, len_bytes: usize) -> IoBuffers {
+        let (mut skip, mut left) = (start_bytes, len_bytes);
+        let mut iovecs = Vec::new();
+        for iovec in &self.iovecs {
+            let passed = skip.min(iovec.iov_len);
+            let take = left.min(iovec.iov_len - passed);
+            skip -= passed;
+            left -= take;
+            if take > 0 {
+                // Stays inside the piece: `passed + take` is at most its length.
+                let iov_base = iovec.iov_base.cast::<u8>().wrapping_add(passed).cast();
+                iovecs.push(libc::iovec { iov_base, iov_len: take });
+            }
+        }
+        IoBuffers { iovecs, _owner: Arc::clone(&self._owner) }
+    }
+
     /// Copies out the contents, at most `limit` bytes.
     pub fn to_vec(&self, limit: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.len_bytes().min(limit));
@@ -205,6 +224,17 @@ mod tests {
         assert_eq!(buffers.to_vec(usize::MAX), b"gh");
         buffers.advance(99);
         assert_eq!(buffers.len_bytes(), 0);
+    }
+
+    #[test]
+    fn a_slice_is_the_same_memory() {
+        let whole = IoBuffers::from_vec(b"abcdefgh".to_vec());
+        let slice = whole.slice(2, 3);
+        assert_eq!(slice.to_vec(usize::MAX), b"cde");
+        slice.fill_from(b"XYZ");
+        assert_eq!(whole.to_vec(usize::MAX), b"abXYZfgh");
+        assert_eq!(whole.slice(6, 99).len_bytes(), 2);
+        assert_eq!(whole.slice(9, 1).len_bytes(), 0);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use boot_loader::{Initrd, Kernel, LoadError, Module};
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
-use disk::{Disk, OpenError, RawDisk};
+use disk::{BackingPolicy, Disk, OpenError, Qcow2Disk, RawDisk};
 use net_backend::{NetBackend, Tap, TapError};
-use vm_spec::{ConsoleSpec, DiskSpec, ModuleSpec, NetSpec, VmSpec};
+use vm_spec::{ConsoleSpec, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec};
 
 /// A file or an interface of the host could not be opened. The message names which and why.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,11 @@ impl Backends {
 }
 
 fn open_disk(spec: &DiskSpec) -> Result<Arc<dyn Disk>, OpenError> {
-    Ok(Arc::new(RawDisk::open(&spec.path, spec.readonly)?))
+    Ok(match spec.format {
+        DiskFormat::Raw => Arc::new(RawDisk::open(&spec.path, spec.readonly)?),
+        // Whoever runs the machine names its disks, and may name images with others behind them.
+        DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(&spec.path, spec.readonly, BackingPolicy::Open)?),
+    })
 }
 
 fn open_tap(spec: &NetSpec) -> Result<Arc<dyn NetBackend>, TapError> {

@@ -1,4 +1,4 @@
-//! Disks as a person describes them: `path=P[,readonly][,serial=S]`.
+//! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,12 +9,39 @@ use crate::{BadValue, nearest, options};
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskSpec {
-    /// Raw file or block device.
+    /// File or block device.
     pub path: PathBuf,
+    /// How the disk lies in it. Stated, never guessed: what a guest can write may look like anything.
+    pub format: DiskFormat,
     /// The guest may not write.
     pub readonly: bool,
     /// Serial number shown to the guest.
     pub serial: Option<DiskSerial>,
+}
+
+/// How a disk lies in its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Each byte where it is.
+    #[default]
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+}
+
+impl FromStr for DiskFormat {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "raw" => Ok(DiskFormat::Raw),
+            "qcow2" => Ok(DiskFormat::Qcow2),
+            _ => {
+                let hint = nearest(text, ["raw", "qcow2"]);
+                Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
+            }
+        }
+    }
 }
 
 /// A serial number as virtio-block has it: at most 20 printable ASCII characters (VIRTIO 1.2, 5.2.6.1).
@@ -47,20 +74,22 @@ impl FromStr for DiskSerial {
 }
 
 /// Keys of a disk description.
-const KEYS: [&str; 3] = ["path", "readonly", "serial"];
+const KEYS: [&str; 4] = ["path", "format", "readonly", "serial"];
 
 impl FromStr for DiskSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (mut path, mut readonly, mut serial) = (None, false, None);
+        let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
         for option in options(text) {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                ("format", Some(value)) => format = value.parse()?,
                 ("readonly", None) => readonly = true,
                 ("serial", Some(value)) => serial = Some(value.parse()?),
                 (key, _) if KEYS.contains(&key) => {
-                    return Err(BadValue(format!("disk '{text}': write path=FILE[,readonly][,serial=S]")));
+                    let form = "path=FILE[,format=raw|qcow2][,readonly][,serial=S]";
+                    return Err(BadValue(format!("disk '{text}': write {form}")));
                 }
                 (key, _) => {
                     return Err(BadValue(format!(
@@ -71,7 +100,7 @@ impl FromStr for DiskSpec {
             }
         }
         let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
-        Ok(DiskSpec { path, readonly, serial })
+        Ok(DiskSpec { path, format, readonly, serial })
     }
 }
 
@@ -84,12 +113,16 @@ mod tests {
         let disk: DiskSpec = "path=/a b/c.img,readonly,serial=S1".parse().unwrap();
         assert_eq!(disk.path, PathBuf::from("/a b/c.img"));
         assert!(disk.readonly && disk.serial.unwrap().as_str() == "S1");
+        assert_eq!(disk.format, DiskFormat::Raw);
+        assert_eq!("format=qcow2,path=a".parse::<DiskSpec>().unwrap().format, DiskFormat::Qcow2);
         let wrong = |text: &str| text.parse::<DiskSpec>().unwrap_err().0;
         assert!(wrong("readonly").contains("no path"));
         assert!(wrong("path=a,readnly").contains("did you mean 'readonly'"));
         assert!(wrong("path=a,readonly=yes").contains("write path="));
         assert!(wrong("path=a,serial=123456789012345678901").contains("1 to 20"));
         assert!(wrong("path=").contains("write path="));
+        assert!(wrong("path=a,format=qcow").contains("did you mean 'qcow2'"));
+        assert!(wrong("path=a,format").contains("write path="));
         assert!(wrong("").contains("unknown option"));
     }
 }

@@ -13,10 +13,10 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskSerial, DiskSpec};
+pub use disk::{DiskFormat, DiskSerial, DiskSpec};
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
-pub use size::{CpuCount, MemorySize};
+pub use size::{CpuCount, DiskSize, MemorySize};
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -104,6 +104,49 @@ impl FromStr for MemorySize {
     }
 }
 
+/// Length of a disk in bytes: whole sectors of 512.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DiskSize(u64);
+
+impl DiskSize {
+    /// Larger than any disk; keeps file offsets far from their end.
+    const MAX: u64 = 1 << 60;
+
+    /// The size.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for DiskSize {
+    type Err = BadValue;
+
+    /// A number with `B` (bytes), `K`, `M`, `G`, `T` or `P` (powers of 1024, an `iB` or `B` after them is accepted).
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let not_a_size = || BadValue(format!("'{text}' is not the size of a disk; write 512M or 10G"));
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| not_a_size())?;
+        let shift = match text[digits..].trim().to_ascii_uppercase().as_str() {
+            "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            "T" | "TB" | "TIB" => 40,
+            "P" | "PB" | "PIB" => 50,
+            "" => return Err(BadValue(format!("'{text}' has no unit; write 512M or 10G, or B for bytes"))),
+            _ => return Err(not_a_size()),
+        };
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= Self::MAX);
+        let bytes = bytes.ok_or_else(|| BadValue(format!("a disk of {text} is larger than any")))?;
+        if bytes == 0 || !bytes.is_multiple_of(512) {
+            return Err(BadValue(format!(
+                "a disk of {text}: it takes whole sectors of 512 bytes, at least one"
+            )));
+        }
+        Ok(DiskSize(bytes))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +171,16 @@ mod tests {
         for bad in ["0", "65", "-1", "two", ""] {
             assert!(bad.parse::<CpuCount>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn disks_have_sizes_in_whole_sectors() {
+        let bytes = |text: &str| text.parse::<DiskSize>().unwrap().bytes();
+        assert_eq!((bytes("10G"), bytes("1 kib"), bytes("512B")), (10 << 30, 1024, 512));
+        let wrong = |text: &str| text.parse::<DiskSize>().unwrap_err().0;
+        assert!(wrong("10").contains("no unit") && wrong("0G").contains("at least one"));
+        assert!(wrong("513B").contains("512 bytes") && wrong("9999999P").contains("larger than any"));
+        assert!(wrong("G").contains("not the size") && wrong("1X").contains("not the size"));
+        assert!(wrong("-1G").contains("not the size"));
     }
 }

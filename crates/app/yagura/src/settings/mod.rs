@@ -66,8 +66,8 @@ pub struct GivenSettings {
     #[arg(long, value_name = "on|off")]
     #[serde(deserialize_with = "values::switch")]
     merge: Option<Switch>,
-    /// Raw disk image or block device; give it again for more disks
-    #[arg(long = "disk", value_name = "path=P[,readonly][,serial=S]")]
+    /// Disk image or block device, raw unless format says otherwise; give it again for more disks
+    #[arg(long = "disk", value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S]")]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
     /// Network card on a tap interface, or none; give it again for more cards

@@ -44,6 +44,7 @@ path = "/b.mod"
 path = "a, b.img"
 [[disk]]
 path = "/c.img"
+format = "qcow2"
 readonly = true
 serial = "C"
 
@@ -58,7 +59,7 @@ const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --boot-protocol multiboot
     --initrd /boot/initrd.img --module a.mod=x=1 --module /b.mod --cmdline quiet --cpus 2 --memory 1G \
     --merge on --console socket=web1.console --virtio-console file=web1.log --engine kvm --cpu-model x86-64-v2 \
     --on-reset exit --debug-exit 0xf4 --control web1.socket --disk path=a.img \
-    --disk path=/c.img,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
+    --disk path=/c.img,format=qcow2,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
 
 #[test]
 fn a_file_says_the_same_as_flags() {
@@ -156,6 +157,11 @@ fn mistakes_in_a_file_name_line_key_and_remedy() {
         ("engine = \"hard\"", 1, &["'hard' is not an engine"]),
         ("boot-protocol = \"multibot\"", 1, &["did you mean 'multiboot'"]),
         ("[[module]]\npath = \"a\"\ncmd = \"x\"", 3, &["unknown key 'cmd'", "did you mean 'cmdline'"]),
+        (
+            "[[disk]]\npath = \"a\"\nformat = \"qcow\"",
+            3,
+            &["format: 'qcow' is not a disk format", "did you mean 'qcow2'"],
+        ),
         ("disk = \"a\"", 1, &["disk: ", "[[disk]] and below it path"]),
         ("name = \"a\"\n[[disk]]\nreadonly = true", 2, &["missing field `path`", "path = \"disk.img\""]),
         ("[[net]]\ntap = \"a,b/c\"", 1, &["not a name for a network interface"]),

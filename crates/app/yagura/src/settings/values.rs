@@ -199,6 +199,8 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Scalar<T> {
 #[serde(deny_unknown_fields)]
 struct DiskTable {
     path: PathBuf,
+    #[serde(default, deserialize_with = "text")]
+    format: Option<vm_spec::DiskFormat>,
     #[serde(default)]
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
@@ -227,7 +229,12 @@ struct NetTable {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, readonly, serial }| DiskSpec { path, readonly, serial };
+    let disk = |DiskTable { path, format, readonly, serial }| DiskSpec {
+        path,
+        format: format.unwrap_or_default(),
+        readonly,
+        serial,
+    };
     Ok(tables.into_iter().map(disk).collect())
 }
 

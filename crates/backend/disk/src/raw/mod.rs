@@ -6,10 +6,8 @@
 //!                └───────► ThreadQueue ─► Storage::perform (system calls that block)
 //! ```
 
-mod open;
 mod ring_queue;
 mod storage;
-mod thread_queue;
 
 use std::io;
 use std::path::Path;
@@ -17,12 +15,11 @@ use std::sync::Arc;
 
 use tracing::info;
 
-pub use open::OpenError;
-
-use self::ring_queue::RingQueue;
-use self::storage::Storage;
-use self::thread_queue::ThreadQueue;
+pub(crate) use self::ring_queue::RingQueue;
+pub(crate) use self::storage::{Storage, is_unsupported, transfer};
 use crate::contract::{Disk, DiskQueue};
+use crate::host_file::{self, OpenError};
+use crate::thread_queue::ThreadQueue;
 
 /// Threads of a queue without io_uring.
 const THREADS_PER_QUEUE: usize = 2;
@@ -53,7 +50,7 @@ impl RawDisk {
     /// # Errors
     /// One [`OpenError`] for each thing that a person can have got wrong.
     pub fn open(path: &Path, read_only: bool) -> Result<RawDisk, OpenError> {
-        let storage = Arc::new(open::open(path, read_only)?);
+        let storage = Arc::new(Storage::new(host_file::open(path, read_only)?)?);
         Ok(RawDisk { storage, read_only, method: IoMethod::default() })
     }
 
@@ -95,7 +92,7 @@ impl Disk for RawDisk {
                 }
             }
         }
-        Ok(Box::new(ThreadQueue::new(Arc::clone(&self.storage), THREADS_PER_QUEUE)?))
+        Ok(Box::new(ThreadQueue::new(Arc::clone(&self.storage) as Arc<_>, THREADS_PER_QUEUE)?))
     }
 }
 

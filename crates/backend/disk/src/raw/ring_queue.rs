@@ -15,10 +15,12 @@ use std::sync::Arc;
 use guest_memory::IoBuffers;
 use host_sys::ring::{Completion, Operation, Ring, Submission};
 use rustix::io::Errno;
+use vmm_sys_util::eventfd::EventFd;
 
-use super::storage::{Kind, Storage, ended_early, is_unsupported};
-use super::thread_queue::ThreadQueue;
+use super::storage::{Storage, ended_early, is_unsupported};
 use crate::contract::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
+use crate::host_file::Kind;
+use crate::thread_queue::ThreadQueue;
 
 /// Operations submitted at once; twice as many can be in flight. Small: each queue pays for its ring.
 const RING_ENTRIES: u32 = 64;
@@ -42,7 +44,7 @@ struct Active {
 }
 
 /// See the module.
-pub(super) struct RingQueue {
+pub(crate) struct RingQueue {
     storage: Arc<Storage>,
     ring: Ring<Active>,
     /// For what the ring had no room for yet, oldest first.
@@ -57,7 +59,7 @@ pub(super) struct RingQueue {
 impl RingQueue {
     /// # Errors
     /// io_uring is absent or refused.
-    pub(super) fn new(storage: Arc<Storage>) -> io::Result<RingQueue> {
+    pub(crate) fn new(storage: Arc<Storage>) -> io::Result<RingQueue> {
         let ring = Ring::new(RING_ENTRIES)?;
         Ok(RingQueue {
             storage,
@@ -67,6 +69,11 @@ impl RingQueue {
             done: Vec::new(),
             reaped: Vec::new(),
         })
+    }
+
+    /// Signalled for each completion; others may signal it, too.
+    pub(crate) fn event(&self) -> &EventFd {
+        self.ring.event()
     }
 
     /// Takes up a request that was checked.
@@ -144,7 +151,7 @@ impl RingQueue {
                 .ring
                 .event()
                 .try_clone()
-                .and_then(|event| ThreadQueue::with_event(Arc::clone(&self.storage), 1, event)),
+                .and_then(|event| ThreadQueue::with_event(Arc::clone(&self.storage) as Arc<_>, 1, event)),
         };
         match started {
             Ok(mut aside) => {

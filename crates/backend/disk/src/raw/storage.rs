@@ -6,38 +6,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
-use host_sys::block_device;
+use host_sys::block_device::{self, logical_block_size};
 use host_sys::io_buffers::{readv_at, writev_at};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use crate::contract::{DiskOperation, DiskRequest};
+use crate::contract::{DiskOperation, DiskRequest, SECTOR_SIZE};
+use crate::host_file::{HostFile, Kind, OpenError, check_raw_size};
+use crate::thread_queue::Serve;
 
 /// Zeros written at once where the file system has no better way, in bytes.
 const ZERO_CHUNK_BYTES: u64 = 256 << 10;
 
-/// What the host offers as storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A regular file.
-    File,
-    /// A block device.
-    BlockDevice,
-}
-
 /// An open and locked file, and what was found out about it.
 #[derive(Debug)]
-pub(super) struct Storage {
-    pub(super) file: Arc<File>,
-    pub(super) kind: Kind,
-    pub(super) size_bytes: u64,
-    pub(super) block_size_bytes: u32,
-    pub(super) path: PathBuf,
+pub(crate) struct Storage {
+    pub(crate) file: Arc<File>,
+    pub(crate) kind: Kind,
+    pub(crate) size_bytes: u64,
+    pub(crate) block_size_bytes: u32,
+    pub(crate) path: PathBuf,
 }
 
-impl Storage {
-    /// Serves a request to its end. Blocks.
-    pub(super) fn perform(&self, request: DiskRequest) -> io::Result<()> {
+impl Serve for Storage {
+    fn perform(&self, request: DiskRequest) -> io::Result<()> {
         request.check(self.size_bytes)?;
         let DiskRequest { id: _, operation, offset_bytes, length_bytes, buffers, durable } = request;
         match operation {
@@ -57,6 +49,23 @@ impl Storage {
             self.file.sync_data()?;
         }
         Ok(())
+    }
+}
+
+impl Storage {
+    /// The raw disk in `host`.
+    pub(super) fn new(host: HostFile) -> Result<Storage, OpenError> {
+        let HostFile { file, kind, size_bytes, path } = host;
+        check_raw_size(&path, size_bytes)?;
+        let block_size_bytes = match kind {
+            Kind::File => SECTOR_SIZE as u32,
+            Kind::BlockDevice => logical_block_size(&file).map_err(|source| OpenError::Io {
+                path: path.clone(),
+                operation: "measure",
+                source,
+            })?,
+        };
+        Ok(Storage { file, kind, size_bytes, block_size_bytes, path })
     }
 
     /// Gives room back. Only a hint: where the host cannot, nothing happens.
@@ -121,7 +130,7 @@ impl Storage {
 
 /// Whether the host answered that it cannot do such a thing at all: `EOPNOTSUPP` and, from devices asked for
 /// less than a block or kernels that do not know the mode, `EINVAL`; `ENOTTY` from drivers without the ioctl.
-pub(super) fn is_unsupported(error: &io::Error) -> bool {
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS))
 }
@@ -132,7 +141,7 @@ pub(super) fn ended_early() -> io::Error {
 }
 
 /// Repeats `step(rest, offset)` until all of `buffers` is transferred.
-fn transfer(
+pub(crate) fn transfer(
     mut buffers: IoBuffers,
     offset_bytes: u64,
     step: impl Fn(&IoBuffers, u64) -> io::Result<usize>,

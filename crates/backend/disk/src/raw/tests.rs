@@ -10,8 +10,8 @@ use guest_memory::IoBuffers;
 use host_sys::poll::{Poller, Token};
 use tempfile::TempDir;
 
-use super::storage::Kind;
 use super::*;
+use crate::host_file::Kind;
 use crate::{DiskCompletion, DiskOperation, DiskRequest};
 
 const SIZE_BYTES: u64 = 1 << 20;

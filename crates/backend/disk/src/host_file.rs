@@ -1,4 +1,4 @@
-//! Opening a raw disk: everything that can be wrong with it is found here, before a guest runs.
+//! Opening what holds a disk: everything that can be wrong with it is found here, before a guest runs.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -6,13 +6,30 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host_sys::block_device::logical_block_size;
 use host_sys::file_lock::{LockKind, try_lock};
 
-use super::storage::{Kind, Storage};
 use crate::contract::SECTOR_SIZE;
+use crate::qcow2::FormatError;
 
-/// Why a raw disk could not be opened. Each says which file it was and, where it helps, what to do.
+/// What the host offers as storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A regular file.
+    File,
+    /// A block device.
+    BlockDevice,
+}
+
+/// An open and locked file or block device.
+#[derive(Clone, Debug)]
+pub(crate) struct HostFile {
+    pub(crate) file: Arc<File>,
+    pub(crate) kind: Kind,
+    pub(crate) size_bytes: u64,
+    pub(crate) path: PathBuf,
+}
+
+/// Why a disk could not be opened. Each says which file it was and, where it helps, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is nothing at the path.
@@ -52,6 +69,44 @@ pub enum OpenError {
         /// The lock that was wanted.
         wanted: LockKind,
     },
+    /// It is not what its format says, or uses something of the format that is not supported.
+    #[error("disk {path} cannot be used as qcow2")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// A block device with a format inside.
+    #[error("disk {0} is a block device: only raw disks are kept on one")]
+    FormatOnDevice(PathBuf),
+    /// The image says which file is behind it, but not how to read that one.
+    #[error(
+        "disk {path} names the backing file {backing} without saying whether that is raw or qcow2; \
+         `yagura disk convert` makes an image without one, `qemu-img rebase -u -F raw|qcow2` states it"
+    )]
+    BackingFormat {
+        /// The file.
+        path: PathBuf,
+        /// The file behind it.
+        backing: String,
+    },
+    /// Images behind images without an end in sight.
+    #[error("disk {path} has more than {limit} backing files behind it, or they lead back to themselves")]
+    ChainTooLong {
+        /// The first of them.
+        path: PathBuf,
+        /// Most files of a chain.
+        limit: usize,
+    },
+    /// A file behind an image cannot be opened.
+    #[error("backing file of disk {path}")]
+    Backing {
+        /// The image in front of it.
+        path: PathBuf,
+        /// What is wrong with the file behind it.
+        source: Box<OpenError>,
+    },
     /// Anything else.
     #[error("cannot {operation} disk {path}")]
     Io {
@@ -72,7 +127,7 @@ fn in_use_hint(wanted: &LockKind) -> &'static str {
 }
 
 /// Opens, measures and locks.
-pub(super) fn open(path: &Path, read_only: bool) -> Result<Storage, OpenError> {
+pub(crate) fn open(path: &Path, read_only: bool) -> Result<HostFile, OpenError> {
     let failed = |operation| move |source| OpenError::Io { path: path.to_owned(), operation, source };
     // Looked at before it is opened: opening a pipe would wait for its other end.
     let metadata = fs::metadata(path).map_err(|source| match source.kind() {
@@ -90,12 +145,7 @@ pub(super) fn open(path: &Path, read_only: bool) -> Result<Storage, OpenError> {
         return Err(OpenError::InUse { path: path.to_owned(), wanted });
     }
     let size_bytes = file.seek(SeekFrom::End(0)).map_err(failed("measure"))?;
-    check_size(path, size_bytes)?;
-    let block_size_bytes = match kind {
-        Kind::File => SECTOR_SIZE as u32,
-        Kind::BlockDevice => logical_block_size(&file).map_err(failed("measure"))?,
-    };
-    Ok(Storage { file: Arc::new(file), kind, size_bytes, block_size_bytes, path: path.to_owned() })
+    Ok(HostFile { file: Arc::new(file), kind, size_bytes, path: path.to_owned() })
 }
 
 fn open_file(path: &Path, read_only: bool) -> Result<File, OpenError> {
@@ -123,7 +173,8 @@ fn kind_of(path: &Path, metadata: &Metadata) -> Result<Kind, OpenError> {
     }
 }
 
-fn check_size(path: &Path, size_bytes: u64) -> Result<(), OpenError> {
+/// Checks the size of a raw disk.
+pub(crate) fn check_raw_size(path: &Path, size_bytes: u64) -> Result<(), OpenError> {
     if size_bytes == 0 {
         return Err(OpenError::Empty(path.to_owned()));
     }

@@ -9,17 +9,22 @@ use std::thread::JoinHandle;
 use host_sys::poll::{event_fd, new_event};
 use vmm_sys_util::eventfd::EventFd;
 
-use super::storage::Storage;
 use crate::contract::{DiskCompletion, DiskQueue, DiskRequest};
 
+/// Serves requests one by one, in whatever thread it is called.
+pub(crate) trait Serve: Send + Sync {
+    /// Serves a request to its end. Blocks.
+    fn perform(&self, request: DiskRequest) -> io::Result<()>;
+}
+
 /// Requests go in at one end and come out completed at the other. Dropping it finishes what was submitted.
-pub(super) struct ThreadQueue {
+pub(crate) struct ThreadQueue {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
-    storage: Arc<Storage>,
+    server: Arc<dyn Serve>,
     /// Signalled for each completion.
     event: EventFd,
     /// Its lock is never held during I/O, nor while another is taken.
@@ -40,18 +45,18 @@ struct State {
 
 impl ThreadQueue {
     /// A queue with `threads` threads and an event of its own.
-    pub(super) fn new(storage: Arc<Storage>, threads: usize) -> io::Result<ThreadQueue> {
-        ThreadQueue::with_event(storage, threads, new_event()?)
+    pub(crate) fn new(server: Arc<dyn Serve>, threads: usize) -> io::Result<ThreadQueue> {
+        ThreadQueue::with_event(server, threads, new_event()?)
     }
 
     /// A queue that signals `event`.
-    pub(super) fn with_event(
-        storage: Arc<Storage>,
+    pub(crate) fn with_event(
+        server: Arc<dyn Serve>,
         threads: usize,
         event: EventFd,
     ) -> io::Result<ThreadQueue> {
         let shared = Arc::new(Shared {
-            storage,
+            server,
             event,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -67,7 +72,7 @@ impl ThreadQueue {
     }
 
     /// Like [`completions`](DiskQueue::completions), but leaves the event as it is.
-    pub(super) fn take_done(&mut self, out: &mut Vec<DiskCompletion>) {
+    pub(crate) fn take_done(&mut self, out: &mut Vec<DiskCompletion>) {
         out.append(&mut self.shared.lock().done);
     }
 }
@@ -107,7 +112,7 @@ impl Shared {
                 state.being_served += 1;
                 drop(state);
                 let id = request.id;
-                let result = self.storage.perform(request);
+                let result = self.server.perform(request);
                 state = self.lock();
                 state.being_served -= 1;
                 state.done.push(DiskCompletion { id, result });

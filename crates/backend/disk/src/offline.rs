@@ -1,0 +1,239 @@
+//! What is done to images while no machine uses them: make, enlarge, check, repair, describe, map, convert.
+
+mod convert;
+mod map;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::host_file::{self, HostFile, Kind, OpenError};
+use crate::image_file::ImageFile;
+use crate::qcow2::{
+    self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
+};
+
+pub use convert::{ConvertOptions, convert};
+pub use map::{MapPiece, map};
+
+/// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Each byte where it is.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// As a person writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DiskFormat::Raw => "raw",
+            DiskFormat::Qcow2 => "qcow2",
+        }
+    }
+}
+
+impl FromStr for DiskFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DiskFormat, String> {
+        match text {
+            "raw" => Ok(DiskFormat::Raw),
+            "qcow2" => Ok(DiskFormat::Qcow2),
+            _ => Err(format!("'{text}' is not a disk format (there are raw, qcow2)")),
+        }
+    }
+}
+
+/// Why something could not be done to an image.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What is to be made is there.
+    #[error("{0} exists already; remove it or give another name")]
+    Exists(PathBuf),
+    /// Raw files are not checked.
+    #[error("disk {0} is raw: there is nothing in it to {1}")]
+    Raw(PathBuf, &'static str),
+    /// It would cut off data.
+    #[error("disk {path} has {old_bytes} bytes; making it smaller would cut off what is at its end")]
+    Shrink {
+        /// The file.
+        path: PathBuf,
+        /// Its length as a disk.
+        old_bytes: u64,
+    },
+    /// The host refused.
+    #[error("cannot {operation} {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Whether the file at `path` begins as a qcow2 image does; no if that cannot be found out. For a warning or
+/// a hint only.
+pub fn looks_like_qcow2(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    regular
+        && File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok()
+        && magic == qcow2::MAGIC
+}
+
+/// Makes a raw disk of `size_bytes` zeros.
+///
+/// # Errors
+/// The file is there, or the host refuses.
+pub fn create_raw(path: &Path, size_bytes: u64) -> Result<(), OfflineError> {
+    new_file(path, |file| file.set_len(size_bytes).map_err(io_error(path, "enlarge")))
+}
+
+/// Makes a qcow2 image. A backing file that it names is not looked at.
+///
+/// # Errors
+/// The file is there, the options do not go together, or the host refuses.
+pub fn create_qcow2(path: &Path, options: &CreateOptions) -> Result<(), OfflineError> {
+    new_file(path, |file| {
+        let file: Arc<dyn ImageFile> = Arc::new(file.clone());
+        qcow2::create(&file, options).map_err(format_error(path))?;
+        file.sync().map_err(io_error(path, "write"))
+    })
+}
+
+/// Makes a disk larger.
+///
+/// # Errors
+/// It cannot be opened, would become smaller, or the host refuses.
+pub fn resize(path: &Path, format: DiskFormat, size_bytes: u64) -> Result<(), OfflineError> {
+    match format {
+        DiskFormat::Raw => {
+            let host = host_file::open(path, false)?;
+            if host.kind == Kind::BlockDevice {
+                return Err(OpenError::NotADisk(path.to_owned()).into());
+            }
+            check_growth(path, host.size_bytes, size_bytes)?;
+            host.set_len(size_bytes).map_err(io_error(path, "enlarge"))
+        }
+        DiskFormat::Qcow2 => {
+            let image = qcow2::open_image(path, false, BackingPolicy::Open)?;
+            check_growth(path, image.size_bytes, size_bytes)?;
+            qcow2::grow(&image, size_bytes).map_err(format_error(path))
+        }
+    }
+}
+
+fn check_growth(path: &Path, old_bytes: u64, new_bytes: u64) -> Result<(), OfflineError> {
+    if new_bytes < old_bytes {
+        return Err(OfflineError::Shrink { path: path.to_owned(), old_bytes });
+    }
+    Ok(())
+}
+
+/// Looks for damage in a qcow2 image, and puts some of it right. The report is about the image as it is left.
+///
+/// # Errors
+/// It cannot be opened or read, or has damage that cannot be repaired.
+pub fn check(path: &Path, format: DiskFormat, repair: Option<Repair>) -> Result<CheckReport, OfflineError> {
+    if format == DiskFormat::Raw {
+        return Err(OfflineError::Raw(path.to_owned(), "check"));
+    }
+    let host = Arc::new(qcow2::open_regular(path, repair.is_none())?);
+    if let Some(repair) = repair {
+        qcow2::repair_file(&(Arc::clone(&host) as Arc<_>), repair).map_err(format_error(path))?;
+    }
+    qcow2::check(&*host).map_err(format_error(path))
+}
+
+/// What an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// As it was stated.
+    pub format: DiskFormat,
+    /// Length of the disk.
+    pub size_bytes: u64,
+    /// Room that the file takes on the host.
+    pub room_bytes: u64,
+    /// What only a qcow2 image has.
+    pub qcow2: Option<Qcow2Info>,
+}
+
+/// What a qcow2 header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Qcow2Info {
+    /// 2 or 3.
+    pub version: u32,
+    /// Cluster size.
+    pub cluster_bytes: u64,
+    /// Width of a reference count.
+    pub refcount_bits: u32,
+    /// How clusters are compressed, if any are.
+    pub compression: Compression,
+    /// A writer may defer its reference counts.
+    pub lazy_refcounts: bool,
+    /// Such a writer has not closed it.
+    pub dirty: bool,
+    /// Marked as corrupt.
+    pub corrupt: bool,
+    /// What is behind it.
+    pub backing: Option<BackingName>,
+    /// Internal snapshots.
+    pub snapshots: u32,
+}
+
+/// Describes the disk at `path`.
+///
+/// # Errors
+/// It cannot be opened, or is no such thing.
+pub fn info(path: &Path, format: DiskFormat) -> Result<DiskInfo, OfflineError> {
+    let host = match format {
+        DiskFormat::Raw => host_file::open(path, true)?,
+        DiskFormat::Qcow2 => qcow2::open_regular(path, true)?,
+    };
+    let metadata = host.file.metadata().map_err(io_error(path, "look at"))?;
+    let room_bytes = if host.kind == Kind::File { metadata.blocks() * 512 } else { host.size_bytes };
+    let (size_bytes, qcow2) = match format {
+        DiskFormat::Raw => (host.size_bytes, None),
+        DiskFormat::Qcow2 => {
+            let (size_bytes, info) = qcow2::describe(&host).map_err(format_error(path))?;
+            (size_bytes, Some(info))
+        }
+    };
+    Ok(DiskInfo { format, size_bytes, room_bytes, qcow2 })
+}
+
+/// Makes a file, lets `fill` fill it, and removes it again if that fails.
+fn new_file(
+    path: &Path,
+    fill: impl FnOnce(&HostFile) -> Result<(), OfflineError>,
+) -> Result<(), OfflineError> {
+    let file = File::options().read(true).write(true).create_new(true).open(path);
+    let file = file.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => OfflineError::Exists(path.to_owned()),
+        _ => io_error(path, "make")(source),
+    })?;
+    let host = HostFile { file: Arc::new(file), kind: Kind::File, size_bytes: 0, path: path.to_owned() };
+    fill(&host).inspect_err(|_| {
+        // The error that counts is the first.
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn io_error(path: &Path, operation: &'static str) -> impl Fn(io::Error) -> OfflineError {
+    move |source| OfflineError::Io { path: path.to_owned(), operation, source }
+}
+
+fn format_error(path: &Path) -> impl Fn(FormatError) -> OfflineError {
+    move |source| OpenError::Format { path: path.to_owned(), source }.into()
+}

@@ -1,0 +1,157 @@
+//! Copying a disk from one format to another.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use guest_memory::IoBuffers;
+
+use super::map::open_layer;
+use super::{DiskFormat, OfflineError, format_error, io_error, new_file};
+use crate::contract::SECTOR_SIZE;
+use crate::host_file::HostFile;
+use crate::image_file::ImageFile;
+use crate::layer::Layer;
+use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
+
+/// Bytes that are read at once: the largest cluster.
+const CHUNK_BYTES: u64 = 2 << 20;
+
+/// What to make of a disk.
+#[derive(Clone, Debug)]
+pub struct ConvertOptions {
+    /// The format of what is read.
+    pub from: DiskFormat,
+    /// Whether the source may name a backing file.
+    pub policy: BackingPolicy,
+    /// What is written: a raw file, or an image with these options, whose size is the source's.
+    pub to: Option<CreateOptions>,
+    /// Compress each cluster that becomes smaller by it.
+    pub compress: bool,
+}
+
+/// Copies the disk at `source` to a new file at `target`; zeros take no room there. `progress` is told the
+/// bytes done and the bytes in all.
+///
+/// # Errors
+/// The source cannot be read, the target is there, or the host refuses; then there is no target.
+pub fn convert(
+    source: &Path,
+    target: &Path,
+    options: &ConvertOptions,
+    progress: impl FnMut(u64, u64),
+) -> Result<(), OfflineError> {
+    let layer = open_layer(source, options.from, options.policy)?;
+    let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
+    new_file(target, |file| match &options.to {
+        None => {
+            file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
+            let sink = |data: Vec<u8>, at_bytes| file.write(IoBuffers::from_vec(data), at_bytes);
+            copy(&*layer, source, target, SECTOR_SIZE, sink, progress)?;
+            file.sync().map_err(io_error(target, "write"))
+        }
+        Some(image) => {
+            let image = CreateOptions { size_bytes, ..image.clone() };
+            copy_to_image(&*layer, source, file, &image, options.compress, progress)
+        }
+    })
+}
+
+fn copy_to_image(
+    layer: &dyn Layer,
+    source: &Path,
+    file: &HostFile,
+    options: &CreateOptions,
+    compress: bool,
+    progress: impl FnMut(u64, u64),
+) -> Result<(), OfflineError> {
+    let target = &file.path;
+    let file: Arc<dyn ImageFile> = Arc::new(file.clone());
+    qcow2::create(&file, options).map_err(format_error(target))?;
+    let image = Image::open(file, None, false).map_err(format_error(target))?;
+    let sink = |data: Vec<u8>, at_bytes| {
+        if compress {
+            image.write_compressed(&data, at_bytes)
+        } else {
+            image.write(&IoBuffers::from_vec(data), at_bytes)
+        }
+    };
+    copy(layer, source, target, options.cluster_bytes, sink, progress)?;
+    image.close().map_err(io_error(target, "write"))
+}
+
+/// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`.
+fn copy(
+    layer: &dyn Layer,
+    source: &Path,
+    target: &Path,
+    unit_bytes: u64,
+    mut sink: impl FnMut(Vec<u8>, u64) -> io::Result<()>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<(), OfflineError> {
+    let size_bytes = layer.size_bytes();
+    let mut at_bytes = 0;
+    while at_bytes < size_bytes {
+        let chunk_end = (at_bytes / CHUNK_BYTES + 1) * CHUNK_BYTES;
+        let chunk_bytes = (chunk_end - at_bytes).min(size_bytes - at_bytes);
+        let piece = layer.locate(at_bytes, size_bytes - at_bytes).map_err(io_error(source, "read"))?;
+        if piece.zero && piece.length_bytes >= chunk_bytes {
+            // Whole chunks of zeros are passed over at once, so that chunks stay aligned.
+            let passed = at_bytes + piece.length_bytes;
+            at_bytes = if passed >= size_bytes {
+                size_bytes
+            } else {
+                (passed / CHUNK_BYTES * CHUNK_BYTES).max(chunk_end)
+            };
+        } else {
+            let buffers = IoBuffers::from_vec(vec![0; chunk_bytes as usize]);
+            layer.read(&buffers, at_bytes).map_err(io_error(source, "read"))?;
+            let mut data = buffers.to_vec(chunk_bytes as usize);
+            data.resize(data.len().next_multiple_of(SECTOR_SIZE as usize), 0);
+            for (start, end) in runs_of_data(&data, unit_bytes as usize) {
+                sink(data[start..end].to_vec(), at_bytes + start as u64)
+                    .map_err(io_error(target, "write"))?;
+            }
+            at_bytes += chunk_bytes;
+        }
+        progress(at_bytes, size_bytes);
+    }
+    Ok(())
+}
+
+/// Where the units lie that are not all zeros; neighbours are one.
+fn runs_of_data(data: &[u8], unit_bytes: usize) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for (index, unit) in data.chunks(unit_bytes).enumerate() {
+        let start = index * unit_bytes;
+        if is_zero(unit) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(last) if last.1 == start => last.1 = start + unit.len(),
+            _ => runs.push((start, start + unit.len())),
+        }
+    }
+    runs
+}
+
+fn is_zero(unit: &[u8]) -> bool {
+    let (words, rest) = unit.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_units_with_data_are_copied() {
+        let mut data = vec![0; 2048];
+        data[511] = 1;
+        data[512] = 1;
+        data[1999] = 1;
+        assert_eq!(runs_of_data(&data, 512), [(0, 1024), (1536, 2048)]);
+        assert_eq!(runs_of_data(&data[..2000], 512), [(0, 1024), (1536, 2000)]);
+        assert_eq!(runs_of_data(&[0; 4096], 512), []);
+    }
+}

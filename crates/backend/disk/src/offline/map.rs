@@ -1,0 +1,67 @@
+//! Which part of a disk is where.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{DiskFormat, OfflineError, io_error};
+use crate::host_file::{self, OpenError};
+use crate::layer::{Layer, RawLayer};
+use crate::qcow2::{self, BackingPolicy};
+
+/// A part of a disk that lies in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapPiece {
+    /// First byte on the disk.
+    pub start_bytes: u64,
+    /// Length in bytes.
+    pub length_bytes: u64,
+    /// How many files further back it is: 0 for the disk's own.
+    pub depth: u32,
+    /// It reads as zeros.
+    pub zero: bool,
+    /// Data takes room for it.
+    pub data: bool,
+    /// Where it is in its file; `None` for what has no place, and for compressed clusters.
+    pub offset_bytes: Option<u64>,
+}
+
+/// Calls `each` with the parts of a disk in order. Neighbours that say the same are one.
+///
+/// # Errors
+/// The disk, or what is behind it, cannot be opened or read.
+pub fn map(path: &Path, format: DiskFormat, mut each: impl FnMut(MapPiece)) -> Result<(), OfflineError> {
+    let layer = open_layer(path, format, BackingPolicy::Open)?;
+    let mut last: Option<MapPiece> = None;
+    let mut at = 0;
+    while at < layer.size_bytes() {
+        let piece = layer.locate(at, layer.size_bytes() - at).map_err(io_error(path, "read"))?;
+        at += piece.length_bytes;
+        match &mut last {
+            Some(last) if continues(last, &piece) => last.length_bytes += piece.length_bytes,
+            _ => last.replace(piece).into_iter().for_each(&mut each),
+        }
+    }
+    last.into_iter().for_each(each);
+    Ok(())
+}
+
+fn continues(last: &MapPiece, next: &MapPiece) -> bool {
+    let place = match (last.offset_bytes, next.offset_bytes) {
+        (None, None) => true,
+        (Some(last_bytes), Some(next_bytes)) => last_bytes + last.length_bytes == next_bytes,
+        _ => false,
+    };
+    place && (last.depth, last.zero, last.data) == (next.depth, next.zero, next.data)
+}
+
+/// A disk with what is behind it, for reading.
+pub(super) fn open_layer(
+    path: &Path,
+    format: DiskFormat,
+    policy: BackingPolicy,
+) -> Result<Arc<dyn Layer>, OpenError> {
+    Ok(match format {
+        DiskFormat::Raw => Arc::new(RawLayer(host_file::open(path, true)?)),
+        DiskFormat::Qcow2 => Arc::new(qcow2::open_image(path, true, policy)?),
+    })
+}

@@ -1,0 +1,194 @@
+//! qcow2 images, versions 2 and 3 (QEMU, `docs/interop/qcow2.txt`): disks that take room as they are written
+//! to, and that may have another file behind them.
+//!
+//! ```text
+//! Qcow2Disk ─open_queue─► ImageQueue ──what stays where it is──► io_uring
+//!                 │            └──────aside──┐
+//!                 └──────► ThreadQueue ──────┴─► Image ─lock─► Owner (tables, counts, places)
+//!                                                  │             └─► commit: tables to the file, in order
+//!                                                  └─► ImageFile (the guest's data), Layer (what is behind)
+//! ```
+//!
+//! - **One owner of the metadata** ([`owner`]): all queues ask it for places under one lock, which nobody holds
+//!   during I/O on the guest's data.
+//! - **Any moment is a good one to lose power** ([`commit`]): tables change in memory, and go to the file in
+//!   an order in which whatever part arrives makes a sound image. A flush is a commit.
+//! - An image is hostile: [`header`] bounds what it can make us hold, and each entry is checked where it is
+//!   used.
+//!
+//! Left out, and refused by name: encryption, external data files, subclusters, writing beside persistent
+//! bitmaps. Internal snapshots are kept as they are: what they share is copied before it is changed.
+
+mod chain;
+mod check;
+mod commit;
+mod compressed;
+mod create;
+mod entry;
+mod geometry;
+mod header;
+mod image;
+mod owner;
+mod queue;
+mod refcounts;
+mod repair;
+mod spec;
+mod survey;
+mod tables;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::info;
+
+pub use self::chain::BackingPolicy;
+pub(crate) use self::chain::{open_image, open_regular};
+pub use self::check::CheckReport;
+pub use self::check::check;
+pub use self::create::CreateOptions;
+pub(crate) use self::create::grow;
+use self::header::Header;
+pub use self::header::{BackingName, Compression, FormatError};
+pub(crate) use self::image::Image;
+use self::queue::ImageQueue;
+pub use self::repair::Repair;
+pub(crate) use self::spec::MAGIC;
+use self::spec::{COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, SIZE_BYTES_MAX};
+use crate::contract::{Disk, DiskQueue, SECTOR_SIZE};
+use crate::host_file::{Kind, OpenError};
+use crate::image_file::ImageFile;
+use crate::offline::Qcow2Info;
+use crate::raw::{IoMethod, RingQueue, Storage};
+use crate::thread_queue::ThreadQueue;
+
+/// Threads of a queue without io_uring.
+const THREADS_PER_QUEUE: usize = 2;
+
+/// A qcow2 image as a disk. Dropping it leaves a closed image in which no room is lost.
+pub struct Qcow2Disk {
+    image: Arc<Image>,
+    path: PathBuf,
+    method: IoMethod,
+}
+
+impl Qcow2Disk {
+    /// Opens and locks the image at `path`, and read-only what is behind it.
+    ///
+    /// # Errors
+    /// One [`OpenError`] for each thing that a person can have got wrong.
+    pub fn open(path: &Path, read_only: bool, policy: BackingPolicy) -> Result<Qcow2Disk, OpenError> {
+        let image = chain::open_image(path, read_only, policy)?;
+        Qcow2Disk::new(image, path).map_err(|source| OpenError::Format { path: path.to_owned(), source })
+    }
+
+    /// The image in `file`, which must not name a backing file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn open_file(file: Arc<dyn ImageFile>, read_only: bool) -> Result<Qcow2Disk, FormatError> {
+        let image = Image::open(file, None, read_only)?;
+        if image.header.backing.is_some() {
+            return Err(FormatError::Unsupported("a backing file (refused here)".to_owned()));
+        }
+        Qcow2Disk::new(image, Path::new("(memory)"))
+    }
+
+    fn new(image: Image, path: &Path) -> Result<Qcow2Disk, FormatError> {
+        if image.size_bytes == 0 || !image.size_bytes.is_multiple_of(SECTOR_SIZE) {
+            return Err(FormatError::Unsupported(format!("a disk of {} bytes", image.size_bytes)));
+        }
+        Ok(Qcow2Disk { image: Arc::new(image), path: path.to_owned(), method: IoMethod::default() })
+    }
+
+    /// The same disk with its I/O done in a given way.
+    pub fn with_method(self, method: IoMethod) -> Qcow2Disk {
+        Qcow2Disk { method, ..self }
+    }
+
+    /// A ring on the image's file, where there are both.
+    fn ring(&self) -> io::Result<RingQueue> {
+        let file = self.image.file.host_file().ok_or(io::ErrorKind::Unsupported)?;
+        RingQueue::new(Arc::new(Storage {
+            file,
+            kind: Kind::File,
+            size_bytes: SIZE_BYTES_MAX,
+            block_size_bytes: SECTOR_SIZE as u32,
+            path: self.path.clone(),
+        }))
+    }
+}
+
+impl Disk for Qcow2Disk {
+    fn size_bytes(&self) -> u64 {
+        self.image.size_bytes
+    }
+
+    fn block_size_bytes(&self) -> u32 {
+        SECTOR_SIZE as u32
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.image.read_only
+    }
+
+    fn can_discard(&self) -> bool {
+        !self.image.read_only
+    }
+
+    fn can_write_zeroes(&self) -> bool {
+        !self.image.read_only
+    }
+
+    fn open_queue(&self) -> io::Result<Box<dyn DiskQueue>> {
+        if self.method != IoMethod::Threads {
+            match self.ring() {
+                Ok(ring) => return Ok(Box::new(ImageQueue::new(Arc::clone(&self.image), ring))),
+                Err(error) if self.method == IoMethod::Ring => return Err(error),
+                Err(error) => {
+                    info!(disk = %self.path.display(), %error, "io_uring is refused, using threads");
+                }
+            }
+        }
+        Ok(Box::new(ThreadQueue::new(Arc::clone(&self.image) as Arc<_>, THREADS_PER_QUEUE)?))
+    }
+}
+
+/// Makes an image in an empty file.
+///
+/// # Errors
+/// The options do not go together, or the file refuses.
+pub fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), FormatError> {
+    create::create(&**file, options)?;
+    create::set_first_size(&Image::open(Arc::clone(file), None, false)?, options.size_bytes)
+}
+
+/// Puts reference counts right. Nobody else is at the file.
+///
+/// # Errors
+/// There is other damage, or the file refuses.
+pub fn repair_file(file: &Arc<dyn ImageFile>, what: Repair) -> Result<(), FormatError> {
+    let image = Image::open(Arc::clone(file), None, false)?;
+    repair::repair(&**file, &mut image.lock(), what)?;
+    Ok(image.close()?)
+}
+
+/// What the header in `file` says.
+pub(crate) fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatError> {
+    let header = Header::read(file)?;
+    let info = Qcow2Info {
+        version: header.version,
+        cluster_bytes: header.geometry.cluster_bytes(),
+        refcount_bits: 1 << header.geometry.refcount_order,
+        compression: header.compression,
+        lazy_refcounts: header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0,
+        dirty: header.incompatible & INCOMPATIBLE_DIRTY != 0,
+        corrupt: header.incompatible & INCOMPATIBLE_CORRUPT != 0,
+        backing: header.backing,
+        snapshots: header.snapshots,
+    };
+    Ok((header.size_bytes, info))
+}
+
+#[cfg(test)]
+mod tests;

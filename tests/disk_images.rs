@@ -1,0 +1,114 @@
+//! `yagura disk` as a person uses it, and a guest's way to its images.
+
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use test_guests::{guests, pvh_elf};
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs a command line in the folder.
+    fn yagura(&self, text: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+        command.args(text.split_whitespace()).current_dir(self.0.path()).env_remove("YAGURA_LOG");
+        command.output().unwrap()
+    }
+
+    #[track_caller]
+    fn good(&self, text: &str) -> String {
+        let output = self.yagura(text);
+        assert!(output.status.success() && output.stderr.is_empty(), "{text}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, text: &str) -> Value {
+        serde_json::from_str(&self.good(text)).unwrap()
+    }
+}
+
+fn some_data(path: &Path, bytes: usize) -> Vec<u8> {
+    let data: Vec<u8> = (0..bytes).map(|at| (at / 512 % 7 * 41) as u8).collect();
+    fs::write(path, &data).unwrap();
+    data
+}
+
+#[test]
+fn a_disk_is_made_enlarged_checked_and_described() {
+    let folder = Folder::new();
+    assert_eq!(folder.good("disk create a.qcow2 --size 10G --cluster-size 128K"), "");
+    assert!(fs::metadata(folder.path("a.qcow2")).unwrap().len() < 1 << 20);
+    let info = folder.json("disk info a.qcow2 --disk-format qcow2 -f json");
+    assert_eq!(
+        (&info["size_bytes"], &info["qcow2"]["cluster_bytes"]),
+        (&(10u64 << 30).into(), &131072.into())
+    );
+    folder.good("disk resize a.qcow2 11G --disk-format qcow2");
+    let check = folder.json("disk check a.qcow2 -f json");
+    assert_eq!((&check["corruptions"], &check["leaks"]), (&0.into(), &0.into()));
+    assert!(check["total_clusters"] == 11u64 << 13, "{check}");
+    assert!(folder.good("disk info a.qcow2 --disk-format qcow2").contains("11.0 GiB"));
+    folder.good("disk create b.img --size 1M --disk-format raw");
+    folder.good("disk resize b.img 2M --disk-format raw");
+    assert_eq!(fs::metadata(folder.path("b.img")).unwrap().len(), 2 << 20);
+}
+
+#[test]
+fn a_disk_survives_conversion_there_and_back() {
+    let folder = Folder::new();
+    let data = some_data(&folder.path("a.img"), 3 << 20);
+    folder.good("disk convert a.img b.qcow2 --from raw --to qcow2 --compress");
+    folder.good("disk convert b.qcow2 c.qcow2 --from qcow2 --to qcow2 --cluster-size 512B");
+    folder.good("disk convert c.qcow2 d.img --from qcow2 --to raw");
+    assert!(fs::read(folder.path("d.img")).unwrap() == data);
+    let info = folder.json("disk info b.qcow2 --disk-format qcow2 -f json");
+    assert_eq!(info["qcow2"]["compression"], "zstd");
+    assert!(info["room_bytes"].as_u64().unwrap() < 1 << 20, "{info}");
+    let map = folder.json("disk map b.qcow2 --disk-format qcow2 -f json");
+    assert!(map[0]["data"] == true && map[0]["offset_bytes"].is_null(), "{map}");
+}
+
+#[test]
+fn a_disk_in_front_of_another_shows_it() {
+    let folder = Folder::new();
+    let data = some_data(&folder.path("a.img"), 1 << 20);
+    folder.good("disk create b.qcow2 --backing a.img --backing-format raw");
+    folder.good("disk create c.qcow2 --backing b.qcow2 --backing-format qcow2 --size 2M");
+    folder.good("disk convert c.qcow2 d.img --from qcow2 --to raw");
+    let copy = fs::read(folder.path("d.img")).unwrap();
+    assert!(copy[..1 << 20] == data && copy[1 << 20..].iter().all(|byte| *byte == 0));
+    let refused = folder.yagura("disk convert c.qcow2 e.img --from qcow2 --to raw --refuse-backing");
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("a backing file (refused here)"));
+    assert!(!folder.path("e.img").exists());
+    assert_eq!(folder.json("disk map c.qcow2 --disk-format qcow2 -f json")[0]["depth"], 2);
+}
+
+#[test]
+fn a_qcow2_image_used_as_raw_is_said_so() {
+    let folder = Folder::new();
+    fs::write(folder.path("kernel"), pvh_elf(guests::hello(), guests::LOAD_ADDRESS)).unwrap();
+    folder.good("disk create a.qcow2 --size 1M");
+    let run =
+        "run --engine soft --kernel kernel --memory 8M --console none --on-reset exit --debug-exit 0xf4";
+    let output = folder.yagura(&format!("{run} --disk path=a.qcow2"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("disk a.qcow2 is used as raw, and begins like a qcow2 image"), "{said}");
+    let output = folder.yagura(&format!("{run} --disk path=a.qcow2,format=qcow2"));
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let check = folder.json("disk check a.qcow2 -f json");
+    assert_eq!((&check["corruptions"], &check["leaks"]), (&0.into(), &0.into()));
+}
