@@ -18,9 +18,42 @@ const PART: usize = 400;
 /// Cases that end QEMU 7.2 itself, whose emulation of AMD-V the lab runs on. "tcg_handle_interrupt: assertion failed": it
 /// takes a write of CR8 with an interrupt pending without its own lock. "invalid tss": its LTR takes a null selector, and
 /// gives up at the next interrupt. The third stops the lab's machine for good: QEMU leaves out a write of CR0 that should
-/// fault.
-const QEMU_ENDS_BY: [&str; 3] =
-    ["CR8 holds the interrupt back", "ltr null", "mov to cr0: PG with LME but not PAE"];
+/// fault. An XSETBV that leaves AVX out is not shown to KVM before QEMU 9.1, and takes AVX away from the machine's own
+/// programs.
+const QEMU_ENDS_BY: [&str; 4] =
+    ["CR8 holds the interrupt back", "ltr null", "mov to cr0: PG with LME but not PAE", "xsetbv: x87"];
+
+/// Cases that QEMU 7.2 gets wrong, where KVM shows what its emulation does. VMRUN does not arm the breakpoints of DR7.
+/// WRMSR, LGDT and LIDT take bases that are not canonical, and WRMSR the upper half of TSC_AUX. A fault while another is
+/// delivered has no EXT in its error code, counts 16 for each vector there, and makes no double fault of #NP and #GP; one
+/// of a software interrupt's stack has RIP behind the instruction. CR0.EM forbids VEX. SYSRET does not load VIF and VIP.
+/// XRSTOR looks neither at CR0.TS nor at MXCSR's reserved bits. An inner stack's descriptor is not looked at closely; VZEROALL
+/// and VZEROUPPER clear sixteen registers everywhere.
+const QEMU_DIFFERS: &[&str] = &[
+    "breakpoint on an instruction",
+    "breakpoint before #UD",
+    "data breakpoint",
+    "LSTAR, not canonical",
+    "CSTAR, not canonical",
+    "base, not canonical",
+    "base not canonical",
+    "RSP, not canonical",
+    "RIP, not canonical",
+    "TSC_AUX, bit 32",
+    "#NP while #",
+    "#GP while #",
+    "int with RSP0 not canonical",
+    "int with IST 2 not canonical",
+    "with EM, which",
+    "sysretq loads the flags",
+    "xrstor, a reserved bit of MXCSR",
+    "xrstor, with TS",
+    "int through gate type",
+    "through a gate to",
+    "with inner stack",
+    "vzeroall in 32-bit code",
+    "vzeroupper in 32-bit code",
+];
 
 #[test]
 fn the_interpreter_does_what_the_manual_says() {
@@ -74,9 +107,10 @@ fn kvm_does_what_the_manual_says() {
         Offered::default()
     });
     let runs = |case: &Case| {
-        let ends_qemu = !offered.intel && QEMU_ENDS_BY.iter().any(|name| case.name.contains(name));
+        let wrong_in_qemu =
+            !offered.intel && QEMU_ENDS_BY.iter().chain(QEMU_DIFFERS).any(|name| case.name.contains(name));
         // Who names cases wants to see them.
-        chosen(case) && offered.covers(case) && (!ends_qemu || named().is_some())
+        chosen(case) && offered.covers(case) && (!wrong_in_qemu || named().is_some())
     };
     let all = cases::all().into_iter().filter(runs).map(|mut case| {
         if !offered.intel {

@@ -83,7 +83,7 @@ fn returns(cases: &mut Vec<Case>) {
         .ss(USER_DATA)
         .value("rflags", |outcome| outcome.frame.rflags, flags)
         .rsp(long.registers.rsp);
-    cases.push(Case::new("sysretq", CALL, long, expect));
+    cases.push(Case::new("sysretq loads the flags", CALL, long, expect));
     let short = sysret(&[0x0f, 0x07], TARGET | 0xff_0000_0000, 0);
     let expect = Expect::done().rip(TARGET + 2).cs(USER_CODE32).ss(USER_DATA);
     cases.push(Case::new("sysretd", CALL, short, expect));
