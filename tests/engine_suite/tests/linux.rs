@@ -163,6 +163,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
     fs::write(folder.join("script"), bytes).unwrap();
     let disk = |name: &str, readonly, serial: Option<&str>| DiskSpec {
         path: folder.join(name),
+        format: vm_spec::DiskFormat::Raw,
         readonly,
         serial: serial.map(|serial| serial.parse().unwrap()),
     };
