@@ -58,7 +58,7 @@ impl Lockstep {
         let gpa = core.code_address(core.rip)?;
         let runs = self.runs.entry(gpa).or_default();
         *runs += 1;
-        let wanted = *runs <= FIRST || *runs % LATER == 0;
+        let wanted = *runs <= FIRST || runs.is_multiple_of(LATER);
         if !wanted {
             self.trusted += 1;
             return jit.run_unit(core);

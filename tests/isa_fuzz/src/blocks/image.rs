@@ -135,7 +135,7 @@ impl Image {
         self.put64(HIGH[1], PS | P | W | A | D);
         for page in 0..2 {
             let address = BLOCK_CODE + page * PAGE;
-            self.put64(CODE_TABLE + index(address, 12), CODE_FRAME + page * PAGE | P | W | U);
+            self.put64(CODE_TABLE + index(address, 12), (CODE_FRAME + page * PAGE) | P | W | U);
         }
         let rights = match apic {
             Apic::Absent => 0,

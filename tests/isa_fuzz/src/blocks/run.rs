@@ -86,7 +86,7 @@ pub fn run(plan: &Plan, progress: impl Fn(u64, u64)) -> io::Result<Summary> {
         if work.waiting.len() == BATCH {
             work.ask_host()?;
         }
-        if index % (plan.blocks / 100).max(1) == 0 {
+        if index.is_multiple_of((plan.blocks / 100).max(1)) {
             progress(index, plan.blocks);
         }
     }
@@ -129,7 +129,7 @@ impl Work {
         self.summary.interrupts += interpreter.interrupts();
         let record = compare::record(&block, &interpreter, &self.background);
         self.summary.completed += u64::from(record.outcome == Outcome::Done);
-        if seed % STORMS == 0 {
+        if seed.is_multiple_of(STORMS) {
             self.storm(&block, &interpreter, &record)?;
         }
         if !block.open && self.plan.host {

@@ -145,7 +145,7 @@ pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
             let offset = insn.op1_register().full_register();
             // Into FS or GS it may lead where the offset is not canonical and the sum is.
             let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
-            offset == Register::None || !used.contains(&offset) && !(based && aim.is_near_edge(case, insn))
+            offset == Register::None || !(used.contains(&offset) || based && aim.is_near_edge(case, insn))
         }
         _ => true,
     }

@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn one_byte_more_is_too_long() {
-        let bytes: Vec<u8> = [&[0x2e], &LOCKED[..14]].concat();
+        let bytes: Vec<u8> = [&[0x64], &LOCKED[..14]].concat();
         assert!(decode_first(&bytes, 64).is_none());
     }
 }
