@@ -28,6 +28,7 @@ mod entry;
 mod geometry;
 mod header;
 mod image;
+mod lookup;
 mod owner;
 mod queue;
 mod refcounts;

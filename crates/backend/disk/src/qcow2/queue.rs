@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::image::Image;
-use super::owner::{Extent, Piece};
+use super::lookup::{Extent, Piece};
 use crate::contract::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
 use crate::image_file::fill_with_zeros;
 use crate::raw::RingQueue;

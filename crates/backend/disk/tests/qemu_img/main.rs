@@ -7,6 +7,7 @@ mod disk_user;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk::{
     BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, Disk, DiskFormat, IoMethod,
@@ -17,8 +18,14 @@ use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
+/// A child that one test is just starting would hold the files, and the locks, that another one has open.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// A folder, if `qemu-img` is there to work in it.
-struct Folder(TempDir);
+struct Folder {
+    folder: TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
 
 impl Folder {
     fn new() -> Option<Folder> {
@@ -26,15 +33,20 @@ impl Folder {
             println!("SKIPPED: qemu-img is not installed");
             return None;
         }
-        Some(Folder(TempDir::new().unwrap()))
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Folder { folder: TempDir::new().unwrap(), _alone: alone })
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     fn run(&self, text: &str) -> Output {
-        Command::new("qemu-img").args(text.split_whitespace()).current_dir(self.0.path()).output().unwrap()
+        Command::new("qemu-img")
+            .args(text.split_whitespace())
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
     }
 
     #[track_caller]
