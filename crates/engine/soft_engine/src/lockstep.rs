@@ -241,7 +241,7 @@ mod tests {
                 // Not by way of the guest, so that nobody hears of it.
                 probe.write(program::CODE + at as u64, &[byte]);
                 let Some((core, jit, blocks)) = probe.parts(&state) else { return };
-                lockstep.step(core, jit, blocks).unwrap();
+                lockstep.step(core, jit, blocks).expect("code in RAM");
                 assert_eq!(lockstep.compared, turn as u64 + 1);
             }
             found = (lockstep.take_divergence(), lockstep.insns);
