@@ -10,6 +10,9 @@ use crate::cpu::{Cpu, flags};
 /// RFLAGS but for the status flags.
 const FLAGS: Rm = words::state(offset_of!(Cpu, flags) + flags::BITS);
 
+/// Elements of eight bytes that are moved one by one at most.
+const FEW: i32 = 16;
+
 /// REP MOVS and REP STOS with addresses of 64 bits and the usual segments: bytes of an element, as a power of two.
 pub fn element(insn: &Instruction) -> Option<u8> {
     let plain = |kind| matches!(kind, OpKind::MemorySegRSI | OpKind::MemoryESRDI | OpKind::Register);
@@ -114,13 +117,45 @@ impl Unit<'_> {
         self.asm.mov(host::RDX, host::RAX);
         let (add, sub) = (Op::new(true, 0x03), Op::new(true, 0x2b));
         if moves {
-            self.asm.load(host::RAX, word_at!(kept));
-            self.asm.op(add, host::RSI, Rm::Reg(host::RAX));
+            self.asm.op(add, host::RSI, word_at!(kept));
         } else {
             let accumulator = self.guest(0);
             self.asm.mov(host::RAX, accumulator);
         }
         self.asm.op(add, host::RDI, Rm::Reg(host::RDX));
+        let (many, end) = (self.asm.label(), self.asm.label());
+        if element == 3 {
+            self.asm.alu_imm(true, 7, Rm::Reg(host::RCX), FEW);
+            self.asm.jcc(cond::A, many);
+            self.one_by_one(moves);
+            self.asm.jmp(end);
+            self.asm.bind(many);
+        }
+        self.repeat(element, moves);
+        self.asm.bind(end);
+        self.asm.op(sub, host::RDI, Rm::Reg(host::RDX));
+        if moves {
+            self.asm.op(sub, host::RSI, word_at!(kept));
+        }
+    }
+
+    /// Eight bytes at a time: what the host's own needs to begin is worth a dozen of them.
+    fn one_by_one(&mut self, moves: bool) {
+        let next = self.asm.label();
+        self.asm.bind(next);
+        if moves {
+            self.asm.load(host::RAX, Rm::At(host::RSI, 0));
+            self.asm.lea(host::RSI, host::RSI, 8);
+        }
+        self.asm.store(Rm::At(host::RDI, 0), host::RAX);
+        self.asm.lea(host::RDI, host::RDI, 8);
+        // dec ecx
+        self.asm.op(Op::new(false, 0xff), 1, Rm::Reg(host::RCX));
+        self.asm.jcc(cond::NE, next);
+    }
+
+    /// The host's instruction.
+    fn repeat(&mut self, element: u8, moves: bool) {
         if element == 1 {
             self.asm.byte(0x66);
         }
@@ -130,9 +165,5 @@ impl Unit<'_> {
         }
         let code = if moves { 0xa4 } else { 0xaa };
         self.asm.byte(code | u8::from(element > 0));
-        self.asm.op(sub, host::RDI, Rm::Reg(host::RDX));
-        if moves {
-            self.asm.op(sub, host::RSI, Rm::Reg(host::RAX));
-        }
     }
 }
