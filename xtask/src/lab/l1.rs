@@ -4,7 +4,7 @@ use super::jobs::{Group, Job};
 use super::plan::Plan;
 use super::report::{END, Finished, LATE, RUN, START, Verdict};
 use crate::{guests, process, progress::Step};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -19,7 +19,7 @@ const TAIL_LINES: usize = 40;
 /// Lines of QEMU's own messages that are shown then.
 const ERROR_LINES: usize = 12;
 
-/// Machines that are started, at most, until one's timers come in time.
+/// Machines that are started, at most, until one's timers come in time for a job.
 const STARTS: u32 = 4;
 
 const MEMORY_MIB: u32 = 3072;
@@ -69,32 +69,48 @@ fn start(material: &guests::Lab, group: Group, plan: &Plan, console: (Stdio, Std
 }
 
 /// Boots the machine, lets it run the plan's jobs, and tells what became of them. A machine whose timers are late is
-/// given up for a fresh one.
+/// given up for a fresh one, which runs what is left.
 pub fn run(
     material: &guests::Lab,
     group: Group,
-    plan: &Plan,
+    mut plan: Plan,
     jobs: &[&Job],
     step: &Step,
 ) -> Result<Vec<Finished>> {
-    for _ in 1..STARTS {
-        if let Ended::Jobs(finished) = run_once(material, group, plan, jobs, step)? {
-            return Ok(finished);
-        }
+    let mut left = jobs.to_vec();
+    let mut finished: Vec<Finished> = Vec::new();
+    let mut starts = 0;
+    loop {
+        starts += 1;
+        let some = match run_once(material, group, &plan, &left, step)? {
+            Ended::Jobs(rest) => {
+                finished.extend(rest);
+                return Ok(finished);
+            }
+            Ended::Late(some) if some.is_empty() => ensure_again(starts).map(|()| some)?,
+            Ended::Late(some) => {
+                starts = 0;
+                some
+            }
+        };
+        left.retain(|job| !some.iter().any(|done| done.job_name() == job.name));
+        plan.jobs = left.iter().map(|job| job.name.to_owned()).collect();
+        finished.extend(some);
         step.line("the lab's machine is started anew");
     }
-    match run_once(material, group, plan, jobs, step)? {
-        Ended::Jobs(finished) => Ok(finished),
-        Ended::Late => bail!("the lab's machine had late timers {STARTS} times in a row"),
-    }
+}
+
+fn ensure_again(starts: u32) -> Result<()> {
+    ensure!(starts < STARTS, "the lab's machine had late timers {STARTS} times in a row");
+    Ok(())
 }
 
 /// How a machine ended.
 enum Ended {
     /// With a verdict for each job.
     Jobs(Vec<Finished>),
-    /// Before the first job: its timers are late.
-    Late,
+    /// Before one of them: its timers are late. With verdicts for those before.
+    Late(Vec<Finished>),
 }
 
 fn run_once(material: &guests::Lab, group: Group, plan: &Plan, jobs: &[&Job], step: &Step) -> Result<Ended> {
@@ -120,7 +136,7 @@ fn run_once(material: &guests::Lab, group: Group, plan: &Plan, jobs: &[&Job], st
     };
     match watch.until_end() {
         Ok(true) => Ok(Ended::Jobs(watch.finished)),
-        Ok(false) => Ok(Ended::Late),
+        Ok(false) => Ok(Ended::Late(watch.finished)),
         Err(error) => {
             let errors = std::fs::read_to_string(machine.errors.path()).unwrap_or_default();
             let tail = process::tail(&watch.seen.join("\n"), TAIL_LINES);

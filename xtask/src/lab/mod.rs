@@ -129,7 +129,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
         let plan = Plan::new(&members, yagura.clone(), guests.clone())?;
         let plan = Plan { tests: tests.clone(), ..plan };
         let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
-        report.verdicts.extend(l1::run(&material, group, &plan, &members, &step)?);
+        report.verdicts.extend(l1::run(&material, group, plan, &members, &step)?);
         step.done();
     }
     Ok(report)

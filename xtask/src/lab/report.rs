@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What the agent writes before the first job.
 pub const START: &str = "LAB START";
-/// What the agent writes instead of running jobs when the machine's timers are late.
+/// What the agent writes instead of running the next job when the machine's timers are late.
 pub const LATE: &str = "LAB LATE";
 /// What the agent writes when a job begins.
 pub const RUN: &str = "LAB RUN";
