@@ -23,37 +23,16 @@ const PART: usize = 400;
 const QEMU_ENDS_BY: [&str; 4] =
     ["CR8 holds the interrupt back", "ltr null", "mov to cr0: PG with LME but not PAE", "xsetbv: x87"];
 
-/// Cases that QEMU 7.2 gets wrong, where KVM shows what its emulation does. VMRUN does not arm the breakpoints of DR7.
-/// WRMSR, LGDT and LIDT take bases that are not canonical, and WRMSR the upper half of TSC_AUX. A fault while another is
-/// delivered has no EXT in its error code, counts 16 for each vector there, and makes no double fault of #NP and #GP; one
-/// of a software interrupt's stack has RIP behind the instruction. CR0.EM forbids VEX. SYSRET does not load VIF and VIP.
-/// XRSTOR looks neither at CR0.TS nor at MXCSR's reserved bits. An inner stack's descriptor is not looked at closely; VZEROALL
-/// and VZEROUPPER clear sixteen registers everywhere.
-const QEMU_DIFFERS: &[&str] = &[
-    "breakpoint on an instruction",
-    "breakpoint before #UD",
-    "data breakpoint",
-    "LSTAR, not canonical",
-    "CSTAR, not canonical",
-    "base, not canonical",
-    "base not canonical",
-    "RSP, not canonical",
-    "RIP, not canonical",
-    "TSC_AUX, bit 32",
-    "#NP while #",
-    "#GP while #",
-    "int with RSP0 not canonical",
-    "int with IST 2 not canonical",
-    "with EM, which",
-    "sysretq loads the flags",
-    "xrstor, a reserved bit of MXCSR",
-    "xrstor, with TS",
-    "int through gate type",
-    "through a gate to",
-    "with inner stack",
-    "vzeroall in 32-bit code",
-    "vzeroupper in 32-bit code",
-];
+/// Names of cases that QEMU 7.2 gets wrong, where KVM shows what its emulation of a processor does, each seen: they are
+/// run, and what they show there does not count. VMRUN does not arm the breakpoints of DR7. A reference to the stack that
+/// is not canonical is #GP, and one that only ends behind the canonical addresses a page fault. Moves to control and debug
+/// registers, WRMSR, LGDT and LIDT take reserved bits and bases that are not canonical, and LTR a 16-bit TSS. A fault while
+/// another is delivered has no EXT in its error code, counts 16 for each vector there (as that of INT does), and makes no double fault of #NP and
+/// #GP; one of a software interrupt's stack has RIP behind the instruction. CR0.EM forbids VEX. SYSRET does not load VIF
+/// and VIP. XRSTOR looks neither at CR0.TS nor at MXCSR's reserved bits. An inner stack's descriptor is not looked at
+/// closely; a page fault by a reserved bit has no P in its error code; VZEROALL and VZEROUPPER clear sixteen registers everywhere. There is no INT1, and an interrupt's shadow ends
+/// with VMRUN.
+const QEMU_DIFFERS: &str = include_str!("qemu_differs.txt");
 
 #[test]
 fn the_interpreter_does_what_the_manual_says() {
@@ -72,6 +51,12 @@ fn every_case(engine: SoftEngine) {
     let lines = [report.failed, report.wrong].concat();
     assert!(lines.is_empty(), "{} of {}:\n{}", lines.len(), cases.len(), lines.join("\n"));
     println!("{} cases", report.passed);
+}
+
+/// Whether a line of the report is about a case that QEMU is known to get wrong.
+fn is_known(line: &str) -> bool {
+    let is_about = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(" ["));
+    QEMU_DIFFERS.lines().any(is_about)
 }
 
 /// Whether a case is to be run: all are, or those whose names contain what `YAGURA_CASES` says.
@@ -107,10 +92,9 @@ fn kvm_does_what_the_manual_says() {
         Offered::default()
     });
     let runs = |case: &Case| {
-        let wrong_in_qemu =
-            !offered.intel && QEMU_ENDS_BY.iter().chain(QEMU_DIFFERS).any(|name| case.name.contains(name));
+        let ends_qemu = !offered.intel && QEMU_ENDS_BY.iter().any(|name| case.name.contains(name));
         // Who names cases wants to see them.
-        chosen(case) && offered.covers(case) && (!wrong_in_qemu || named().is_some())
+        chosen(case) && offered.covers(case) && (!ends_qemu || named().is_some())
     };
     let all = cases::all().into_iter().filter(runs).map(|mut case| {
         if !offered.intel {
@@ -126,13 +110,19 @@ fn kvm_does_what_the_manual_says() {
     for part in cases.chunks(PART) {
         let came = suite::run_all(&engine, part, &|case| note(&case.name));
         // Told at once: a case may end the machine that it runs in.
-        came.failed.iter().chain(&came.wrong).for_each(|line| println!("{line}"));
+        let told = came.failed.iter().chain(&came.wrong).filter(|line| offered.intel || !is_known(line));
+        told.for_each(|line| println!("{line}"));
         report.passed += came.passed;
         report.failed.extend(came.failed);
         report.wrong.extend(came.wrong);
         println!("{} as they should be, to {:?}", report.passed, part.last().map(|case| &case.name));
     }
-    let lines = [report.failed, report.wrong].concat();
+    let mut lines = [report.failed, report.wrong].concat();
+    if !offered.intel {
+        let all = lines.len();
+        lines.retain(|line| !is_known(line));
+        println!("{} as QEMU has them, as is known", all - lines.len());
+    }
     if !on_hardware {
         return println!("{} not comparable, as this KVM emulates ring 0", lines.len());
     }

@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(20);
 const SLEEP: Duration = Duration::from_millis(20);
 const SLEEPS: u32 = 5;
 /// Lines of a failed job's output that are repeated on the console.
-const TAIL_LINES: usize = 60;
+const TAIL_LINES: usize = 600;
 
 /// The agent takes no arguments: its plan is in a file.
 #[derive(clap::Args)]
