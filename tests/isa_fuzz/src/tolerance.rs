@@ -78,17 +78,27 @@ pub fn is_close_vector(insn: &Instruction, host: &[u8], engine: &[u8]) -> bool {
 /// Whether `insn` reads or writes an area of many fields: which of them faults first is each processor's own business.
 pub fn has_many_fields(insn: &Instruction) -> bool {
     use Mnemonic as M;
+    let mnemonic = insn.mnemonic();
+    is_extended_state(mnemonic)
+        || matches!(
+            mnemonic,
+            M::Fldenv
+                | M::Fnstenv
+                | M::Frstor
+                | M::Fnsave
+                | M::Fxsave
+                | M::Fxsave64
+                | M::Fxrstor
+                | M::Fxrstor64
+        )
+}
+
+/// XSAVE, XRSTOR, and their variants.
+pub fn is_extended_state(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
     matches!(
-        insn.mnemonic(),
-        M::Fldenv
-            | M::Fnstenv
-            | M::Frstor
-            | M::Fnsave
-            | M::Fxsave
-            | M::Fxsave64
-            | M::Fxrstor
-            | M::Fxrstor64
-            | M::Xsave
+        mnemonic,
+        M::Xsave
             | M::Xsave64
             | M::Xsaveopt
             | M::Xsaveopt64

@@ -65,25 +65,17 @@ impl ImageFile for HostFile {
         Ok(self.file.metadata()?.len())
     }
 
-    fn read(&self, mut buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
-        let mut offset_bytes = offset_bytes;
-        // Drops pieces without length, of which a transfer could consist otherwise.
-        buffers.advance(0);
-        while buffers.len_bytes() > 0 {
-            match readv_at(&self.file, &buffers, offset_bytes) {
-                Ok(0) => {
-                    fill_with_zeros(&buffers);
-                    break;
+    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
+        transfer(buffers, offset_bytes, |rest, offset_bytes| {
+            match readv_at(&self.file, rest, offset_bytes)? {
+                // Behind the file's end.
+                0 => {
+                    fill_with_zeros(rest);
+                    Ok(rest.len_bytes())
                 }
-                Ok(done) => {
-                    buffers.advance(done);
-                    offset_bytes += done as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                done => Ok(done),
             }
-        }
-        Ok(())
+        })
     }
 
     fn write(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {

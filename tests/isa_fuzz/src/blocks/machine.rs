@@ -128,31 +128,8 @@ impl Machine {
 
     fn initial(&self, user: &UserState, setting: Setting) -> CpuState {
         let mut state = self.power_on.clone();
-        let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = user.gpr;
         let iopl = if setting.open { 3 << 12 } else { 0 };
-        state.registers = Registers {
-            rip: user.rip,
-            rflags: user.rflags | iopl,
-            ..Registers {
-                rax,
-                rbx,
-                rcx,
-                rdx,
-                rsi,
-                rdi,
-                rsp,
-                rbp,
-                r8,
-                r9,
-                r10,
-                r11,
-                r12,
-                r13,
-                r14,
-                r15,
-                ..Registers::default()
-            }
-        };
+        state.registers = Registers::numbered(user.gpr, user.rip, user.rflags | iopl);
         let system = &mut state.system;
         let flat = |selector: u16| image::descriptor(selector).segment(selector);
         let null = Segment { dpl: 3, unusable: true, ..Segment::default() };

@@ -6,6 +6,7 @@ use super::memory::Aim;
 use super::state;
 use super::value::Values;
 use crate::case::Case;
+use crate::tolerance::is_extended_state;
 
 const RAX: usize = 0;
 const RCX: usize = 1;
@@ -48,14 +49,7 @@ pub fn registers(case: &mut Case, values: &mut Values<'_>, insn: &Instruction) {
             }
         }
         // Components that both processors have enabled: x87, SSE, AVX.
-        M::Xsave
-        | M::Xsave64
-        | M::Xsaveopt
-        | M::Xsaveopt64
-        | M::Xsavec
-        | M::Xsavec64
-        | M::Xrstor
-        | M::Xrstor64 => {
+        mnemonic if is_extended_state(mnemonic) => {
             (gpr[RAX], gpr[RDX]) =
                 (gpr[RAX] & !0xffff_ffff | values.random().below(8), gpr[RDX] & !0xffff_ffff);
         }
@@ -124,14 +118,7 @@ pub fn is_telling(case: &Case, insn: &Instruction, aim: &mut Aim) -> bool {
         M::Popf | M::Popfq => aim.look::<2>(case, insn).is_none_or(|bytes| bytes[1] & TF == 0),
         // EDX:EAX chooses components; as an address it would choose some that only the host has. AMD's processors lose
         // the segment's base between the pages of an area with a 32-bit address.
-        M::Xsave
-        | M::Xsave64
-        | M::Xsaveopt
-        | M::Xsaveopt64
-        | M::Xsavec
-        | M::Xsavec64
-        | M::Xrstor
-        | M::Xrstor64 => {
+        mnemonic if is_extended_state(mnemonic) => {
             let used = [insn.memory_base(), insn.memory_index()].map(Register::full_register);
             let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
             let parts = [insn.memory_base(), insn.memory_index()];

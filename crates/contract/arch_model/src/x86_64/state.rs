@@ -60,6 +60,41 @@ pub struct Registers {
     pub rflags: u64,
 }
 
+impl Registers {
+    /// The general-purpose registers `gpr`, in the order in which instructions number them: RAX, RCX, RDX, RBX, RSP,
+    /// RBP, RSI, RDI, R8 to R15 (SDM vol. 2A, table 2-2).
+    pub fn numbered(gpr: [u64; 16], rip: u64, rflags: u64) -> Registers {
+        let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = gpr;
+        Registers {
+            rax,
+            rbx,
+            rcx,
+            rdx,
+            rsi,
+            rdi,
+            rsp,
+            rbp,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rip,
+            rflags,
+        }
+    }
+
+    /// The general-purpose registers in that order.
+    pub fn by_number(&self) -> [u64; 16] {
+        let Registers { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, .. } = *self;
+        let Registers { r8, r9, r10, r11, r12, r13, r14, r15, .. } = *self;
+        [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]
+    }
+}
+
 /// A segment register with its hidden part (SDM vol. 3, 3.4.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {

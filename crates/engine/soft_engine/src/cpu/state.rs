@@ -73,38 +73,16 @@ pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuSta
 }
 
 fn registers(cpu: &Cpu) -> Registers {
-    let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, ..] = cpu.gpr;
-    Registers {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip: cpu.rip,
-        rflags: cpu.flags.get(),
-    }
+    let gpr = std::array::from_fn(|number| cpu.gpr[number]);
+    Registers::numbered(gpr, cpu.rip, cpu.flags.get())
 }
 
 fn restore_registers(cpu: &mut Cpu, from: &Registers) {
-    let Registers { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, .. } = *from;
-    let Registers { r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags, .. } = *from;
-    let all = [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15];
     cpu.gpr = [0; gpr::SLOTS];
-    cpu.gpr[..16].copy_from_slice(&all);
-    cpu.rip = rip;
+    cpu.gpr[..16].copy_from_slice(&from.by_number());
+    cpu.rip = from.rip;
     cpu.flags = Flags::default();
-    cpu.flags.set(rflags);
+    cpu.flags.set(from.rflags);
 }
 
 fn system(cpu: &Cpu) -> SystemRegisters {

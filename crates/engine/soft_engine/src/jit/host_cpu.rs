@@ -23,6 +23,7 @@ pub fn has(feature: CpuidFeature) -> bool {
         CpuidFeature::SHA => detected!("sha"),
         CpuidFeature::MOVBE => detected!("movbe"),
         CpuidFeature::BMI2 => detected!("bmi2"),
+        CpuidFeature::XSAVE => detected!("xsave"),
         CpuidFeature::AVX => detected!("avx"),
         CpuidFeature::AVX2 => detected!("avx2"),
         CpuidFeature::FMA => detected!("fma"),
@@ -41,20 +42,4 @@ pub fn has(_feature: CpuidFeature) -> bool {
 pub fn has_v3_vectors() -> bool {
     use CpuidFeature as F;
     [F::AVX, F::AVX2, F::FMA, F::F16C, F::BMI1, F::BMI2, F::MOVBE, F::LZCNT].into_iter().all(has)
-}
-
-/// Whether the x87 unit's state can be saved and restored by itself.
-pub fn has_xsave() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("xsave");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
-}
-
-/// Whether vector registers have 256 bits.
-pub fn has_ymm() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
 }

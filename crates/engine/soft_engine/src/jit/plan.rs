@@ -252,7 +252,7 @@ fn way(insn: &Instruction) -> Way {
         return Way::Vector;
     }
     if is_x87(insn.mnemonic()) {
-        return if host_cpu::has_xsave() { Way::X87 } else { Way::Interpreted };
+        return if host_cpu::has(CpuidFeature::XSAVE) { Way::X87 } else { Way::Interpreted };
     }
     if insn.encoding() == iced_x86::EncodingKind::VEX {
         return vex_way(insn);

@@ -1,5 +1,7 @@
 //! Code that is there before anything is translated: the way in and out, and the ways to the engine.
 
+use iced_x86::CpuidFeature;
+
 use super::asm::{Asm, Label, Op, Rm, Vex, cond, host};
 use super::fpu::X87;
 use super::host_cpu;
@@ -167,7 +169,7 @@ fn load_pinned(asm: &mut Asm) {
 /// A move of 16 or 32 bytes between a vector register and its place; `store` is 0 or 1.
 fn move_vector(asm: &mut Asm, number: u8, store: u8) {
     let place = words::vector(number);
-    if host_cpu::has_ymm() {
+    if host_cpu::has(CpuidFeature::AVX) {
         // VMOVUPS
         asm.vex(Vex { map: 1, long: true, code: 0x10 | store, ..Vex::default() }, number, 0, place);
     } else {
@@ -187,7 +189,7 @@ fn emit_spill(asm: &mut Asm) {
     compare_byte(asm, word_at!(vectors_live), vectors::NONE);
     asm.jcc(cond::E, stored);
     (0..16).for_each(|number| move_vector(asm, number, 1));
-    if host_cpu::has_ymm() {
+    if host_cpu::has(CpuidFeature::AVX) {
         // VZEROUPPER: the engine's own code is SSE, which upper halves in use slow down.
         asm.raw(&[0xc5, 0xf8, 0x77]);
     }

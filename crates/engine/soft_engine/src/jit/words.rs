@@ -5,7 +5,7 @@
 use std::mem::offset_of;
 
 use super::asm::{Rm, host};
-use crate::cpu::{Core, Cpu};
+use crate::cpu::{Core, Cpu, flags};
 
 /// Guest registers that live in host registers while generated code runs; the others live in memory. RAX, RCX and RDX
 /// of the host are scratch, its stack pointer stays its own.
@@ -126,6 +126,11 @@ pub const fn rip() -> Rm {
 /// The place of a field of the state.
 pub const fn state(offset: usize) -> Rm {
     Rm::At(host::RBP, offset as i32)
+}
+
+/// The place of RFLAGS but for the status flags.
+pub const fn flags() -> Rm {
+    state(offset_of!(Cpu, flags) + flags::BITS)
 }
 
 /// The place of the address of a supervisor's software TLB.

@@ -137,6 +137,16 @@ impl Unit<'_> {
         label
     }
 
+    /// The same where what follows in the unit goes on: also where that is.
+    pub(super) fn interpreter_instead(&mut self, plan: &Plan) -> (Label, Label) {
+        let label = self.asm.label();
+        let after = *self.after.get_or_insert_with(|| self.asm.label());
+        let site = self.site(plan, 0, false, 0);
+        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        self.native = false;
+        (label, after)
+    }
+
     fn push_return(&mut self, plan: &Plan) {
         let stack = self.guest(4);
         let top = self.stack(plan, stack, -8, true);

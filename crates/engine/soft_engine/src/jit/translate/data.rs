@@ -267,10 +267,7 @@ impl Unit<'_> {
     pub(super) fn divide(&mut self, plan: &Plan) {
         let insn = &plan.insn;
         let wide = insn.op0_register().size() == 8;
-        let label = self.asm.label();
-        let after = *self.after.get_or_insert_with(|| self.asm.label());
-        let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        let (elsewhere, _) = self.interpreter_instead(plan);
         let divisor = self.read_register(number(insn.op0_register()), host::RCX);
         if divisor != host::RCX {
             self.asm.mov(host::RCX, divisor);
@@ -278,7 +275,7 @@ impl Unit<'_> {
         let (low, high) = (self.guest(0), self.guest(2));
         if insn.mnemonic() == Mnemonic::Div {
             self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
-            self.asm.jcc(cond::AE, label);
+            self.asm.jcc(cond::AE, elsewhere);
             self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.mov(host::RDX, high);
@@ -287,11 +284,11 @@ impl Unit<'_> {
             // Neither 0 nor -1, and a dividend that fits into the lower half.
             self.asm.op(Op::new(wide, 0x8d), host::RDX, Rm::At(host::RCX, 1));
             self.asm.alu_imm(wide, 7, Rm::Reg(host::RDX), 1);
-            self.asm.jcc(cond::BE, label);
+            self.asm.jcc(cond::BE, elsewhere);
             self.asm.mov(host::RAX, low);
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
-            self.asm.jcc(cond::NE, label);
+            self.asm.jcc(cond::NE, elsewhere);
             self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });

@@ -1,14 +1,9 @@
 //! REP MOVS and REP STOS: the host's own, as far as a page reaches.
 
-use std::mem::offset_of;
-
 use iced_x86::Code;
 
 use super::*;
-use crate::cpu::{Cpu, flags};
-
-/// RFLAGS but for the status flags.
-const FLAGS: Rm = words::state(offset_of!(Cpu, flags) + flags::BITS);
+use crate::cpu::flags;
 
 /// Elements of eight bytes that are moved one by one at most.
 const FEW: i32 = 16;
@@ -35,14 +30,11 @@ impl Unit<'_> {
     /// The interpreter does what goes down, what misses the TLB, and the rest once somebody wants something.
     pub(super) fn string(&mut self, plan: &Plan, element: u8) {
         let moves = plan.insn.op1_kind() == OpKind::MemorySegRSI;
-        let (elsewhere, again) = (self.asm.label(), self.asm.label());
-        let after = *self.after.get_or_insert_with(|| self.asm.label());
-        let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label: elsewhere, site, after: Ok(after) });
-        self.native = false;
+        let (elsewhere, after) = self.interpreter_instead(plan);
+        let again = self.asm.label();
         let count = self.guest(1);
         // test dword [flags], DF
-        self.asm.op(Op::new(false, 0xf7), 0, FLAGS);
+        self.asm.op(Op::new(false, 0xf7), 0, words::flags());
         self.asm.word(flags::DF as u32);
         self.asm.jcc(cond::NE, elsewhere);
         self.asm.bind(again);

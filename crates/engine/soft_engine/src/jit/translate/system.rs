@@ -17,8 +17,6 @@ use arch_model::x86_64::Segment;
 const OR: u8 = 1;
 const AND: u8 = 4;
 
-/// RFLAGS but for the status flags.
-const FLAGS: Rm = words::state(offset_of!(Cpu, flags) + flags::BITS);
 const CPL: Rm = words::state(offset_of!(Cpu, cpl));
 const CR4: Rm = words::state(offset_of!(Cpu, cr4));
 const KERNEL_GS_BASE: Rm = words::state(offset_of!(Cpu, msrs) + offset_of!(Msrs, kernel_gs_base));
@@ -63,19 +61,9 @@ impl Unit<'_> {
         self.bind_after();
     }
 
-    /// Where to go when the template does not fit: the interpreter does the instruction, and what follows goes on.
-    fn interpreter_instead(&mut self, plan: &Plan) -> Label {
-        let label = self.asm.label();
-        let after = *self.after.get_or_insert_with(|| self.asm.label());
-        let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label, site, after: Ok(after) });
-        self.native = false;
-        label
-    }
-
     /// What follows is for CPL 0; the others go to the label.
     fn kernel_only(&mut self, plan: &Plan) -> Label {
-        let elsewhere = self.interpreter_instead(plan);
+        let (elsewhere, _) = self.interpreter_instead(plan);
         stubs::compare_byte(self.asm, CPL, 0);
         self.asm.jcc(cond::NE, elsewhere);
         elsewhere
@@ -84,7 +72,7 @@ impl Unit<'_> {
     /// Sets or clears a flag that is no status flag.
     fn change_flag(&mut self, flag: u64, on: bool) {
         let (which, mask) = if on { (OR, flag as i32) } else { (AND, !(flag as i32)) };
-        self.asm.alu_imm(false, which, FLAGS, mask);
+        self.asm.alu_imm(false, which, words::flags(), mask);
         self.native = false;
     }
 
@@ -105,7 +93,7 @@ impl Unit<'_> {
     fn access_control(&mut self, plan: &Plan) {
         let lifted = plan.insn.mnemonic() == Mnemonic::Stac;
         let view = if lifted { View::SupervisorToUser } else { View::Supervisor };
-        let elsewhere = self.interpreter_instead(plan);
+        let (elsewhere, _) = self.interpreter_instead(plan);
         stubs::compare_byte(self.asm, word_at!(ac_counts), 0);
         self.asm.jcc(cond::E, elsewhere);
         self.change_flag(flags::AC, lifted);
@@ -126,7 +114,7 @@ impl Unit<'_> {
         // shl edx, 11: OF
         self.asm.raw(&[0xc1, 0xe2, 11]);
         self.asm.op(Op::new(false, 0x0b), host::RCX, Rm::Reg(host::RDX));
-        self.asm.op(Op::new(false, 0x8b), host::RDX, FLAGS);
+        self.asm.op(Op::new(false, 0x8b), host::RDX, words::flags());
         let hidden = flags::STATUS | flags::VM | flags::RF;
         self.asm.alu_imm(false, AND, Rm::Reg(host::RDX), !(hidden as i32));
         self.asm.op(Op::new(false, 0x0b), host::RCX, Rm::Reg(host::RDX));
@@ -185,7 +173,7 @@ impl Unit<'_> {
         };
         let wide = insn.op0_register().size() == 8;
         let general = number(insn.op0_register());
-        let elsewhere = self.interpreter_instead(plan);
+        let (elsewhere, _) = self.interpreter_instead(plan);
         // test dword [cr4], FSGSBASE
         self.asm.op(Op::new(false, 0xf7), 0, CR4);
         self.asm.word(cr4::FSGSBASE as u32);

@@ -144,17 +144,16 @@ impl Unit<'_> {
             reg: usize::from(modrm >> 3 & 7) | extend(7),
             third: usize::from(!last >> 3 & 15),
             rm: usize::from(modrm & 7) | extend(5),
-            imm: self.vex_immediate(plan, bytes),
+            imm: vex_immediate(&plan.insn, bytes),
         }
     }
+}
 
-    /// Its immediate; a fourth register is one, too (SDM vol. 2A, 2.3.8).
-    fn vex_immediate(&self, plan: &Plan, bytes: &[u8]) -> ([u8; 4], usize) {
-        let insn = &plan.insn;
-        let fourth = insn.op_count() > 3 && insn.op3_kind() == OpKind::Register;
-        let len = if fourth { 1 } else { immediate_size(insn) };
-        copy(&bytes[bytes.len() - len..])
-    }
+/// Its immediate; a fourth register is one, too (SDM vol. 2A, 2.3.8).
+fn vex_immediate(insn: &Instruction, bytes: &[u8]) -> ([u8; 4], usize) {
+    let fourth = insn.op_count() > 3 && insn.op3_kind() == OpKind::Register;
+    let len = if fourth { 1 } else { immediate_size(insn) };
+    copy(&bytes[bytes.len() - len..])
 }
 
 /// Which field of a vector instruction names a general-purpose register. There is at most one.

@@ -51,19 +51,15 @@ impl Unit<'_> {
 
     /// FLDCW, if it leaves all exceptions masked.
     fn load_control(&mut self, plan: &Plan) {
-        let label = self.asm.label();
-        let after = *self.after.get_or_insert_with(|| self.asm.label());
-        let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        let (elsewhere, _) = self.interpreter_instead(plan);
         let rm = self.operand(plan, host::RAX);
         // movzx ecx, word [rax]; not ecx; test ecx, masks
         self.asm.op(Op { map: 1, code: 0xb7, ..Op::default() }, host::RCX, rm);
         self.asm.op(Op::new(false, 0xf7), 2, Rm::Reg(host::RCX));
         self.asm.op(Op::new(false, 0xf7), 0, Rm::Reg(host::RCX));
         self.asm.word(MASKS);
-        self.asm.jcc(cond::NE, label);
+        self.asm.jcc(cond::NE, elsewhere);
         self.asm.op(Op::new(false, 0xd9), 5, rm);
-        self.native = false;
         self.bind_after();
     }
 }
