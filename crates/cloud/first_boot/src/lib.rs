@@ -1,0 +1,1 @@
+//! What an instance is told at its first boot: a NoCloud seed made of user data and defaults.
