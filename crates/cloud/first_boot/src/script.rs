@@ -5,7 +5,8 @@
 use base64::Engine;
 
 use crate::cloud_config::{
-    CloudConfig, CommandEntry, ConfigError, PasswordKind, Permissions, User, UserData, UserEntry, WriteFile,
+    CloudConfig, CommandEntry, ConfigError, PasswordKind, Permissions, Sudo, User, UserData, UserEntry,
+    Words, WriteFile,
 };
 use crate::shell::{Script, quote};
 use crate::{Instance, network};
@@ -23,7 +24,8 @@ pub fn archive(instance: &Instance) -> Result<Vec<u8>, ConfigError> {
     };
     let early = early(instance, &config)?;
     let late = late(&config, user_script.is_some())?;
-    let mut files = vec![("instance-id", instance.id.clone()), ("early", early), ("late", late)];
+    let mut files = vec![("instance-id", instance.id.clone()), ("early", early)];
+    files.extend(late.map(|script| ("late", script)));
     files.extend(user_script.map(|text| ("user-script", text)));
     pack(&files).map_err(|error| ConfigError::new("seed", format!("cannot be made: {error}")))
 }
@@ -68,7 +70,8 @@ fn early(instance: &Instance, config: &CloudConfig) -> Result<String, ConfigErro
     Ok(script.finish())
 }
 
-fn late(config: &CloudConfig, user_script: bool) -> Result<String, ConfigError> {
+/// Nothing, where nothing is to be done late: then nothing waits for the network.
+fn late(config: &CloudConfig, user_script: bool) -> Result<Option<String>, ConfigError> {
     let mut script = Script::new();
     if config.package_update || config.package_upgrade || !config.packages.is_empty() {
         script.line("export DEBIAN_FRONTEND=noninteractive");
@@ -94,7 +97,7 @@ fn late(config: &CloudConfig, user_script: bool) -> Result<String, ConfigError> 
     if let Some(message) = &config.final_message {
         script.run(&["printf", "%s\n", message]);
     }
-    Ok(script.finish())
+    Ok((!script.is_empty()).then(|| script.finish()))
 }
 
 fn command(script: &mut Script, entry: &CommandEntry) {
@@ -188,8 +191,8 @@ fn users(script: &mut Script, instance: &Instance, config: &CloudConfig) -> Resu
 fn default_user(name: &str, keys: &[String]) -> User {
     User {
         name: name.to_owned(),
-        groups: Some(crate::cloud_config::Words::Text("adm,sudo".to_owned())),
-        sudo: Some(crate::cloud_config::Sudo::Rule("ALL=(ALL) NOPASSWD:ALL".to_owned())),
+        groups: Some(Words::Text("adm,sudo".to_owned())),
+        sudo: Some(Sudo::Rule("ALL=(ALL) NOPASSWD:ALL".to_owned())),
         shell: Some("/bin/bash".to_owned()),
         ssh_authorized_keys: keys.to_vec(),
         ..User::default()
@@ -212,17 +215,15 @@ fn add(script: &mut Script, user: &User) -> Result<(), ConfigError> {
     }
     words.push(if user.no_create_home { "--no-create-home" } else { "--create-home" }.to_owned());
     words.push(name.to_owned());
-    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    script.line(&format!("id -u {} >/dev/null 2>&1 || try {}", quote(name), words.join(" ")));
-    for group in user
-        .groups
-        .iter()
-        .flat_map(|groups| groups.joined().split(',').map(str::to_owned).collect::<Vec<_>>())
-    {
-        let group = quote(login(&group)?);
-        script.line(&format!("getent group {group} >/dev/null || try groupadd {group}"));
-        script.line(&format!("try usermod --append --groups {group} {}", quote(name)));
+    let groups = groups(script, user)?;
+    let known = format!("id -u {} >/dev/null 2>&1", quote(name));
+    if !groups.is_empty() {
+        let append = format!("try usermod --append --groups {} {}", quote(&groups), quote(name));
+        script.line(&format!("if {known}; then {append}; fi"));
+        words.extend(["--groups".to_owned(), groups]);
     }
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+    script.line(&format!("{known} || try {}", words.join(" ")));
     if let Some(sudo) = &user.sudo {
         let rules: String =
             sudo.rules().iter().map(|rule| format!("{name} {}\n", rule.replace('\n', " "))).collect();
@@ -241,6 +242,16 @@ fn add(script: &mut Script, user: &User) -> Result<(), ConfigError> {
         script.run(&["usermod", "--lock", name]);
     }
     authorize(script, name, &user.ssh_authorized_keys)
+}
+
+/// The user's groups joined by commas; those that are missing are made.
+fn groups(script: &mut Script, user: &User) -> Result<String, ConfigError> {
+    let joined = user.groups.as_ref().map(Words::joined).unwrap_or_default();
+    for group in joined.split(',').filter(|group| !group.is_empty()) {
+        let group = quote(login(group)?);
+        script.line(&format!("getent group {group} >/dev/null || try groupadd {group}"));
+    }
+    Ok(joined)
 }
 
 fn authorize(script: &mut Script, name: &str, keys: &[String]) -> Result<(), ConfigError> {

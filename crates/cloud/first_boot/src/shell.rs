@@ -3,6 +3,9 @@
 /// A script in the making. Each step says when it fails, and the script goes on and fails in the end.
 pub struct Script(String);
 
+const HEAD: &str =
+    "set -u\nfailed=0\ntry() { \"$@\" && return 0; echo \"first-boot: failed: $*\"; failed=1; }\n";
+
 /// A word that the shell takes as it is.
 pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -11,8 +14,6 @@ pub fn quote(word: &str) -> String {
 impl Script {
     /// A script without steps.
     pub fn new() -> Script {
-        const HEAD: &str = "set -u\nfailed=0\n\
-            try() { \"$@\" && return 0; echo \"first-boot: failed: $*\"; failed=1; }\n";
         Script(HEAD.to_owned())
     }
 
@@ -41,6 +42,11 @@ impl Script {
         }
         self.line("END");
         self.line(&format!("try chmod {mode:o} {path}"));
+    }
+
+    /// Whether no step was added.
+    pub fn is_empty(&self) -> bool {
+        self.0 == HEAD
     }
 
     /// The text, ended by the script's status.

@@ -28,14 +28,29 @@ if [ "$stage" = early ]; then
     rm -rf "$state"
     mkdir -p "$state"
 fi
-[ -f "$seed/$stage" ] || exit 0
-sh "$seed/$stage"
-status=$?
-[ "$status" = 0 ] || say "$stage: some steps failed"
-if [ "$stage" = late ]; then
-    # Only now: a first boot that was cut off is done again.
+[ -d "$seed" ] || exit 0
+
+# With a card, late steps want it to have its address; without one there is nothing to wait for.
+online() {
+    [ "$(ls /sys/class/net)" != lo ] || return 0
+    /lib/systemd/systemd-networkd-wait-online --timeout=60 || say "no network after 60 s; going on without"
+}
+
+# Written last: a first boot that was cut off is done again.
+finish() {
     cp "$seed/instance-id" "$state/instance-id"
     rm -rf "$seed"
+}
+
+status=0
+if [ -f "$seed/$stage" ]; then
+    [ "$stage" = early ] || online
+    sh "$seed/$stage" || { status=$?; say "$stage: some steps failed"; }
+fi
+if [ "$stage" = late ]; then
+    finish
     say done
+elif [ ! -f "$seed/late" ]; then
+    finish
 fi
 exit "$status"
