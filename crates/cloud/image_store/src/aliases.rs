@@ -25,7 +25,7 @@ impl Store {
             }
             answer => answer?,
         };
-        serde_json::from_slice(&bytes).map_err(|error| StoreError::metadata(&path, error))
+        serde_json::from_slice(&bytes).map_err(|error| StoreError::metadata(&path, error.to_string()))
     }
 
     /// The aliases of an image.
@@ -81,8 +81,8 @@ impl Store {
 
     fn write_aliases(&self, aliases: &BTreeMap<Alias, Digest>, _lock: &StoreLock) -> Result<(), StoreError> {
         let path = self.layout.aliases();
-        let mut bytes =
-            serde_json::to_vec_pretty(aliases).map_err(|error| StoreError::metadata(&path, error))?;
+        let mut bytes = serde_json::to_vec_pretty(aliases)
+            .map_err(|error| StoreError::metadata(&path, error.to_string()))?;
         bytes.push(b'\n');
         durable::write_file(&path, &bytes)
     }

@@ -122,8 +122,8 @@ impl StoreError {
         move |errno| to_error(errno.into())
     }
 
-    pub(crate) fn metadata(path: &Path, what: impl ToString) -> StoreError {
-        StoreError::Metadata { path: path.to_owned(), what: what.to_string() }
+    pub(crate) fn metadata(path: &Path, what: impl Into<String>) -> StoreError {
+        StoreError::Metadata { path: path.to_owned(), what: what.into() }
     }
 
     /// Whether the host's answer was that there is no room left.

@@ -101,7 +101,10 @@ impl Store {
         }
         let backing = BackingName { path: Layout::blob_from_instance(blob), format: Some("raw".to_owned()) };
         let options = CreateOptions { backing: Some(backing), ..CreateOptions::new(size_bytes) };
-        disk::create_qcow2(&staging.file(QCOW2_DISK), &options)?;
+        let overlay = staging.file(QCOW2_DISK);
+        disk::create_qcow2(&overlay, &options)?;
+        // Its tables are clusters of which all but the beginning is zero.
+        sparse::punch_zeros(&overlay)?;
         Ok(DiskMethod::Overlay)
     }
 
@@ -113,7 +116,8 @@ impl Store {
         record: &InstanceRecord,
     ) -> Result<(), StoreError> {
         let path = staging.file(INSTANCE_RECORD);
-        let bytes = serde_json::to_vec(record).map_err(|error| StoreError::metadata(&path, error))?;
+        let bytes =
+            serde_json::to_vec(record).map_err(|error| StoreError::metadata(&path, error.to_string()))?;
         durable::write_synced(&path, &bytes)?;
         let target = self.layout.instance(name);
         let renamed = rustix::fs::renameat_with(
@@ -210,8 +214,8 @@ fn read_record(folder: &Path) -> Result<Option<InstanceRecord>, StoreError> {
     match durable::read_file(&path, RECORD_BYTES_MAX) {
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map(Some).map_err(|error| StoreError::metadata(&path, error))
-        }
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StoreError::metadata(&path, error.to_string())),
     }
 }

@@ -244,7 +244,7 @@ impl ImageMetadata {
     /// Reads an image's file, which is at `path`, and finds its id.
     pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Image, StoreError> {
         let metadata: ImageMetadata =
-            serde_json::from_slice(bytes).map_err(|error| StoreError::metadata(path, error))?;
+            serde_json::from_slice(bytes).map_err(|error| StoreError::metadata(path, error.to_string()))?;
         if metadata.form != FORM {
             let what = format!("form {} is not known (there is {FORM})", metadata.form);
             return Err(StoreError::metadata(path, what));

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -90,6 +90,36 @@ pub(crate) fn clone(source: &Path, target: &Path) -> Result<Option<u64>, StoreEr
         std::fs::remove_file(target).map_err(StoreError::io("remove", target))?;
     }
     Ok(cloned.then_some(bytes))
+}
+
+/// Gives the blocks of a file that hold nothing but zeros back to the file system, where it can take them.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn punch_zeros(path: &Path) -> Result<(), StoreError> {
+    let file = File::options().read(true).write(true).open(path).map_err(StoreError::io("open", path))?;
+    let punched = walk(&file, &mut |_, _| (), |at, piece| {
+        let Piece::Data(mut data) = piece else { return Ok(()) };
+        let mut at = at;
+        while !data.is_empty() {
+            let (zeros, bytes) = first_run(at, data);
+            if zeros {
+                punch(&file, at, bytes as u64)?;
+            }
+            at += bytes as u64;
+            data = &data[bytes..];
+        }
+        Ok(())
+    });
+    punched.map(|_| ()).map_err(StoreError::io("read", path))
+}
+
+fn punch(file: &File, at: u64, bytes: u64) -> io::Result<()> {
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, how, at, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        answer => Ok(answer?),
+    }
 }
 
 /// Writes a new file from its start to its end and leaves out blocks that are zero.
