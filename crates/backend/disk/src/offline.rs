@@ -16,6 +16,7 @@ use crate::qcow2::{
     self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
 };
 
+pub(crate) use convert::copy_disk;
 pub use convert::{ConvertOptions, convert};
 pub use map::{MapPiece, map};
 

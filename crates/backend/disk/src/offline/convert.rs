@@ -42,19 +42,32 @@ pub fn convert(
     progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
     let layer = open_layer(source, options.from, options.policy)?;
+    let to = options.to.as_ref().map(|image| (image, options.compress));
+    new_file(target, |file| copy_disk(&*layer, source, file, to, progress))
+}
+
+/// Copies a layer into an empty file: raw, or an image with these options, compressed or not.
+pub(crate) fn copy_disk(
+    layer: &dyn Layer,
+    source: &Path,
+    file: &HostFile,
+    to: Option<(&CreateOptions, bool)>,
+    progress: impl FnMut(u64, u64),
+) -> Result<(), OfflineError> {
+    let target = &file.path;
     let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
-    new_file(target, |file| match &options.to {
+    match to {
         None => {
             file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
             let sink = |data: Vec<u8>, at_bytes| file.write(IoBuffers::from_vec(data), at_bytes);
-            copy(&*layer, source, target, SECTOR_SIZE, sink, progress)?;
+            copy(layer, source, target, SECTOR_SIZE, sink, progress)?;
             file.sync().map_err(io_error(target, "write"))
         }
-        Some(image) => {
+        Some((image, compress)) => {
             let image = CreateOptions { size_bytes, ..image.clone() };
-            copy_to_image(&*layer, source, file, &image, options.compress, progress)
+            copy_to_image(layer, source, file, &image, compress, progress)
         }
-    })
+    }
 }
 
 fn copy_to_image(
