@@ -2,17 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
 use rustix::fs::fstat;
 
+use crate::contract::SECTOR_SIZE;
 use crate::host_file::{HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
-use crate::offline::{OfflineError, copy_disk};
-use crate::qcow2::{CreateOptions, FormatError};
+use crate::offline::{OfflineError, copy};
+use crate::qcow2::FormatError;
 use crate::source::{SourceFile, SourceFormat, bad_source, open_layer};
 
 /// Most files of a chain.
@@ -85,20 +86,39 @@ impl DiskReader {
         Ok(())
     }
 
-    /// Copies the disk into `target`, an empty file that messages call `target_name`: raw, or a qcow2 image
-    /// with the options of `to`, compressed or not. Zeros take no room. `progress` is told the bytes done and
-    /// the bytes in all.
+    /// Copies the disk into `target`, an empty file that messages call `target_name`, each byte to its place;
+    /// zeros take no room. `progress` is told the bytes done and the bytes in all. Returns the bytes written.
     ///
     /// # Errors
-    /// The disk cannot be read, or the target not written.
+    /// The disk cannot be read, holds more than `data_bytes_max` beside its zeros, or the target cannot be
+    /// written.
     pub fn copy_to(
         &self,
         target: File,
-        target_name: PathBuf,
-        to: Option<(&CreateOptions, bool)>,
+        target_name: &Path,
+        data_bytes_max: u64,
         progress: impl FnMut(u64, u64),
-    ) -> Result<(), OfflineError> {
-        let target = HostFile { file: Arc::new(target), kind: Kind::File, size_bytes: 0, path: target_name };
-        copy_disk(&*self.layer, &self.name, &target, to, progress)
+    ) -> Result<u64, OfflineError> {
+        let failed =
+            |operation| move |source| OfflineError::Io { path: target_name.to_owned(), operation, source };
+        let path = target_name.to_owned();
+        let target = HostFile { file: Arc::new(target), kind: Kind::File, size_bytes: 0, path };
+        let size_bytes = self.len_bytes().next_multiple_of(SECTOR_SIZE);
+        target.set_len(size_bytes).map_err(failed("enlarge"))?;
+        let mut written_bytes = 0;
+        let sink = |data: Vec<u8>, at_bytes: u64| {
+            written_bytes += data.len() as u64;
+            if written_bytes > data_bytes_max {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            target.write(IoBuffers::from_vec(data), at_bytes)
+        };
+        let copied = copy(&*self.layer, &self.name, target_name, SECTOR_SIZE, sink, progress);
+        if written_bytes > data_bytes_max {
+            return Err(OfflineError::Expands { path: self.name.clone(), limit_bytes: data_bytes_max });
+        }
+        copied?;
+        target.sync().map_err(failed("write"))?;
+        Ok(written_bytes)
     }
 }

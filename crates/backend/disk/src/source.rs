@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{SeekFrom, fstat, seek};
 
 use crate::host_file::{HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
@@ -91,12 +91,23 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// The file as the code of a format sees it. Only its length is asked for, by nothing that takes a name.
+    /// The file as the code of a format sees it. Nothing is done that takes a name.
     pub(crate) fn host(self) -> Result<HostFile, OpenError> {
-        let failed =
-            |source: io::Error| OpenError::Io { path: self.name.clone(), operation: "measure", source };
-        let size_bytes = seek(&self.file, SeekFrom::End(0)).map_err(|errno| failed(errno.into()))?;
-        Ok(HostFile { file: Arc::new(self.file), kind: Kind::File, size_bytes, path: self.name })
+        let (path, file) = (self.name, self.file);
+        let size_bytes = measure(&file).map_err(|source| OpenError::Io {
+            path: path.clone(),
+            operation: "measure",
+            source,
+        })?;
+        Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path })
+    }
+}
+
+/// Length of a file or block device; the position in it, which others may share, is moved on devices only.
+fn measure(file: &File) -> io::Result<u64> {
+    match fstat(file)?.st_size {
+        0 => Ok(seek(file, SeekFrom::End(0))?),
+        length => Ok(length as u64),
     }
 }
 

@@ -42,32 +42,19 @@ pub fn convert(
     progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
     let layer = open_layer(source, options.from, options.policy)?;
-    let to = options.to.as_ref().map(|image| (image, options.compress));
-    new_file(target, |file| copy_disk(&*layer, source, file, to, progress))
-}
-
-/// Copies a layer into an empty file: raw, or an image with these options, compressed or not.
-pub(crate) fn copy_disk(
-    layer: &dyn Layer,
-    source: &Path,
-    file: &HostFile,
-    to: Option<(&CreateOptions, bool)>,
-    progress: impl FnMut(u64, u64),
-) -> Result<(), OfflineError> {
-    let target = &file.path;
     let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
-    match to {
+    new_file(target, |file| match &options.to {
         None => {
             file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
             let sink = |data: Vec<u8>, at_bytes| file.write(IoBuffers::from_vec(data), at_bytes);
-            copy(layer, source, target, SECTOR_SIZE, sink, progress)?;
+            copy(&*layer, source, target, SECTOR_SIZE, sink, progress)?;
             file.sync().map_err(io_error(target, "write"))
         }
-        Some((image, compress)) => {
+        Some(image) => {
             let image = CreateOptions { size_bytes, ..image.clone() };
-            copy_to_image(layer, source, file, &image, compress, progress)
+            copy_to_image(&*layer, source, file, &image, options.compress, progress)
         }
-    }
+    })
 }
 
 fn copy_to_image(
@@ -94,7 +81,7 @@ fn copy_to_image(
 }
 
 /// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`.
-fn copy(
+pub(crate) fn copy(
     layer: &dyn Layer,
     source: &Path,
     target: &Path,
