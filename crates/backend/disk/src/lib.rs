@@ -14,7 +14,12 @@ mod layer;
 mod offline;
 mod qcow2;
 mod raw;
+mod reader;
+mod source;
+mod table_pages;
 mod thread_queue;
+mod vhdx;
+mod vmdk;
 
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
 pub use host_file::OpenError;
@@ -28,3 +33,5 @@ pub use qcow2::{
     check as check_image, create as create_image, repair_file as repair_image,
 };
 pub use raw::{IoMethod, RawDisk};
+pub use reader::DiskReader;
+pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};

@@ -16,6 +16,7 @@ use crate::qcow2::{
     self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
 };
 
+pub(crate) use convert::copy;
 pub use convert::{ConvertOptions, convert};
 pub use map::{MapPiece, map};
 
@@ -69,6 +70,17 @@ pub enum OfflineError {
         path: PathBuf,
         /// Its length as a disk.
         old_bytes: u64,
+    },
+    /// Much data out of a small file: more than anybody's disk holds.
+    #[error(
+        "disk {path} unpacks to more than {limit_bytes} bytes of data; if that is meant, convert it where it \
+         comes from"
+    )]
+    Expands {
+        /// The file.
+        path: PathBuf,
+        /// What is let through, in bytes.
+        limit_bytes: u64,
     },
     /// The host refused.
     #[error("cannot {operation} {path}")]

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod poll;
 pub mod process_title;
 pub mod ring;
+pub mod sandbox;
 pub mod signals;
 pub mod tap;
 pub mod terminal;
