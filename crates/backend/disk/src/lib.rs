@@ -25,8 +25,8 @@ pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, 
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
-    ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, convert, create_qcow2,
-    create_raw, info, looks_like_qcow2, map, resize,
+    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, claim, convert,
+    create_qcow2, create_raw, info, looks_like_qcow2, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
