@@ -99,6 +99,9 @@ fn bootstrap(
     std::fs::write(&sources, lines).map_err(io("write", &sources))?;
     let mut command = Command::new("mmdebstrap");
     command.env("SOURCE_DATE_EPOCH", EPOCH_SECONDS);
+    if memory_is_plenty() {
+        command.env("TMPDIR", MEMORY_FOLDER);
+    }
     command.args(["--variant=minbase", "--aptopt=Acquire::Languages \"none\""]);
     command.arg(format!("--include={}", recipe.packages.join(",")));
     for path in ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"] {
@@ -119,6 +122,19 @@ fn bootstrap(
             stage(what.trim_end_matches('.'));
         }
     })
+}
+
+/// Where the new system lies while it is made: twenty thousand small files are nothing for a disk to keep.
+const MEMORY_FOLDER: &str = "/dev/shm";
+/// What such a system takes at most, twice.
+const MEMORY_BYTES: u64 = 4 << 30;
+
+fn memory_is_plenty() -> bool {
+    let room = rustix::fs::statvfs(MEMORY_FOLDER).is_ok_and(|room| room.f_bavail * room.f_frsize >= MEMORY_BYTES);
+    let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = available.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    room && kib.is_some_and(|kib| kib << 10 >= MEMORY_BYTES)
 }
 
 fn io<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> BuildError + 'a {

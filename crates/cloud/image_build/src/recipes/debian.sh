@@ -20,7 +20,8 @@ chroot "$root" systemctl --quiet set-default multi-user.target
 # No screen, no swap, no RAID, no logical volumes: what looks for them only costs time.
 chroot "$root" systemctl --quiet mask getty@tty1.service getty-static.service systemd-pstore.service \
     e2scrub_reap.service systemd-ask-password-wall.path systemd-ask-password-console.path
-rm -rf "$root/var/lib/apt/lists/"* "$root/var/cache/apt/"* "$root/var/log/"*.log "$root/var/log/apt/"* \
-    "$root/var/cache/ldconfig/aux-cache" "$root/var/cache/debconf/"*-old "$root/var/lib/dpkg/"*-old \
-    "$root/var/lib/systemd/catalog/database" "$root"/etc/*- "$root/run/"* "$root/tmp/"*
+# What differs from one build to the next. apt's own files are mmdebstrap's to clean up, and so is /tmp: its settings
+# for the apt of the host are there.
+rm -rf "$root/var/log/"*.log "$root/var/log/apt/"* "$root/var/cache/ldconfig/aux-cache" \
+    "$root/var/cache/debconf/"*-old "$root/var/lib/dpkg/"*-old "$root/var/lib/systemd/catalog/database" "$root"/etc/*-
 rm -f "$root/vmlinuz.old" "$root/initrd.img.old"
