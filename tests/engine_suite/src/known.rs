@@ -5,7 +5,8 @@
 //! cpl {0|3} mov ss: type 2 *
 //! ```
 //!
-//! Lines that begin with `//` give the reason of the patterns below them. A pattern is a case's name, in which `{a|b}`
+//! Lines that begin with `//` give the reason of the patterns below them; with an empty line below, they speak of the
+//! list. A pattern is a case's name, in which `{a|b}`
 //! stands for one of several words and `*` for anything. Every case that a pattern matches has to differ: one that does
 //! not is told as well, and the pattern is then to be made narrower.
 
@@ -46,7 +47,9 @@ impl Known {
                     Some(group) => group.reason.push_str(words),
                     None => groups.push(Group { reason: words.trim().to_owned(), patterns: Vec::new() }),
                 }
-            } else if !line.trim().is_empty() {
+            } else if line.trim().is_empty() {
+                groups.pop_if(|group| group.patterns.is_empty());
+            } else {
                 let group = groups.last_mut().ok_or_else(|| format!("{}: no reason given", place()))?;
                 if line.matches('{').count() != line.matches('}').count() {
                     return Err(format!("{}: braces do not fit", place()));
@@ -92,7 +95,7 @@ impl Known {
 }
 
 /// Whether `name` is what `pattern` says.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let special = pattern.find(['{', '*']).unwrap_or(pattern.len());
     let (literal, rest) = pattern.split_at(special);
     let Some(name) = name.strip_prefix(literal) else { return false };
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
     use crate::suite::Wrong;
 
-    const LIST: &str = "// It takes\n// both.\ncpl {0|3} jmp: type * L true D true\n\n// No INT1.\nint1\n";
+    const LIST: &str = "// Of the list.\n\n// It takes\n// both.\ncpl {0|3} jmp: type * L true D true\n\n// No INT1.\nint1\n";
 
     #[test]
     fn patterns_are_matched_as_a_whole() {
