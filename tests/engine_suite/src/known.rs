@@ -103,9 +103,9 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
         return name.char_indices().any(|(at, _)| matches(rest, &name[at..])) || matches(rest, "");
     }
     match rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        Some((words, rest)) => words
-            .split('|')
-            .any(|word| name.strip_prefix(word).is_some_and(|left| matches(rest, left))),
+        Some((words, rest)) => {
+            words.split('|').any(|word| name.strip_prefix(word).is_some_and(|left| matches(rest, left)))
+        }
         None => name.is_empty(),
     }
 }
@@ -138,10 +138,7 @@ mod tests {
         let judged = known.judge(&report);
         assert_eq!(
             judged.unexpected,
-            [
-                "cpl 3 jmp: type 8 L true D false [here]: why",
-                "int1: listed as known to differ, and does not"
-            ]
+            ["cpl 3 jmp: type 8 L true D false [here]: why", "int1: listed as known to differ, and does not"]
         );
         assert_eq!(judged.expected, [("It takes both.".to_owned(), 1), ("No INT1.".to_owned(), 0)]);
     }
