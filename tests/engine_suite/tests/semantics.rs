@@ -16,7 +16,7 @@ const SAMPLE: usize = 41;
 /// Cases after which the test says how far it is.
 const PART: usize = 400;
 
-/// Cases that end QEMU 7.2 itself, whose emulation of AMD-V the lab runs on. "tcg_handle_interrupt: assertion failed": it
+/// Cases that end QEMU 7.2 itself, whose emulation of AMD-V the lab runs on; each was seen to. "tcg_handle_interrupt: assertion failed": it
 /// takes a write of CR8 with an interrupt pending without its own lock. "invalid tss": its LTR takes a null selector, and
 /// gives up at the next interrupt. The third stops the lab's machine for good: QEMU leaves out a write of CR0 that should
 /// fault. An XSETBV that leaves AVX out is not shown to KVM before QEMU 9.1, and takes AVX away from the machine's own
