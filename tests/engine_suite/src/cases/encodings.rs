@@ -24,5 +24,13 @@ pub(super) fn cases() -> Vec<Case> {
         let expect = Expect::done().rax(rax).value("r8", |outcome| outcome.state.registers.r8, r8);
         Case::new(format!("nop, pause or xchg: {bytes}"), EXCHANGE, guest, expect)
     };
-    rows.map(case).into()
+    let mut cases: Vec<Case> = rows.map(case).into();
+    // Prefetches of address 0xffff...: hints of all kinds, known or not, never fault.
+    for kind in 0..8u8 {
+        let mut guest = Guest::long(0, &[0x0f, 0x0d, kind << 3 | 3]);
+        guest.registers.rbx = u64::MAX;
+        let name = format!("prefetch of kind {kind}");
+        cases.push(Case::new(name, "APM vol. 3, PREFETCH", guest, Expect::done()));
+    }
+    cases
 }

@@ -4,8 +4,11 @@ use super::{Case, vector};
 use crate::guest::{Guest, IF};
 use crate::layout::*;
 use crate::outcome::Expect;
+use crate::tables::{P, U, W};
 
 const SHADOW: &str = "SDM vol. 3, 6.8.1, 6.8.3; vol. 2, STI, MOV";
+/// The local APIC (SDM vol. 3, 11.4.1).
+const APIC: u64 = 0xfee0_0000;
 const NMI: &str = "SDM vol. 3, 6.7.1";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -17,7 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// With an interrupt pending: where it arrives. Offsets count from the start of the code; RAX is data's selector.
 fn shadows(cases: &mut Vec<Case>) {
-    let rows: [(&str, &[u8], u64, u64); 9] = [
+    let rows: [(&str, &[u8], u64, u64); 13] = [
         ("at once with IF set", &[0x90], IF, 0),
         ("after the instruction behind STI", &[0xfb, 0x90, 0x90], 0, 2),
         ("not behind STI that changes nothing", &[0xfb, 0x90, 0x90], IF, 0),
@@ -26,6 +29,13 @@ fn shadows(cases: &mut Vec<Case>) {
         ("STI; MOV DS, which casts none", &[0xfb, 0x8e, 0xd8, 0x90], 0, 3),
         ("POPFQ sets IF: no shadow", &[0x9d, 0x90], 0, 1),
         ("STI; HLT", &[0xfb, 0xf4], 0, 2),
+        ("STI amid others", &[0x90, 0xfb, 0x90, 0x90], 0, 3),
+        // mov eax, [rbx]
+        ("STI amid others; a load", &[0x8b, 0x03, 0xfb, 0x8b, 0x03, 0x90], 0, 5),
+        // jmp over the nop
+        ("STI amid others; a jump", &[0x90, 0xfb, 0xeb, 1, 0x90, 0x90], 0, 5),
+        // call +1; nop; sti; ret
+        ("STI; RET", &[0xe8, 1, 0, 0, 0, 0x90, 0xfb, 0xc3], 0, 5),
         ("IF clear: never", &[0x90], 0, u64::MAX),
     ];
     for (name, code, flags, offset) in rows {
@@ -45,6 +55,19 @@ fn shadows(cases: &mut Vec<Case>) {
             ),
         };
         cases.push(Case::new(format!("interrupt pending: {name}"), SHADOW, guest, expect));
+    }
+    // One that is sent amid others: mov dword [rbx + 0x300] (ICR, to itself); sti; nop; nop.
+    for (name, tail, offset) in [("STI", &[0xfb, 0x90, 0x90][..], 12), ("never", &[0x90, 0x90], u64::MAX)] {
+        let mut guest = Guest::long(0, &[&[0xc7, 0x83, 0, 3, 0, 0, INTERRUPT, 0x40, 4, 0], tail].concat());
+        guest.map_test([P | W | U, P | W | U, P | W | U, P | W], APIC);
+        guest.registers.rbx = TEST_ADDRESS;
+        // As one with an interrupt: the local APIC is enabled.
+        guest.interrupt = Some(1);
+        let expect = match offset {
+            u64::MAX => Expect::done(),
+            _ => Expect::event(INTERRUPT).rip(guest.start + offset),
+        };
+        cases.push(Case::new(format!("interrupt sent to itself: {name}"), SHADOW, guest, expect));
     }
     // Shadows that come with the state.
     for (bits, offset, name) in [(1, 1, "MOV SS"), (2, 1, "STI"), (0, 0, "none")] {

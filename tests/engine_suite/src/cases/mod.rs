@@ -11,6 +11,7 @@ mod gates;
 mod interrupts;
 mod paging;
 mod paravirtual;
+mod returns;
 mod segments;
 mod syscalls;
 mod transfers;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Case> {
         control::cases(),
         translation::cases(),
         code_writes::cases(),
+        returns::cases(),
         encodings::cases(),
         extended::cases(),
         paravirtual::cases(),

@@ -7,7 +7,7 @@ use super::{Case, vector};
 use crate::guest::{CR4_LONG, CR4_PCIDE, Guest};
 use crate::layout::*;
 use crate::outcome::Expect;
-use crate::tables::{A, D, G, P, U, W};
+use crate::tables::{A, D, G, P, PS, U, W};
 
 const SECTION: &str = "SDM vol. 3, 4.10.4";
 /// mov eax, [rbx]; mov [rsi], rdi: the load, and the entry's change.
@@ -42,6 +42,8 @@ pub(super) fn cases() -> Vec<Case> {
     }
     filled(&mut cases);
     spaces(&mut cases);
+    large_code(&mut cases);
+    crossing_code(&mut cases);
     refusals(&mut cases);
     cases
 }
@@ -64,6 +66,61 @@ fn filled(cases: &mut Vec<Case>) {
     let mut guest = guest(&[0x48, 0x89, 0x3e, 0x8b, 0x03], 0, TEST_PAGE_B | P | W | U);
     guest.put64(TEST_PT + 8, 0);
     cases.push(Case::new("mapped, seen at once", "SDM vol. 3, 4.10.2.3", guest, Expect::done().rax(0xb)));
+}
+
+/// Code in a large page, and INVLPG of another byte of it.
+fn large_code(cases: &mut Vec<Case>) {
+    const START: u64 = TEST_ADDRESS & !0x1f_ffff;
+    // The function there is called before and behind: call rbx; `change`; xor eax, eax; call rbx.
+    let build = |change: &[u8]| {
+        let call = [0xff, 0xd3];
+        let mut guest = Guest::long(0, &[&call[..], change, &[0x31, 0xc0], &call].concat());
+        guest.map_test([P | W | U, P | W | U, 0, 0], 0);
+        guest.put64(TEST_PD + 8, P | W | A | D | PS);
+        guest.put64(TEST_PT + 8 * (TEST_PAGE >> 12), TEST_PAGE_B | P | W | A);
+        guest.put(TEST_PAGE, &[0xb0, 0xa, 0xc3]);
+        guest.put(TEST_PAGE_B, &[0xb0, 0xb, 0xc3]);
+        guest.registers.rbx = START + TEST_PAGE;
+        (guest.registers.rsi, guest.registers.rdi) = (TEST_PD + 8, TEST_PT | P | W | U);
+        guest.registers.rbp = START + 0x3000;
+        guest
+    };
+    // and qword [rsi], 0; invlpg [rbp]
+    let unmap: &[u8] = &[0x48, 0x83, 0x26, 0, 0x0f, 0x01, 0x7d, 0];
+    let expect = Expect::fault_at(vector::PF, 1 << 4, START + TEST_PAGE).cr2(START + TEST_PAGE);
+    let name = "code in a large page, unmapped, seen after invlpg of another byte";
+    cases.push(Case::new(name, SECTION, build(unmap), expect));
+    // The same, then mov [rsi], rdi: a table of small pages.
+    let split = build(&[unmap, &[0x48, 0x89, 0x3e]].concat());
+    let name = "code in a large page, then in a small one, seen after invlpg of another byte";
+    cases.push(Case::new(name, SECTION, split, Expect::done().rax(0xb)));
+}
+
+/// An instruction whose bytes are in two pages, the second of which is remapped.
+fn crossing_code(cases: &mut Vec<Case>) {
+    for entry in [TEST_PAGE_B | P | W, 0] {
+        // call rbx; mov [rsi], rdi; invlpg [rbp]; xor eax, eax; call rbx
+        let code = [0xff, 0xd3, 0x48, 0x89, 0x3e, 0x0f, 0x01, 0x7d, 0, 0x31, 0xc0, 0xff, 0xd3];
+        let mut guest = Guest::long(0, &code);
+        guest.map_test([P | W | U, P | W | U, P | W | U, P | W], TEST_PAGE);
+        guest.put64(TEST_PT + 16, DATA | P | W);
+        // mov al, imm8; ret
+        guest.put(TEST_PAGE + 0xfff, &[0xb0]);
+        guest.put(DATA, &[0xa, 0xc3]);
+        guest.put(TEST_PAGE_B, &[0xb, 0xc3]);
+        guest.registers.rbx = TEST_ADDRESS + 0xfff;
+        (guest.registers.rsi, guest.registers.rdi) = (TEST_PT + 16, entry);
+        guest.registers.rbp = TEST_ADDRESS + 0x1000;
+        let (what, expect) = match entry {
+            0 => {
+                let fault = Expect::fault_at(vector::PF, 1 << 4, TEST_ADDRESS + 0xfff);
+                ("unmapped", fault.cr2(TEST_ADDRESS + 0x1000))
+            }
+            _ => ("remapped", Expect::done().rax(0xb)),
+        };
+        let name = format!("an instruction across pages, its second {what}, seen after invlpg");
+        cases.push(Case::new(name, SECTION, guest, expect));
+    }
 }
 
 /// PCIDs: a second root without the test address, and back.

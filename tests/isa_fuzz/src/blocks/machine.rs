@@ -22,7 +22,7 @@ use crate::case::{Case, Line, Scope};
 use crate::layout::{BLOCK_CODE, LINE, background};
 
 /// A block that takes more than twice as long, and that several times, never ends.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub const PATIENCE: Duration = Duration::from_millis(20);
 const ATTEMPTS: usize = 3;
 /// IA32_TSC, which differs from run to run.
 const TSC: u32 = 0x10;
@@ -63,8 +63,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine of `engine`, with all that it can offer.
-    pub fn new(engine: SoftEngine) -> io::Result<Machine> {
+    /// A machine of `engine`, with all that it can offer, which waits so long for a block's end.
+    pub fn new(engine: SoftEngine, patience: Duration) -> io::Result<Machine> {
         let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_SIZE as u64 };
         let policy = Policy { huge_pages: false, ..Policy::default() };
         let memory = GuestMemory::allocate(&[range], policy).map_err(io::Error::other)?;
@@ -72,7 +72,7 @@ impl Machine {
         let vm = engine.create_vm(&config, &memory).map_err(io::Error::other)?;
         let vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(io::Error::other)?;
         let power_on = vcpu.state().map_err(io::Error::other)?;
-        let watch = watch(vcpu.kicker());
+        let watch = watch(vcpu.kicker(), patience);
         let vector = vm.msi().allocate()?;
         let storm = Storm::new(vector, memory.clone())?;
         Ok(Machine { memory, vcpu, storm, power_on, background: background().to_vec(), watch })
@@ -172,7 +172,7 @@ fn extended(user: &UserState) -> ExtendedState {
 }
 
 /// A thread that ends the run of a block that does not end itself; it is told by an odd number that one is on its way.
-fn watch(kick: Arc<dyn Kick>) -> Arc<AtomicU64> {
+fn watch(kick: Arc<dyn Kick>, patience: Duration) -> Arc<AtomicU64> {
     let number = Arc::new(AtomicU64::new(0));
     let watched = Arc::downgrade(&number);
     std::thread::spawn(move || {
@@ -184,7 +184,7 @@ fn watch(kick: Arc<dyn Kick>) -> Arc<AtomicU64> {
                 kick.kick();
             }
             last = now;
-            std::thread::sleep(PATIENCE);
+            std::thread::sleep(patience);
         }
     });
     number

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 use std::io;
+use std::time::Duration;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use soft_engine::SoftEngine;
@@ -10,7 +11,7 @@ use soft_engine::probe::Outcome;
 use super::Block;
 use super::compare;
 use super::compose::Composer;
-use super::machine::{Ending, Machine, Setting};
+use super::machine::{self, Ending, Machine, Setting};
 use super::ordinary::Drawer;
 use crate::case::{Case, Record};
 use crate::compare::Rules;
@@ -23,6 +24,9 @@ use crate::{host_cpuid, run as forms};
 const SHOWN: usize = 10;
 /// One of so many blocks is executed under interrupts from outside too.
 const STORMS: u64 = 8;
+
+/// A loop that writes its own code is translated in each turn.
+const PATIENCE_TRANSLATING: Duration = Duration::from_secs(1);
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +77,8 @@ pub fn run(plan: &Plan, progress: impl Fn(u64, u64)) -> io::Result<Summary> {
     let mut work = Work {
         plan: *plan,
         composer: Composer::new(Drawer::new(&all, host_cpuid::is_amd())),
-        interpreter: Machine::new(SoftEngine::interpreter())?,
-        translator: Machine::new(SoftEngine::eager())?,
+        interpreter: Machine::new(SoftEngine::interpreter(), machine::PATIENCE)?,
+        translator: Machine::new(SoftEngine::eager(), PATIENCE_TRANSLATING)?,
         host: if plan.host { Some(Host::start()?) } else { None },
         background: background().to_vec(),
         waiting: Vec::new(),

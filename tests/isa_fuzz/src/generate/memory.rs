@@ -1,7 +1,7 @@
 //! Where an instruction's operands in memory lie, and what is there: inside a page, over the edge of one, where
 //! writes or all accesses are forbidden, and where no address is canonical.
 
-use iced_x86::{Instruction, InstructionInfoFactory, MemorySize, Mnemonic, Register, UsedMemory};
+use iced_x86::{CodeSize, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, Register, UsedMemory};
 
 use super::value::Values;
 use crate::case::Case;
@@ -61,9 +61,13 @@ impl Aim {
 
     /// Whether an operand's address is one about which processors differ: its offset into FS or GS is not canonical
     /// where the sum with the base is (Intel's look at the sum alone, AMD's at the offset too), or it is accessed in
-    /// several steps and only some of it is not canonical.
+    /// several steps and only some of it is not canonical, or begins anew at 0 (AMD's wrap a 32-bit offset in each step).
     pub fn is_disputed(&mut self, case: &Case, insn: &Instruction) -> bool {
-        self.factory.info(insn).used_memory().iter().any(|memory| {
+        let info = self.factory.info(insn);
+        if insn.is_vsib() {
+            return info.used_memory().iter().any(|memory| has_disputed_element(case, memory));
+        }
+        info.used_memory().iter().any(|memory| {
             let start = address(case, memory);
             let len = memory.memory_size().info().size().max(1) as u64;
             let masked = matches!(
@@ -78,15 +82,12 @@ impl Aim {
             if steps && (canonical(start) == start) != (canonical(last) == last) {
                 return true;
             }
-            let base = match memory.segment() {
-                Register::FS => case.state.fs_base,
-                Register::GS => case.state.gs_base,
-                _ => return false,
-            };
-            [start, last].into_iter().any(|address| {
-                let offset = address.wrapping_sub(base);
-                canonical(offset) != offset && canonical(address) == address
-            })
+            let offset = start.wrapping_sub(segment_base(case, memory));
+            let is_short = memory.address_size() == CodeSize::Code32;
+            if steps && is_short && offset as u32 > u32::MAX - (len - 1) as u32 {
+                return true;
+            }
+            [start, last].into_iter().any(|address| is_offset_disputed(case, memory, address))
         })
     }
 
@@ -94,12 +95,7 @@ impl Aim {
     pub fn is_near_edge(&mut self, case: &Case, insn: &Instruction) -> bool {
         const NEAR: u64 = 1 << 32;
         self.factory.info(insn).used_memory().iter().any(|memory| {
-            let base = match memory.segment() {
-                Register::FS => case.state.fs_base,
-                Register::GS => case.state.gs_base,
-                _ => 0,
-            };
-            let offset = address(case, memory).wrapping_sub(base);
+            let offset = address(case, memory).wrapping_sub(segment_base(case, memory));
             [offset.wrapping_sub(NEAR), offset.wrapping_add(NEAR), offset]
                 .iter()
                 .any(|place| canonical(*place) != *place)
@@ -111,6 +107,38 @@ impl Aim {
         let line = case.lines().iter().find(|line| usize::from(line.index) == at / 64);
         line.map(|line| line.bytes[at % 64]).or_else(|| self.background.get(at).copied())
     }
+}
+
+/// The base that counts in 64-bit mode.
+fn segment_base(case: &Case, memory: &UsedMemory) -> u64 {
+    match memory.segment() {
+        Register::FS => case.state.fs_base,
+        Register::GS => case.state.gs_base,
+        _ => 0,
+    }
+}
+
+/// Whether `address`, in `memory`'s segment, is canonical and its offset is not.
+fn is_offset_disputed(case: &Case, memory: &UsedMemory, address: u64) -> bool {
+    let offset = address.wrapping_sub(segment_base(case, memory));
+    canonical(offset) != offset && canonical(address) == address
+}
+
+/// The same for the elements that a gather may load, those that its mask leaves out too.
+fn has_disputed_element(case: &Case, memory: &UsedMemory) -> bool {
+    const INDEX_BYTES: usize = 32;
+    let number = memory.index().number();
+    let mut index = [0; INDEX_BYTES];
+    index[..16].copy_from_slice(&case.state.fxsave[160 + 16 * number..][..16]);
+    index[16..].copy_from_slice(&case.state.ymm_high[number]);
+    let element_bytes = memory.vsib_size() as usize;
+    let last = memory.memory_size().info().size().max(1) as u64 - 1;
+    (0..INDEX_BYTES / element_bytes.max(1)).any(|element| {
+        let value = index[element * element_bytes..][..element_bytes].iter().rev();
+        let value = value.fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let start = address_of(case, memory, element, value);
+        [start, start.wrapping_add(last)].into_iter().any(|address| is_offset_disputed(case, memory, address))
+    })
 }
 
 /// An address for an operand of `len` bytes.
@@ -172,8 +200,13 @@ fn canonical(address: u64) -> u64 {
     ((address as i64) << 16 >> 16) as u64
 }
 
-/// Linear address of `memory`.
+/// Linear address of `memory`; of a gather's, as if all indices were 0.
 fn address(case: &Case, memory: &UsedMemory) -> u64 {
+    address_of(case, memory, 0, 0)
+}
+
+/// The same for the element of a gather that has `index`.
+fn address_of(case: &Case, memory: &UsedMemory, element: usize, index: u64) -> u64 {
     let value = |register: Register, _element: usize, _size: usize| {
         let gpr = |register: Register| case.state.gpr[register.full_register().number()];
         match register {
@@ -182,8 +215,9 @@ fn address(case: &Case, memory: &UsedMemory) -> u64 {
             Register::AL => Some(gpr(register) & 0xff),
             register if register.is_gpr64() => Some(gpr(register)),
             register if register.is_gpr32() => Some(gpr(register) & 0xffff_ffff),
+            register if register.is_vector_register() => Some(index),
             _ => Some(0),
         }
     };
-    memory.virtual_address(0, value).unwrap_or(0)
+    memory.virtual_address(element, value).unwrap_or(0)
 }

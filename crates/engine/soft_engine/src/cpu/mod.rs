@@ -42,6 +42,8 @@ pub struct Core<'m> {
     pub cpu: Cpu,
     /// By which the x87 unit's state goes to generated code and back.
     pub(crate) fpu_image: crate::jit::FpuImage,
+    /// Where generated code's returns lead.
+    pub(crate) returns: crate::jit::Returns,
     /// The local APIC.
     pub lapic: &'m mut Lapic,
     /// What the vCPU shares with the others.
@@ -114,6 +116,7 @@ impl<'m> Core<'m> {
         let mut core = Core {
             words: crate::jit::Words::default(),
             fpu_image: crate::jit::FpuImage::default(),
+            returns: crate::jit::Returns::default(),
             cpu,
             lapic,
             shared,

@@ -53,7 +53,10 @@ fn mnemonic(insn: &Instruction, features: &Features) -> Option<Mnemonic> {
         // What KVM's guests call their hypervisor with.
         Mnemonic::Vmcall | Mnemonic::Vmmcall => Some(insn.mnemonic()),
         Mnemonic::Wbnoinvd => Some(Mnemonic::Wbinvd),
-        Mnemonic::Rdsspd | Mnemonic::Rdsspq | Mnemonic::Reservednop => Some(Mnemonic::Nop),
+        // Prefetches of kinds that a CPU does not know do nothing either (APM vol. 3, PREFETCHlevel).
+        Mnemonic::Rdsspd | Mnemonic::Rdsspq | Mnemonic::Reservednop | Mnemonic::Prefetchwt1 => {
+            Some(Mnemonic::Nop)
+        }
         _ => None,
     }
 }

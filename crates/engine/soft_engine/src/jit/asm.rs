@@ -252,6 +252,12 @@ impl Asm {
         self.op(Op::new(true, 0x8d), to, Rm::At(base, disp));
     }
 
+    /// lea to, the place of a label.
+    pub fn lea_label(&mut self, to: u8, label: Label) {
+        self.raw(&[0x48 | (to >> 3 & 1) << 2, 0x8d, 0x05 | (to & 7) << 3]);
+        self.rel32(label);
+    }
+
     /// lea to, [base + index << scale + disp]; no base is `None`; `index` is not RSP.
     pub fn lea_index(&mut self, to: u8, base: Option<u8>, index: u8, scale: u8, disp: i32) {
         let base_number = base.unwrap_or(host::RBP);

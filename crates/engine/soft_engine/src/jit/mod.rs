@@ -15,6 +15,7 @@ mod asm;
 mod fpu;
 mod host_cpu;
 mod plan;
+mod returns;
 mod run;
 mod stubs;
 mod system;
@@ -37,6 +38,7 @@ use crate::features::Features;
 use crate::memory::code_map;
 pub(crate) use fpu::FpuImage;
 pub(crate) use host_cpu::has_v3_vectors;
+pub(crate) use returns::Returns;
 use translate::Translator;
 pub(crate) use words::Words;
 
@@ -192,6 +194,7 @@ impl Jit {
         self.forget_jumps();
         core.words.all_jumps = self.jumps.as_ptr() as u64;
         core.words.pending = core.mailbox_address();
+        core.returns = Returns::new(self.memory.address(self.stubs.lookup));
     }
 
     /// Runs generated code from RIP on, until somebody has to look.

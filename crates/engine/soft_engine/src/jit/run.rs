@@ -37,6 +37,11 @@ pub fn callbacks() -> Callbacks {
 /// Runs the code at `offset` of the cache. Answers the reason why it was left, and the edge.
 pub fn enter(core: &mut Core<'_>, jit: &Jit, offset: usize) -> (u32, u32) {
     core.words.jit = std::ptr::from_ref(jit) as u64;
+    if core.words.cleared != jit.cleared {
+        core.words.cleared = jit.cleared;
+        // To be chosen again.
+        core.words.salts = [0; 2];
+    }
     core.words.flags = flags_word(core);
     // Whatever changes that asks for attention or posts a request.
     core.words.interrupt_waits = u8::from(core.lapic.has_work());
@@ -87,11 +92,22 @@ fn refresh(core: &mut Core<'_>) {
     core.words.tlbs =
         [View::Supervisor, View::SupervisorToUser].map(|view| core.translations.table(view) as u64);
     core.words.ac_counts = u8::from(core.cpl == 0 && core.cr4 & cr4::SMAP != 0);
-    let is_user = core.cpl == 3;
-    core.words.salts = [salt(core, !is_user), salt(core, is_user)];
-    core.words.jumps = core.words.all_jumps + (jump_table(core) * stubs::JUMP_TABLE_BYTES) as u64;
     core.words.vectors_allowed = vectors_allowed(core);
     core.words.fpu_allowed = fpu_allowed(core).into();
+    let is_user = core.cpl == 3;
+    let salts = [salt(core, !is_user), salt(core, is_user)];
+    if core.words.salts != salts {
+        core.words.salts = salts;
+        choose_tables(core);
+    }
+}
+
+/// Brings up to date in which tables branches are looked up.
+fn choose_tables(core: &mut Core<'_>) {
+    let table = jump_table(core);
+    let [usual, other] = core.words.salts;
+    core.words.jumps = core.words.all_jumps + (table * stubs::JUMP_TABLE_BYTES) as u64;
+    core.words.returns = core.returns.choose(table, [usual, other, core.words.cleared]);
 }
 
 /// Whether x87 instructions neither fault nor trap now.

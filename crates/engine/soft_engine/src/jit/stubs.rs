@@ -391,7 +391,12 @@ impl OtherSalt {
 
 /// Jumps to the code that [`lookup`] found.
 pub fn jump_found(asm: &mut Asm) {
+    jump_to(asm, 16);
+}
+
+/// Jumps to where RCX and `disp` say: the code for RAX. RDX is kept.
+pub fn jump_to(asm: &mut Asm, disp: i32) {
     asm.alu_imm(true, 4, Rm::Reg(host::RAX), -4096);
     asm.store(word_at!(page), host::RAX);
-    asm.op(Op::new(false, 0xff), 4, Rm::At(host::RCX, 16));
+    asm.op(Op::new(false, 0xff), 4, Rm::At(host::RCX, disp));
 }

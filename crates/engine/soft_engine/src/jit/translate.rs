@@ -9,6 +9,7 @@ use iced_x86::{
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Memory, Plan, Way};
+use super::returns;
 use super::stubs::{self, OtherSalt, Stubs};
 use super::system::System;
 use super::windows::Finder;
@@ -64,6 +65,8 @@ enum Later {
     Missed { label: Label },
     /// A jump found an entry of another kind.
     OtherSalt(OtherSalt),
+    /// The cache of returns has nothing for RAX: looks as for any jump, and adds `step` to RSP.
+    OtherReturn { label: Label, miss: Label, step: i32 },
     /// A branch was taken to the offset.
     Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
 }
@@ -373,6 +376,10 @@ impl Unit<'_> {
                 Later::Missed { label } => {
                     self.asm.bind(label);
                     self.asm.jmp_to(self.ground.stubs.missed);
+                }
+                Later::OtherReturn { label, miss, step } => {
+                    self.asm.bind(label);
+                    self.return_elsewhere(miss, step);
                 }
                 Later::Taken { label, offset, from, native, saved } => {
                     self.asm.bind(label);

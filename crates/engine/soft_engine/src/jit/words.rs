@@ -46,8 +46,12 @@ pub struct Words {
     pub tlbs: [u64; 2],
     /// The tables of indirect jumps.
     pub all_jumps: u64,
+    /// How often all code was dropped.
+    pub cleared: u64,
     /// Host addresses of windows (see `jit/windows.rs`).
     pub windows: [u64; WINDOWS],
+    /// The table of returns that counts now (see `jit/returns.rs`).
+    pub returns: u64,
     /// The table of indirect jumps that counts now.
     pub jumps: u64,
     /// What entries of that table have to say to count: the privilege, and the translations of the address space or

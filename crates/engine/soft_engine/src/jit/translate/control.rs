@@ -154,7 +154,33 @@ impl Unit<'_> {
         self.asm.lea(host::RCX, host::RCX, plan.next().into());
         self.asm.store(top, host::RCX);
         self.asm.lea(stack, stack, -8);
+        self.predict_return(plan, host::RCX);
         self.bind_after();
+    }
+
+    /// Tells the cache of returns where `address`, a register that is lost, leads, now that it is on the stack: by an
+    /// edge that is not jumped along here. In another page nothing is known. RDX is lost.
+    fn predict_return(&mut self, plan: &Plan, address: u8) {
+        let inside = usize::from(plan.next());
+        if inside >= PAGE {
+            return;
+        }
+        let label = self.asm.label();
+        self.returns_entry(host::RDX);
+        self.asm.store(Rm::At(host::RDX, 0), address);
+        self.asm.lea_label(address, label);
+        let at = self.asm.here() - 4;
+        self.asm.store(Rm::At(host::RDX, 8), address);
+        let edge = self.tables.edge(at, self.ground.page + inside as u64);
+        self.later.push(Later::Edge { label, edge, save: false });
+    }
+
+    /// `register` is where the cache of returns has the entry for the top of the stack.
+    fn returns_entry(&mut self, register: u8) {
+        let stack = self.guest(4);
+        self.asm.op(Op::new(false, 0x8b), register, Rm::Reg(stack));
+        self.asm.alu_imm(false, 4, Rm::Reg(register), returns::MASK);
+        self.asm.op(Op::new(true, 0x03), register, word_at!(returns));
     }
 
     fn call_indirect(&mut self, plan: &Plan) {
@@ -173,8 +199,9 @@ impl Unit<'_> {
         self.asm.load(host::RAX, word_at!(page));
         self.asm.lea(host::RAX, host::RAX, plan.next().into());
         self.asm.store(Rm::At(host::RDX, 0), host::RAX);
-        self.asm.load(host::RAX, word_at!(kept));
         self.asm.lea(stack, stack, -8);
+        self.predict_return(plan, host::RAX);
+        self.asm.load(host::RAX, word_at!(kept));
         stubs::jump_found(self.asm);
         self.bind_after();
         self.edge(plan.next().into(), plan.offset);
@@ -185,10 +212,22 @@ impl Unit<'_> {
         let top = self.stack(plan, stack, 0, false);
         self.asm.load(host::RAX, top);
         let miss = self.engine_instead(plan);
-        self.look_up(miss);
-        self.asm.lea(stack, stack, plan.insn.stack_pointer_increment());
-        stubs::jump_found(self.asm);
+        let (label, step) = (self.asm.label(), plan.insn.stack_pointer_increment());
+        self.returns_entry(host::RCX);
+        self.asm.op(Op::new(true, 0x3b), host::RAX, Rm::At(host::RCX, 0));
+        self.asm.jcc(cond::NE, label);
+        self.asm.lea(stack, stack, step);
+        stubs::jump_to(self.asm, 8);
+        self.later.push(Later::OtherReturn { label, miss, step });
         self.bind_after();
         self.edge(plan.next().into(), plan.offset);
+    }
+
+    /// Returns to RAX, wherever that is.
+    pub(super) fn return_elsewhere(&mut self, miss: Label, step: i32) {
+        self.look_up(miss);
+        let stack = self.guest(4);
+        self.asm.lea(stack, stack, step);
+        stubs::jump_found(self.asm);
     }
 }
