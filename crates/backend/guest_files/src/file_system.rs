@@ -161,6 +161,7 @@ pub fn open_file_system(device: Rc<dyn ReadAt>) -> Result<Option<Box<dyn FileSys
     let Content::FileSystem(kind) = identify(&*device)? else { return Ok(None) };
     Ok(Some(match kind {
         FsKind::Ext4 => Box::new(crate::ext4::Ext4::open(device)?),
+        FsKind::Vfat => Box::new(crate::vfat::Vfat::open(device)?),
         _ => return Ok(None),
     }))
 }

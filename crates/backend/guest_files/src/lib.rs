@@ -20,6 +20,7 @@ mod ext4;
 mod file_system;
 mod partitions;
 mod path;
+mod vfat;
 
 pub use boot::{Architecture, Boot, BootError, FileRef, OsRelease, RootFs, find_boot};
 pub use content::{Content, identify};

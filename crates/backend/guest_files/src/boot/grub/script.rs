@@ -106,13 +106,13 @@ impl Parser<'_> {
         Vec::new()
     }
 
-    /// The words of a command; an opening brace ends them, too.
+    /// The words of a command; a brace ends them, too.
     fn words(&mut self) -> Vec<Word> {
         let mut words = Vec::new();
         while let Some(token) = self.tokens.get(self.at) {
             match token {
                 Token::End => break,
-                token if keyword(token) == Some("{") => break,
+                token if matches!(keyword(token), Some("{" | "}")) => break,
                 Token::Word { parts, .. } => words.push(parts.clone()),
             }
             self.at += 1;
