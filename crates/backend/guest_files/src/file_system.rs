@@ -162,6 +162,7 @@ pub fn open_file_system(device: Rc<dyn ReadAt>) -> Result<Option<Box<dyn FileSys
     Ok(Some(match kind {
         FsKind::Ext4 => Box::new(crate::ext4::Ext4::open(device)?),
         FsKind::Vfat => Box::new(crate::vfat::Vfat::open(device)?),
+        FsKind::Xfs => Box::new(crate::xfs::Xfs::open(device)?),
         _ => return Ok(None),
     }))
 }

@@ -21,6 +21,7 @@ mod file_system;
 mod partitions;
 mod path;
 mod vfat;
+mod xfs;
 
 pub use boot::{Architecture, Boot, BootError, FileRef, OsRelease, RootFs, find_boot};
 pub use content::{Content, identify};
