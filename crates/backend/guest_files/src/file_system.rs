@@ -163,6 +163,6 @@ pub fn open_file_system(device: Rc<dyn ReadAt>) -> Result<Option<Box<dyn FileSys
         FsKind::Ext4 => Box::new(crate::ext4::Ext4::open(device)?),
         FsKind::Vfat => Box::new(crate::vfat::Vfat::open(device)?),
         FsKind::Xfs => Box::new(crate::xfs::Xfs::open(device)?),
-        _ => return Ok(None),
+        FsKind::Btrfs => Box::new(crate::btrfs::Btrfs::open(device)?),
     }))
 }

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod btrfs;
 mod bytes;
 mod content;
 mod device;
