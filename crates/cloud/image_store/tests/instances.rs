@@ -1,5 +1,7 @@
 //! Disks of instances: what they hold, and what they cost.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;

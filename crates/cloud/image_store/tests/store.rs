@@ -1,5 +1,7 @@
 //! A store from outside: images in and out, names, damage, garbage, several at once.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
