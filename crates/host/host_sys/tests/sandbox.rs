@@ -1,6 +1,8 @@
 //! A process that has confined itself: what it can still do, and how it ends when it tries anything else; as this
 //! user, as one without any rights, and on hosts that have no user namespaces.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 

@@ -20,7 +20,7 @@ fn main() {
     let other = File::open("/dev/zero").expect("the device of zeros");
     let limits = Limits { memory_bytes: MEMORY_BYTES, cpu_seconds: 1, file_bytes: 1 << 20 };
     if action == "threads" {
-        std::thread::spawn(|| std::thread::park());
+        std::thread::spawn(std::thread::park);
     }
     match enter(&[kept.as_fd()], &limits) {
         Ok(refused) => refused.iter().for_each(|layer| say(&format!("refused {:?}", layer.layer))),
