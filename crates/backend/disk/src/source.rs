@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use guest_memory::IoBuffers;
 use rustix::fs::{SeekFrom, fstat, seek};
 
 use crate::host_file::{HostFile, Kind, OpenError};
@@ -171,7 +172,7 @@ pub(crate) fn open_layer(
         SourceFormat::Raw => Ok(Opened { layer: Arc::new(RawLayer::of_file(file)?), kind: "raw".to_owned() }),
         SourceFormat::Qcow2 => {
             let backed = behind.is_some();
-            let image = Image::open(file, behind, true)?;
+            let image = Image::open(Arc::new(Uncut::new(file)?), behind, true)?;
             match (&image.header.backing, backed) {
                 (Some(_), false) => Err(FormatError::unsupported("a backing file (refused here)")),
                 (None, true) => Err(FormatError::damaged("it names no file behind it, and one was given")),
@@ -180,5 +181,54 @@ pub(crate) fn open_layer(
         }
         SourceFormat::Vhdx => crate::vhdx::open(file),
         SourceFormat::Vmdk => crate::vmdk::open(file),
+    }
+}
+
+/// An image's file as long as it is. Machines read zeros behind the end; what is imported has no such places, or
+/// it was cut short.
+struct Uncut {
+    file: Arc<dyn ImageFile>,
+    /// Where the last cluster ends, which a writer may have left incomplete.
+    end_bytes: u64,
+}
+
+impl Uncut {
+    fn new(file: Arc<dyn ImageFile>) -> Result<Uncut, FormatError> {
+        let cluster_bytes = qcow2::Header::read(&*file)?.geometry.cluster_bytes();
+        let file_bytes = file.len_bytes()?;
+        let end_bytes = file_bytes.checked_next_multiple_of(cluster_bytes);
+        Ok(Uncut { file, end_bytes: end_bytes.unwrap_or(file_bytes) })
+    }
+}
+
+impl ImageFile for Uncut {
+    fn len_bytes(&self) -> io::Result<u64> {
+        self.file.len_bytes()
+    }
+
+    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
+        let end_bytes = offset_bytes.checked_add(buffers.len_bytes() as u64);
+        if end_bytes.is_none_or(|end_bytes| end_bytes > self.end_bytes) {
+            return Err(
+                FormatError::damaged("it leads behind the end of the file, which was cut short").into()
+            );
+        }
+        self.file.read(buffers, offset_bytes)
+    }
+
+    fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }

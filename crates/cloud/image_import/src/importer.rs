@@ -142,12 +142,6 @@ impl Importer {
         }
     }
 
-    /// Has the child do something that it must not do, or cannot do.
-    #[doc(hidden)]
-    pub fn misbehave(&self, how: &str, files: &[BorrowedFd<'_>]) -> Result<(), ImportError> {
-        self.run("(test)", Job::Misbehave(how.to_owned()), files, &mut |_, _| ()).map(|_| ())
-    }
-
     fn run(
         &self,
         name: &str,

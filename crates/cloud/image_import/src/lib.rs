@@ -44,5 +44,5 @@ pub fn is_child(mut arguments: impl Iterator<Item = OsString>) -> bool {
 /// What the fuzz targets reach past the child.
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::layers::fuzz_merge;
+    pub use crate::layers::merge_in_memory;
 }

@@ -34,20 +34,10 @@ pub(crate) struct Order {
 /// What is to be done.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
-    Describe {
-        disk: DiskPart,
-    },
-    Convert {
-        disk: DiskPart,
-    },
-    ReadBoot {
-        disks: Vec<DiskPart>,
-    },
-    MergeLayers {
-        layers: Vec<LayerPart>,
-    },
-    /// For tests of the confinement: does what its name says.
-    Misbehave(String),
+    Describe { disk: DiskPart },
+    Convert { disk: DiskPart },
+    ReadBoot { disks: Vec<DiskPart> },
+    MergeLayers { layers: Vec<LayerPart> },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -84,7 +84,6 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let (output, scratch) = (files.next()?, files.next()?);
             layers::merge(sources, output, scratch, limits, progress).map(Outcome::Merged)
         }
-        Job::Misbehave(how) => Err(how),
     }
 }
 

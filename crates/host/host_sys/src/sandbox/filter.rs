@@ -66,6 +66,9 @@ fn program() -> Result<BpfProgram, BackendError> {
     };
     rules.insert(libc::SYS_mmap, vec![not_executable()?]);
     rules.insert(libc::SYS_mprotect, vec![not_executable()?]);
+    // Rust's own check that a descriptor is open when it is closed.
+    let is_open = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::F_GETFD as u64)?;
+    rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![is_open])?]);
     // abort(3), which is how a program ends that gets no memory.
     let own_number = u64::from(std::process::id());
     let abort = SeccompRule::new(vec![
