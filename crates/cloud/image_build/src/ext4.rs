@@ -33,11 +33,41 @@ pub fn from_tar(tree: &Path, work: &Path, image: &Path, options: &FileSystem) ->
     command.args(["-c", STEPS, "sh"]).args([tree, work, image]);
     command.arg(format!("{}K", options.size_bytes >> 10)).arg(options.label).arg(uuid(&options.identity));
     command.env("E2FSPROGS_FAKE_TIME", EPOCH_SECONDS);
-    // The mke2fs of a user without root rights is in a folder that the user's PATH lacks.
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    program::run(&mut command)
+    program::with_system_folders(&mut command);
+    program::run(&mut command)?;
+    level_times(image, work)
 }
+
+/// Sets the times that unpacking left and no program lets one choose: those of reading and of changing an inode.
+fn level_times(image: &Path, work: &Path) -> Result<(), BuildError> {
+    let mut header = Vec::new();
+    let mut command = Command::new(program::path("dumpe2fs"));
+    program::watch(command.arg("-h").arg(image), |line| header.push(line.to_owned()))?;
+    let number = |key: &str| -> Result<u64, BuildError> {
+        let value = header.iter().find_map(|line| line.strip_prefix(key));
+        value.and_then(|value| value.trim().parse().ok()).ok_or_else(|| BuildError::Failed {
+            program: "dumpe2fs".to_owned(),
+            words: format!("no {key} in what it says"),
+        })
+    };
+    // A new file system's inodes are used in order.
+    let used = number("Inode count:")? - number("Free inodes:")?;
+    let inodes = std::iter::once(ROOT_INODE).chain(FIRST_INODE..=used);
+    let lines = inodes.map(|inode| {
+        let set = |field: &str| format!("set_inode_field <{inode}> {field} @{EPOCH_SECONDS}\n");
+        set("atime") + &set("ctime")
+    });
+    // What is written now has a time, too, and how often the file was written to is counted.
+    let head = format!("set_current_time @{EPOCH_SECONDS}\nset_super_value kbytes_written 0\n");
+    let script = head + &lines.collect::<String>();
+    let path = work.join("times");
+    std::fs::write(&path, script).map_err(crate::io("write", &path))?;
+    program::run(Command::new(program::path("debugfs")).arg("-w").arg("-f").arg(&path).arg(image))
+}
+
+/// Inodes of an ext4 file system: the root's, and the first that is not reserved.
+const ROOT_INODE: u64 = 2;
+const FIRST_INODE: u64 = 11;
 
 /// A UUID of version 8 (RFC 9562, section 5.8).
 fn uuid(identity: &[u8; 32]) -> String {
@@ -83,7 +113,10 @@ mod tests {
             from_tar(&tree, &work, &image, &options).unwrap();
             std::fs::read(image).unwrap()
         };
-        let (one, two) = (image("one"), image("two"));
+        let one = image("one");
+        // Times count in seconds.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let two = image("two");
         let differing = one.iter().zip(&two).filter(|(a, b)| a != b).count();
         assert_eq!((one.len(), differing), (64 << 20, 0));
     }

@@ -130,7 +130,8 @@ const MEMORY_FOLDER: &str = "/dev/shm";
 const MEMORY_BYTES: u64 = 4 << 30;
 
 fn memory_is_plenty() -> bool {
-    let room = rustix::fs::statvfs(MEMORY_FOLDER).is_ok_and(|room| room.f_bavail * room.f_frsize >= MEMORY_BYTES);
+    let room =
+        rustix::fs::statvfs(MEMORY_FOLDER).is_ok_and(|room| room.f_bavail * room.f_frsize >= MEMORY_BYTES);
     let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = available.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());

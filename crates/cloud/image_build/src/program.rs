@@ -16,6 +16,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
+/// The same, or the bare name, of which running it will complain.
+pub fn path(program: &str) -> PathBuf {
+    find(program).unwrap_or_else(|| program.into())
+}
+
+/// Lets what a shell runs find the programs of the system's folders, too.
+pub fn with_system_folders(command: &mut Command) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+}
+
 /// Fails where one of these programs is missing; names all that are.
 pub fn require(programs: &[(&str, &str)]) -> Result<(), BuildError> {
     let missing = programs.iter().filter(|(program, _)| find(program).is_none());
