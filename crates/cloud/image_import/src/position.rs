@@ -42,7 +42,10 @@ impl PositionWriter {
 impl Write for PositionWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if data.len() as u64 > self.limit_bytes - self.offset_bytes {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "it is longer than what is let through"));
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "it is longer than what is let through",
+            ));
         }
         let length = self.file.write_at(data, self.offset_bytes)?;
         self.offset_bytes += length as u64;
