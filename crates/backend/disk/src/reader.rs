@@ -66,6 +66,11 @@ impl DiskReader {
         Ok(DiskReader { layer, name: PathBuf::from("(memory)") })
     }
 
+    /// What messages call the disk.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
     /// Length of the disk in bytes.
     pub fn len_bytes(&self) -> u64 {
         self.layer.size_bytes()

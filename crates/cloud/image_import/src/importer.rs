@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use guest_files::Architecture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -17,12 +18,14 @@ use tracing::debug;
 
 use crate::CHILD_COMMAND;
 use crate::error::ImportError;
-use crate::inputs::{Boot, BootOutputs, Converted, Described, DiskFile, LayerFile, Merged};
+use crate::inputs::{Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, LayerFile, Merged};
 use crate::limits::{Limits, human};
 use crate::wire::{Answer, DiskPart, Job, LayerPart, Order, Outcome, send_order, take_frame};
 
 /// Longest text that a child's answer may bring, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
+/// Most notes, and most lines of an os-release.
+const LINES_MAX: usize = 64;
 /// How long a child that has hung up may take to end.
 const END_GRACE: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(5);
@@ -91,12 +94,18 @@ impl Importer {
         }
     }
 
-    /// Finds what a disk boots with. `disks` are the disk's own file and then those behind it.
+    /// Finds what a disk boots with on a processor. `disks` are the disk's own file and then those behind it.
     ///
     /// # Errors
     /// The disk or its file systems are damaged, nothing on it boots, or the reader failed.
-    pub fn read_boot(&self, disks: &[DiskFile<'_>], outputs: BootOutputs<'_>) -> Result<Boot, ImportError> {
-        let job = Job::ReadBoot { disks: disks.iter().map(part).collect() };
+    pub fn read_boot(
+        &self,
+        disks: &[DiskFile<'_>],
+        architecture: Architecture,
+        outputs: BootOutputs<'_>,
+    ) -> Result<Boot, ImportError> {
+        let parts = disks.iter().map(part).collect();
+        let job = Job::ReadBoot { disks: parts, architecture: architecture.into() };
         let name = disks.first().map(|disk| disk.name.display().to_string()).unwrap_or_default();
         let mut files: Vec<BorrowedFd<'_>> = disks.iter().map(|disk| disk.file).collect();
         files.extend([outputs.kernel, outputs.initrd]);
@@ -309,15 +318,33 @@ fn check_described(described: Described, name: &str) -> Result<Described, Import
     Ok(Described { size_bytes, kind: printable(&kind), backing: backing.as_deref().map(printable) })
 }
 
+/// The same in text that can be shown, or nothing if there is too much of it.
 fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
-    let Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, os_release } = boot;
-    let longest = os_release.iter().flat_map(|(key, value)| [key, value]).chain([&cmdline, &kernel_path]);
-    if longest.map(String::len).max() > Some(TEXT_BYTES_MAX) || os_release.len() > 64 {
-        return Err(impossible(name, "text without end"));
+    let Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, chosen_by, notes, os_release, root } = boot;
+    if kernel_bytes == 0 || notes.len() > LINES_MAX || os_release.len() > LINES_MAX {
+        return Err(impossible(name, "no kernel, or text without end"));
     }
-    let os_release = os_release.iter().map(|(key, value)| (printable(key), printable(value))).collect();
-    let (cmdline, kernel_path) = (printable(&cmdline), printable(&kernel_path));
-    Ok(Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, os_release })
+    // Half a command line would boot something else.
+    if cmdline.len() > TEXT_BYTES_MAX {
+        return Err(impossible(name, "a command line without end"));
+    }
+    let pairs = os_release.iter().map(|(key, value)| (printable(key), printable(value)));
+    Ok(Boot {
+        kernel_bytes,
+        initrd_bytes,
+        cmdline: printable(&cmdline),
+        kernel_path: printable(&kernel_path),
+        chosen_by: printable(&chosen_by),
+        notes: notes.iter().map(|note| printable(note)).collect(),
+        os_release: pairs.collect(),
+        root: root.map(|root| BootRoot {
+            kind: printable(&root.kind),
+            partition: root.partition,
+            uuid: root.uuid.as_deref().map(printable),
+            partition_uuid: root.partition_uuid.as_deref().map(printable),
+            subvolume: root.subvolume.as_deref().map(printable),
+        }),
+    })
 }
 
 /// Text of bounded length without anything that a terminal or a log would obey.

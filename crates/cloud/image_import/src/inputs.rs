@@ -46,20 +46,41 @@ pub struct BootOutputs<'a> {
     pub initrd: BorrowedFd<'a>,
 }
 
-/// What a disk boots with. All of it comes out of the image: text to show, paths that mean something in the guest
-/// only.
+/// What a disk boots with. All of it comes out of the image: text to show, and names that mean something in the
+/// guest only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
     /// Length of the kernel, in bytes.
     pub kernel_bytes: u64,
-    /// Length of the initial RAM disk, in bytes; 0 for none.
+    /// Length of the initial RAM disks, one behind the other, in bytes; 0 for none.
     pub initrd_bytes: u64,
     /// The kernel's command line, without line breaks.
     pub cmdline: String,
     /// Where the kernel was found on the disk.
     pub kernel_path: String,
-    /// The lines of the guest's `os-release` that say what it is: key and value.
+    /// Where the choice comes from, such as `/boot/grub/grub.cfg: Debian GNU/Linux`.
+    pub chosen_by: String,
+    /// What a person should know: what was added, what is damaged, what was passed over.
+    pub notes: Vec<String>,
+    /// The guest's `os-release`: keys as there, such as `ID`, and values. Those that it does not have are left out.
     pub os_release: Vec<(String, String)>,
+    /// The root file system, where it is known.
+    pub root: Option<BootRoot>,
+}
+
+/// A root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootRoot {
+    /// Which file system it is, such as `ext4`.
+    pub kind: String,
+    /// The partition's number; nothing where it fills the disk.
+    pub partition: Option<u32>,
+    /// As `root=UUID=` names it.
+    pub uuid: Option<String>,
+    /// As `root=PARTUUID=` names its partition.
+    pub partition_uuid: Option<String>,
+    /// The subvolume of btrfs that is the root, where that is not the default one.
+    pub subvolume: Option<String>,
 }
 
 /// How a layer is compressed.

@@ -21,15 +21,17 @@ mod importer;
 mod inputs;
 mod layers;
 mod limits;
+mod position;
 mod wire;
 
 use std::ffi::OsString;
 
 pub use child::child_main;
 pub use error::ImportError;
+pub use guest_files::Architecture;
 pub use importer::Importer;
 pub use inputs::{
-    Boot, BootOutputs, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,
+    Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,
 };
 pub use limits::Limits;
 

@@ -7,7 +7,7 @@ use disk::{DiskReader, SourceFile, describe_source};
 use rustix::fs::fstat;
 
 use super::{Answered, in_words};
-use crate::inputs::{Boot, Converted, Described};
+use crate::inputs::{Converted, Described};
 use crate::limits::{Limits, human};
 use crate::wire::DiskPart;
 
@@ -39,16 +39,13 @@ pub(super) fn convert(
     Ok(Converted { size_bytes, data_bytes })
 }
 
-pub(super) fn read_boot(
-    parts: &[DiskPart],
-    files: Vec<File>,
-    _outputs: (File, File),
-    limits: &Limits,
-) -> Answered<Boot> {
+/// The disk in the first file, in front of the others.
+pub(super) fn open_chain(parts: &[DiskPart], files: Vec<File>, limits: &Limits) -> Answered<DiskReader> {
     let chain = parts.iter().zip(files).map(|(part, file)| source(part, file)).collect::<Answered<_>>()?;
     let reader = DiskReader::open(chain).map_err(|error| in_words(&error))?;
-    check_size(&parts[0].name, reader.len_bytes(), limits)?;
-    Err("not yet".to_owned())
+    let name = parts.first().map(|part| &*part.name).unwrap_or_default();
+    check_size(name, reader.len_bytes(), limits)?;
+    Ok(reader)
 }
 
 fn source(part: &DiskPart, file: File) -> Answered<SourceFile> {

@@ -1,5 +1,6 @@
 //! The child's side: takes its order, confines itself, does the job, says what came of it.
 
+mod boot;
 mod disks;
 
 use std::error::Error;
@@ -73,10 +74,11 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let (source, target) = (files.next()?, files.next()?);
             disks::convert(&disk, source, target, limits, progress).map(Outcome::Converted)
         }
-        Job::ReadBoot { disks } => {
+        Job::ReadBoot { disks, architecture } => {
             let sources = disks.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
             let outputs = (files.next()?, files.next()?);
-            disks::read_boot(&disks, sources, outputs, limits).map(Outcome::Boot)
+            let disk = disks::open_chain(&disks, sources, limits)?;
+            boot::read(disk, architecture.into(), outputs, limits).map(Outcome::Boot)
         }
         Job::MergeLayers { layers } => {
             let sources = layers.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;

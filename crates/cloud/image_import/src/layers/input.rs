@@ -1,9 +1,7 @@
 //! Layers as streams: read from their files, unpacked, and counted.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
@@ -15,29 +13,6 @@ use crate::inputs::LayerCompression;
 const CHUNK_BYTES: usize = 128 << 10;
 /// Largest window of a zstd frame, as a power of two: 128 MiB, as the `zstd` tool allows without being asked.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-
-/// Reads a file at positions of its own: the descriptor's is shared with the parent.
-pub(super) struct PositionReader<F> {
-    file: File,
-    offset_bytes: u64,
-    told: F,
-}
-
-impl<F: FnMut(u64)> PositionReader<F> {
-    /// From the beginning; `told` hears of bytes that were read.
-    pub(super) fn new(file: File, told: F) -> PositionReader<F> {
-        PositionReader { file, offset_bytes: 0, told }
-    }
-}
-
-impl<F: FnMut(u64)> Read for PositionReader<F> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read_at(out, self.offset_bytes)?;
-        self.offset_bytes += length as u64;
-        (self.told)(length as u64);
-        Ok(length)
-    }
-}
 
 /// What a layer is when unpacked.
 pub(super) fn unpacked<'a>(

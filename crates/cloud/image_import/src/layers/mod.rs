@@ -23,12 +23,13 @@ use rustix::fs::fstat;
 
 use self::archive::{Archive, Entry, Kind};
 use self::error::LayerError;
-use self::input::{Budget, PositionReader, unpacked};
+use self::input::{Budget, unpacked};
 use self::names::{Marker, Path};
 use self::tree::{Content, Inode, Tree};
 use crate::child::{Answered, in_words};
 use crate::inputs::{Dropped, LayerCompression, Merged};
 use crate::limits::Limits;
+use crate::position::{PositionReader, PositionWriter};
 use crate::wire::LayerPart;
 
 /// Bytes of data that are moved at once.
@@ -71,7 +72,7 @@ pub(crate) fn merge(
         let mut unpacked = unpacked(part.compression, &mut reader).map_err(|error| bad(error.into()))?;
         merge.add_layer(&mut *unpacked).map_err(bad)?;
     }
-    let output = output::PositionWriter::new(output);
+    let output = PositionWriter::new(output, u64::MAX);
     merge.write(output).map_err(|error| format!("the merged layers: {}", in_words(&error)))
 }
 

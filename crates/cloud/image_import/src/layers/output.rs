@@ -1,9 +1,7 @@
 //! The tree as an archive that any `tar` unpacks.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{BufWriter, Write};
 
 use tar::{EntryType, Header};
 
@@ -20,30 +18,6 @@ const SMALL_MAX: u64 = 0o7_777_777;
 const LARGE_MAX: u64 = 0o77_777_777_777;
 /// What the root is like, whatever layers say: set-ID bits of a folder of the host are not theirs to choose.
 const ROOT_MODE: u32 = 0o755;
-
-/// Writes a file at positions of its own.
-pub(super) struct PositionWriter {
-    file: File,
-    offset_bytes: u64,
-}
-
-impl PositionWriter {
-    pub(super) fn new(file: File) -> PositionWriter {
-        PositionWriter { file, offset_bytes: 0 }
-    }
-}
-
-impl Write for PositionWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let length = self.file.write_at(data, self.offset_bytes)?;
-        self.offset_bytes += length as u64;
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Writes the archive.
 pub(super) fn write(

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod boot;
 mod children;
 mod disks;
 mod layers;
