@@ -16,6 +16,7 @@ use image_store::{Checksum, ChecksumKind};
 use reqwest::Url;
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
+    WWW_AUTHENTICATE,
 };
 
 use super::error::{FetchError, shown};
@@ -107,16 +108,32 @@ impl Fetcher {
         events: FetchEvents<'_>,
     ) -> Result<String, FetchError> {
         let url = parse_url(url)?;
-        let get = || {
-            let answer = self.transport.get(&url, HeaderMap::new())?;
-            match answer.status() {
-                200 => answer.body(bytes_max),
-                status => Err(FetchError::status(&url, status)),
-            }
-        };
-        let bytes = self.retry(events, (), |(), _| get().map_err(Failure::of_nothing))?;
+        let short = self.ask(&url, &HeaderMap::new(), bytes_max, events)?;
+        let bytes = short.body.ok_or_else(|| FetchError::status(&url, 401))?;
         String::from_utf8(bytes)
             .map_err(|_| FetchError::Protocol { url: shown(&url), what: "this is not text".to_owned() })
+    }
+
+    /// Asks for something short; a request for a login is an answer, too.
+    pub(crate) fn ask(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        bytes_max: u64,
+        events: FetchEvents<'_>,
+    ) -> Result<Short, FetchError> {
+        let get = || {
+            let answer = self.transport.get(url, headers.clone())?;
+            match answer.status() {
+                200 => Ok(Short { body: Some(answer.body(bytes_max)?), challenge: None }),
+                401 => {
+                    let challenge = answer.header(WWW_AUTHENTICATE).map(str::to_owned);
+                    Ok(Short { body: None, challenge })
+                }
+                status => Err(FetchError::status(url, status)),
+            }
+        };
+        self.retry(events, (), |(), _| get().map_err(Failure::of_nothing))
     }
 
     /// Fetches a file, or the rest of it.
@@ -180,6 +197,14 @@ impl Fetcher {
             thread::sleep(wait);
         }
     }
+}
+
+/// A short answer.
+pub(crate) struct Short {
+    /// Nothing if a login is wanted.
+    pub(crate) body: Option<Vec<u8>>,
+    /// How to log in.
+    pub(crate) challenge: Option<String>,
 }
 
 /// Why an attempt failed, and what it was good for.

@@ -162,6 +162,16 @@ pub enum FetchError {
         /// What is wrong.
         what: String,
     },
+    /// The vendor's list does not help.
+    #[error(
+        "{url}: this list cannot be used: {why}; the vendor may be publishing a release just now, try again later"
+    )]
+    ChecksumList {
+        /// The list.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The caller wants no more.
     #[error("the download was cancelled; what is here is kept")]
     Cancelled,
@@ -211,6 +221,22 @@ impl FetchError {
             return FetchError::Connect { host, why };
         }
         FetchError::Protocol { url: shown(asked), what: last(error) }
+    }
+
+    /// Whether the vendor could not be reached at all, or does not have the file any more; a file that is the wrong one, or a
+    /// server that cannot prove who it is, is another thing.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            FetchError::Resolve { .. }
+                | FetchError::Refused { .. }
+                | FetchError::Connect { .. }
+                | FetchError::NoRoots
+                | FetchError::NotFound { .. }
+                | FetchError::Forbidden { .. }
+                | FetchError::Status { .. }
+                | FetchError::Stalled { .. }
+        )
     }
 
     /// Whether another attempt may fare better.

@@ -19,6 +19,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 
 /// A piece of an answer's body.
 #[derive(Clone, Debug)]
@@ -87,12 +88,21 @@ pub struct Server {
 
 impl Server {
     pub fn start(reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Server {
+        Server::start_with(None, reply)
+    }
+
+    /// A server that speaks TLS with this certificate and key.
+    pub fn start_tls(identity: &Identity, reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Server {
+        Server::start_with(Some(identity.acceptor()), reply)
+    }
+
+    fn start_with(tls: Option<TlsAcceptor>, reply: impl FnMut(&Asked) -> Reply + Send + 'static) -> Server {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (tell, told) = mpsc::channel();
         let log = asked.clone();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(tell, log, Arc::new(Mutex::new(reply))));
+            runtime.block_on(serve(tell, tls, log, Arc::new(Mutex::new(reply))));
         });
         Server { address: told.recv().unwrap(), asked }
     }
@@ -106,15 +116,19 @@ impl Server {
     }
 }
 
-async fn serve<F>(tell: mpsc::Sender<SocketAddr>, asked: Arc<Mutex<Vec<Asked>>>, reply: Arc<Mutex<F>>)
-where
+async fn serve<F>(
+    tell: mpsc::Sender<SocketAddr>,
+    tls: Option<TlsAcceptor>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    reply: Arc<Mutex<F>>,
+) where
     F: FnMut(&Asked) -> Reply + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     tell.send(listener.local_addr().unwrap()).unwrap();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (asked, reply) = (asked.clone(), reply.clone());
+        let (asked, reply, tls) = (asked.clone(), reply.clone(), tls.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let this = as_asked(&request);
@@ -122,11 +136,43 @@ where
                 let answer = (reply.lock().unwrap())(&this);
                 async move { Ok::<_, Infallible>(response(answer)) }
             });
+            let http = hyper::server::conn::http1::Builder::new();
             // A client that goes away, or an answer that is cut, is no failure of the test.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        drop(http.serve_connection(TokioIo::new(stream), service).await);
+                    }
+                }
+            }
         });
+    }
+}
+
+/// Who a server says it is: a certificate that it signed itself.
+pub struct Identity {
+    /// In DER.
+    pub certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Identity {
+    pub fn of(name: &str) -> Identity {
+        let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        Identity { certificate: signed.cert.der().to_vec(), key: signed.signing_key.serialize_der() }
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(self.key.clone());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone().into()], key.into())
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 
