@@ -1,8 +1,10 @@
 //! `cargo xtask soft`: guests on the software engine, right on this machine, put through their paces.
 //!
 //! A session is either Debian with some vCPUs and the commands that are typed at its shell, each of which has to end
-//! well and, where it says so, print what is expected; or one of the lab's jobs, on this host and this engine.
+//! well and, where it says so, print what is expected; or other kernels; or one of the lab's jobs, on this host and this
+//! engine.
 
+mod kernels;
 mod lockstep;
 
 use crate::cache::Cache;
@@ -33,6 +35,8 @@ pub struct Arguments {
 pub enum Session {
     /// Debian, typed at.
     Typed(&'static Talk),
+    /// Other kernels.
+    Kernels(&'static kernels::Kernels),
     /// A job of the lab's.
     Job(&'static Job),
 }
@@ -42,6 +46,7 @@ impl Session {
     pub fn name(self) -> &'static str {
         match self {
             Session::Typed(talk) => talk.name,
+            Session::Kernels(kernels) => kernels.name,
             Session::Job(job) => job.name,
         }
     }
@@ -144,6 +149,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for session in sessions() {
             let about = match session {
                 Session::Typed(talk) => format!("Debian, {} vCPUs", talk.cpus),
+                Session::Kernels(kernels) => kernels.about.to_owned(),
                 Session::Job(job) => job.about.to_owned(),
             };
             println!("{:<16} {:<6} {about}", session.name(), if session.quick() { "quick" } else { "" });
@@ -176,7 +182,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn sessions() -> impl Iterator<Item = Session> {
-    TALKS.iter().map(Session::Typed).chain(lab::here::jobs().map(Session::Job))
+    let others = kernels::ALL.iter().map(Session::Kernels);
+    TALKS.iter().map(Session::Typed).chain(others).chain(lab::here::jobs().map(Session::Job))
 }
 
 /// The sessions that belong to a test run.
@@ -186,30 +193,39 @@ pub fn for_test(all: bool) -> impl Iterator<Item = Session> {
 
 /// Runs a session.
 pub fn hold(session: Session) -> Result<Verdict> {
-    if let Session::Typed(Talk { lockstep: true, cpus, .. }) = session {
-        lockstep::hold(*cpus)?;
-        return Ok(Verdict::Passed);
+    match session {
+        Session::Typed(Talk { lockstep: true, cpus, .. }) => lockstep::hold(*cpus)?,
+        Session::Typed(talk) => hold_typed(talk)?,
+        Session::Kernels(kernels) => kernels::hold(kernels)?,
+        Session::Job(job) => return hold_job(job),
     }
-    packages::require(&[packages::BUILD, packages::GUESTS, packages::JOBS])?;
-    let yagura = workspace::build_yagura()?;
-    let cache = Cache::open()?;
-    let guests = guests::prepare(&cache)?;
-    let image = match session {
-        Session::Typed(Talk { tools: true, .. }) => guests::tools_disk(&cache)?,
-        _ => guests.debian.clone(),
-    };
-    let step = progress::step(format!("{} on the software engine", session.name()));
-    let verdict = match session {
-        Session::Typed(talk) => {
-            let folder = tempfile::tempdir()?;
-            let disk = copy(&image, folder.path())?;
-            hold_talk(talk, &yagura, &guests, &disk)?;
-            Verdict::Passed
-        }
-        Session::Job(job) => lab::here::run(job, &yagura, guests)?,
-    };
+    Ok(Verdict::Passed)
+}
+
+fn hold_typed(talk: &Talk) -> Result<()> {
+    let (yagura, guests) = prepare()?;
+    let image = if talk.tools { guests::tools_disk(&Cache::open()?)? } else { guests.debian.clone() };
+    let step = progress::step(format!("{} on the software engine", talk.name));
+    let folder = tempfile::tempdir()?;
+    let disk = copy(&image, folder.path())?;
+    hold_talk(talk, &yagura, &guests, &disk)?;
+    step.done();
+    Ok(())
+}
+
+fn hold_job(job: &Job) -> Result<Verdict> {
+    let (yagura, guests) = prepare()?;
+    let step = progress::step(format!("{} on the software engine", job.name));
+    let verdict = lab::here::run(job, &yagura, guests)?;
     step.done();
     Ok(verdict)
+}
+
+/// The monitor, and what Debian boots from.
+fn prepare() -> Result<(PathBuf, Guests)> {
+    packages::require(&[packages::BUILD, packages::GUESTS, packages::JOBS])?;
+    let yagura = workspace::build_yagura()?;
+    Ok((yagura, guests::prepare(&Cache::open()?)?))
 }
 
 fn copy(image: &Path, folder: &Path) -> Result<PathBuf> {

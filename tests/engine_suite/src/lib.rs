@@ -14,6 +14,7 @@
 pub mod cases;
 pub mod features;
 pub mod guest;
+pub mod known;
 pub mod layout;
 pub mod outcome;
 pub mod round_trip;

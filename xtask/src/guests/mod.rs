@@ -10,7 +10,7 @@ mod others;
 
 pub use cpio::Archive;
 pub use kernel::Kernel;
-pub use others::prepare as prepare_others;
+pub use others::{Others, prepare as prepare_others};
 
 use crate::{cache::Cache, packages};
 use anyhow::Result;

@@ -13,8 +13,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long a sleep is that shows whether timers come in time, and how many there are.
 const SLEEP: Duration = Duration::from_millis(20);
 const SLEEPS: u32 = 5;
-/// Lines of a failed job's output that are repeated on the console.
-const TAIL_LINES: usize = 600;
+/// Lines of a failed job's output that are repeated on the console. The suite of system semantics writes one for each
+/// case that differs, and has some ten thousand.
+const TAIL_LINES: usize = 12_000;
 
 /// The agent takes no arguments: its plan is in a file.
 #[derive(clap::Args)]

@@ -6,7 +6,6 @@
 mod cargo_test;
 mod extras;
 mod nextest;
-mod other_kernels;
 mod tally;
 mod tee;
 
@@ -40,12 +39,7 @@ const STEPS: &[Step] = &[
     ("lab", lab_jobs),
 ];
 
-const SLOW_STEPS: &[Step] = &[
-    ("other kernels", other_kernels::run),
-    ("deny", extras::deny),
-    ("fuzz", extras::fuzz),
-    ("bench", extras::bench),
-];
+const SLOW_STEPS: &[Step] = &[("deny", extras::deny), ("fuzz", extras::fuzz), ("bench", extras::bench)];
 
 /// Runs every step, whatever becomes of the ones before, and ends with the count.
 pub fn run(arguments: &Arguments) -> Result<()> {

@@ -64,7 +64,7 @@ fn allowed(from: Tier) -> &'static [Tier] {
         Backend => &[Host, Contract, Backend],
         Device => &[Host, Contract, Backend, Device],
         Vmm => &[Host, Contract, Backend, Device, Boot, Vmm],
-        Cloud => &[Host, Contract, Cloud, Vmm],
+        Cloud => &[Host, Contract, Backend, Cloud, Vmm],
         App => &[Host, Contract, Backend, Boot, Vmm, Cloud, App],
         Tier::Outside => &[],
     }

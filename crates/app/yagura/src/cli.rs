@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use image_store::InstanceName;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::disk_images::arguments::DiskCommand;
+use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
 
@@ -26,6 +28,13 @@ pub struct Cli {
 pub enum Command {
     /// Run a virtual machine in this process
     Run(Box<RunArguments>),
+    /// Show the VMs that were made of images
+    List(InstanceListArguments),
+    /// Remove VMs that were made of images, with their disks
+    Delete(InstanceDeleteArguments),
+    /// Bring, build, import, list and remove images of operating systems
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Make, enlarge, convert, check and describe disk images
     #[command(subcommand)]
     Disk(DiskCommand),
@@ -43,9 +52,28 @@ pub struct RunArguments {
     /// Take settings from this file; what is given as a flag replaces the file's
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+    /// Remove the disk of the VM when it has ended
+    #[arg(long, requires = "image")]
+    pub rm: bool,
     /// Another device to use as /dev/kvm.
     #[arg(long, value_name = "PATH", hide = true, default_value = kvm_engine::DEVICE)]
     pub kvm_device: PathBuf,
+}
+
+/// `yagura list`
+#[derive(Args, Debug)]
+pub struct InstanceListArguments {
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+}
+
+/// `yagura delete`
+#[derive(Args, Debug)]
+pub struct InstanceDeleteArguments {
+    /// The VMs' names
+    #[arg(required = true)]
+    pub names: Vec<InstanceName>,
 }
 
 /// `yagura doctor`
@@ -69,9 +97,23 @@ pub enum Format {
     Json,
 }
 
+/// How listings show what they list.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListFormat {
+    /// For a person.
+    Table,
+    /// For a program.
+    Json,
+    /// For a program that a person reads.
+    Yaml,
+    /// For a spreadsheet.
+    Csv,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   yagura doctor
+  yagura run --image debian/12 --name web1
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --config web1.toml --memory 2G
   yagura disk create root.qcow2 --size 10G
@@ -80,6 +122,7 @@ See 'yagura run --help' for all settings of a VM.";
 
 const RUN_NOTES: &str = "\
 Examples:
+  yagura run --image debian/12 --name web1 --disk-size 10G --net tap=tap0
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --name web1 --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G \\
       --disk path=root.qcow2,format=qcow2 --disk path=data.img,readonly,serial=DATA --net tap=tap0

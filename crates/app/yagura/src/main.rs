@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! arguments ─► cli ─┬─ run ───► settings (flags over file) ─► VmSpec ─► vm_runtime
+//!                   │              └─ instance: an image's disk, seed and kernel ─► cloud_ops
+//!                   ├─ image ─► cloud_ops, image_store
 //!                   ├─ disk ──► images, offline
 //!                   └─ doctor ─► facts of this host ─► rows ─► table or JSON
 //! ```
@@ -14,8 +16,11 @@ mod complaint;
 mod disk_images;
 mod doctor;
 mod engine;
+mod images;
 mod logging;
 mod meminfo;
+mod print;
+mod progress;
 mod run;
 mod settings;
 
@@ -26,6 +31,9 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    if image_import::is_child(std::env::args_os()) {
+        return image_import::child_main();
+    }
     host_sys::memory::share_one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -33,6 +41,9 @@ fn main() -> ExitCode {
     };
     let answer = logging::start(cli.log).and_then(|()| match cli.command {
         Command::Run(arguments) => run::run(*arguments),
+        Command::List(arguments) => images::list_instances(&arguments),
+        Command::Delete(arguments) => images::delete_instances(&arguments),
+        Command::Image(command) => images::run(&command),
         Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
     });

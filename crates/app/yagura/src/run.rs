@@ -1,5 +1,7 @@
 //! `yagura run`: from what was asked for to the exit status of a VM.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use kvm_engine::{Hardware, KvmEngine};
 use vcpu_model::{Engine, EngineError};
@@ -9,13 +11,35 @@ use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
 use crate::cli::RunArguments;
 use crate::complaint::say;
 use crate::engine::{self, Chosen};
+use crate::images;
 use crate::meminfo::{self, MemoryFacts};
-use crate::settings::{Request, request};
+use crate::settings::{Request, gather};
 
 /// Runs a VM until it ends. Everything that is wrong with the request is found before its first instruction.
 pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
-    let RunArguments { settings, config, kvm_device } = arguments;
-    let Request { spec, engine, jit, control } = request(settings, config.as_deref())?;
+    let RunArguments { settings, config, rm, kvm_device } = arguments;
+    let config = config.as_deref();
+    let settings = gather(settings, config)?;
+    let Some(choices) = settings.image_choices(config)? else {
+        return run_request(settings.request(config)?, &kvm_device);
+    };
+    let images = images::images()?;
+    let instance = images::instance(&images, &choices, settings.has_kernel())?;
+    let name = instance.name.clone();
+    let answer = settings
+        .with_instance(instance)
+        .request(config)
+        .map_err(anyhow::Error::from)
+        .and_then(|request| run_request(request, &kvm_device));
+    if rm {
+        images::forget(&images, &name)?;
+    }
+    answer
+}
+
+/// Runs what is wholly known.
+fn run_request(request: Request, kvm_device: &Path) -> anyhow::Result<u8> {
+    let Request { spec, engine, jit, control } = request;
     let name = spec.name.clone();
     // Where there is no /proc, there is no title to show and no table of memory; the VM runs all the same.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {name}"));
@@ -26,7 +50,7 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
     }
     spec.disks.iter().filter_map(check_disk).for_each(|warning| say(&format!("VM {name}: {warning}")));
     let options = Options { control };
-    match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
+    match engine::choose(engine, jit, kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
         Chosen::Soft(engine, reason) => {
             if let Some(reason) = reason {

@@ -10,6 +10,7 @@ use host_sys::file_lock::{LockKind, try_lock};
 
 use crate::contract::SECTOR_SIZE;
 use crate::qcow2::FormatError;
+use crate::source::SourceFormat;
 
 /// What the host offers as storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,16 @@ pub enum OpenError {
     Format {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// It is not what its format says, or uses something of the format that is not supported.
+    #[error("disk {path} cannot be read as {format}")]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// What it was said to be.
+        format: SourceFormat,
         /// What is wrong with it.
         source: FormatError,
     },

@@ -1,5 +1,6 @@
 //! What an image can have behind it: something that is read only.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -24,15 +25,30 @@ pub(crate) trait Layer: Send + Sync {
 }
 
 /// A raw file behind an image. Its last sector may be cut short.
-pub(crate) struct RawLayer(pub(crate) HostFile);
+pub(crate) struct RawLayer {
+    file: Arc<dyn ImageFile>,
+    /// Where there are holes to be asked for.
+    host: Option<Arc<File>>,
+    size_bytes: u64,
+}
+
+impl RawLayer {
+    pub(crate) fn new(host: HostFile) -> RawLayer {
+        RawLayer { host: Some(Arc::clone(&host.file)), size_bytes: host.size_bytes, file: Arc::new(host) }
+    }
+
+    pub(crate) fn of_file(file: Arc<dyn ImageFile>) -> io::Result<RawLayer> {
+        Ok(RawLayer { host: file.host_file(), size_bytes: file.len_bytes()?, file })
+    }
+}
 
 impl Layer for RawLayer {
     fn size_bytes(&self) -> u64 {
-        self.0.size_bytes
+        self.size_bytes
     }
 
     fn read(&self, buffers: &IoBuffers, offset_bytes: u64) -> io::Result<()> {
-        self.0.read(buffers.slice(0, buffers.len_bytes()), offset_bytes)
+        self.file.read(buffers.slice(0, buffers.len_bytes()), offset_bytes)
     }
 
     fn locate(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<MapPiece> {
@@ -45,9 +61,10 @@ impl Layer for RawLayer {
             data,
             offset_bytes: Some(offset_bytes),
         };
-        match seek(&self.0.file, SeekFrom::Data(offset_bytes)) {
+        let Some(host) = &self.host else { return Ok(piece(end_bytes, true)) };
+        match seek(host, SeekFrom::Data(offset_bytes)) {
             Ok(data_bytes) if data_bytes > offset_bytes => Ok(piece(data_bytes, false)),
-            Ok(_) => match seek(&self.0.file, SeekFrom::Hole(offset_bytes)) {
+            Ok(_) => match seek(host, SeekFrom::Hole(offset_bytes)) {
                 Ok(hole_bytes) if hole_bytes > offset_bytes => Ok(piece(hole_bytes, true)),
                 _ => Ok(piece(end_bytes, true)),
             },

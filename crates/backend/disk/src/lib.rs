@@ -14,17 +14,24 @@ mod layer;
 mod offline;
 mod qcow2;
 mod raw;
+mod reader;
+mod source;
+mod table_pages;
 mod thread_queue;
+mod vhdx;
+mod vmdk;
 
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
-    ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, convert, create_qcow2,
-    create_raw, info, looks_like_qcow2, map, resize,
+    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, claim, convert,
+    create_qcow2, create_raw, info, looks_like_qcow2, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
     check as check_image, create as create_image, repair_file as repair_image,
 };
 pub use raw::{IoMethod, RawDisk};
+pub use reader::DiskReader;
+pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};

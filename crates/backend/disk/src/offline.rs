@@ -16,6 +16,7 @@ use crate::qcow2::{
     self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
 };
 
+pub(crate) use convert::copy;
 pub use convert::{ConvertOptions, convert};
 pub use map::{MapPiece, map};
 
@@ -50,6 +51,13 @@ impl FromStr for DiskFormat {
     }
 }
 
+impl OfflineError {
+    /// Whether something uses the disk now.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, OfflineError::Open(OpenError::InUse { .. }))
+    }
+}
+
 /// Why something could not be done to an image.
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineError {
@@ -69,6 +77,17 @@ pub enum OfflineError {
         path: PathBuf,
         /// Its length as a disk.
         old_bytes: u64,
+    },
+    /// Much data out of a small file: more than anybody's disk holds.
+    #[error(
+        "disk {path} unpacks to more than {limit_bytes} bytes of data; if that is meant, convert it where it \
+         comes from"
+    )]
+    Expands {
+        /// The file.
+        path: PathBuf,
+        /// What is let through, in bytes.
+        limit_bytes: u64,
     },
     /// The host refused.
     #[error("cannot {operation} {path}")]
@@ -90,6 +109,17 @@ pub fn looks_like_qcow2(path: &Path) -> bool {
     regular
         && File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok()
         && magic == qcow2::MAGIC
+}
+
+/// A disk that nobody else can open meanwhile.
+pub struct Claim(#[expect(dead_code, reason = "held for its lock")] HostFile);
+
+/// Takes a disk's file for oneself: nothing uses it now, and nothing can until the claim goes.
+///
+/// # Errors
+/// Something uses it, or it cannot be opened.
+pub fn claim(path: &Path) -> Result<Claim, OfflineError> {
+    Ok(Claim(host_file::open(path, false)?))
 }
 
 /// Makes a raw disk of `size_bytes` zeros.

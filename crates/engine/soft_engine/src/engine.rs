@@ -18,7 +18,7 @@ const COLD_RUNS: u16 = 4;
 
 impl Default for SoftEngine {
     fn default() -> SoftEngine {
-        SoftEngine { tiers: Tiers { cold_runs: Some(COLD_RUNS), lockstep: false } }
+        SoftEngine { tiers: Tiers { cold_runs: Some(COLD_RUNS), ..Tiers::INTERPRETER } }
     }
 }
 
@@ -28,15 +28,21 @@ impl SoftEngine {
         SoftEngine { tiers: Tiers::INTERPRETER }
     }
 
+    /// An engine that interprets everything and executes one vCPU at a time, as it does on hosts that order memory
+    /// accesses less strictly than x86's: for tests of that on any host.
+    pub fn one_vcpu_at_a_time() -> SoftEngine {
+        SoftEngine { tiers: Tiers { in_turn: true, ..Tiers::INTERPRETER } }
+    }
+
     /// An engine that translates everything at once: for tests of the translator.
     pub fn eager() -> SoftEngine {
-        SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: false } }
+        SoftEngine { tiers: Tiers { cold_runs: Some(0), ..Tiers::INTERPRETER } }
     }
 
     /// An engine that compares translated code with the interpreter while guests run, and stops at the first
     /// difference: for tests of the translator with one vCPU, and slow.
     pub fn lockstep() -> SoftEngine {
-        SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: true } }
+        SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: true, ..Tiers::INTERPRETER } }
     }
 
     /// What a guest sees that nobody chose a model for: the highest whose instructions need not be interpreted one by

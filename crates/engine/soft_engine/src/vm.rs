@@ -47,11 +47,13 @@ pub struct Tiers {
     pub cold_runs: Option<u16>,
     /// Translated code is compared with the interpreter.
     pub lockstep: bool,
+    /// One vCPU executes at a time on any host.
+    pub in_turn: bool,
 }
 
 impl Tiers {
     /// Everything is interpreted.
-    pub const INTERPRETER: Tiers = Tiers { cold_runs: None, lockstep: false };
+    pub const INTERPRETER: Tiers = Tiers { cold_runs: None, lockstep: false, in_turn: false };
 }
 
 /// Feature words of CPUID.
@@ -118,7 +120,7 @@ impl Shared {
         let shared = Arc::new(Shared {
             alarm: Alarm::new(Arc::clone(&platform), vcpus as usize),
             platform,
-            turn: Turn::new(vcpus),
+            turn: Turn::new(vcpus, tiers.in_turn),
             doorbells: Arc::new(DoorbellMap::default()),
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),

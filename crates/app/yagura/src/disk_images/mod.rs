@@ -3,14 +3,14 @@
 pub mod arguments;
 mod report;
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use disk::{BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Repair};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Format;
+use crate::print::print;
+use crate::progress::byte_bar;
 use arguments::{
     CheckArguments, ConvertArguments, CreateArguments, DiskCommand, ImageArguments, InfoArguments,
     RepairKind, ResizeArguments,
@@ -114,7 +114,7 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
         to: (*to == DiskFormat::Qcow2).then(|| image_options(image, 0, kind)),
         compress: compress.is_some(),
     };
-    let bar = io::stderr().is_terminal().then(bar);
+    let bar = byte_bar();
     let answer = disk::convert(source, target, &options, |done_bytes, all_bytes| {
         if let Some(bar) = &bar {
             bar.set_length(all_bytes);
@@ -126,13 +126,6 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
     }
     answer?;
     Ok(0)
-}
-
-/// How far a conversion is.
-fn bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {
@@ -169,12 +162,4 @@ fn map(arguments: &InfoArguments) -> anyhow::Result<u8> {
         Format::Json => report::map_json(&pieces),
     })?;
     Ok(0)
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("the answer cannot be written to stdout"),
-    }
 }

@@ -12,10 +12,11 @@ mod values;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use image_store::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
-    BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSpec, MemorySize, ModuleSpec, OnReset,
-    VmName, VmSpec,
+    BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
+    OnReset, VmName, VmSpec,
 };
 
 pub use file::FileError;
@@ -31,8 +32,29 @@ pub struct GivenSettings {
     #[arg(long, value_name = "NAME")]
     #[serde(deserialize_with = "values::text")]
     name: Option<VmName>,
-    /// Kernel: a Linux bzImage, an ELF file or a Multiboot image
-    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    /// Image of an operating system, such as debian/12: the VM gets a disk of its own that begins as the image's
+    ///
+    /// It is brought here first if it is not. The disk stays when the VM ends, and is used again by a VM of the
+    /// same name.
+    #[arg(long, value_name = "IMAGE")]
+    #[serde(deserialize_with = "values::text")]
+    image: Option<ImageReference>,
+    /// Length of the disk of a new VM [default: as the image has it]
+    #[arg(long, value_name = "SIZE", requires = "image")]
+    #[serde(deserialize_with = "values::text")]
+    disk_size: Option<DiskSize>,
+    /// What a new VM does at its first boot: a cloud-config document, or a script
+    #[arg(long, value_name = "FILE", requires = "image")]
+    user_data: Option<PathBuf>,
+    /// Network configuration of a new VM, version 2 [default: DHCP]
+    #[arg(long, value_name = "FILE", requires = "image")]
+    network_config: Option<PathBuf>,
+    /// Public key of a new VM's user; give it again for more [default: those in ~/.ssh]
+    #[arg(long = "ssh-key", value_name = "FILE", requires = "image")]
+    #[serde(rename = "ssh-key")]
+    ssh_keys: Vec<PathBuf>,
+    /// Kernel: a Linux bzImage, an ELF file or a Multiboot image [default: the image's]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "image"])]
     kernel: Option<PathBuf>,
     /// Way into the kernel: auto, linux, pvh, multiboot or multiboot2 [default: auto]
     ///
@@ -127,30 +149,124 @@ pub enum SettingsError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Nobody named a kernel.
-    #[error("no kernel is given; add --kernel FILE, or kernel = \"FILE\" to {0}")]
+    #[error("no kernel is given; add --kernel FILE or --image IMAGE, or kernel = \"FILE\" to {0}")]
     NoKernel(PathBuf),
+    /// Something for an image, and no image.
+    #[error(
+        "{0} is for a VM that is made of an image; add image = \"debian/12\" to {1}, or --image debian/12"
+    )]
+    NoImage(&'static str, PathBuf),
     /// Settings do not fit together.
     #[error(transparent)]
     Bad(#[from] BadValue),
 }
 
-/// Flags and file become one VM.
-pub fn request(settings: GivenSettings, config: Option<&Path>) -> Result<Request, SettingsError> {
-    let settings = match config {
-        Some(path) => settings.or(file::read(path)?),
-        None => settings,
-    };
-    let Some(kernel) = settings.kernel.clone() else {
-        return Err(SettingsError::NoKernel(config.unwrap_or(Path::new("the configuration file")).into()));
-    };
-    Ok(settings.into_request(kernel, config)?)
+/// A VM that is to be made of an image.
+#[derive(Debug, PartialEq)]
+pub struct ImageChoices {
+    /// The image.
+    pub image: ImageReference,
+    /// The VM's name, if it was given one.
+    pub name: Option<VmName>,
+    /// Length of its disk.
+    pub disk_size: Option<DiskSize>,
+    /// File with user data.
+    pub user_data: Option<PathBuf>,
+    /// File with a network configuration.
+    pub network_config: Option<PathBuf>,
+    /// Files with public keys.
+    pub ssh_keys: Vec<PathBuf>,
+}
+
+/// What an instance adds to the settings of the VM that runs it.
+#[derive(Debug)]
+pub struct InstanceSettings {
+    /// Its name.
+    pub name: VmName,
+    /// Its disks, the root first.
+    pub disks: Vec<DiskSpec>,
+    /// Kernel, initial RAM disk, command line; not needed where a person names a kernel.
+    pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
+    /// The least memory that its image starts with.
+    pub memory: MemorySize,
+}
+
+/// Flags and file become one set of settings.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub fn gather(settings: GivenSettings, config: Option<&Path>) -> Result<GivenSettings, SettingsError> {
+    match config {
+        Some(path) => Ok(settings.or(file::read(path)?)),
+        None => Ok(settings),
+    }
 }
 
 impl GivenSettings {
+    /// What is to be made of an image, if anything is.
+    ///
+    /// # Errors
+    /// Something is said of an image's VM, and no image is named.
+    pub fn image_choices(&self, config: Option<&Path>) -> Result<Option<ImageChoices>, SettingsError> {
+        let Some(image) = self.image.clone() else {
+            let extra = (self.disk_size.map(|_| "disk-size"))
+                .or(self.user_data.as_ref().map(|_| "user-data"))
+                .or(self.network_config.as_ref().map(|_| "network-config"))
+                .or((!self.ssh_keys.is_empty()).then_some("ssh-key"));
+            return extra.map_or(Ok(None), |what| Err(SettingsError::NoImage(what, place(config))));
+        };
+        Ok(Some(ImageChoices {
+            image,
+            name: self.name.clone().or_else(|| config.map(|path| default_name(Some(path)))),
+            disk_size: self.disk_size,
+            user_data: self.user_data.clone(),
+            network_config: self.network_config.clone(),
+            ssh_keys: self.ssh_keys.clone(),
+        }))
+    }
+
+    /// Whether a person named a kernel.
+    pub fn has_kernel(&self) -> bool {
+        self.kernel.is_some()
+    }
+
+    /// These, with what an instance brings: its disks come first, and what a person said wins.
+    pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
+        let InstanceSettings { name, mut disks, boot, memory } = instance;
+        disks.append(&mut self.disks);
+        self.disks = disks;
+        self.name = Some(name);
+        if let Some((kernel, initrd, cmdline)) = boot {
+            self.kernel = Some(kernel);
+            self.initrd = self.initrd.or(initrd);
+            self.cmdline = self.cmdline.or(Some(cmdline));
+        }
+        let least =
+            if memory.bytes() > MemorySize::default().bytes() { memory } else { MemorySize::default() };
+        self.memory = self.memory.or(Some(least));
+        self
+    }
+
+    /// One VM.
+    ///
+    /// # Errors
+    /// There is no kernel, or settings do not fit together.
+    pub fn request(self, config: Option<&Path>) -> Result<Request, SettingsError> {
+        match self.kernel.clone() {
+            Some(kernel) => Ok(self.into_request(kernel, config)?),
+            None => Err(SettingsError::NoKernel(place(config))),
+        }
+    }
+
     /// These, and `fallback` for what they leave open. A list replaces the other's list.
     fn or(self, fallback: GivenSettings) -> GivenSettings {
         GivenSettings {
             name: self.name.or(fallback.name),
+            image: self.image.or(fallback.image),
+            disk_size: self.disk_size.or(fallback.disk_size),
+            user_data: self.user_data.or(fallback.user_data),
+            network_config: self.network_config.or(fallback.network_config),
+            ssh_keys: either_list(self.ssh_keys, fallback.ssh_keys),
             kernel: self.kernel.or(fallback.kernel),
             boot_protocol: self.boot_protocol.or(fallback.boot_protocol),
             initrd: self.initrd.or(fallback.initrd),
@@ -181,8 +297,15 @@ impl GivenSettings {
                 Some(ConsoleSpec::File(path) | ConsoleSpec::Socket(path)) => Some(path),
                 Some(ConsoleSpec::Stdio | ConsoleSpec::None) | None => None,
             });
-        let single = [&mut self.kernel, &mut self.initrd, &mut self.control].into_iter().flatten();
-        for path in single.chain(disks).chain(modules).chain(consoles) {
+        let single = [
+            &mut self.kernel,
+            &mut self.initrd,
+            &mut self.control,
+            &mut self.user_data,
+            &mut self.network_config,
+        ];
+        let keys = self.ssh_keys.iter_mut();
+        for path in single.into_iter().flatten().chain(keys).chain(disks).chain(modules).chain(consoles) {
             *path = folder.join(&*path);
         }
         self
@@ -219,6 +342,11 @@ impl GivenSettings {
 
 fn either_list<T>(list: Vec<T>, fallback: Vec<T>) -> Vec<T> {
     if list.is_empty() { fallback } else { list }
+}
+
+/// Where settings are added that are missing.
+fn place(config: Option<&Path>) -> PathBuf {
+    config.unwrap_or(Path::new("the configuration file")).into()
 }
 
 /// The configuration file's name where that can be a VM's name.

@@ -81,7 +81,7 @@ fn copy_to_image(
 }
 
 /// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`.
-fn copy(
+pub(crate) fn copy(
     layer: &dyn Layer,
     source: &Path,
     target: &Path,

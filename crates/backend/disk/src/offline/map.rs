@@ -61,7 +61,7 @@ pub(super) fn open_layer(
     policy: BackingPolicy,
 ) -> Result<Arc<dyn Layer>, OpenError> {
     Ok(match format {
-        DiskFormat::Raw => Arc::new(RawLayer(host_file::open(path, true)?)),
+        DiskFormat::Raw => Arc::new(RawLayer::new(host_file::open(path, true)?)),
         DiskFormat::Qcow2 => Arc::new(qcow2::open_image(path, true, policy)?),
     })
 }

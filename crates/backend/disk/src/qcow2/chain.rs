@@ -64,7 +64,7 @@ fn open_behind(
         }
         Some("raw") => {
             let host = host_file::open(&at, true).map_err(inside)?;
-            Ok(Arc::new(RawLayer(host)))
+            Ok(Arc::new(RawLayer::new(host)))
         }
         Some(other) => Err(inside(OpenError::Format {
             path: at,

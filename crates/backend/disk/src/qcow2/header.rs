@@ -15,6 +15,9 @@ pub enum FormatError {
     /// Something else.
     #[error("it does not begin as a qcow2 image does")]
     NotQcow2,
+    /// Something else than what it was said to be.
+    #[error("it does not begin as {0} does")]
+    NotThis(&'static str),
     /// A part of the format that is left out.
     #[error("{0} is not supported")]
     Unsupported(String),

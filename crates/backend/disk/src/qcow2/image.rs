@@ -25,7 +25,7 @@ pub(crate) struct Image {
     pub(crate) geometry: Geometry,
     pub(crate) size_bytes: u64,
     pub(crate) read_only: bool,
-    pub(super) header: Header,
+    pub(crate) header: Header,
     behind: Option<Arc<dyn Layer>>,
     owner: Mutex<Owner>,
     /// Somebody has linked or abandoned a place, or a commit has ended.

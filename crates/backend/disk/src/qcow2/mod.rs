@@ -49,7 +49,7 @@ pub use self::check::CheckReport;
 pub use self::check::check;
 pub use self::create::CreateOptions;
 pub(crate) use self::create::grow;
-use self::header::Header;
+pub(crate) use self::header::Header;
 pub use self::header::{BackingName, Compression, FormatError};
 pub(crate) use self::image::Image;
 use self::queue::ImageQueue;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
 mod disk_user;
+mod foreign;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -26,9 +26,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// For a VM with `vcpus` on this host.
-    pub(crate) fn new(vcpus: u32) -> Turn {
-        Turn::of(IS_WEAK && vcpus > 1)
+    /// For a VM with `vcpus` on this host, or on one whose order is weak.
+    pub(crate) fn new(vcpus: u32, as_if_weak: bool) -> Turn {
+        Turn::of((IS_WEAK || as_if_weak) && vcpus > 1)
     }
 
     fn of(in_turn: bool) -> Turn {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn everybody_at_once_where_the_order_is_kept() {
-        let turn = Turn::new(4);
+        let turn = Turn::new(4, false);
         if !IS_WEAK {
             turn.take();
             turn.take();
@@ -107,5 +107,6 @@ mod tests {
             turn.give();
         }
         assert_eq!(turn.in_turn, IS_WEAK);
+        assert!(Turn::new(4, true).in_turn && !Turn::new(1, true).in_turn);
     }
 }

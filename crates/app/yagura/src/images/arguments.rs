@@ -1,0 +1,195 @@
+//! What can be typed after `yagura image`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use disk::{DiskFormat, SourceFormat};
+use image_store::{Alias, ImageReference, InstanceName};
+use vm_spec::{BadValue, MemorySize};
+
+use crate::cli::{Format, ListFormat};
+
+/// `yagura image`
+#[derive(Subcommand, Debug)]
+#[command(after_help = NOTES, subcommand_required = true)]
+pub enum ImageCommand {
+    /// Show the images that are here
+    List(ListArguments),
+    /// Show what is known of an image
+    Show(ShowArguments),
+    /// Bring an image here: from its vendor, or built from packages
+    Pull(PullArguments),
+    /// Build an image from Debian's packages
+    Build(BuildArguments),
+    /// Take a disk in a file in as an image
+    Import(ImportArguments),
+    /// Copy an image's disk to a file
+    Export(ExportArguments),
+    /// Forget an image; instances that were made of it keep what they need
+    Delete(DeleteArguments),
+    /// Give an image another name, or take a name away
+    Alias(AliasArguments),
+    /// Make an image of an instance that does not run
+    Publish(PublishArguments),
+    /// Read everything that is kept, and find what was damaged
+    Verify,
+    /// Remove what nothing refers to any more
+    Gc(GcArguments),
+}
+
+/// `yagura image list`
+#[derive(Args, Debug)]
+pub struct ListArguments {
+    /// Show the names that can be pulled, too
+    #[arg(long)]
+    pub all: bool,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+}
+
+/// `yagura image show`
+#[derive(Args, Debug)]
+pub struct ShowArguments {
+    /// The image: a name, or the first eight or more digits of its digest
+    pub image: ImageReference,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// `yagura image pull`
+#[derive(Args, Debug)]
+pub struct PullArguments {
+    /// The image's name, such as debian/12
+    pub image: Alias,
+}
+
+/// `yagura image build`
+#[derive(Args, Debug)]
+pub struct BuildArguments {
+    /// A recipe that comes with the program, such as debian/12
+    #[arg(required_unless_present = "recipe")]
+    pub name: Option<Alias>,
+    /// A recipe of your own
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "name")]
+    pub recipe: Option<PathBuf>,
+}
+
+/// `yagura image import`
+#[derive(Args, Debug)]
+pub struct ImportArguments {
+    /// The file with the disk
+    pub path: PathBuf,
+    /// Name of the new image, such as my/server
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<Alias>,
+    /// What the file is: raw, qcow2, vhdx or vmdk [default: as its name ends]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
+    pub disk_format: Option<SourceFormat>,
+    /// Operating system [default: what the disk says]
+    #[arg(long, value_name = "NAME")]
+    pub os: Option<String>,
+    /// Its release [default: what the disk says]
+    #[arg(long, value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// A line about it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// What configures an instance of it
+    #[arg(long, value_enum, default_value_t = FirstBootKind::CloudInit)]
+    pub first_boot: FirstBootKind,
+    /// Who logs in
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Memory that it needs
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub memory: MemorySize,
+}
+
+/// What configures an instance.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstBootKind {
+    /// cloud-init.
+    CloudInit,
+    /// The small service of images that are built here.
+    Service,
+    /// Nothing.
+    None,
+}
+
+/// `yagura image export`
+#[derive(Args, Debug)]
+pub struct ExportArguments {
+    /// The image
+    pub image: ImageReference,
+    /// The file to make
+    pub target: PathBuf,
+    /// What to make: raw or qcow2
+    #[arg(long, value_name = "FORMAT", default_value = "qcow2", value_parser = parse_format)]
+    pub disk_format: DiskFormat,
+}
+
+/// `yagura image delete`
+#[derive(Args, Debug)]
+pub struct DeleteArguments {
+    /// The images
+    #[arg(required = true)]
+    pub images: Vec<ImageReference>,
+}
+
+/// `yagura image alias`
+#[derive(Args, Debug)]
+pub struct AliasArguments {
+    /// The name
+    pub alias: Alias,
+    /// The image that is to have it
+    #[arg(required_unless_present = "remove")]
+    pub image: Option<ImageReference>,
+    /// Take the name away
+    #[arg(long, conflicts_with = "image")]
+    pub remove: bool,
+}
+
+/// `yagura image publish`
+#[derive(Args, Debug)]
+pub struct PublishArguments {
+    /// The instance
+    pub instance: InstanceName,
+    /// Name of the new image
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<Alias>,
+    /// A line about it
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+}
+
+/// `yagura image gc`
+#[derive(Args, Debug)]
+pub struct GcArguments {
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove downloads that nobody went on with for so many days
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub partial_days: u64,
+}
+
+fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
+    text.parse().map_err(BadValue)
+}
+
+fn parse_source_format(text: &str) -> Result<SourceFormat, BadValue> {
+    SourceFormat::from_str(text).map_err(BadValue)
+}
+
+const NOTES: &str = "\
+Examples:
+  yagura image list --all
+  yagura image pull debian/12
+  yagura image import server.vmdk --alias my/server
+  yagura image export debian/12 debian.qcow2
+  yagura run --image debian/12 --name web1
+
+Images are kept below /var/lib/yagura, without root rights below ~/.local/share/yagura; YAGURA_DIR is another place.";

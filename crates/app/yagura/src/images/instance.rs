@@ -1,0 +1,166 @@
+//! VMs that are made of images: their disks outlive the processes that run them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use cloud_ops::{FirstBootChoices, Images, Instance};
+use image_store::{ImageReference, InstanceName, StoreError};
+use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmName};
+
+use super::report;
+use crate::cli::{InstanceDeleteArguments, InstanceListArguments};
+use crate::complaint::say;
+use crate::print::print;
+use crate::progress::Stages;
+use crate::settings::{ImageChoices, InstanceSettings};
+
+/// No document of a person's is longer.
+const DOCUMENT_MAX_BYTES: u64 = 1 << 20;
+
+/// Kinds of keys that `ssh` makes, in the order in which it offers them.
+const KEY_FILES: [&str; 3] = ["id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub"];
+
+/// The instance that was asked for, made now if it is not there; `has_kernel` spares looking for one on its disk.
+pub fn instance(
+    images: &Images,
+    choices: &ImageChoices,
+    has_kernel: bool,
+) -> anyhow::Result<InstanceSettings> {
+    let name = instance_name(choices)?;
+    let known = images.store.instance_folder(&name).exists();
+    let instance = if known { again(images, &name, choices)? } else { create(images, &name, choices)? };
+    let boot = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
+    let boot =
+        boot.with_context(|| format!("VM {name}"))?.map(|plan| (plan.kernel, plan.initrd, plan.cmdline));
+    let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
+    Ok(InstanceSettings {
+        name: name.as_str().parse()?,
+        disks: disks(&instance)?,
+        boot,
+        memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
+    })
+}
+
+/// Removes an instance that has ended.
+pub fn forget(images: &Images, name: &VmName) -> anyhow::Result<()> {
+    images.store.remove_instance(&name.as_str().parse()?).with_context(|| format!("VM {name}"))
+}
+
+fn create(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow::Result<Instance> {
+    let ImageChoices { image: reference, name: _, disk_size, user_data, network_config, ssh_keys } = choices;
+    let keys = if ssh_keys.is_empty() { own_keys() } else { ssh_keys.clone() };
+    let first_boot = FirstBootChoices {
+        user_data: user_data.as_deref().map(document).transpose()?,
+        network_config: network_config.as_deref().map(document).transpose()?,
+        ssh_keys: keys
+            .iter()
+            .map(|path| document(path).map(|text| text.trim().to_owned()))
+            .collect::<Result<_, _>>()?,
+        keys_were_named: !ssh_keys.is_empty(),
+    };
+    let mut stages = Stages::new();
+    let image = images.obtain(reference, &mut stages).with_context(|| format!("image {reference}"))?;
+    stages.finish();
+    let size_bytes = disk_size.map(|size| size.bytes());
+    let instance = images
+        .create_instance(&image, name, size_bytes, &first_boot)
+        .with_context(|| format!("VM {name}"))?;
+    if let Some((user, password)) = &instance.login {
+        say(&format!("VM {name}: log in as {user} with the password {password}"));
+    }
+    Ok(instance)
+}
+
+/// An instance that is there. What was settled when it was made cannot be settled again.
+fn again(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow::Result<Instance> {
+    let ImageChoices { image, name: _, disk_size, user_data, network_config, ssh_keys } = choices;
+    let late = (disk_size.map(|_| "--disk-size"))
+        .or(user_data.as_ref().map(|_| "--user-data"))
+        .or(network_config.as_ref().map(|_| "--network-config"))
+        .or((!ssh_keys.is_empty()).then_some("--ssh-key"));
+    if let Some(option) = late {
+        bail!(
+            "VM {name} is there already, and {option} is for a new one; leave it out, or 'yagura delete {name}'"
+        );
+    }
+    let instance = images.instance(name).with_context(|| format!("VM {name}"))?;
+    if images.store.resolve(image).is_ok_and(|image| image.id != instance.image.id) {
+        let own = instance.image.id.short();
+        say(&format!(
+            "VM {name} was made of image {own}, which is not what {image} is now; it keeps its disk"
+        ));
+    }
+    Ok(instance)
+}
+
+/// The name that was given, or the image's.
+fn instance_name(choices: &ImageChoices) -> anyhow::Result<InstanceName> {
+    let name = match (&choices.name, &choices.image) {
+        (Some(name), _) => name.as_str().to_owned(),
+        (None, ImageReference::Alias(alias)) => alias.as_str().replace(['/', '.', '_', '+'], "-"),
+        (None, other) => format!("vm-{}", &other.to_string()[..8]),
+    };
+    Ok(name.parse()?)
+}
+
+fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
+    let format = match instance.format {
+        disk::DiskFormat::Raw => DiskFormat::Raw,
+        disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
+    };
+    let mut disks = vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None }];
+    if let Some(path) = instance.seed.clone() {
+        let serial = Some(first_boot::SEED_SERIAL.parse()?);
+        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial });
+    }
+    Ok(disks)
+}
+
+/// The public keys of whoever runs this.
+fn own_keys() -> Vec<PathBuf> {
+    let folder = std::env::home_dir().map(|home| home.join(".ssh"));
+    let files = folder.into_iter().flat_map(|folder| KEY_FILES.map(|name| folder.join(name)));
+    files.filter(|path| path.is_file()).collect()
+}
+
+fn document(path: &Path) -> anyhow::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(DOCUMENT_MAX_BYTES).read_to_string(&mut text))
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(text)
+}
+
+/// `yagura list`
+pub fn list(arguments: &InstanceListArguments) -> anyhow::Result<u8> {
+    let images = super::images()?;
+    let mut rows = Vec::new();
+    for (name, record) in images.store.instances()? {
+        let disk = match images.store.instance_disk(&name) {
+            Err(StoreError::Disk(error)) if error.is_in_use() => None,
+            answer => Some(answer?),
+        };
+        let aliases = images.store.aliases_of(&record.image)?;
+        rows.push(report::InstanceRow::of(&name, &record.image, &aliases, disk.as_ref()));
+    }
+    print(&report::list(
+        &rows,
+        "no VMs of images yet; 'yagura run --image debian/12' makes one",
+        arguments.format,
+    )?)?;
+    Ok(0)
+}
+
+/// `yagura delete`
+pub fn delete(InstanceDeleteArguments { names }: &InstanceDeleteArguments) -> anyhow::Result<u8> {
+    let images = super::images()?;
+    for name in names {
+        let failed = || format!("VM {name} cannot be deleted");
+        let disk = images.store.instance_disk(name).with_context(failed)?;
+        // Whoever runs it has its disk locked; and nobody starts it while it goes.
+        let _claim = disk::claim(&disk.path).with_context(failed)?;
+        images.store.remove_instance(name).with_context(failed)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,250 @@
+//! `yagura image`: the images that are here, and how they come and go.
+
+pub mod arguments;
+mod instance;
+mod place;
+mod report;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use cloud_ops::{Images, ImportOptions};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, SourceFormat};
+use image_build::Recipe;
+use image_store::{Alias, FirstBoot, GarbageOptions, Image, ImageSource, SourceKind};
+
+use crate::cli::Format;
+use crate::complaint::say;
+use crate::print::print;
+use crate::progress::{Stages, byte_bar};
+use arguments::{
+    AliasArguments, BuildArguments, DeleteArguments, ExportArguments, FirstBootKind, GcArguments,
+    ImageCommand, ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
+};
+
+pub use instance::{delete as delete_instances, forget, instance, list as list_instances};
+pub use place::images;
+
+/// Exit status of a check that found damage, as for disks.
+const DAMAGED: u8 = 6;
+
+/// Does what was asked for; the exit status where it succeeds.
+pub fn run(command: &ImageCommand) -> anyhow::Result<u8> {
+    let images = images()?;
+    match command {
+        ImageCommand::List(arguments) => list(&images, arguments),
+        ImageCommand::Show(arguments) => show(&images, arguments),
+        ImageCommand::Pull(arguments) => pull(&images, arguments),
+        ImageCommand::Build(arguments) => build(&images, arguments),
+        ImageCommand::Import(arguments) => import(&images, arguments),
+        ImageCommand::Export(arguments) => export(&images, arguments),
+        ImageCommand::Delete(arguments) => delete(&images, arguments),
+        ImageCommand::Alias(arguments) => alias(&images, arguments),
+        ImageCommand::Publish(arguments) => publish(&images, arguments),
+        ImageCommand::Verify => verify(&images),
+        ImageCommand::Gc(arguments) => collect_garbage(&images, arguments),
+    }
+}
+
+fn list(images: &Images, arguments: &ListArguments) -> anyhow::Result<u8> {
+    let mut rows = Vec::new();
+    for image in images.store.images()? {
+        rows.push(report::ImageRow::of(&image, &images.store.aliases_of(&image.id)?));
+    }
+    if arguments.all {
+        let here = images.store.aliases()?;
+        let names = images.offered().filter(|(name, _)| !here.keys().any(|alias| alias.as_str() == name));
+        rows.extend(names.map(|(name, how)| report::ImageRow::offered(&name, &how)));
+    }
+    let nothing = "no images yet; 'yagura image list --all' shows what can be had";
+    print(&report::list(&rows, nothing, arguments.format)?)?;
+    Ok(0)
+}
+
+fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
+    let image = images.store.resolve(&arguments.image)?;
+    let aliases = images.store.aliases_of(&image.id)?;
+    print(&match arguments.format {
+        Format::Table => report::show_table(&image, &aliases),
+        Format::Json => report::show_json(&image, &aliases),
+    })?;
+    Ok(0)
+}
+
+fn pull(images: &Images, PullArguments { image }: &PullArguments) -> anyhow::Result<u8> {
+    let mut stages = Stages::new();
+    let pulled = images.pull(image, &mut stages).with_context(|| format!("image {image}"))?;
+    stages.finish();
+    named(&pulled, image);
+    Ok(0)
+}
+
+fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
+    let recipe = match (&arguments.name, &arguments.recipe) {
+        (_, Some(path)) => Recipe::read(path)?,
+        (Some(name), None) => image_build::shipped(name.as_str()).with_context(|| {
+            let names: Vec<&str> = image_build::shipped_names().collect();
+            format!(
+                "there is no recipe {name} (there are {}); give one of your own by --recipe",
+                names.join(", ")
+            )
+        })?,
+        (None, None) => bail!("which image? give a recipe's name, or --recipe FILE.toml"),
+    };
+    let mut stages = Stages::new();
+    let image = images.build(&recipe, &mut stages).with_context(|| format!("image {}", recipe.name))?;
+    stages.finish();
+    say(&format!("image {} is here as {}", image.id.short(), recipe.name));
+    Ok(0)
+}
+
+fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
+    let ImportArguments { path, alias, disk_format, os, release, description, first_boot, user, memory } =
+        arguments;
+    let format = disk_format.map_or_else(|| format_by_name(path), Ok)?;
+    let location = std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
+    let options = ImportOptions {
+        format,
+        os: os.clone(),
+        release: release.clone(),
+        description: description.clone(),
+        first_boot: match first_boot {
+            FirstBootKind::CloudInit => FirstBoot::CloudInit,
+            FirstBootKind::Service => FirstBoot::Yagura,
+            FirstBootKind::None => FirstBoot::None,
+        },
+        default_user: user.clone(),
+        min_memory_bytes: memory.bytes(),
+        source: ImageSource { kind: SourceKind::File, location, checksum: None },
+    };
+    let mut stages = Stages::new();
+    let image = images.import(path, &options, &mut stages)?;
+    stages.finish();
+    name(images, &image, alias.as_ref())
+}
+
+/// What a file's name says of its format. It is only asked for files that a person brings, never for a guest's.
+fn format_by_name(path: &Path) -> anyhow::Result<SourceFormat> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+    match extension {
+        "qcow2" | "qcow" => Ok(SourceFormat::Qcow2),
+        "raw" | "img" => Ok(SourceFormat::Raw),
+        "vmdk" => Ok(SourceFormat::Vmdk),
+        "vhdx" => Ok(SourceFormat::Vhdx),
+        _ => bail!("{}: its name says no format; add --disk-format raw, qcow2, vmdk or vhdx", path.display()),
+    }
+}
+
+fn export(
+    images: &Images,
+    ExportArguments { image, target, disk_format }: &ExportArguments,
+) -> anyhow::Result<u8> {
+    let image = images.store.resolve(image)?;
+    let bar = byte_bar();
+    let mut progress = |done: u64, all: u64| {
+        if let Some(bar) = &bar {
+            bar.set_length(all);
+            bar.set_position(done);
+        }
+    };
+    match disk_format {
+        DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
+        DiskFormat::Qcow2 => {
+            let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
+            let options = ConvertOptions {
+                from: DiskFormat::Raw,
+                policy: BackingPolicy::Refuse,
+                to: Some(to),
+                compress: true,
+            };
+            disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(0)
+}
+
+fn delete(images: &Images, DeleteArguments { images: references }: &DeleteArguments) -> anyhow::Result<u8> {
+    for reference in references {
+        let deleted = images.store.delete(reference)?;
+        let names: Vec<String> = deleted.aliases.iter().map(ToString::to_string).collect();
+        let freed = report::bytes(deleted.freed_bytes);
+        say(&format!(
+            "image {} {} is gone; {freed} are free again",
+            deleted.image.id.short(),
+            names.join(" ")
+        ));
+    }
+    Ok(0)
+}
+
+fn alias(images: &Images, AliasArguments { alias, image, remove: _ }: &AliasArguments) -> anyhow::Result<u8> {
+    match image {
+        Some(reference) => {
+            let image = images.store.resolve(reference)?;
+            name(images, &image, Some(alias))
+        }
+        None => {
+            images.store.remove_alias(alias)?;
+            Ok(0)
+        }
+    }
+}
+
+fn publish(images: &Images, arguments: &PublishArguments) -> anyhow::Result<u8> {
+    let PublishArguments { instance, alias, description } = arguments;
+    let mut stages = Stages::new();
+    let image = images.publish(instance, description.clone(), &mut stages)?;
+    stages.finish();
+    name(images, &image, alias.as_ref())
+}
+
+fn name(images: &Images, image: &Image, alias: Option<&Alias>) -> anyhow::Result<u8> {
+    match alias {
+        Some(alias) => {
+            images.store.set_alias(alias, &image.id)?;
+            named(image, alias);
+        }
+        None => say(&format!("image {} is here; 'yagura image alias NAME {0}' names it", image.id.short())),
+    }
+    Ok(0)
+}
+
+fn named(image: &Image, alias: &Alias) {
+    say(&format!("image {} is here as {alias}", image.id.short()));
+}
+
+fn verify(images: &Images) -> anyhow::Result<u8> {
+    let bar = byte_bar();
+    let found = images.store.verify(&mut |done, all| {
+        if let Some(bar) = &bar {
+            bar.set_length(all);
+            bar.set_position(done);
+        }
+    })?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    for damage in &found.damaged {
+        say(&report::damage(damage));
+    }
+    for (image, path) in &found.damaged_metadata {
+        say(&format!("image {image}: what was known of it is damaged; it is now {}", path.display()));
+    }
+    say(&format!("{} files with {} were read", found.blobs, report::bytes(found.bytes)));
+    let sound = found.damaged.is_empty() && found.damaged_metadata.is_empty();
+    Ok(if sound { 0 } else { DAMAGED })
+}
+
+fn collect_garbage(images: &Images, arguments: &GcArguments) -> anyhow::Result<u8> {
+    let age = Duration::from_secs(arguments.partial_days.saturating_mul(24 * 3600));
+    let options = GarbageOptions { dry_run: arguments.dry_run, partial_older_than: age };
+    let gone = images.store.collect_garbage(options)?;
+    let (verb, freed) = if arguments.dry_run { ("would go", "would be") } else { ("are gone", "are") };
+    let room = report::bytes(gone.freed_bytes);
+    say(&format!("{} files {verb}; {room} {freed} free again", gone.removed.len()));
+    Ok(0)
+}

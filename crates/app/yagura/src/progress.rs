@@ -1,0 +1,86 @@
+//! How far long work is: a bar on a terminal, a line a stage elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::complaint::say;
+
+/// Stages shorter than this get no line of their own.
+const WORTH_A_LINE: Duration = Duration::from_millis(500);
+
+/// Shows stages of long work on stderr, and how long each took.
+pub struct Stages {
+    terminal: bool,
+    stage: Option<(String, Instant)>,
+    bar: Option<ProgressBar>,
+}
+
+impl Stages {
+    /// Nothing is shown before the first stage.
+    pub fn new() -> Stages {
+        Stages { terminal: io::stderr().is_terminal(), stage: None, bar: None }
+    }
+
+    /// All is done.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        if let Some((what, since)) = self.stage.take().filter(|(_, since)| since.elapsed() >= WORTH_A_LINE) {
+            say(&format!("{what} ({:.1} s)", since.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+impl cloud_ops::Watch for Stages {
+    fn stage(&mut self, what: &str) {
+        if self.stage.as_ref().is_some_and(|(current, _)| current == what) {
+            return;
+        }
+        self.finish();
+        self.stage = Some((what.to_owned(), Instant::now()));
+        if self.terminal {
+            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+            let bar = ProgressBar::new_spinner().with_message(what.to_owned());
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar.enable_steady_tick(Duration::from_millis(120));
+            self.bar = Some(bar);
+        }
+    }
+
+    fn bytes(&mut self, done: u64, all: Option<u64>) {
+        let Some(bar) = &self.bar else { return };
+        if let Some(all) = all.filter(|all| bar.length() != Some(*all)) {
+            bar.set_style(byte_style("{msg} "));
+            bar.set_length(all);
+        }
+        bar.set_position(done);
+    }
+
+    fn note(&mut self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say(what)),
+            None => say(what),
+        }
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar for bytes, on a terminal.
+pub fn byte_bar() -> Option<ProgressBar> {
+    io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(byte_style("")))
+}
+
+fn byte_style(head: &str) -> ProgressStyle {
+    let template = format!("{head}{{bar:40}} {{bytes}} of {{total_bytes}}, {{bytes_per_sec}}, {{eta}} left");
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

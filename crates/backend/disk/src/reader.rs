@@ -1,0 +1,124 @@
+//! Reading a disk in one thread, from descriptors that somebody else has opened.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use guest_memory::IoBuffers;
+use rustix::fs::fstat;
+
+use crate::contract::SECTOR_SIZE;
+use crate::host_file::{HostFile, Kind, OpenError};
+use crate::image_file::ImageFile;
+use crate::layer::{Layer, RawLayer};
+use crate::offline::{OfflineError, copy};
+use crate::qcow2::FormatError;
+use crate::source::{SourceFile, SourceFormat, bad_source, open_layer};
+
+/// Most files of a chain.
+const CHAIN_MAX: usize = 32;
+
+/// A disk that is read only. It opens nothing and starts no thread: it is what a confined process uses.
+pub struct DiskReader {
+    layer: Arc<dyn Layer>,
+    name: PathBuf,
+}
+
+impl DiskReader {
+    /// The disk in the first file of `chain`, each of which is behind the one before it. What files say
+    /// themselves about names behind them is not followed.
+    ///
+    /// # Errors
+    /// One [`OpenError`] for each thing that can be wrong, a chain that is too short or too long among them.
+    pub fn open(chain: Vec<SourceFile>) -> Result<DiskReader, OpenError> {
+        let name = chain.first().map(|first| first.name.clone()).unwrap_or_default();
+        let mut behind: Option<Arc<dyn Layer>> = None;
+        let mut seen = Vec::new();
+        if chain.len() > CHAIN_MAX {
+            return Err(OpenError::ChainTooLong { path: name, limit: CHAIN_MAX });
+        }
+        for source in chain.into_iter().rev() {
+            let format = source.format;
+            let host = source.host()?;
+            let bad = bad_source(&host.path, format);
+            let identity = fstat(&host.file).map(|stat| (stat.st_dev, stat.st_ino));
+            let identity = identity.map_err(|errno| bad(io::Error::from(errno).into()))?;
+            if seen.contains(&identity) {
+                return Err(OpenError::ChainTooLong { path: host.path.clone(), limit: CHAIN_MAX });
+            }
+            seen.push(identity);
+            behind = Some(match format {
+                SourceFormat::Raw if behind.is_none() => Arc::new(RawLayer::new(host)),
+                _ => open_layer(Arc::new(host), format, behind).map_err(bad)?.layer,
+            });
+        }
+        let layer = behind.ok_or_else(|| OpenError::Missing(name.clone()))?;
+        Ok(DiskReader { layer, name })
+    }
+
+    /// The disk in one file that need not be one of the host's; nothing is behind it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn open_file(file: Arc<dyn ImageFile>, format: SourceFormat) -> Result<DiskReader, FormatError> {
+        let layer = open_layer(file, format, None)?.layer;
+        Ok(DiskReader { layer, name: PathBuf::from("(memory)") })
+    }
+
+    /// Length of the disk in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.layer.size_bytes()
+    }
+
+    /// Fills `out` from `offset_bytes` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where that is not all on the disk; what the file or its format has against it.
+    pub fn read_at(&self, offset_bytes: u64, out: &mut [u8]) -> io::Result<()> {
+        let end_bytes = offset_bytes.checked_add(out.len() as u64);
+        if end_bytes.is_none_or(|end_bytes| end_bytes > self.len_bytes()) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "beyond the end of the disk"));
+        }
+        let buffers = IoBuffers::from_vec(vec![0; out.len()]);
+        self.layer.read(&buffers, offset_bytes)?;
+        out.copy_from_slice(&buffers.to_vec(out.len()));
+        Ok(())
+    }
+
+    /// Copies the disk into `target`, an empty file that messages call `target_name`, each byte to its place;
+    /// zeros take no room. `progress` is told the bytes done and the bytes in all. Returns the bytes written.
+    ///
+    /// # Errors
+    /// The disk cannot be read, holds more than `data_bytes_max` beside its zeros, or the target cannot be
+    /// written.
+    pub fn copy_to(
+        &self,
+        target: File,
+        target_name: &Path,
+        data_bytes_max: u64,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<u64, OfflineError> {
+        let failed =
+            |operation| move |source| OfflineError::Io { path: target_name.to_owned(), operation, source };
+        let path = target_name.to_owned();
+        let target = HostFile { file: Arc::new(target), kind: Kind::File, size_bytes: 0, path };
+        let size_bytes = self.len_bytes().next_multiple_of(SECTOR_SIZE);
+        target.set_len(size_bytes).map_err(failed("enlarge"))?;
+        let mut written_bytes = 0;
+        let sink = |data: Vec<u8>, at_bytes: u64| {
+            written_bytes += data.len() as u64;
+            if written_bytes > data_bytes_max {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
+            target.write(IoBuffers::from_vec(data), at_bytes)
+        };
+        let copied = copy(&*self.layer, &self.name, target_name, SECTOR_SIZE, sink, progress);
+        if written_bytes > data_bytes_max {
+            return Err(OfflineError::Expands { path: self.name.clone(), limit_bytes: data_bytes_max });
+        }
+        copied?;
+        target.sync().map_err(failed("write"))?;
+        Ok(written_bytes)
+    }
+}

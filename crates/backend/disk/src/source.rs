@@ -1,0 +1,234 @@
+//! Disks of other programs, which are read to be imported.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use guest_memory::IoBuffers;
+use rustix::fs::{SeekFrom, fstat, seek};
+
+use crate::host_file::{HostFile, Kind, OpenError};
+use crate::image_file::ImageFile;
+use crate::layer::{Layer, RawLayer};
+use crate::offline::DiskFormat;
+use crate::qcow2::{self, BackingName, FormatError, Image};
+
+/// How a disk that is imported lies in its file. Machines run on [`DiskFormat`]s only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceFormat {
+    /// Each byte where it is.
+    Raw,
+    /// QEMU's copy-on-write format.
+    Qcow2,
+    /// Hyper-V's format, fixed or dynamic.
+    Vhdx,
+    /// VMware's format in one file: sparse or stream-optimized.
+    Vmdk,
+}
+
+impl SourceFormat {
+    /// All there are.
+    pub const ALL: [SourceFormat; 4] =
+        [SourceFormat::Raw, SourceFormat::Qcow2, SourceFormat::Vhdx, SourceFormat::Vmdk];
+
+    /// As a person writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SourceFormat::Raw => "raw",
+            SourceFormat::Qcow2 => "qcow2",
+            SourceFormat::Vhdx => "vhdx",
+            SourceFormat::Vmdk => "vmdk",
+        }
+    }
+
+    /// The format as one that a machine can run on.
+    pub fn for_machines(self) -> Option<DiskFormat> {
+        match self {
+            SourceFormat::Raw => Some(DiskFormat::Raw),
+            SourceFormat::Qcow2 => Some(DiskFormat::Qcow2),
+            SourceFormat::Vhdx | SourceFormat::Vmdk => None,
+        }
+    }
+}
+
+impl From<DiskFormat> for SourceFormat {
+    fn from(format: DiskFormat) -> SourceFormat {
+        match format {
+            DiskFormat::Raw => SourceFormat::Raw,
+            DiskFormat::Qcow2 => SourceFormat::Qcow2,
+        }
+    }
+}
+
+impl fmt::Display for SourceFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SourceFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SourceFormat, String> {
+        let found = SourceFormat::ALL.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| {
+            format!("'{text}' is not a disk format that can be read (there are raw, qcow2, vhdx, vmdk)")
+        })
+    }
+}
+
+/// An open file with a disk in it.
+#[derive(Debug)]
+pub struct SourceFile {
+    /// Open for reading.
+    pub file: File,
+    /// As it was stated.
+    pub format: SourceFormat,
+    /// What messages call it; it is not opened.
+    pub name: PathBuf,
+}
+
+impl SourceFile {
+    /// The file as the code of a format sees it. Nothing is done that takes a name.
+    pub(crate) fn host(self) -> Result<HostFile, OpenError> {
+        let (path, file) = (self.name, self.file);
+        let size_bytes = measure(&file).map_err(|source| OpenError::Io {
+            path: path.clone(),
+            operation: "measure",
+            source,
+        })?;
+        Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path })
+    }
+}
+
+/// Length of a file or block device; the position in it, which others may share, is moved on devices only.
+fn measure(file: &File) -> io::Result<u64> {
+    match fstat(file)?.st_size {
+        0 => Ok(seek(file, SeekFrom::End(0))?),
+        length => Ok(length as u64),
+    }
+}
+
+/// What a file says about the disk in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// As it was stated.
+    pub format: SourceFormat,
+    /// Length of the disk in bytes.
+    pub size_bytes: u64,
+    /// What kind of its format it is, in words.
+    pub kind: String,
+    /// The file behind it, which it names.
+    pub backing: Option<BackingName>,
+}
+
+/// Reads what a file says about the disk in it.
+///
+/// # Errors
+/// It cannot be read, or is no such thing.
+pub fn describe_source(source: SourceFile) -> Result<SourceInfo, OpenError> {
+    let format = source.format;
+    let host = source.host()?;
+    let bad = bad_source(&host.path, format);
+    let (size_bytes, kind, backing) = match format {
+        SourceFormat::Raw => (host.size_bytes, "raw".to_owned(), None),
+        SourceFormat::Qcow2 => {
+            let (size_bytes, info) = qcow2::describe(&host).map_err(bad)?;
+            let kind = format!("version {}, clusters of {} bytes", info.version, info.cluster_bytes);
+            (size_bytes, kind, info.backing)
+        }
+        SourceFormat::Vhdx | SourceFormat::Vmdk => {
+            let opened = open_layer(Arc::new(host.clone()), format, None).map_err(bad)?;
+            (opened.layer.size_bytes(), opened.kind, None)
+        }
+    };
+    Ok(SourceInfo { format, size_bytes, kind, backing })
+}
+
+pub(crate) fn bad_source(path: &Path, format: SourceFormat) -> impl Fn(FormatError) -> OpenError + use<> {
+    let path = path.to_owned();
+    move |source| OpenError::Source { path: path.clone(), format, source }
+}
+
+/// A layer, and what kind of its format it is.
+pub(crate) struct Opened {
+    pub(crate) layer: Arc<dyn Layer>,
+    pub(crate) kind: String,
+}
+
+/// Opens any format but raw with `behind` as what is behind it.
+pub(crate) fn open_layer(
+    file: Arc<dyn ImageFile>,
+    format: SourceFormat,
+    behind: Option<Arc<dyn Layer>>,
+) -> Result<Opened, FormatError> {
+    if behind.is_some() && format != SourceFormat::Qcow2 {
+        return Err(FormatError::unsupported(format!("a file behind one that is {format}")));
+    }
+    match format {
+        SourceFormat::Raw => Ok(Opened { layer: Arc::new(RawLayer::of_file(file)?), kind: "raw".to_owned() }),
+        SourceFormat::Qcow2 => {
+            let backed = behind.is_some();
+            let image = Image::open(Arc::new(Uncut::new(file)?), behind, true)?;
+            match (&image.header.backing, backed) {
+                (Some(_), false) => Err(FormatError::unsupported("a backing file (refused here)")),
+                (None, true) => Err(FormatError::damaged("it names no file behind it, and one was given")),
+                _ => Ok(Opened { layer: Arc::new(image), kind: "qcow2".to_owned() }),
+            }
+        }
+        SourceFormat::Vhdx => crate::vhdx::open(file),
+        SourceFormat::Vmdk => crate::vmdk::open(file),
+    }
+}
+
+/// An image's file as long as it is. Machines read zeros behind the end; what is imported has no such places, or
+/// it was cut short.
+struct Uncut {
+    file: Arc<dyn ImageFile>,
+    /// Where the last cluster ends, which a writer may have left incomplete.
+    end_bytes: u64,
+}
+
+impl Uncut {
+    fn new(file: Arc<dyn ImageFile>) -> Result<Uncut, FormatError> {
+        let cluster_bytes = qcow2::Header::read(&*file)?.geometry.cluster_bytes();
+        let file_bytes = file.len_bytes()?;
+        let end_bytes = file_bytes.checked_next_multiple_of(cluster_bytes);
+        Ok(Uncut { file, end_bytes: end_bytes.unwrap_or(file_bytes) })
+    }
+}
+
+impl ImageFile for Uncut {
+    fn len_bytes(&self) -> io::Result<u64> {
+        self.file.len_bytes()
+    }
+
+    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
+        let end_bytes = offset_bytes.checked_add(buffers.len_bytes() as u64);
+        if end_bytes.is_none_or(|end_bytes| end_bytes > self.end_bytes) {
+            return Err(
+                FormatError::damaged("it leads behind the end of the file, which was cut short").into()
+            );
+        }
+        self.file.read(buffers, offset_bytes)
+    }
+
+    fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! Which file system is the root, and where its `/boot` is.
+
+use super::entry::Place;
+use super::volumes::{Volume, Volumes};
+use super::{Architecture, RootFs};
+use crate::{FileKind, FileSystem, FsKind, PartitionType, read_small};
+
+/// btrfs's subvolumes that distributions make their root: openSUSE, Ubuntu; Fedora; Debian; openSUSE's first snapshot.
+const ROOT_SUBVOLUMES: &[&str] = &["@", "root", "@rootfs", "@/.snapshots/1/snapshot", ""];
+const FSTAB_LIMIT_BYTES: u64 = 64 << 10;
+
+/// The root file system, as one of the volumes.
+pub(super) struct Root {
+    pub(super) volume: usize,
+    subvolume: Option<String>,
+}
+
+impl Root {
+    pub(super) fn described(&self, volumes: &Volumes) -> RootFs {
+        let Volume { partition, fs } = &volumes.list[self.volume];
+        RootFs {
+            kind: fs.kind(),
+            partition: partition.as_ref().map(|partition| partition.number),
+            uuid: fs.uuid().map(str::to_owned),
+            partition_uuid: partition.as_ref().and_then(|partition| partition.uuid.clone()),
+            subvolume: self.subvolume.clone(),
+        }
+    }
+}
+
+/// How much a file system looks like a root; 0 when it does not.
+fn likeness(fs: &dyn FileSystem) -> u32 {
+    let has = |path: &str| fs.metadata(path).is_ok_and(|metadata| metadata.kind == FileKind::Regular);
+    let release = has("/etc/os-release") || has("/usr/lib/os-release");
+    let init = ["/sbin/init", "/usr/sbin/init", "/usr/lib/systemd/systemd", "/init", "/bin/busybox"];
+    u32::from(release) * 2 + u32::from(init.iter().any(|path| has(path)))
+}
+
+/// Finds the root: by the partition's type, then by what is in it. A btrfs whose root is a subvolume is opened
+/// there; its uppermost one becomes a volume of its own, as paths in boot loaders' files may begin there.
+pub(super) fn find(volumes: &mut Volumes, architecture: Architecture) -> Option<Root> {
+    let mut found: Option<(u32, usize, Option<(String, Box<dyn FileSystem>)>)> = None;
+    for (index, volume) in volumes.list.iter().enumerate() {
+        let mut best = (likeness(&*volume.fs), None);
+        if best.0 == 0 && volume.fs.kind() == FsKind::Btrfs {
+            best = in_subvolumes(&*volume.fs);
+        }
+        let (likeness, subvolume) = best;
+        if likeness == 0 {
+            continue;
+        }
+        let typed = volume.kind() == Some(PartitionType::LinuxRoot(architecture));
+        let score = likeness + u32::from(typed) * 4;
+        if found.as_ref().is_none_or(|(other, ..)| score > *other) {
+            found = Some((score, index, subvolume));
+        }
+    }
+    let (_, volume, subvolume) = found?;
+    let (path, fs) = subvolume.map_or((None, None), |(path, fs)| (Some(path), Some(fs)));
+    if let Some(fs) = fs {
+        volumes.list[volume].fs = fs;
+    }
+    let Volume { partition, fs } = &volumes.list[volume];
+    if !fs.subvolume_path().is_empty()
+        && let Ok(Some(uppermost)) = fs.subvolume("")
+    {
+        volumes.list.push(Volume { partition: partition.clone(), fs: uppermost });
+    }
+    Some(Root { volume, subvolume: path })
+}
+
+fn in_subvolumes(fs: &dyn FileSystem) -> (u32, Option<(String, Box<dyn FileSystem>)>) {
+    for path in ROOT_SUBVOLUMES {
+        if let Ok(Some(subvolume)) = fs.subvolume(path) {
+            let likeness = likeness(&*subvolume);
+            if likeness > 0 {
+                return (likeness, Some(((*path).to_owned(), subvolume)));
+            }
+        }
+    }
+    (0, None)
+}
+
+/// Where the files of `/boot` may be, the likeliest first: what fstab mounts there, a partition that is meant for
+/// it, the root's own directory, other file systems, the EFI system partition.
+pub(super) fn boot_places(volumes: &Volumes, root: Option<&Root>) -> Vec<Place> {
+    let root = root.map(|root| root.volume);
+    let mounted = root.and_then(|root| mounted_at_boot(volumes, root));
+    let rank = |index: usize, volume: &Volume| match volume.kind() {
+        _ if mounted == Some(index) => 0,
+        Some(PartitionType::ExtendedBoot) => 1,
+        Some(PartitionType::Esp) => 4,
+        _ => 3,
+    };
+    let mut places: Vec<(u32, Place)> = Vec::new();
+    for (index, volume) in volumes.list.iter().enumerate() {
+        if root == Some(index) {
+            places.push((2, Place { volume: index, folder: "/boot", is_root: true }));
+            places.push((5, Place { volume: index, folder: "", is_root: true }));
+        } else {
+            places.push((rank(index, volume), Place { volume: index, folder: "", is_root: false }));
+        }
+    }
+    places.sort_by_key(|(rank, _)| *rank);
+    places.into_iter().map(|(_, place)| place).collect()
+}
+
+/// The volume that the root's fstab mounts at `/boot`.
+fn mounted_at_boot(volumes: &Volumes, root: usize) -> Option<usize> {
+    let fstab = read_small(&*volumes.list[root].fs, "/etc/fstab", FSTAB_LIMIT_BYTES).ok()?;
+    let fstab = String::from_utf8_lossy(&fstab).into_owned();
+    fstab.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let (source, target) = (words.next()?, words.next()?);
+        let is_boot = target.trim_end_matches('/') == "/boot" && !source.starts_with('#');
+        if is_boot { by_source(volumes, source).filter(|&volume| volume != root) } else { None }
+    })
+}
+
+/// The volume that a source of fstab names.
+fn by_source(volumes: &Volumes, source: &str) -> Option<usize> {
+    let source = source.replace('"', "");
+    let (tag, value) = source.split_once('=').unwrap_or(("", &source));
+    let partition_number = |value: &str| {
+        let digits = value.len() - value.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        value[value.len() - digits..].parse::<u32>().ok()
+    };
+    let is_it = |volume: &Volume| {
+        let partition = volume.partition.as_ref();
+        match tag {
+            "UUID" => volume.fs.uuid().is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
+            "LABEL" => volume.fs.label() == value,
+            "PARTUUID" => partition
+                .and_then(|partition| partition.uuid.as_ref())
+                .is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
+            "PARTLABEL" => partition.is_some_and(|partition| partition.name == value),
+            _ => value.starts_with("/dev/") && partition.map(|p| p.number) == partition_number(value),
+        }
+    };
+    volumes.list.iter().position(is_it)
+}

@@ -1,0 +1,123 @@
+//! `image import`: an image out of a disk in a file, of whatever format.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use ::image_import::{BootOutputs, DiskFile, ImportError};
+use disk::SourceFormat;
+use image_store::{
+    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, StagingFolder,
+    UtcTime,
+};
+
+use crate::{Images, OpError, Watch, bytes_of};
+
+/// What is said of a disk that is to be an image. What is left open is read from the disk.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// The file's format, as it was stated.
+    pub format: SourceFormat,
+    /// Operating system; its release.
+    pub os: Option<String>,
+    /// The release.
+    pub release: Option<String>,
+    /// A line for people.
+    pub description: Option<String>,
+    /// What configures an instance.
+    pub first_boot: FirstBoot,
+    /// Who logs in by default.
+    pub default_user: Option<String>,
+    /// Least memory, in bytes.
+    pub min_memory_bytes: u64,
+    /// Where the disk came from.
+    pub source: ImageSource,
+}
+
+impl Images {
+    /// Takes the disk in `path` in as an image. It gets no alias.
+    ///
+    /// # Errors
+    /// The file is no such disk, is damaged or has another behind it, or the store refuses; then there is no image.
+    pub fn import(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        let source = File::open(path).map_err(OpError::io("open", path))?;
+        let staging = self.store.stage()?;
+        let raw = staging.file("disk");
+        let target = new_file(&raw)?;
+        watch.stage("reading the disk");
+        let disk = DiskFile { file: source.as_fd(), format: options.format, name: path };
+        self.importer.convert(disk, target.as_fd(), &mut bytes_of(watch))?;
+        target.sync_all().map_err(OpError::io("write", &raw))?;
+        self.adopt(&staging, raw, path, options, watch)
+    }
+
+    /// The rest of the way for a raw disk in a staging folder: what is on it, and into the store.
+    pub(crate) fn adopt(
+        &self,
+        staging: &StagingFolder,
+        raw: PathBuf,
+        name: &Path,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        watch.stage("looking for a kernel");
+        let found = self.look(staging, &raw, name)?;
+        let fact =
+            |key: &str| found.facts.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let release = options.release.clone().or_else(|| fact("VERSION_ID")).filter(|text| !text.is_empty());
+        let boot = match found.why_not {
+            None => BootFiles::FromDisk,
+            Some(why) => {
+                watch.note(&format!("{why}; it will need firmware, which is not there yet"));
+                BootFiles::Firmware
+            }
+        };
+        let description = ImageDescription {
+            os: options.os.clone().or_else(|| fact("ID")).unwrap_or_else(|| "unknown".to_owned()),
+            release: release.unwrap_or_else(|| "unknown".to_owned()),
+            architecture: Architecture::of_host(),
+            variant: "default".to_owned(),
+            description: options.description.clone().or_else(|| fact("PRETTY_NAME")).unwrap_or_default(),
+            default_user: options.default_user.clone(),
+            min_disk_bytes: 0,
+            min_memory_bytes: options.min_memory_bytes,
+            first_boot: options.first_boot,
+            source: options.source.clone(),
+            built: UtcTime::now(),
+        };
+        watch.stage("taking its digest");
+        Ok(self.store.add_image(NewImage { description, disk: raw, boot }, &mut bytes_of(watch))?)
+    }
+
+    /// Whether a kernel can be taken out of the disk, and what its os-release says.
+    fn look(&self, staging: &StagingFolder, raw: &Path, name: &Path) -> Result<Found, OpError> {
+        let source = File::open(raw).map_err(OpError::io("open", raw))?;
+        let (kernel, initrd) = (staging.file("kernel"), staging.file("initrd"));
+        let outputs = (new_file(&kernel)?, new_file(&initrd)?);
+        let disk = DiskFile { file: source.as_fd(), format: SourceFormat::Raw, name };
+        let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
+        match self.importer.read_boot(&[disk], outputs) {
+            Ok(boot) => Ok(Found { facts: boot.os_release, why_not: None }),
+            Err(ImportError::Refused(why)) => Ok(Found { facts: Vec::new(), why_not: Some(why) }),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+struct Found {
+    facts: Vec<(String, String)>,
+    why_not: Option<String>,
+}
+
+/// A file that nobody else looks into.
+pub(crate) fn new_file(path: &Path) -> Result<File, OpError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).map_err(OpError::io("make", path))
+}

@@ -1,0 +1,69 @@
+//! What is done with images and instances, a file a verb: the ordered steps, and what is undone when one fails.
+//!
+//! ```text
+//! image_pull ──► catalogue: fetch ─► image_import ─┐
+//!      └───────► image_build (packages) ───────────┼─► image_store ─► instance_create ─► instance_boot
+//! image_import (a file) ───────────────────────────┘        (disk, seed)      (kernel out of the disk)
+//! ```
+//!
+//! Used by: the command line, and whatever else acts for a person. Says how far it is to a [`Watch`]; prints
+//! nothing.
+
+mod error;
+mod image_build;
+mod image_import;
+mod image_publish;
+mod image_pull;
+mod instance_boot;
+mod instance_create;
+mod random;
+
+use std::path::Path;
+
+use ::image_import::Importer;
+use ::image_store::Store;
+
+pub use error::OpError;
+pub use image_import::ImportOptions;
+pub use instance_boot::BootPlan;
+pub use instance_create::{FirstBootChoices, Instance};
+
+/// Told what is being done, for a person who waits.
+pub trait Watch {
+    /// A stage begins.
+    fn stage(&mut self, what: &str);
+    /// So many bytes of it are done, of so many where that is known.
+    fn bytes(&mut self, done: u64, all: Option<u64>);
+    /// Something that a person should know, and that ends nothing.
+    fn note(&mut self, what: &str);
+}
+
+/// Where images are, and who reads foreign ones.
+pub struct Images {
+    /// The store.
+    pub store: Store,
+    /// Starts confined readers.
+    pub importer: Importer,
+}
+
+impl Images {
+    /// Opens the store below `folder`; foreign formats are read by this program again.
+    ///
+    /// # Errors
+    /// The folder cannot be used.
+    pub fn open(folder: &Path) -> Result<Images, OpError> {
+        Ok(Images { store: Store::open(folder)?, importer: Importer::this_program() })
+    }
+
+    /// Names that can be pulled, and a line about each.
+    pub fn offered(&self) -> impl Iterator<Item = (String, String)> + use<> {
+        ::image_build::shipped_names().filter_map(|name| {
+            ::image_build::shipped(name).map(|recipe| (name.to_owned(), recipe.description))
+        })
+    }
+}
+
+/// A [`Watch`] as the store wants to be told of bytes.
+fn bytes_of(watch: &mut dyn Watch) -> impl FnMut(u64, u64) + '_ {
+    move |done, all| watch.bytes(done, Some(all))
+}

@@ -1,0 +1,126 @@
+//! What an instance is told at its first boot: a NoCloud seed made of user data and defaults.
+//!
+//! ```text
+//! user data (YAML) ─► cloud_config ─┐
+//! network config   ─► network ──────┼─► script ─► a tar archive, for images with a first-boot service of ours
+//! defaults (name, user, keys) ──────┤
+//!                                   └─► nocloud ─► a FAT volume labelled CIDATA, for cloud-init
+//! ```
+//!
+//! cloud-init takes a second of a fast processor and Python in the image. The service of ours is a page of
+//! shell in the guest ([`GUEST_FILES`]): it runs the scripts of the seed, and those are written here, on the
+//! host, from the same user data. What they cannot do is refused before there is an instance.
+//!
+//! Used by: `yagura run --image`, and by whoever builds images. Reads no files and knows no image store.
+
+mod cloud_config;
+mod network;
+mod nocloud;
+mod script;
+mod shell;
+
+use std::path::{Path, PathBuf};
+
+pub use cloud_config::ConfigError;
+
+/// Serial number of the virtio disk that carries the seed: how the guest's service finds it.
+pub const SEED_SERIAL: &str = "cidata";
+
+/// Longest user data, in bytes: what most clouds take.
+pub const USER_DATA_MAX_BYTES: usize = 64 << 10;
+
+/// What reads the seed in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeedReader {
+    /// cloud-init with its NoCloud data source.
+    CloudInit,
+    /// The service made of [`GUEST_FILES`].
+    Service,
+}
+
+/// A user of the guest who is there without any user data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultUser {
+    /// Login name.
+    pub name: String,
+    /// Lines for `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// Password for the console; without one the user logs in by key only.
+    pub password: Option<String>,
+}
+
+/// What is known of an instance before its first boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// Differs between instances: a guest that sees another one than before starts anew.
+    pub id: String,
+    /// Host name.
+    pub hostname: String,
+    /// Who can log in by default.
+    pub user: DefaultUser,
+    /// A cloud-config document, or a script that begins with `#!`.
+    pub user_data: Option<String>,
+    /// A network configuration, version 2; without one every card asks by DHCP.
+    pub network_config: Option<String>,
+}
+
+/// Why there is no seed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// What a person wrote cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It could not be written.
+    #[error("cannot write the first-boot seed {path}")]
+    Write {
+        /// The seed's file.
+        path: PathBuf,
+        /// The host's answer.
+        source: std::io::Error,
+    },
+}
+
+/// A file for images with the first-boot service.
+pub struct GuestFile {
+    /// Where it belongs.
+    pub path: &'static str,
+    /// What it holds.
+    pub text: &'static str,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// The first-boot service of ours; its units want to be enabled.
+pub const GUEST_FILES: &[GuestFile] = &[
+    GuestFile { path: "/usr/lib/first-boot/run", text: include_str!("guest/run.sh"), mode: 0o755 },
+    GuestFile {
+        path: "/etc/systemd/system/first-boot.service",
+        text: include_str!("guest/first-boot.service"),
+        mode: 0o644,
+    },
+    GuestFile {
+        path: "/etc/systemd/system/first-boot-late.service",
+        text: include_str!("guest/first-boot-late.service"),
+        mode: 0o644,
+    },
+];
+
+/// Writes the seed for `instance` to a new file at `path`.
+///
+/// # Errors
+/// User data or network configuration cannot be understood, or the file cannot be written.
+pub fn write_seed(reader: SeedReader, instance: &Instance, path: &Path) -> Result<(), SeedError> {
+    let bytes = match reader {
+        SeedReader::CloudInit => nocloud::volume(instance)?,
+        SeedReader::Service => script::archive(instance)?,
+    };
+    let failed = |source| SeedError::Write { path: path.to_owned(), source };
+    let mut file = private_file(path).map_err(failed)?;
+    std::io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+/// A seed may hold a password.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}

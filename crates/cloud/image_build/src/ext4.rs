@@ -1,0 +1,90 @@
+//! A disk that is one ext4 file system, out of a tar archive.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{BuildError, EPOCH_SECONDS, program};
+
+/// What the file system is like.
+pub struct FileSystem {
+    /// Its length in bytes; the file has holes where nothing is stored.
+    pub size_bytes: u64,
+    /// Its label.
+    pub label: &'static str,
+    /// What its identifiers are made of: equal ones give equal bytes.
+    pub identity: [u8; 32],
+}
+
+/// Makes the disk `image` of what the archive `tree` holds. Without root rights owners are kept by fakeroot.
+///
+/// The archive is unpacked in an empty folder below `work`: it has to be one that a program of ours wrote.
+///
+/// # Errors
+/// A program fails.
+pub fn from_tar(tree: &Path, work: &Path, image: &Path, options: &FileSystem) -> Result<(), BuildError> {
+    const STEPS: &str = "mkdir \"$2/tree\" && tar -xf \"$1\" -C \"$2/tree\" --numeric-owner --xattrs && \
+        mke2fs -q -t ext4 -L \"$5\" -U \"$6\" -E \"hash_seed=$6,root_owner=0:0\" \
+        -O ^metadata_csum_seed,^orphan_file -d \"$2/tree\" \"$3\" \"$4\" && rm -rf \"$2/tree\"";
+    let root = rustix::process::geteuid().is_root();
+    let mut command = Command::new(if root { "sh" } else { "fakeroot" });
+    if !root {
+        command.arg("sh");
+    }
+    command.args(["-c", STEPS, "sh"]).args([tree, work, image]);
+    command.arg(format!("{}K", options.size_bytes >> 10)).arg(options.label).arg(uuid(&options.identity));
+    command.env("E2FSPROGS_FAKE_TIME", EPOCH_SECONDS);
+    // The mke2fs of a user without root rights is in a folder that the user's PATH lacks.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    program::run(&mut command)
+}
+
+/// A UUID of version 8 (RFC 9562, section 5.8).
+fn uuid(identity: &[u8; 32]) -> String {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&identity[..16]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_says_its_version() {
+        assert_eq!(uuid(&[0xff; 32]), "ffffffff-ffff-8fff-bfff-ffffffffffff");
+    }
+
+    #[test]
+    fn the_same_tree_gives_the_same_bytes() {
+        if program::require(crate::PROGRAMS).is_err() {
+            eprintln!("skipped: no mke2fs here");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree.tar");
+        let mut archive = tar::Builder::new(std::fs::File::create(&tree).unwrap());
+        for name in ["a", "b/c", "b/d"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(5000);
+            header.set_mode(0o644);
+            header.set_uid(1000);
+            header.set_mtime(7);
+            archive.append_data(&mut header, name, &[b'x'; 5000][..]).unwrap();
+        }
+        archive.finish().unwrap();
+        let options = FileSystem { size_bytes: 64 << 20, label: "root", identity: [7; 32] };
+        let image = |name: &str| {
+            let (work, image) = (folder.path().join(format!("{name}.work")), folder.path().join(name));
+            std::fs::create_dir(&work).unwrap();
+            from_tar(&tree, &work, &image, &options).unwrap();
+            std::fs::read(image).unwrap()
+        };
+        let (one, two) = (image("one"), image("two"));
+        let differing = one.iter().zip(&two).filter(|(a, b)| a != b).count();
+        assert_eq!((one.len(), differing), (64 << 20, 0));
+    }
+}

@@ -1,0 +1,68 @@
+//! Jobs on disks.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use disk::{DiskReader, SourceFile, describe_source};
+use rustix::fs::fstat;
+
+use super::{Answered, in_words};
+use crate::inputs::{Boot, Converted, Described};
+use crate::limits::{Limits, human};
+use crate::wire::DiskPart;
+
+/// What messages call the file that is written.
+const TARGET: &str = "(the copy)";
+
+pub(super) fn describe(part: &DiskPart, file: File, limits: &Limits) -> Answered<Described> {
+    let info = describe_source(source(part, file)?).map_err(|error| in_words(&error))?;
+    check_size(&part.name, info.size_bytes, limits)?;
+    let backing = info.backing.map(|backing| backing.path);
+    Ok(Described { size_bytes: info.size_bytes, kind: info.kind, backing })
+}
+
+pub(super) fn convert(
+    part: &DiskPart,
+    file: File,
+    target: File,
+    limits: &Limits,
+    progress: impl FnMut(u64, u64),
+) -> Answered<Converted> {
+    let source_bytes = fstat(&file).map_err(|error| in_words(&error))?.st_size as u64;
+    let reader = DiskReader::open(vec![source(part, file)?]).map_err(|error| in_words(&error))?;
+    check_size(&part.name, reader.len_bytes(), limits)?;
+    let data_bytes_max = limits.data_bytes_for(source_bytes);
+    let data_bytes = reader
+        .copy_to(target, Path::new(TARGET), data_bytes_max, progress)
+        .map_err(|error| in_words(&error))?;
+    let size_bytes = reader.len_bytes().next_multiple_of(disk::SECTOR_SIZE);
+    Ok(Converted { size_bytes, data_bytes })
+}
+
+pub(super) fn read_boot(
+    parts: &[DiskPart],
+    files: Vec<File>,
+    _outputs: (File, File),
+    limits: &Limits,
+) -> Answered<Boot> {
+    let chain = parts.iter().zip(files).map(|(part, file)| source(part, file)).collect::<Answered<_>>()?;
+    let reader = DiskReader::open(chain).map_err(|error| in_words(&error))?;
+    check_size(&parts[0].name, reader.len_bytes(), limits)?;
+    Err("not yet".to_owned())
+}
+
+fn source(part: &DiskPart, file: File) -> Answered<SourceFile> {
+    Ok(SourceFile { file, format: part.format()?, name: PathBuf::from(&part.name) })
+}
+
+fn check_size(name: &str, size_bytes: u64, limits: &Limits) -> Answered<()> {
+    if size_bytes > limits.disk_bytes {
+        return Err(format!(
+            "disk {name} claims to be {} long, and more than {} is not imported; \
+             get the image again, or make its disk smaller where it comes from",
+            human(size_bytes),
+            human(limits.disk_bytes)
+        ));
+    }
+    Ok(())
+}

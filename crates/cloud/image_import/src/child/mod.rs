@@ -1,0 +1,140 @@
+//! The child's side: takes its order, confines itself, does the job, says what came of it.
+
+mod disks;
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use host_sys::sandbox;
+
+use crate::layers;
+use crate::limits::Limits;
+use crate::wire::{Answer, Job, Order, Outcome, frame, receive_order};
+
+/// How often progress is told, at most.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Becomes the confined child: waits for an order on standard input, which the parent has made a socket. Call it
+/// first of all in `main`; it returns when the job is over.
+pub fn child_main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody is there to be told.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn serve() -> io::Result<()> {
+    let socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (order, files) = receive_order(&socket)?;
+    let mut parent = Parent { socket, told: None };
+    let Order { limits, job } = order;
+    let keep: Vec<_> = files.iter().map(AsFd::as_fd).chain([parent.socket.as_fd()]).collect();
+    match sandbox::enter(&keep, &sandbox_limits(&limits)) {
+        Ok(refused) => {
+            let refused = refused.iter().map(|layer| format!("{}: {}", layer.layer, layer.reason));
+            parent.tell(&Answer::Confined(refused.collect()))?;
+        }
+        Err(error) => return parent.tell(&Answer::Unconfined(in_words(&error))),
+    }
+    // A panic is a reader's error like others: told, not printed.
+    std::panic::set_hook(Box::new(|_| ()));
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(job, files, &limits, &mut parent)));
+    match outcome {
+        Ok(Ok(outcome)) => parent.tell(&Answer::Done(outcome)),
+        Ok(Err(complaint)) => parent.tell(&Answer::Failed(complaint)),
+        Err(panic) => parent.tell(&Answer::Failed(format!("its reader gave up ({})", panic_text(&*panic)))),
+    }
+}
+
+fn sandbox_limits(limits: &Limits) -> sandbox::Limits {
+    sandbox::Limits {
+        memory_bytes: limits.memory_bytes,
+        cpu_seconds: limits.cpu.as_secs().max(1),
+        // Raw disks are as long as they claim to be; archives and scratch are as long as data.
+        file_bytes: limits.disk_bytes.max(limits.data_bytes.saturating_mul(2)),
+    }
+}
+
+/// What a job answers: an outcome, or one line that says what is wrong and where.
+pub(crate) type Answered<T> = Result<T, String>;
+
+fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> Answered<Outcome> {
+    let mut files = Files(files.into_iter());
+    let progress = |done, all| parent.progress(done, all);
+    match job {
+        Job::Describe { disk } => disks::describe(&disk, files.next()?, limits).map(Outcome::Described),
+        Job::Convert { disk } => {
+            let (source, target) = (files.next()?, files.next()?);
+            disks::convert(&disk, source, target, limits, progress).map(Outcome::Converted)
+        }
+        Job::ReadBoot { disks } => {
+            let sources = disks.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
+            let outputs = (files.next()?, files.next()?);
+            disks::read_boot(&disks, sources, outputs, limits).map(Outcome::Boot)
+        }
+        Job::MergeLayers { layers } => {
+            let sources = layers.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
+            let sources = layers.into_iter().zip(sources).collect();
+            let (output, scratch) = (files.next()?, files.next()?);
+            layers::merge(sources, output, scratch, limits, progress).map(Outcome::Merged)
+        }
+    }
+}
+
+/// The descriptors that came with the order.
+struct Files(std::vec::IntoIter<OwnedFd>);
+
+impl Files {
+    fn next(&mut self) -> Answered<File> {
+        self.0.next().map(File::from).ok_or_else(|| "a file is missing from the order".to_owned())
+    }
+}
+
+/// The way to the parent.
+struct Parent {
+    socket: File,
+    told: Option<Instant>,
+}
+
+impl Parent {
+    fn tell(&mut self, answer: &Answer) -> io::Result<()> {
+        self.socket.write_all(&frame(answer)?)
+    }
+
+    fn progress(&mut self, done: u64, all: u64) {
+        let now = Instant::now();
+        if done < all && self.told.is_some_and(|told| now.duration_since(told) < PROGRESS_EVERY) {
+            return;
+        }
+        self.told = Some(now);
+        if self.tell(&Answer::Progress(done, all)).is_err() {
+            // The parent is gone: nobody wants the rest.
+            std::process::exit(1);
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn in_words(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
+}

@@ -1,0 +1,337 @@
+//! The parent's side: starts the child, gives it its order, listens, and does not believe.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::Signal;
+use tracing::debug;
+
+use crate::CHILD_COMMAND;
+use crate::error::ImportError;
+use crate::inputs::{Boot, BootOutputs, Converted, Described, DiskFile, LayerFile, Merged};
+use crate::limits::{Limits, human};
+use crate::wire::{Answer, DiskPart, Job, LayerPart, Order, Outcome, send_order, take_frame};
+
+/// Longest text that a child's answer may bring, in bytes.
+const TEXT_BYTES_MAX: usize = 4096;
+/// How long a child that has hung up may take to end.
+const END_GRACE: Duration = Duration::from_secs(2);
+const END_POLL: Duration = Duration::from_millis(5);
+
+/// Has foreign formats read by children of its own, one a job.
+#[derive(Clone, Debug)]
+pub struct Importer {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    limits: Limits,
+}
+
+impl Importer {
+    /// Children are this program again, under [`CHILD_COMMAND`].
+    pub fn this_program() -> Importer {
+        Importer::new("/proc/self/exe".into(), vec![CHILD_COMMAND.into()])
+    }
+
+    /// Children are another program that calls [`child_main`](crate::child_main) with these arguments.
+    pub fn new(program: PathBuf, arguments: Vec<OsString>) -> Importer {
+        Importer { program, arguments, limits: Limits::default() }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Importer {
+        Importer { limits, ..self }
+    }
+
+    /// What children may take.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Reads what a file says about the disk in it.
+    ///
+    /// # Errors
+    /// It is no such disk, or the reader failed.
+    pub fn describe(&self, disk: DiskFile<'_>) -> Result<Described, ImportError> {
+        let job = Job::Describe { disk: part(&disk) };
+        let name = disk.name.display().to_string();
+        match self.run(&name, job, &[disk.file], &mut |_, _| ())? {
+            Outcome::Described(described) => check_described(described, &name),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Copies the disk in a file to `target`, an empty regular file, as a raw disk with holes. `progress` is told
+    /// the bytes done and the bytes in all.
+    ///
+    /// # Errors
+    /// The disk is damaged, has a file behind it, is larger than the limits, or the reader failed. `target` then
+    /// holds anything.
+    pub fn convert(
+        &self,
+        disk: DiskFile<'_>,
+        target: BorrowedFd<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Converted, ImportError> {
+        let job = Job::Convert { disk: part(&disk) };
+        let name = disk.name.display().to_string();
+        match self.run(&name, job, &[disk.file, target], progress)? {
+            Outcome::Converted(converted) if length_of(target)? == converted.size_bytes => Ok(converted),
+            Outcome::Converted(_) => Err(impossible(&name, "a length that the disk does not have")),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Finds what a disk boots with. `disks` are the disk's own file and then those behind it.
+    ///
+    /// # Errors
+    /// The disk or its file systems are damaged, nothing on it boots, or the reader failed.
+    pub fn read_boot(&self, disks: &[DiskFile<'_>], outputs: BootOutputs<'_>) -> Result<Boot, ImportError> {
+        let job = Job::ReadBoot { disks: disks.iter().map(part).collect() };
+        let name = disks.first().map(|disk| disk.name.display().to_string()).unwrap_or_default();
+        let mut files: Vec<BorrowedFd<'_>> = disks.iter().map(|disk| disk.file).collect();
+        files.extend([outputs.kernel, outputs.initrd]);
+        match self.run(&name, job, &files, &mut |_, _| ())? {
+            Outcome::Boot(boot) => {
+                let lengths = (length_of(outputs.kernel)?, length_of(outputs.initrd)?);
+                if lengths != (boot.kernel_bytes, boot.initrd_bytes) {
+                    return Err(impossible(&name, "lengths that its files do not have"));
+                }
+                check_boot(boot, &name)
+            }
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Merges OCI layers, the lowest first, into one tar archive in `output`, an empty file. `scratch` is an empty
+    /// file that holds the layers' data meanwhile. `progress` is told bytes of layers read, and their bytes in all.
+    ///
+    /// In the archive each name is relative, without `..`, is there once, and comes after its folder; no name leads
+    /// through a symbolic link; hard links lead to names before them. There are files, folders, symbolic and hard
+    /// links. Owners and set-user-ID bits are those of the layers: unpack it where nobody else can look.
+    ///
+    /// # Errors
+    /// A layer is damaged or larger than the limits, or the reader failed. `output` then holds anything.
+    pub fn merge_layers(
+        &self,
+        layers: &[LayerFile<'_>],
+        output: BorrowedFd<'_>,
+        scratch: BorrowedFd<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Merged, ImportError> {
+        let parts = layers
+            .iter()
+            .map(|layer| LayerPart { compression: layer.compression, name: layer.name.to_owned() });
+        let job = Job::MergeLayers { layers: parts.collect() };
+        let name = layers.first().map(|layer| layer.name.to_owned()).unwrap_or_default();
+        let mut files: Vec<BorrowedFd<'_>> = layers.iter().map(|layer| layer.file).collect();
+        files.extend([output, scratch]);
+        match self.run(&name, job, &files, progress)? {
+            Outcome::Merged(merged) if length_of(output)? == merged.archive_bytes => Ok(merged),
+            Outcome::Merged(_) => Err(impossible(&name, "a length that the archive does not have")),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    fn run(
+        &self,
+        name: &str,
+        job: Job,
+        files: &[BorrowedFd<'_>],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Outcome, ImportError> {
+        let deadline = Instant::now() + self.limits.time;
+        let name = printable(name);
+        let (mut child, socket) = self.start()?;
+        let order = Order { limits: self.limits.clone(), job };
+        // A child that ends before it has its order is heard of below.
+        match send_order(&socket, &order, files) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(failed("order")(error)),
+            _ => {}
+        }
+        let mut talk = Talk { socket, received: Vec::new(), deadline, limit: self.limits.time, name: &name };
+        loop {
+            match talk.next()? {
+                Some(Answer::Confined(refused)) => debug!(?refused, "the reader of {name} is confined"),
+                Some(Answer::Unconfined(why)) => return Err(ImportError::Unconfined(printable(&why))),
+                Some(Answer::Progress(done, all)) => progress(done.min(all), all),
+                Some(Answer::Done(outcome)) => return Ok(outcome),
+                Some(Answer::Failed(why)) => return Err(ImportError::Refused(printable(&why))),
+                None => return Err(self.why_it_ended(&name, child.end()?)),
+            }
+        }
+    }
+
+    fn start(&self) -> Result<(Ended, File), ImportError> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| failed("speak to")(errno.into()))?;
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed("start"))?;
+        Ok((Ended(child), File::from(ours)))
+    }
+
+    fn why_it_ended(&self, name: &str, status: Option<ExitStatus>) -> ImportError {
+        let name = name.to_owned();
+        let signal = status.and_then(|status| status.signal()).and_then(Signal::from_named_raw);
+        let how = match signal {
+            // How a Rust program ends that gets no memory; a panic would have been told.
+            Some(Signal::ABORT) => {
+                return ImportError::Memory { name, limit: human(self.limits.memory_bytes) };
+            }
+            Some(Signal::SYS) => "it did something that readers must not do, and was killed by seccomp",
+            Some(Signal::XCPU) => "its processor time was used up",
+            Some(Signal::XFSZ) => "it wrote more than it may",
+            Some(Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE) => "it crashed",
+            Some(Signal::KILL) => "it was killed, perhaps because this host ran out of memory",
+            Some(_) => "it was ended by a signal",
+            None if status.is_none() => "it hung up and went on",
+            None => "it ended without an answer",
+        };
+        ImportError::Died { name, how: how.to_owned() }
+    }
+}
+
+/// A child that does not outlive its job.
+struct Ended(Child);
+
+impl Ended {
+    /// Its status once it has ended; `None` for one that does not by itself.
+    fn end(&mut self) -> Result<Option<ExitStatus>, ImportError> {
+        let until = Instant::now() + END_GRACE;
+        loop {
+            if let Some(status) = self.0.try_wait().map_err(failed("wait for"))? {
+                return Ok(Some(status));
+            }
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            std::thread::sleep(END_POLL);
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed, and need not be.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is heard from a child.
+struct Talk<'a> {
+    socket: File,
+    received: Vec<u8>,
+    deadline: Instant,
+    limit: Duration,
+    name: &'a str,
+}
+
+impl Talk<'_> {
+    /// The next answer, `None` at the end.
+    fn next(&mut self) -> Result<Option<Answer>, ImportError> {
+        loop {
+            let name = self.name;
+            let answer =
+                take_frame(&mut self.received).map_err(|_| impossible(name, "no answer of its kind"))?;
+            if answer.is_some() {
+                return Ok(answer);
+            }
+            self.wait()?;
+            let mut chunk = [0; 4096];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return Ok(None),
+                Ok(length) => self.received.extend(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A child that ended with something unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(failed("hear")(error)),
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<(), ImportError> {
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ImportError::TimedOut { name: self.name.to_owned(), limit: self.limit });
+            }
+            let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+            let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut polled, Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(errno) => return Err(failed("hear")(errno.into())),
+            }
+        }
+    }
+}
+
+fn part(disk: &DiskFile<'_>) -> DiskPart {
+    DiskPart { format: disk.format.name().to_owned(), name: disk.name.display().to_string() }
+}
+
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> ImportError {
+    move |source| ImportError::Child { operation, source }
+}
+
+fn impossible(name: &str, what: &'static str) -> ImportError {
+    ImportError::Impossible { name: printable(name), what }
+}
+
+fn length_of(file: BorrowedFd<'_>) -> Result<u64, ImportError> {
+    let stat = fstat(file).map_err(|errno| failed("look at what was written by")(errno.into()))?;
+    Ok(stat.st_size as u64)
+}
+
+fn check_described(described: Described, name: &str) -> Result<Described, ImportError> {
+    let Described { size_bytes, kind, backing } = described;
+    let long =
+        kind.len() > TEXT_BYTES_MAX || backing.as_ref().is_some_and(|name| name.len() > TEXT_BYTES_MAX);
+    if long {
+        return Err(impossible(name, "a description without end"));
+    }
+    Ok(Described { size_bytes, kind: printable(&kind), backing: backing.as_deref().map(printable) })
+}
+
+fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
+    let Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, os_release } = boot;
+    let longest = os_release.iter().flat_map(|(key, value)| [key, value]).chain([&cmdline, &kernel_path]);
+    if longest.map(String::len).max() > Some(TEXT_BYTES_MAX) || os_release.len() > 64 {
+        return Err(impossible(name, "text without end"));
+    }
+    let os_release = os_release.iter().map(|(key, value)| (printable(key), printable(value))).collect();
+    let (cmdline, kernel_path) = (printable(&cmdline), printable(&kernel_path));
+    Ok(Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, os_release })
+}
+
+/// Text of bounded length without anything that a terminal or a log would obey.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
+    for c in text.chars() {
+        if line.len() >= TEXT_BYTES_MAX {
+            line.push('…');
+            break;
+        }
+        match c {
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}

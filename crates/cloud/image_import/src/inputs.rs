@@ -1,0 +1,119 @@
+//! What goes into an import and what comes out of it.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use disk::SourceFormat;
+use serde::{Deserialize, Serialize};
+
+/// An open file with a disk in it.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFile<'a> {
+    /// Open for reading only.
+    pub file: BorrowedFd<'a>,
+    /// As it was stated.
+    pub format: SourceFormat,
+    /// What messages call it; nobody opens it.
+    pub name: &'a Path,
+}
+
+/// What a file says about the disk in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// Length of the disk in bytes.
+    pub size_bytes: u64,
+    /// What kind of its format it is, in words, such as "streamOptimized".
+    pub kind: String,
+    /// The file behind it, as it names it. Such an image cannot be imported.
+    pub backing: Option<String>,
+}
+
+/// What became of a disk that was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Converted {
+    /// Length of the disk, and of the raw file, in bytes.
+    pub size_bytes: u64,
+    /// What of it holds data, in bytes.
+    pub data_bytes: u64,
+}
+
+/// Empty files for what a disk boots with, open for writing.
+#[derive(Clone, Copy, Debug)]
+pub struct BootOutputs<'a> {
+    /// For the kernel.
+    pub kernel: BorrowedFd<'a>,
+    /// For the initial RAM disk; stays empty if there is none.
+    pub initrd: BorrowedFd<'a>,
+}
+
+/// What a disk boots with. All of it comes out of the image: text to show, paths that mean something in the guest
+/// only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Length of the kernel, in bytes.
+    pub kernel_bytes: u64,
+    /// Length of the initial RAM disk, in bytes; 0 for none.
+    pub initrd_bytes: u64,
+    /// The kernel's command line, without line breaks.
+    pub cmdline: String,
+    /// Where the kernel was found on the disk.
+    pub kernel_path: String,
+    /// The lines of the guest's `os-release` that say what it is: key and value.
+    pub os_release: Vec<(String, String)>,
+}
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerCompression {
+    /// Not at all.
+    None,
+    /// gzip, of any number of members.
+    Gzip,
+    /// zstd, of any number of frames.
+    Zstd,
+}
+
+/// An OCI layer: a tar archive.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerFile<'a> {
+    /// Open for reading only.
+    pub file: BorrowedFd<'a>,
+    /// As the manifest states it.
+    pub compression: LayerCompression,
+    /// What messages call it.
+    pub name: &'a str,
+}
+
+/// What became of layers that were merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// Entries of the archive that was written.
+    pub entries: u64,
+    /// Bytes of files in it, each hard-linked file once.
+    pub data_bytes: u64,
+    /// Length of the archive.
+    pub archive_bytes: u64,
+    /// What is not in it.
+    pub dropped: Dropped,
+}
+
+/// How many entries were left out or changed, for what reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Device nodes.
+    pub devices: u64,
+    /// Pipes and sockets.
+    pub pipes: u64,
+    /// Names with `..` in them.
+    pub outside: u64,
+    /// Hard links to what is not in the tree.
+    pub links: u64,
+    /// Kinds of entries that nobody knows.
+    pub unknown: u64,
+    /// Extended attributes other than `security.capability` and those of users.
+    pub attributes: u64,
+    /// Absolute names that were made relative. They are in the tree.
+    pub made_relative: u64,
+    /// Symbolic links that climbed above the root; they end there now, as they do in a guest.
+    pub shortened: u64,
+}

@@ -1,0 +1,48 @@
+//! Foreign formats are read here, in a child process that can do nothing but that.
+//!
+//! ```text
+//! Importer ──spawns──► this program again: child_main ─► sandbox::enter ─► the job
+//!    │  ──order, open descriptors──►                                          │ reads sources, writes outputs
+//!    ◄──────────── progress, outcome or complaint ────────────────────────────┘
+//! ```
+//!
+//! - The parent opens every file; the child gets descriptors and never a name that it could open.
+//! - Once it has read a byte of somebody else's, the child is not believed: what it answers is bounded and
+//!   checked, and what it writes is a raw disk, a tar archive that the parent reads as such, or plain bytes.
+//! - A child that does what it may not do, asks for too much memory, or takes too long is ended, and the caller
+//!   gets one line that says so.
+//!
+//! Whoever uses an [`Importer`] that starts this program again has to call [`child_main`] in `main` when
+//! [`CHILD_COMMAND`] is the first argument, before anything else.
+
+mod child;
+mod error;
+mod importer;
+mod inputs;
+mod layers;
+mod limits;
+mod wire;
+
+use std::ffi::OsString;
+
+pub use child::child_main;
+pub use error::ImportError;
+pub use importer::Importer;
+pub use inputs::{
+    Boot, BootOutputs, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,
+};
+pub use limits::Limits;
+
+/// The hidden subcommand under which a program becomes the confined child.
+pub const CHILD_COMMAND: &str = "confined-import";
+
+/// Whether this process is to be the confined child: [`CHILD_COMMAND`] is its first argument.
+pub fn is_child(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.nth(1).is_some_and(|argument| argument == CHILD_COMMAND)
+}
+
+/// What the fuzz targets reach past the child.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::layers::merge_in_memory;
+}

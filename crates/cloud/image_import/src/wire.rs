@@ -1,0 +1,180 @@
+//! What goes between parent and child: frames of a length and postcard, over a socket pair; descriptors go along
+//! with the order.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use disk::SourceFormat;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::inputs::{Boot, Converted, Described, LayerCompression, Merged};
+use crate::limits::Limits;
+
+/// Longest frame, in bytes.
+pub(crate) const FRAME_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the length before a frame, little-endian.
+pub(crate) const LENGTH_BYTES: usize = 4;
+/// Most descriptors of an order: what one message carries (`SCM_MAX_FD`, unix(7)).
+pub(crate) const DESCRIPTORS_MAX: usize = 253;
+
+/// A job with its limits. Descriptors come in the order in which the job lists its files, outputs last.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) limits: Limits,
+    pub(crate) job: Job,
+}
+
+/// What is to be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Job {
+    Describe { disk: DiskPart },
+    Convert { disk: DiskPart },
+    ReadBoot { disks: Vec<DiskPart> },
+    MergeLayers { layers: Vec<LayerPart> },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DiskPart {
+    pub(crate) format: String,
+    pub(crate) name: String,
+}
+
+impl DiskPart {
+    pub(crate) fn format(&self) -> Result<SourceFormat, String> {
+        self.format.parse()
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LayerPart {
+    pub(crate) compression: LayerCompression,
+    pub(crate) name: String,
+}
+
+/// What the child says. Nothing of it is believed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// It is confined, but for these layers.
+    Confined(Vec<String>),
+    /// It cannot be confined, and has read nothing.
+    Unconfined(String),
+    Progress(u64, u64),
+    Done(Outcome),
+    Failed(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    Described(Described),
+    Converted(Converted),
+    Boot(Boot),
+    Merged(Merged),
+}
+
+/// A frame as it goes over the socket.
+pub(crate) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let body = postcard::to_allocvec(message).map_err(io::Error::other)?;
+    if body.len() > FRAME_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the message is too long"));
+    }
+    let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+/// Takes the first frame off `bytes`, if all of it is there.
+pub(crate) fn take_frame<T: DeserializeOwned>(bytes: &mut Vec<u8>) -> io::Result<Option<T>> {
+    let invalid = |what: &'static str| io::Error::new(io::ErrorKind::InvalidData, what);
+    let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(invalid("a message is too long"));
+    }
+    let Some(body) = bytes.get(LENGTH_BYTES..LENGTH_BYTES + length) else { return Ok(None) };
+    let (message, rest) = postcard::take_from_bytes(body).map_err(|_| invalid("a message is none"))?;
+    if !rest.is_empty() {
+        return Err(invalid("a message is longer than what it says"));
+    }
+    bytes.drain(..LENGTH_BYTES + length);
+    Ok(Some(message))
+}
+
+/// Sends the order with its descriptors.
+pub(crate) fn send_order(socket: &File, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = frame(order)?;
+    if files.len() > DESCRIPTORS_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many files at once"));
+    }
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::Error::other("descriptors do not fit into a message"));
+    }
+    let (head, rest) = bytes.split_at(LENGTH_BYTES);
+    let sent = sendmsg(socket, &[IoSlice::new(head)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    if sent != LENGTH_BYTES {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let mut socket = socket;
+    socket.write_all(rest)
+}
+
+/// Receives an order and its descriptors, in the child before it is confined.
+pub(crate) fn receive_order(socket: &File) -> io::Result<(Order, Vec<OwnedFd>)> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut head = [0; LENGTH_BYTES];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let message = recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut head)], &mut ancillary, flags)?;
+    if message.bytes != LENGTH_BYTES {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut files = Vec::new();
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = part {
+            files.extend(fds);
+        }
+    }
+    let length = u32::from_le_bytes(head) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = head.to_vec();
+    bytes.resize(LENGTH_BYTES + length, 0);
+    let mut socket = socket;
+    socket.read_exact(&mut bytes[LENGTH_BYTES..])?;
+    let order = take_frame(&mut bytes)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((order, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_apart_as_they_were_put_together() {
+        let mut bytes = frame(&Answer::Progress(1, 2)).unwrap();
+        bytes.extend(frame(&Answer::Failed("no".into())).unwrap());
+        assert!(matches!(take_frame(&mut bytes).unwrap(), Some(Answer::Progress(1, 2))));
+        let tail = bytes.pop().unwrap();
+        assert!(take_frame::<Answer>(&mut bytes).unwrap().is_none(), "not all there yet");
+        bytes.push(tail);
+        assert!(matches!(take_frame(&mut bytes).unwrap(), Some(Answer::Failed(text)) if text == "no"));
+        assert!(bytes.is_empty());
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let long = (FRAME_BYTES_MAX as u32 + 1).to_le_bytes();
+        for nonsense in [&long[..], &[1, 0, 0, 0, 99], &[4, 0, 0, 0, 4, 0, 0, 0]] {
+            take_frame::<Answer>(&mut nonsense.to_vec()).unwrap_err();
+        }
+    }
+}

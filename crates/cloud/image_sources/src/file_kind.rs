@@ -1,0 +1,179 @@
+//! What a file holds, as it is stated: by a person, by the catalogue, or by the file's name. Its bytes are not asked.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+use std::str::FromStr;
+
+/// How a disk or an image lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileFormat {
+    /// Each byte of the disk where it is.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+    /// VMware's.
+    Vmdk,
+    /// Hyper-V's.
+    Vhdx,
+    /// An OCI image in an archive, or what `docker save` writes.
+    OciArchive,
+}
+
+impl FileFormat {
+    const ALL: [FileFormat; 5] =
+        [FileFormat::Raw, FileFormat::Qcow2, FileFormat::Vmdk, FileFormat::Vhdx, FileFormat::OciArchive];
+
+    /// As a person writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileFormat::Raw => "raw",
+            FileFormat::Qcow2 => "qcow2",
+            FileFormat::Vmdk => "vmdk",
+            FileFormat::Vhdx => "vhdx",
+            FileFormat::OciArchive => "oci",
+        }
+    }
+
+    /// Endings of file names that say it without doubt. `.img` does not: it is raw for some and qcow2 for others.
+    fn endings(self) -> &'static [&'static str] {
+        match self {
+            FileFormat::Raw => &["raw"],
+            FileFormat::Qcow2 => &["qcow2"],
+            FileFormat::Vmdk => &["vmdk"],
+            FileFormat::Vhdx => &["vhdx"],
+            FileFormat::OciArchive => &["tar"],
+        }
+    }
+}
+
+/// How a file is compressed. bzip2 is not read: hardly any vendor uses it, and it is slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip (RFC 1952).
+    Gzip,
+    /// xz.
+    Xz,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+impl Compression {
+    /// Its ending in a file's name.
+    pub fn ending(self) -> Option<&'static str> {
+        match self {
+            Compression::None => None,
+            Compression::Gzip => Some("gz"),
+            Compression::Xz => Some("xz"),
+            Compression::Zstd => Some("zst"),
+        }
+    }
+
+    fn of_ending(ending: &str) -> Option<Compression> {
+        [Compression::Gzip, Compression::Xz, Compression::Zstd]
+            .into_iter()
+            .find(|compression| compression.ending() == Some(ending))
+    }
+}
+
+/// A format, perhaps within a compression: `qcow2`, `raw.xz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileKind {
+    /// What is in it.
+    pub format: FileFormat,
+    /// Around that.
+    pub compression: Compression,
+}
+
+/// A format that is not known, or a name that does not say it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FileKindError(String);
+
+impl FromStr for FileKind {
+    type Err = FileKindError;
+
+    fn from_str(text: &str) -> Result<FileKind, FileKindError> {
+        let (name, compression) = split(text);
+        let format = FileFormat::ALL.into_iter().find(|format| format.name() == name);
+        let format = format.ok_or_else(|| {
+            let text = text.escape_default();
+            FileKindError(format!(
+                "'{text}' is not a format (there are {}; also with .gz, .xz or .zst behind them)",
+                names()
+            ))
+        })?;
+        Ok(FileKind { format, compression })
+    }
+}
+
+impl FileKind {
+    /// What the name of a file that a person gave says.
+    ///
+    /// # Errors
+    /// It says nothing, or nothing that is sure.
+    pub fn of_name(path: &Path) -> Result<FileKind, FileKindError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let name = name.strip_suffix(".tgz").map(|stem| format!("{stem}.tar.gz")).unwrap_or(name);
+        let (name, compression) = split(&name);
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
+        let format = FileFormat::ALL.into_iter().find(|format| format.endings().contains(&ending));
+        let format = format.ok_or_else(|| {
+            FileKindError(format!(
+                "the name of {} does not say what is in it; give --format ({})",
+                path.display(),
+                names()
+            ))
+        })?;
+        Ok(FileKind { format, compression })
+    }
+}
+
+impl Display for FileKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.format.name())?;
+        self.compression.ending().map_or(Ok(()), |ending| write!(out, ".{ending}"))
+    }
+}
+
+/// A name without the ending of its compression, and that.
+fn split(name: &str) -> (&str, Compression) {
+    let split = name.rsplit_once('.');
+    split
+        .and_then(|(stem, ending)| Some((stem, Compression::of_ending(ending)?)))
+        .unwrap_or((name, Compression::None))
+}
+
+fn names() -> String {
+    FileFormat::ALL.map(FileFormat::name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_in_files_or_do_not() {
+        for (name, kind) in [
+            ("a/Debian.qcow2", "qcow2"),
+            ("x.raw.xz", "raw.xz"),
+            ("X.QCOW2.GZ", "qcow2.gz"),
+            ("i.tar", "oci"),
+            ("i.tgz", "oci.gz"),
+            ("d.vmdk", "vmdk"),
+            ("d.raw.zst", "raw.zst"),
+        ] {
+            assert_eq!(FileKind::of_name(Path::new(name)).unwrap().to_string(), kind, "{name}");
+            assert_eq!(kind.parse::<FileKind>().unwrap().to_string(), kind);
+        }
+        for name in ["disk.img", "disk", ".", "x.xz", "x.bz2", "qcow2"] {
+            let error = FileKind::of_name(Path::new(name)).unwrap_err().to_string();
+            assert!(error.contains("--format"), "{error}");
+        }
+        for kind in ["", "img", "xz", "raw.bz2", "raw.xz.xz", "tar"] {
+            assert!(kind.parse::<FileKind>().is_err(), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Instances: a folder each, with a disk that begins as the image's and takes room only for what is changed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use disk::{BackingName, CreateOptions, DiskFormat};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::StoreError;
+use crate::images::list_folder;
+use crate::layout::{INSTANCE_RECORD, Layout};
+use crate::metadata::Image;
+use crate::names::{Digest, InstanceName, suggestion};
+use crate::sparse;
+use crate::staging::StagingFolder;
+use crate::store::Store;
+
+const RECORD_BYTES_MAX: u64 = 64 << 10;
+const RAW_DISK: &str = "disk.raw";
+const QCOW2_DISK: &str = "disk.qcow2";
+
+/// What an instance's folder says of where its disk came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceRecord {
+    /// The image that it was made of. It may have been deleted since.
+    pub image: Digest,
+    /// Blobs that it needs: garbage collection leaves them.
+    pub blobs: Vec<Digest>,
+}
+
+/// How an instance's disk came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskMethod {
+    /// A raw file that shares the blob's blocks until they are changed.
+    Reflink,
+    /// A qcow2 overlay over the blob.
+    Overlay,
+}
+
+/// An instance's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceDisk {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: DiskFormat,
+    /// The disk's length in bytes; the root file system has to grow by itself.
+    pub size_bytes: u64,
+    /// How it was made.
+    pub method: DiskMethod,
+}
+
+impl Store {
+    /// Makes the folder of an instance with a disk of `size_bytes` that begins as the image's; `None` gives it the
+    /// smallest that the image allows. It takes next to no time and room.
+    ///
+    /// # Errors
+    /// The name is taken, the size too small, the image's blob missing, or the host refuses; then there is no folder.
+    pub fn create_instance_disk(
+        &self,
+        image: &Image,
+        name: &InstanceName,
+        size_bytes: Option<u64>,
+    ) -> Result<InstanceDisk, StoreError> {
+        let smallest = image.metadata.smallest_disk_bytes().next_multiple_of(disk::SECTOR_SIZE);
+        let size_bytes = size_bytes.unwrap_or(smallest);
+        if size_bytes < smallest {
+            let (asked_bytes, needed_bytes) = (size_bytes, smallest);
+            return Err(StoreError::DiskTooSmall { image: image.id, asked_bytes, needed_bytes });
+        }
+        let size_bytes = size_bytes.next_multiple_of(disk::SECTOR_SIZE);
+        let staging = self.stage()?;
+        // Until the instance has its name, nothing but this lock keeps its blobs from being collected.
+        let _lock = self.lock_shared()?;
+        if let Some(blob) = self.missing_blobs(image).first() {
+            return Err(StoreError::MissingBlob { image: image.id, blob: *blob });
+        }
+        let method = self.make_disk(&staging, &image.metadata.disk, size_bytes)?;
+        let record = InstanceRecord { image: image.id, blobs: image.metadata.blobs() };
+        self.name_instance(&staging, name, &record)?;
+        let format = if method == DiskMethod::Reflink { DiskFormat::Raw } else { DiskFormat::Qcow2 };
+        let path = self.layout.instance(name).join(disk_name(format));
+        Ok(InstanceDisk { path, format, size_bytes, method })
+    }
+
+    fn make_disk(
+        &self,
+        staging: &StagingFolder,
+        blob: &Digest,
+        size_bytes: u64,
+    ) -> Result<DiskMethod, StoreError> {
+        let raw = staging.file(RAW_DISK);
+        if sparse::clone(&self.blob_path(blob), &raw)?.is_some() {
+            let file = fs::File::options().write(true).open(&raw).map_err(StoreError::io("open", &raw))?;
+            let grown = file.set_len(size_bytes).and_then(|()| file.sync_all());
+            grown.map_err(StoreError::io("lengthen", &raw))?;
+            return Ok(DiskMethod::Reflink);
+        }
+        let backing = BackingName { path: Layout::blob_from_instance(blob), format: Some("raw".to_owned()) };
+        let options = CreateOptions { backing: Some(backing), ..CreateOptions::new(size_bytes) };
+        let overlay = staging.file(QCOW2_DISK);
+        disk::create_qcow2(&overlay, &options)?;
+        // Its tables are clusters of which all but the beginning is zero.
+        sparse::punch_zeros(&overlay)?;
+        Ok(DiskMethod::Overlay)
+    }
+
+    /// Writes the record and gives the folder the instance's name.
+    fn name_instance(
+        &self,
+        staging: &StagingFolder,
+        name: &InstanceName,
+        record: &InstanceRecord,
+    ) -> Result<(), StoreError> {
+        let path = staging.file(INSTANCE_RECORD);
+        let bytes =
+            serde_json::to_vec(record).map_err(|error| StoreError::metadata(&path, error.to_string()))?;
+        durable::write_synced(&path, &bytes)?;
+        let target = self.layout.instance(name);
+        let renamed = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            staging.path(),
+            rustix::fs::CWD,
+            &target,
+            rustix::fs::RenameFlags::NOREPLACE,
+        );
+        match renamed {
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => {
+                Err(StoreError::InstanceExists(name.clone()))
+            }
+            answer => {
+                answer.map_err(StoreError::errno("give its name to", &target))?;
+                durable::sync_folder_of(&target)
+            }
+        }
+    }
+
+    /// The folder of an instance, whether it is there or not.
+    pub fn instance_folder(&self, name: &InstanceName) -> PathBuf {
+        self.layout.instance(name)
+    }
+
+    /// All instances, and what they use.
+    ///
+    /// # Errors
+    /// A folder or record cannot be read.
+    pub fn instances(&self) -> Result<Vec<(InstanceName, InstanceRecord)>, StoreError> {
+        let mut instances = Vec::new();
+        for folder in list_folder(&self.layout.instances())? {
+            let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let Some(name) = name else { continue };
+            // One without a record was not made of an image, or is being removed.
+            if let Some(record) = read_record(&folder)? {
+                instances.push((name, record));
+            }
+        }
+        Ok(instances)
+    }
+
+    /// An instance's disk.
+    ///
+    /// # Errors
+    /// There is no such instance, or its disk is gone.
+    pub fn instance_disk(&self, name: &InstanceName) -> Result<InstanceDisk, StoreError> {
+        let folder = self.layout.instance(name);
+        if !folder.is_dir() {
+            return Err(self.no_such_instance(name)?);
+        }
+        let qcow2 = folder.join(QCOW2_DISK);
+        let (path, format, method) = if qcow2.is_file() {
+            (qcow2, DiskFormat::Qcow2, DiskMethod::Overlay)
+        } else {
+            (folder.join(RAW_DISK), DiskFormat::Raw, DiskMethod::Reflink)
+        };
+        let size_bytes = disk::info(&path, format)?.size_bytes;
+        Ok(InstanceDisk { path, format, size_bytes, method })
+    }
+
+    /// Removes an instance with all that is in its folder. Whether it runs is for the caller to know.
+    ///
+    /// # Errors
+    /// There is no such instance, or the host refuses.
+    pub fn remove_instance(&self, name: &InstanceName) -> Result<(), StoreError> {
+        let folder = self.layout.instance(name);
+        let gone = self.layout.staging().join(durable::random_name(&folder)?);
+        // Once renamed it is nobody's, and garbage collection removes what is left of it.
+        match fs::rename(&folder, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_such_instance(name)?),
+            answer => answer.map_err(StoreError::io("remove", &folder))?,
+        }
+        durable::sync_folder_of(&folder)?;
+        durable::remove_folder(&gone)
+    }
+
+    fn no_such_instance(&self, name: &InstanceName) -> Result<StoreError, StoreError> {
+        let instances = self.instances()?;
+        let suggestion = suggestion(name.as_str(), instances.iter().map(|(name, _)| name.as_str()));
+        Ok(StoreError::NoSuchInstance { name: name.clone(), suggestion: suggestion.map(str::to_owned) })
+    }
+}
+
+fn disk_name(format: DiskFormat) -> &'static str {
+    match format {
+        DiskFormat::Raw => RAW_DISK,
+        DiskFormat::Qcow2 => QCOW2_DISK,
+    }
+}
+
+fn read_record(folder: &Path) -> Result<Option<InstanceRecord>, StoreError> {
+    let path = folder.join(INSTANCE_RECORD);
+    match durable::read_file(&path, RECORD_BYTES_MAX) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StoreError::metadata(&path, error.to_string())),
+    }
+}

@@ -1,0 +1,335 @@
+//! Files with holes: hashing, writing and copying them without touching what is not there.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
+
+use crate::ByteProgress;
+use crate::error::StoreError;
+use crate::names::Digest;
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// What is looked at for zeros, and left out: a file system's block.
+const BLOCK_BYTES: usize = 4096;
+static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+
+/// A piece of a file.
+enum Piece<'a> {
+    /// What is there.
+    Data(&'a [u8]),
+    /// So many zeros that are not there.
+    Hole(usize),
+}
+
+/// The SHA-256 of all bytes of a file; holes count as the zeros that they are read as, but are not read.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn hash_file(path: &Path, progress: ByteProgress<'_>) -> Result<Digest, StoreError> {
+    let file = open_source(path)?;
+    let mut hasher = Sha256::new();
+    let hashed = walk(&file, progress, |_, piece| {
+        match piece {
+            Piece::Data(data) => hasher.update(data),
+            Piece::Hole(bytes) => hasher.update(&ZEROS[..bytes]),
+        }
+        Ok(())
+    });
+    hashed.map_err(StoreError::io("read", path))?;
+    Ok(Digest::from_bytes(hasher.finalize().into()))
+}
+
+/// Copies a file to a new one; holes and blocks of zeros become holes. Returns its length in bytes.
+///
+/// # Errors
+/// The source cannot be read, the target is there, or there is no room; then there is no target.
+pub fn copy_sparse(source: &Path, target: &Path, progress: ByteProgress<'_>) -> Result<u64, StoreError> {
+    let from = open_source(source)?;
+    make_file(target, |to| {
+        let mut writer = SparseWriter::new(to.try_clone().map_err(StoreError::io("use", target))?);
+        let copied = walk(&from, progress, |at, piece| match piece {
+            Piece::Data(data) => {
+                writer.position = at;
+                writer.write_all(data)
+            }
+            Piece::Hole(_) => Ok(()),
+        });
+        let bytes = copied.map_err(StoreError::io("copy to", target))?;
+        writer.finish(bytes).map_err(StoreError::io("write", target))?;
+        Ok(bytes)
+    })
+}
+
+/// Makes `target` hold what `source` holds: with shared blocks where the file system can, else as a sparse copy.
+pub(crate) fn clone_or_copy(
+    source: &Path,
+    target: &Path,
+    progress: ByteProgress<'_>,
+) -> Result<u64, StoreError> {
+    match clone(source, target)? {
+        Some(bytes) => Ok(bytes),
+        None => copy_sparse(source, target, progress),
+    }
+}
+
+/// Makes `target` a file that shares all blocks with `source`; nothing where the file system cannot.
+pub(crate) fn clone(source: &Path, target: &Path) -> Result<Option<u64>, StoreError> {
+    let from = open_source(source)?;
+    let bytes = from.metadata().map_err(StoreError::io("look at", source))?.len();
+    let cloned = make_file(target, |to| match rustix::fs::ioctl_ficlone(to, &from) {
+        Ok(()) => Ok(true),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(StoreError::errno("share blocks with", target)(errno)),
+    })?;
+    if !cloned {
+        std::fs::remove_file(target).map_err(StoreError::io("remove", target))?;
+    }
+    Ok(cloned.then_some(bytes))
+}
+
+/// Gives the blocks of a file that hold nothing but zeros back to the file system, where it can take them.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn punch_zeros(path: &Path) -> Result<(), StoreError> {
+    let file = File::options().read(true).write(true).open(path).map_err(StoreError::io("open", path))?;
+    let punched = walk(&file, &mut |_, _| (), |at, piece| {
+        let Piece::Data(mut data) = piece else { return Ok(()) };
+        let mut at = at;
+        while !data.is_empty() {
+            let (zeros, bytes) = first_run(at, data);
+            if zeros {
+                punch(&file, at, bytes as u64)?;
+            }
+            at += bytes as u64;
+            data = &data[bytes..];
+        }
+        Ok(())
+    });
+    punched.map(|_| ()).map_err(StoreError::io("read", path))
+}
+
+fn punch(file: &File, at: u64, bytes: u64) -> io::Result<()> {
+    let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, how, at, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+/// Writes a new file from its start to its end and leaves out blocks that are zero.
+#[derive(Debug)]
+pub struct SparseWriter {
+    file: File,
+    position: u64,
+}
+
+impl SparseWriter {
+    /// A writer to `file`, which has to be empty.
+    pub fn new(file: File) -> SparseWriter {
+        SparseWriter { file, position: 0 }
+    }
+
+    /// Bytes written by now, zeros included.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Gives the file its length in bytes and returns it.
+    ///
+    /// # Errors
+    /// What the host refuses.
+    pub fn finish(self, bytes: u64) -> io::Result<File> {
+        self.file.set_len(bytes)?;
+        Ok(self.file)
+    }
+}
+
+impl Write for SparseWriter {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let (zeros, bytes) = first_run(self.position, data);
+        if !zeros {
+            self.file.write_all_at(&data[..bytes], self.position)?;
+        }
+        self.position += bytes as u64;
+        Ok(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How many bytes at the start of `data`, in whole blocks of the file where it goes to `position`, are alike in being
+/// zero or not.
+fn first_run(position: u64, data: &[u8]) -> (bool, usize) {
+    let mut taken = block_at(position, data.len());
+    let zeros = is_zero(&data[..taken]);
+    while taken < data.len() {
+        let next = block_at(position + taken as u64, data.len() - taken);
+        if is_zero(&data[taken..taken + next]) != zeros {
+            break;
+        }
+        taken += next;
+    }
+    (zeros, taken)
+}
+
+/// Bytes to the end of the block, or of the data.
+fn block_at(position: u64, bytes: usize) -> usize {
+    let to_block_end = BLOCK_BYTES - (position % BLOCK_BYTES as u64) as usize;
+    bytes.min(to_block_end)
+}
+
+fn is_zero(data: &[u8]) -> bool {
+    data == &ZEROS[..data.len()]
+}
+
+/// Opens a regular file for reading, without following a link at its end and without waiting.
+fn open_source(path: &Path) -> Result<File, StoreError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::options().read(true).custom_flags(flags.bits() as i32).open(path);
+    let file = file.map_err(StoreError::io("open", path))?;
+    let metadata = file.metadata().map_err(StoreError::io("look at", path))?;
+    if !metadata.is_file() {
+        let refused = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(StoreError::io("use", path)(refused));
+    }
+    Ok(file)
+}
+
+/// Makes a file and removes it again if `fill` fails.
+fn make_file<T>(path: &Path, fill: impl FnOnce(&File) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
+    let file = file.map_err(StoreError::io("make", path))?;
+    fill(&file).inspect_err(|_| {
+        // The error that counts is the first.
+        let _ = std::fs::remove_file(path);
+    })
+}
+
+/// Goes through a file piece by piece, in order. Returns its length in bytes.
+fn walk(
+    file: &File,
+    progress: ByteProgress<'_>,
+    mut each: impl FnMut(u64, Piece<'_>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let total = file.metadata()?.len();
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    progress(0, total);
+    while at < total {
+        let data = data_from(file, at)?.unwrap_or(total).min(total);
+        while at < data {
+            let bytes = (data - at).min(CHUNK_BYTES as u64) as usize;
+            each(at, Piece::Hole(bytes))?;
+            at += bytes as u64;
+            progress(at, total);
+        }
+        let hole = if at < total { hole_from(file, at)?.min(total) } else { total };
+        while at < hole {
+            let bytes = (hole - at).min(CHUNK_BYTES as u64) as usize;
+            file.read_exact_at(&mut buffer[..bytes], at)?;
+            each(at, Piece::Data(&buffer[..bytes]))?;
+            at += bytes as u64;
+            progress(at, total);
+        }
+    }
+    Ok(total)
+}
+
+/// Where data begins at or behind `at`; nowhere if only a hole is left. Without holes in the file system, at `at`.
+fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) => Ok(Some(data)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(Errno::INVAL) => Ok(Some(at)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Where the data that begins at `at` ends.
+fn hole_from(file: &File, at: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Hole(at)) {
+        Ok(hole) => Ok(hole),
+        Err(Errno::INVAL) => Ok(u64::MAX),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    fn silent(_: u64, _: u64) {}
+
+    /// 8 MiB with data at both ends of holes.
+    fn sparse_file(path: &Path) -> Vec<u8> {
+        let mut bytes = vec![0; 8 << 20];
+        for at in [0, 4095, 4096, 3 << 20, (5 << 20) + 17, (8 << 20) - 1] {
+            bytes[at] = 7;
+        }
+        let file = File::create(path).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
+        for at in (0..bytes.len()).step_by(BLOCK_BYTES) {
+            let block = &bytes[at..at + BLOCK_BYTES];
+            if !is_zero(block) {
+                file.write_all_at(block, at as u64).unwrap();
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn holes_are_hashed_as_zeros() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        let bytes = sparse_file(&path);
+        let mut last = (0, 0);
+        let digest = hash_file(&path, &mut |done, total| last = (done, total)).unwrap();
+        assert_eq!(digest, Digest::from_bytes(Sha256::digest(&bytes).into()));
+        assert_eq!(last, (8 << 20, 8 << 20));
+    }
+
+    #[test]
+    fn copies_are_equal_and_no_larger() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+        let bytes = sparse_file(&source);
+        assert_eq!(copy_sparse(&source, &target, &mut silent).unwrap(), 8 << 20);
+        assert_eq!(fs::read(&target).unwrap(), bytes);
+        assert!(fs::metadata(&target).unwrap().blocks() * 512 < 1 << 20);
+        assert!(copy_sparse(&source, &target, &mut silent).is_err());
+    }
+
+    #[test]
+    fn writing_in_odd_pieces_gives_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("written");
+        let bytes = sparse_file(&folder.path().join("model"));
+        let mut writer = SparseWriter::new(File::create(&path).unwrap());
+        for piece in bytes.chunks(70_001) {
+            writer.write_all(piece).unwrap();
+        }
+        assert_eq!(writer.position(), bytes.len() as u64);
+        writer.finish(bytes.len() as u64).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn links_and_folders_are_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        assert!(hash_file(&link, &mut silent).is_err());
+        assert!(hash_file(folder.path(), &mut silent).is_err());
+    }
+}

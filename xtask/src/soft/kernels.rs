@@ -1,0 +1,200 @@
+//! Other kernels than the guests' own, each up to the words that show that it lives: one by one, and several kinds of
+//! operating system side by side.
+
+use crate::cache::Cache;
+use crate::guests::{self, Others, READY};
+use crate::lab::console::Console;
+use crate::{packages, process, progress, workspace};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Time for each of the words to come, in software on a busy machine too.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Guests that run at the same time.
+pub struct Kernels {
+    /// The session's name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    guests: &'static [&'static Guest],
+}
+
+/// A kernel and how to tell that it lives.
+struct Guest {
+    name: &'static str,
+    kernel: Kernel,
+    command_line: &'static str,
+    memory: &'static str,
+    /// What it writes to its console, in this order.
+    words: &'static [&'static str],
+    /// What its shell says, if it gives one: a command, and what that prints.
+    shell: Option<(&'static str, &'static str)>,
+}
+
+#[derive(Clone, Copy)]
+enum Kernel {
+    Memtest64,
+    Memtest32,
+    Mach,
+    /// With Debian's generic kernel as its first guest.
+    Xen,
+    /// Debian's, and the guests' archive.
+    Generic,
+}
+
+/// Without the pause before its first test, and without measuring the bandwidth of memory.
+const MEMTEST: &str = "console=ttyS0,115200 nopause nobench";
+/// What memtest86+ shows of its first test: that it runs, and that there was no error yet.
+const MEMTEST_LIVES: &[&str] = &["Status: Testing", "#0  [Address test, walking ones", "Errors: 0"];
+
+const MEMTEST_64: Guest = Guest {
+    name: "memtest86+ x64",
+    kernel: Kernel::Memtest64,
+    command_line: MEMTEST,
+    memory: "64M",
+    words: MEMTEST_LIVES,
+    shell: None,
+};
+const MEMTEST_32: Guest = Guest { name: "memtest86+ ia32", kernel: Kernel::Memtest32, ..MEMTEST_64 };
+const MEMTEST_PASS: Guest = Guest {
+    name: "memtest86+, a pass",
+    words: &["Pass:  0        Errors: 0", "Pass:  1        Errors: 0"],
+    ..MEMTEST_64
+};
+const MACH: Guest = Guest {
+    name: "GNU Mach",
+    kernel: Kernel::Mach,
+    command_line: "console=com0",
+    memory: "256M",
+    words: &["GNU Mach", "No bootstrap code loaded with the kernel"],
+    shell: None,
+};
+const XEN: Guest = Guest {
+    name: "Xen with Debian as its first guest",
+    kernel: Kernel::Xen,
+    command_line: "com1=115200,8n1 console=com1 no-real-mode noreboot",
+    memory: "1G",
+    words: &["Platform timer is 1.193MHz PIT", "Linux version", READY],
+    shell: Some(("cat /sys/hypervisor/type", "xen")),
+};
+const GENERIC: Guest = Guest {
+    name: "Linux generic",
+    kernel: Kernel::Generic,
+    command_line: "console=ttyS0",
+    memory: "512M",
+    words: &["Linux version", READY],
+    shell: Some(("uname -s", "Linux")),
+};
+
+/// All of them.
+pub const ALL: &[Kernels] = &[
+    Kernels {
+        name: "memtest-64",
+        about: "memtest86+ in 64-bit mode, its first test",
+        guests: &[&MEMTEST_64],
+    },
+    Kernels {
+        name: "memtest-32",
+        about: "memtest86+ in 32-bit mode, its first test",
+        guests: &[&MEMTEST_32],
+    },
+    Kernels {
+        name: "memtest-pass",
+        about: "memtest86+, all of its tests on 64 MiB",
+        guests: &[&MEMTEST_PASS],
+    },
+    Kernels { name: "mach", about: "GNU Mach asks for its servers", guests: &[&MACH] },
+    Kernels { name: "xen", about: "Xen, and Debian's kernel in it to a shell", guests: &[&XEN] },
+    Kernels { name: "generic", about: "Debian's generic kernel to a shell", guests: &[&GENERIC] },
+    Kernels {
+        name: "side-by-side",
+        about: "four kinds of operating system at once",
+        guests: &[&MEMTEST_64, &MACH, &XEN, &GENERIC],
+    },
+];
+
+/// What the guests boot from.
+struct Material {
+    others: Others,
+    generic: PathBuf,
+    initrd: PathBuf,
+}
+
+/// Starts the guests, has each show that it lives, and ends them when the last has.
+pub fn hold(session: &Kernels) -> Result<()> {
+    packages::require(&[packages::BUILD, packages::GUESTS])?;
+    let cache = Cache::open()?;
+    let (generic, initrd) = guests::prepare_generic(&cache)?;
+    let material = Material { others: guests::prepare_others(&cache)?, generic, initrd };
+    let yagura = workspace::build_yagura()?;
+    let step = progress::step(format!("{} on the software engine", session.name));
+    let mut running: Vec<Running> =
+        session.guests.iter().map(|guest| start(&yagura, &material, guest)).collect::<Result<_>>()?;
+    for one in &mut running {
+        one.lives().with_context(|| one.guest.name)?;
+    }
+    for one in &mut running {
+        ensure!(one.monitor.try_wait()?.is_none(), "{} ended while the others ran", one.guest.name);
+    }
+    step.done();
+    Ok(())
+}
+
+/// A guest, which ends with this value.
+struct Running {
+    guest: &'static Guest,
+    monitor: process::Ended,
+    console: Console,
+}
+
+impl Running {
+    fn lives(&mut self) -> Result<()> {
+        for words in self.guest.words {
+            self.console.expect(words, LIMIT)?;
+        }
+        if let Some((command, printed)) = self.guest.shell {
+            let found = self.console.command(command, LIMIT)?;
+            ensure!(found == printed, "`{command}` printed {found:?}, not {printed:?}");
+        }
+        Ok(())
+    }
+}
+
+fn start(yagura: &Path, material: &Material, guest: &'static Guest) -> Result<Running> {
+    let mut command = process::bound_to_us(yagura);
+    command.args(["run", "--engine", "soft", "--name", "kernel", "--net", "none", "--console", "stdio"]);
+    command.args(["--memory", guest.memory, "--cmdline", guest.command_line]);
+    boot_from(&mut command, material, guest.kernel);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut monitor = process::Ended::of(child);
+    let output = monitor.stdout.take().context("the guest has no output")?;
+    let input = monitor.stdin.take().context("the guest has no input")?;
+    Ok(Running { guest, monitor, console: Console::over(output, input) })
+}
+
+fn boot_from(command: &mut Command, material: &Material, kernel: Kernel) {
+    let Material { others, generic, initrd } = material;
+    let file = match kernel {
+        Kernel::Memtest64 => &others.memtest64,
+        Kernel::Memtest32 => &others.memtest32,
+        Kernel::Mach => &others.mach,
+        Kernel::Xen => &others.xen,
+        Kernel::Generic => generic,
+    };
+    command.arg("--kernel").arg(file);
+    match kernel {
+        Kernel::Generic => {
+            command.arg("--initrd").arg(initrd);
+        }
+        Kernel::Xen => {
+            command
+                .arg("--module")
+                .arg(format!("{}=vmlinuz console=hvc0 earlyprintk=xen", generic.display()));
+            command.arg("--module").arg(initrd);
+        }
+        Kernel::Memtest64 | Kernel::Memtest32 | Kernel::Mach => {}
+    }
+}
