@@ -13,6 +13,8 @@ const ADD_EAX: [u8; 2] = [0x83, 0xc0];
 /// CALL RSI, which leads to [`CODE2`].
 const CALL: [u8; 2] = [0xff, 0xd6];
 const RET: u8 = 0xc3;
+/// Calls after which a translator knows its ways.
+const CALLS: u64 = 6;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -87,21 +89,22 @@ fn unpaired(cases: &mut Vec<Case>) {
     cases.push(case("to address 0", zero, 4));
 }
 
-/// The third call finds other bytes behind it than the first two: `dec edx; jnz +N; write; ret`.
+/// The last call but one finds other bytes behind it than those before: `dec edx; jnz +N; write; ret`.
 fn changed(cases: &mut Vec<Case>) {
     // call; mov al, 1; dec ecx; jnz back; the function writes the constant by RBX.
     let code = [&CALL[..], &[0xb0, 1, 0xff, 0xc9, 0x75, 0xf8]].concat();
     let write = [0xff, 0xca, 0x75, 3, 0xc6, 0x03, 2, RET];
     let mut own = guest(&code, &write);
-    (own.registers.rcx, own.registers.rdx, own.registers.rbx) = (3, 2, CODE + 3);
+    (own.registers.rcx, own.registers.rdx, own.registers.rbx) = (CALLS, CALLS - 1, CODE + 3);
     cases.push(case("to code that the function has written", own, 2));
     let mut alias = guest(&code, &write);
     alias.map_test([P | W | U, P | W | U, P | W | U, P | W], CODE);
-    (alias.registers.rcx, alias.registers.rdx, alias.registers.rbx) = (3, 2, TEST_ADDRESS + 3);
+    (alias.registers.rcx, alias.registers.rdx) = (CALLS, CALLS - 1);
+    alias.registers.rbx = TEST_ADDRESS + 3;
     cases.push(case("to code that the function has written by another mapping", alias, 2));
 }
 
-/// The caller's page becomes another one while the function runs, at its second call.
+/// The caller's page becomes another one while the function runs, at its last call but one.
 fn remapped(cases: &mut Vec<Case>) {
     // invlpg [rbx]; mov rax, cr3, mov cr3, rax; mov cr3, rbp
     let ways: [(&str, &[u8]); 3] = [
@@ -134,6 +137,6 @@ fn remapping(forget: &[u8], entry: u64) -> Guest {
     guest.registers.rbx = TEST_ADDRESS;
     (guest.registers.rdi, guest.registers.r8) = (TEST_PT + 8, entry);
     guest.registers.rbp = PML4_B;
-    (guest.registers.rcx, guest.registers.rdx) = (3, 2);
+    (guest.registers.rcx, guest.registers.rdx) = (CALLS, CALLS - 1);
     guest
 }

@@ -68,13 +68,21 @@ fn filled(cases: &mut Vec<Case>) {
     cases.push(Case::new("mapped, seen at once", "SDM vol. 3, 4.10.2.3", guest, Expect::done().rax(0xb)));
 }
 
+/// Calls what RBX leads to several times, executes `change`, and calls it once more, with RAX 0.
+fn calls_around(change: &[u8]) -> Guest {
+    // call rbx; dec ecx; jnz back; change; xor eax, eax; call rbx
+    let call = [0xff, 0xd3];
+    let code = [&call[..], &[0xff, 0xc9, 0x75, 0xfa], change, &[0x31, 0xc0], &call].concat();
+    let mut guest = Guest::long(0, &code);
+    guest.registers.rcx = 6;
+    guest
+}
+
 /// Code in a large page, and INVLPG of another byte of it.
 fn large_code(cases: &mut Vec<Case>) {
     const START: u64 = TEST_ADDRESS & !0x1f_ffff;
-    // The function there is called before and behind: call rbx; `change`; xor eax, eax; call rbx.
     let build = |change: &[u8]| {
-        let call = [0xff, 0xd3];
-        let mut guest = Guest::long(0, &[&call[..], change, &[0x31, 0xc0], &call].concat());
+        let mut guest = calls_around(change);
         guest.map_test([P | W | U, P | W | U, 0, 0], 0);
         guest.put64(TEST_PD + 8, P | W | A | D | PS);
         guest.put64(TEST_PT + 8 * (TEST_PAGE >> 12), TEST_PAGE_B | P | W | A);
@@ -99,9 +107,8 @@ fn large_code(cases: &mut Vec<Case>) {
 /// An instruction whose bytes are in two pages, the second of which is remapped.
 fn crossing_code(cases: &mut Vec<Case>) {
     for entry in [TEST_PAGE_B | P | W, 0] {
-        // call rbx; mov [rsi], rdi; invlpg [rbp]; xor eax, eax; call rbx
-        let code = [0xff, 0xd3, 0x48, 0x89, 0x3e, 0x0f, 0x01, 0x7d, 0, 0x31, 0xc0, 0xff, 0xd3];
-        let mut guest = Guest::long(0, &code);
+        // mov [rsi], rdi; invlpg [rbp]
+        let mut guest = calls_around(&[0x48, 0x89, 0x3e, 0x0f, 0x01, 0x7d, 0]);
         guest.map_test([P | W | U, P | W | U, P | W | U, P | W], TEST_PAGE);
         guest.put64(TEST_PT + 16, DATA | P | W);
         // mov al, imm8; ret

@@ -198,7 +198,7 @@ impl Plan {
             | Way::System(System::HighByte)
             | Way::Nothing => self.memory.is_some() && checks,
             Way::X87 => self.memory.is_some() && checks || self.insn.mnemonic() == Mnemonic::Fldcw,
-            Way::Push | Way::Pop | Way::Leave | Way::Call => checks,
+            Way::Push | Way::Pop | Way::Leave => checks,
             _ => true,
         }
     }
