@@ -101,7 +101,7 @@ impl Images {
         let outputs = (new_file(&kernel)?, new_file(&initrd)?);
         let disk = DiskFile { file: source.as_fd(), format: SourceFormat::Raw, name };
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
-        match self.importer.read_boot(&[disk], outputs) {
+        match self.importer.read_boot(&[disk], crate::guest_architecture(), outputs) {
             Ok(boot) => Ok(Found { facts: boot.os_release, why_not: None }),
             Err(ImportError::Refused(why)) => Ok(Found { facts: Vec::new(), why_not: Some(why) }),
             Err(other) => Err(other.into()),

@@ -67,7 +67,7 @@ impl Images {
             format: SourceFormat::Raw,
             name: &blob,
         }));
-        let boot = self.importer.read_boot(&disks, outputs)?;
+        let boot = self.importer.read_boot(&disks, crate::guest_architecture(), outputs)?;
         Ok(BootPlan { kernel, initrd: (boot.initrd_bytes > 0).then_some(initrd), cmdline: boot.cmdline })
     }
 }

@@ -21,7 +21,7 @@ mod random;
 use std::path::Path;
 
 use ::image_import::Importer;
-use ::image_store::Store;
+use ::image_store::{Architecture, Store};
 
 pub use error::OpError;
 pub use image_import::ImportOptions;
@@ -60,6 +60,16 @@ impl Images {
         ::image_build::shipped_names().filter_map(|name| {
             ::image_build::shipped(name).map(|recipe| (name.to_owned(), recipe.description))
         })
+    }
+}
+
+/// Kernels for this processor are looked for on disks.
+fn guest_architecture() -> ::image_import::Architecture {
+    use ::image_import::Architecture as Guest;
+    match Architecture::of_host() {
+        Architecture::X86_64 => Guest::X86_64,
+        Architecture::Aarch64 => Guest::Aarch64,
+        Architecture::Riscv64 => Guest::Riscv64,
     }
 }
 

@@ -97,13 +97,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tree = folder.path().join("tree.tar");
         let mut archive = tar::Builder::new(std::fs::File::create(&tree).unwrap());
-        for name in ["a", "b/c", "b/d"] {
+        for name in ["a", "b/", "b/c", "b/d"] {
+            let folder = name.ends_with('/');
             let mut header = tar::Header::new_gnu();
-            header.set_size(5000);
-            header.set_mode(0o644);
+            header.set_entry_type(if folder { tar::EntryType::Directory } else { tar::EntryType::Regular });
+            header.set_size(if folder { 0 } else { 5000 });
+            header.set_mode(if folder { 0o755 } else { 0o644 });
             header.set_uid(1000);
             header.set_mtime(7);
-            archive.append_data(&mut header, name, &[b'x'; 5000][..]).unwrap();
+            let contents = vec![b'x'; header.size().unwrap() as usize];
+            archive.append_data(&mut header, name, &contents[..]).unwrap();
         }
         archive.finish().unwrap();
         let options = FileSystem { size_bytes: 64 << 20, label: "root", identity: [7; 32] };
