@@ -26,6 +26,10 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Nothing may have been opened, started or read before a child confines itself.
+    if image_import::is_child(std::env::args_os()) {
+        return image_import::child_main();
+    }
     host_sys::memory::share_one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
