@@ -112,3 +112,48 @@ fn a_qcow2_image_used_as_raw_is_said_so() {
     let check = folder.json("disk check a.qcow2 -f json");
     assert_eq!((&check["corruptions"], &check["leaks"]), (&0.into(), &0.into()));
 }
+
+#[test]
+fn foreign_disks_are_converted() {
+    let folder = Folder::new();
+    let data = some_data(&folder.path("a.img"), 3 << 20);
+    for format in ["vhdx", "vmdk"] {
+        let mut qemu_img = Command::new("qemu-img");
+        qemu_img
+            .args(["convert", "-f", "raw", "-O", format, "a.img", "foreign"])
+            .current_dir(folder.0.path());
+        match qemu_img.output() {
+            Ok(output) => assert!(output.status.success(), "{output:?}"),
+            Err(_) => {
+                println!("SKIPPED: qemu-img is not installed");
+                return;
+            }
+        }
+        folder.good(&format!("disk convert foreign b.img --from {format} --to raw"));
+        folder.good(&format!("disk convert foreign b.qcow2 --from {format} --to qcow2 --compress"));
+        folder.good("disk convert b.qcow2 c.img --from qcow2 --to raw");
+        for name in ["b.img", "c.img"] {
+            let copy = fs::read(folder.path(name)).unwrap();
+            assert!(copy[..data.len()] == data && copy[data.len()..].iter().all(|byte| *byte == 0), "{name}");
+        }
+        let output = folder.yagura(&format!("disk convert foreign b.qcow2 --from {format} --to qcow2"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("b.qcow2 exists already"), "{output:?}");
+        let output = folder.yagura(&format!("disk convert a.img d.img --from {format} --to raw"));
+        let line = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && line.lines().count() == 1, "{output:?}");
+        assert!(line.contains("a.img cannot be read as") && line.contains("does not begin as"), "{line}");
+        assert!(!folder.path("d.img").exists(), "what failed leaves nothing behind");
+        for name in ["b.img", "b.qcow2", "c.img", "foreign"] {
+            fs::remove_file(folder.path(name)).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn the_confined_child_waits_for_nobody() {
+    // Somebody types it: standard input is no socket, and there is no order.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_yagura"));
+    let output = child.arg("confined-import").stdin(std::process::Stdio::null()).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+}

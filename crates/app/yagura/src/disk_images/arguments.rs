@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use disk::DiskFormat;
+use disk::{DiskFormat, SourceFormat};
 use vm_spec::{BadValue, DiskSize};
 
 use crate::cli::Format;
@@ -88,9 +88,9 @@ pub struct ConvertArguments {
     pub source: PathBuf,
     /// The file to make
     pub target: PathBuf,
-    /// What is read: raw or qcow2
-    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
-    pub from: DiskFormat,
+    /// What is read: raw, qcow2, vhdx or vmdk
+    #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
+    pub from: SourceFormat,
     /// What is made: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub to: DiskFormat,
@@ -162,11 +162,16 @@ fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
     text.parse().map_err(BadValue)
 }
 
+fn parse_source_format(text: &str) -> Result<SourceFormat, BadValue> {
+    text.parse().map_err(BadValue)
+}
+
 const NOTES: &str = "\
 Examples:
   yagura disk create root.qcow2 --size 10G
   yagura disk create web1.qcow2 --backing debian-12.qcow2 --backing-format qcow2
   yagura disk convert debian-12.img debian-12.qcow2 --from raw --to qcow2 --compress
+  yagura disk convert exported.vmdk imported.qcow2 --from vmdk --to qcow2
   yagura disk resize web1.qcow2 20G --disk-format qcow2
   yagura disk check web1.qcow2
   yagura disk info web1.qcow2 --disk-format qcow2 -f json

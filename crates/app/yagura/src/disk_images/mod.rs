@@ -1,6 +1,7 @@
 //! `yagura disk`: images while no machine uses them.
 
 pub mod arguments;
+mod foreign;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -108,12 +109,12 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
         refuse_for_raw(compress.map(|_| "--compress").or(first_option(image)))?;
     }
     let kind = compress.map_or(Compression::Zlib, Compression::from);
-    let options = ConvertOptions {
-        from: *from,
-        policy: if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open },
-        to: (*to == DiskFormat::Qcow2).then(|| image_options(image, 0, kind)),
-        compress: compress.is_some(),
+    let to = (*to == DiskFormat::Qcow2).then(|| image_options(image, 0, kind));
+    let Some(from) = from.for_machines() else {
+        foreign::convert(source, *from, target, to, compress.is_some())?;
+        return Ok(0);
     };
+<<<<<<< HEAD
     let bar = byte_bar();
     let answer = disk::convert(source, target, &options, |done_bytes, all_bytes| {
         if let Some(bar) = &bar {
@@ -128,6 +129,42 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+=======
+    let policy = if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open };
+    let options = ConvertOptions { from, policy, to, compress: compress.is_some() };
+    let bar = Bar::new();
+    disk::convert(source, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
+    Ok(0)
+}
+
+/// How far a conversion is, on a terminal.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new() -> Bar {
+        let style =
+            ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        Bar(io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style)))
+    }
+
+    fn show(&self, done_bytes: u64, all_bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(all_bytes);
+            bar.set_position(done_bytes);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+>>>>>>> h-import
 fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {
     let repair = arguments.repair.map(|kind| match kind {
         RepairKind::Leaks => Repair::Leaks,
