@@ -31,10 +31,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-<<<<<<< HEAD
-=======
     // Nothing may have been opened, started or read before a child confines itself.
->>>>>>> h-import
     if image_import::is_child(std::env::args_os()) {
         return image_import::child_main();
     }

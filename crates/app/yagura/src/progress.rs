@@ -75,9 +75,30 @@ impl Drop for Stages {
     }
 }
 
-/// A bar for bytes, on a terminal.
-pub fn byte_bar() -> Option<ProgressBar> {
-    io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(byte_style("")))
+/// How many bytes are done, on a terminal.
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// Nothing is done yet.
+    pub fn new() -> Bar {
+        Bar(io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(byte_style(""))))
+    }
+
+    /// So many bytes of so many are done.
+    pub fn show(&self, done_bytes: u64, all_bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(all_bytes);
+            bar.set_position(done_bytes);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 fn byte_style(head: &str) -> ProgressStyle {

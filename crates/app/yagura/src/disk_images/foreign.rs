@@ -10,7 +10,7 @@ use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineErro
 use host_sys::file_lock::{LockKind, try_lock};
 use image_import::{DiskFile, Importer};
 
-use super::Bar;
+use crate::progress::Bar;
 
 /// Copies a disk to a new file: raw, or an image with these options.
 pub(super) fn convert(

@@ -11,7 +11,7 @@ use disk::{BackingName, BackingPolicy, Compression, ConvertOptions, CreateOption
 
 use crate::cli::Format;
 use crate::print::print;
-use crate::progress::byte_bar;
+use crate::progress::Bar;
 use arguments::{
     CheckArguments, ConvertArguments, CreateArguments, DiskCommand, ImageArguments, InfoArguments,
     RepairKind, ResizeArguments,
@@ -114,57 +114,12 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
         foreign::convert(source, *from, target, to, compress.is_some())?;
         return Ok(0);
     };
-<<<<<<< HEAD
-    let bar = byte_bar();
-    let answer = disk::convert(source, target, &options, |done_bytes, all_bytes| {
-        if let Some(bar) = &bar {
-            bar.set_length(all_bytes);
-            bar.set_position(done_bytes);
-        }
-    });
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
-    answer?;
-    Ok(0)
-}
-
-=======
     let policy = if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open };
     let options = ConvertOptions { from, policy, to, compress: compress.is_some() };
     let bar = Bar::new();
     disk::convert(source, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
     Ok(0)
 }
-
-/// How far a conversion is, on a terminal.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new() -> Bar {
-        let style =
-            ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        Bar(io::stderr().is_terminal().then(|| ProgressBar::new(0).with_style(style)))
-    }
-
-    fn show(&self, done_bytes: u64, all_bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(all_bytes);
-            bar.set_position(done_bytes);
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
->>>>>>> h-import
 fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {
     let repair = arguments.repair.map(|kind| match kind {
         RepairKind::Leaks => Repair::Leaks,

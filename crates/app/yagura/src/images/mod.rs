@@ -17,7 +17,7 @@ use image_store::{Alias, FirstBoot, GarbageOptions, Image, ImageSource, SourceKi
 use crate::cli::Format;
 use crate::complaint::say;
 use crate::print::print;
-use crate::progress::{Stages, byte_bar};
+use crate::progress::{Bar, Stages};
 use arguments::{
     AliasArguments, BuildArguments, DeleteArguments, ExportArguments, FirstBootKind, GcArguments,
     ImageCommand, ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
@@ -141,13 +141,8 @@ fn export(
     ExportArguments { image, target, disk_format }: &ExportArguments,
 ) -> anyhow::Result<u8> {
     let image = images.store.resolve(image)?;
-    let bar = byte_bar();
-    let mut progress = |done: u64, all: u64| {
-        if let Some(bar) = &bar {
-            bar.set_length(all);
-            bar.set_position(done);
-        }
-    };
+    let bar = Bar::new();
+    let mut progress = |done: u64, all: u64| bar.show(done, all);
     match disk_format {
         DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
         DiskFormat::Qcow2 => {
@@ -160,9 +155,6 @@ fn export(
             };
             disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
         }
-    }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
     }
     Ok(0)
 }
@@ -218,16 +210,9 @@ fn named(image: &Image, alias: &Alias) {
 }
 
 fn verify(images: &Images) -> anyhow::Result<u8> {
-    let bar = byte_bar();
-    let found = images.store.verify(&mut |done, all| {
-        if let Some(bar) = &bar {
-            bar.set_length(all);
-            bar.set_position(done);
-        }
-    })?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    let bar = Bar::new();
+    let found = images.store.verify(&mut |done, all| bar.show(done, all))?;
+    drop(bar);
     for damage in &found.damaged {
         say(&report::damage(damage));
     }
