@@ -12,6 +12,23 @@ pub enum OpError {
     /// A name that nothing can have.
     #[error(transparent)]
     Name(#[from] image_store::NameError),
+    /// The catalogue.
+    #[error(transparent)]
+    Catalogue(#[from] image_sources::CatalogueError),
+    /// A download.
+    #[error(transparent)]
+    Fetch(#[from] image_sources::FetchError),
+    /// An OCI image.
+    #[error(transparent)]
+    Oci(#[from] image_sources::OciError),
+    /// A compressed file.
+    #[error("{}", path.display())]
+    Unpack {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: image_sources::UnpackError,
+    },
     /// A foreign image.
     #[error(transparent)]
     Import(#[from] image_import::ImportError),

@@ -16,12 +16,12 @@ use crate::{Images, OpError, Watch, bytes_of};
 /// What is said of a disk that is to be an image. What is left open is read from the disk.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
-    /// The file's format, as it was stated.
-    pub format: SourceFormat,
-    /// Operating system; its release.
+    /// Operating system.
     pub os: Option<String>,
-    /// The release.
+    /// Its release.
     pub release: Option<String>,
+    /// Which flavour of it.
+    pub variant: String,
     /// A line for people.
     pub description: Option<String>,
     /// What configures an instance.
@@ -30,6 +30,8 @@ pub struct ImportOptions {
     pub default_user: Option<String>,
     /// Least memory, in bytes.
     pub min_memory_bytes: u64,
+    /// Smallest disk, in bytes.
+    pub min_disk_bytes: u64,
     /// Where the disk came from.
     pub source: ImageSource,
 }
@@ -42,6 +44,7 @@ impl Images {
     pub fn import(
         &self,
         path: &Path,
+        format: SourceFormat,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
@@ -50,7 +53,7 @@ impl Images {
         let raw = staging.file("disk");
         let target = new_file(&raw)?;
         watch.stage("reading the disk");
-        let disk = DiskFile { file: source.as_fd(), format: options.format, name: path };
+        let disk = DiskFile { file: source.as_fd(), format, name: path };
         self.importer.convert(disk, target.as_fd(), &mut bytes_of(watch))?;
         target.sync_all().map_err(OpError::io("write", &raw))?;
         self.adopt(&staging, raw, path, options, watch)
@@ -81,10 +84,10 @@ impl Images {
             os: options.os.clone().or_else(|| fact("ID")).unwrap_or_else(|| "unknown".to_owned()),
             release: release.unwrap_or_else(|| "unknown".to_owned()),
             architecture: Architecture::of_host(),
-            variant: "default".to_owned(),
+            variant: options.variant.clone(),
             description: options.description.clone().or_else(|| fact("PRETTY_NAME")).unwrap_or_default(),
             default_user: options.default_user.clone(),
-            min_disk_bytes: 0,
+            min_disk_bytes: options.min_disk_bytes,
             min_memory_bytes: options.min_memory_bytes,
             first_boot: options.first_boot,
             source: options.source.clone(),

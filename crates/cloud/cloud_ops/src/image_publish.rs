@@ -21,14 +21,13 @@ impl Images {
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
         watch.stage("copying the instance's disk");
-        let from = source_format(disk.format);
         // The overlay is one of ours, and what is behind it is a blob of the store.
         let options =
             ConvertOptions { from: disk.format, policy: BackingPolicy::Open, to: None, compress: false };
         disk::convert(&disk.path, &raw, &options, bytes_of(watch))?;
         let about = &origin.metadata.description;
+        let source = ImageSource { kind: SourceKind::Instance, location: name.to_string(), checksum: None };
         let options = ImportOptions {
-            format: from,
             os: Some(about.os.clone()),
             release: Some(about.release.clone()),
             description: description
@@ -36,7 +35,8 @@ impl Images {
             first_boot: about.first_boot,
             default_user: about.default_user.clone(),
             min_memory_bytes: about.min_memory_bytes,
-            source: ImageSource { kind: SourceKind::Instance, location: name.to_string(), checksum: None },
+            variant: about.variant.clone(),
+            ..ImportOptions::of(source)
         };
         self.adopt(&staging, raw, &disk.path, &options, watch)
     }

@@ -1,9 +1,33 @@
 //! `image pull`: an image by its name, from wherever it can be had.
 
-use ::image_build::{Recipe, shipped};
-use image_store::{Alias, Image, ImageReference, KeyLock, StoreError};
+use std::cell::RefCell;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::{Images, OpError, Watch};
+use ::image_build::shipped;
+use disk::SourceFormat;
+use image_sources::{
+    CatalogueEntry, Compression, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileFormat, FileKind,
+    Source, unpack,
+};
+use image_store::{
+    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, SourceKind, StagingFolder, StoreError,
+};
+
+use crate::{Images, ImportOptions, OpError, Watch};
+
+/// Longest file that is fetched or unpacked, in bytes.
+pub(crate) const FILE_BYTES_MAX: u64 = 64 << 30;
+/// Memory that an image is taken to need where nobody says how much, in bytes.
+pub(crate) const USUAL_MEMORY_BYTES: u64 = 256 << 20;
+
+/// How long a vendor is tried where packages can stand in for its image.
+fn brief() -> FetchSettings {
+    let connect_timeout = Duration::from_secs(5);
+    FetchSettings { connect_timeout, attempts_max: 1, ..FetchSettings::default() }
+}
 
 impl Images {
     /// The image of this name: from the store, or else fetched or built now.
@@ -13,38 +37,223 @@ impl Images {
     pub fn obtain(&self, reference: &ImageReference, watch: &mut dyn Watch) -> Result<Image, OpError> {
         match (self.store.resolve(reference), reference) {
             (Ok(image), _) => Ok(image),
-            (Err(StoreError::NoSuchImage { .. }), ImageReference::Alias(alias)) => self.pull(alias, watch),
+            (Err(StoreError::NoSuchImage { .. }), ImageReference::Alias(alias)) => {
+                self.pull_once(alias, watch)
+            }
             (Err(error), _) => Err(error.into()),
         }
     }
 
-    /// Has the image of this name brought into the store once, however many ask for it at the same time.
+    /// Brings an image into the store. One of the catalogue gets its name there; others get none.
     ///
     /// # Errors
-    /// As for [`Images::obtain`].
-    pub fn pull(&self, alias: &Alias, watch: &mut dyn Watch) -> Result<Image, OpError> {
-        let recipe = shipped(alias.as_str()).ok_or_else(|| unknown(alias))?;
-        self.build_once(alias, &recipe, watch)
+    /// Nobody knows the name, or it cannot be had.
+    pub fn pull(&self, source: &Source, watch: &mut dyn Watch) -> Result<Image, OpError> {
+        match source {
+            Source::Catalogue(alias) => self.pull_once(alias, watch),
+            Source::Packages(name) => self.build(&shipped(name).ok_or_else(|| self.unknown(name))?, watch),
+            Source::File { path, kind } => {
+                let location =
+                    std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
+                let source = ImageSource { kind: SourceKind::File, location, checksum: None };
+                self.import_file(path, *kind, &ImportOptions::of(source), watch)
+            }
+            Source::Url { url, kind } => self.pull_url(url.as_str(), *kind, watch),
+            Source::Oci(reference) => self.pull_oci(reference, watch),
+            Source::Instance(name) => self.publish(name, None, watch),
+        }
     }
 
-    fn build_once(&self, alias: &Alias, recipe: &Recipe, watch: &mut dyn Watch) -> Result<Image, OpError> {
+    /// Has the image of this name brought once, however many ask for it at the same time.
+    fn pull_once(&self, alias: &Alias, watch: &mut dyn Watch) -> Result<Image, OpError> {
         let reference = ImageReference::Alias(alias.clone());
-        // Both closures tell the same watch, one after the other.
-        let watch = std::cell::RefCell::new(watch);
+        // The closures tell the same watch, one after the other.
+        let watch = RefCell::new(watch);
         self.store.pull_once(
             &format!("image {alias}"),
             |_| {
                 watch.borrow_mut().stage("another process brings this image; waiting for it");
                 Ok::<(), OpError>(())
             },
-            |_: &KeyLock| Ok(self.store.resolve(&reference).ok()),
-            |_| self.build(recipe, *watch.borrow_mut()),
+            |lock| Ok(if lock.waited() { self.store.resolve(&reference).ok() } else { None }),
+            |lock| {
+                let partial = self.store.partial_path(lock);
+                self.pull_entry(alias, &partial, *watch.borrow_mut())
+            },
         )
+    }
+
+    /// The vendor's image, or what its recipe makes where the vendor cannot be reached.
+    fn pull_entry(&self, alias: &Alias, partial: &Path, watch: &mut dyn Watch) -> Result<Image, OpError> {
+        let catalogue = self.catalogue()?;
+        let Some(entry) = catalogue.entries().find(|entry| entry.alias == *alias) else {
+            let recipe = shipped(alias.as_str()).ok_or_else(|| self.unknown(alias.as_str()))?;
+            return self.build(&recipe, watch);
+        };
+        let recipe = entry.recipe.as_deref().and_then(shipped);
+        if entry.files.is_empty()
+            && let Some(recipe) = &recipe
+        {
+            return self.build(recipe, watch);
+        }
+        watch.stage(&format!("fetching {alias} from its vendor"));
+        let settings = if recipe.is_some() { brief() } else { FetchSettings::default() };
+        match (self.fetch_entry(entry, settings, partial, watch), recipe) {
+            (Ok(fetched), _) => self.take_vendors(alias, entry, fetched, watch),
+            (Err(OpError::Fetch(error)), Some(recipe)) if error.is_unreachable() => {
+                watch.note(&format!(
+                    "{alias}: the vendor's image cannot be had ({error}); building it from Debian's packages instead"
+                ));
+                self.build(&recipe, watch)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn fetch_entry(
+        &self,
+        entry: &CatalogueEntry,
+        settings: FetchSettings,
+        partial: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<Fetched, OpError> {
+        let file = entry.file(Architecture::of_host())?;
+        let fetcher = Fetcher::new(settings)?;
+        Ok(fetcher.fetch_vendor_file(file, partial, FILE_BYTES_MAX, &mut events_of(watch))?)
+    }
+
+    fn take_vendors(
+        &self,
+        alias: &Alias,
+        entry: &CatalogueEntry,
+        fetched: Fetched,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        let architecture = Architecture::of_host();
+        let kind = entry.file(architecture)?.kind;
+        let about = entry.describe(architecture, fetched.checksum, image_store::UtcTime::now());
+        let options = ImportOptions {
+            os: Some(about.os),
+            release: Some(about.release),
+            description: Some(about.description),
+            first_boot: about.first_boot,
+            default_user: about.default_user,
+            min_memory_bytes: about.min_memory_bytes,
+            min_disk_bytes: about.min_disk_bytes,
+            variant: about.variant,
+            source: about.source,
+        };
+        let image = self.import_file(&fetched.path, kind, &options, watch)?;
+        self.store.set_alias(alias, &image.id)?;
+        forget_download(&fetched.path)?;
+        Ok(image)
+    }
+
+    fn pull_url(&self, url: &str, kind: FileKind, watch: &mut dyn Watch) -> Result<Image, OpError> {
+        let lock = self.store.lock_key(&format!("url {url}"), |_| {
+            watch.stage("another process fetches this; waiting for it");
+            Ok::<(), OpError>(())
+        })?;
+        watch.stage(&format!("fetching {url}"));
+        let partial = self.store.partial_path(&lock);
+        let download = Download { url, partial: &partial, expected: None, bytes_max: FILE_BYTES_MAX };
+        let fetched = Fetcher::new(FetchSettings::default())?.download(&download, &mut events_of(watch))?;
+        watch.note(&format!("{url}: no checksum was given; what came has {}", fetched.checksum));
+        let checksum = Some(fetched.checksum);
+        let source = ImageSource { kind: SourceKind::Url, location: url.to_owned(), checksum };
+        let image = self.import_file(&fetched.path, kind, &ImportOptions::of(source), watch)?;
+        forget_download(&fetched.path)?;
+        Ok(image)
+    }
+
+    /// Takes a file of this kind in, whatever is around the disk in it.
+    ///
+    /// # Errors
+    /// It is not what it is said to be, or the store refuses.
+    pub fn import_file(
+        &self,
+        path: &Path,
+        kind: FileKind,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        let staging = self.store.stage()?;
+        let unpacked = unpacked(path, kind.compression, &staging, watch)?;
+        let path = unpacked.as_deref().unwrap_or(path);
+        let format = match kind.format {
+            FileFormat::Raw => SourceFormat::Raw,
+            FileFormat::Qcow2 => SourceFormat::Qcow2,
+            FileFormat::Vmdk => SourceFormat::Vmdk,
+            FileFormat::Vhdx => SourceFormat::Vhdx,
+            FileFormat::OciArchive => return self.import_oci_archive(path, &options.source.location, watch),
+        };
+        self.import(path, format, options, watch)
+    }
+
+    fn unknown(&self, name: &str) -> OpError {
+        let known: Vec<String> =
+            self.offered().map(|all| all.into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
+        let hint = image_store::suggestion(name, known.iter().map(String::as_str));
+        let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
+        OpError::Refused(format!("no image is called {name}, here or in the catalogue{hint}"))
     }
 }
 
-fn unknown(alias: &Alias) -> OpError {
-    let hint = image_store::suggestion(alias.as_str(), ::image_build::shipped_names());
-    let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
-    OpError::Refused(format!("no image is called {alias}, here or in any catalogue{hint}"))
+/// The file without what it is compressed by; nothing where it is not.
+fn unpacked(
+    path: &Path,
+    compression: Compression,
+    staging: &StagingFolder,
+    watch: &mut dyn Watch,
+) -> Result<Option<PathBuf>, OpError> {
+    if compression == Compression::None {
+        return Ok(None);
+    }
+    watch.stage("unpacking");
+    let source = File::open(path).map_err(OpError::io("open", path))?;
+    let all = source.metadata().map(|metadata| metadata.len()).ok();
+    let target = staging.file("unpacked");
+    let file = crate::image_import::new_file(&target)?;
+    unpack(source, compression, file, FILE_BYTES_MAX, &mut |done| watch.bytes(done, all))
+        .map_err(|source| OpError::Unpack { path: path.to_owned(), source })?;
+    Ok(Some(target))
+}
+
+/// What a download leaves behind once its image is in the store.
+fn forget_download(path: &Path) -> Result<(), OpError> {
+    std::fs::remove_file(path).map_err(OpError::io("remove", path))
+}
+
+/// What happens to a download, for a [`Watch`].
+pub(crate) fn events_of(watch: &mut dyn Watch) -> impl FnMut(FetchEvent) -> ControlFlow<()> + '_ {
+    move |event| {
+        match event {
+            FetchEvent::Progress(progress) => watch.bytes(progress.done_bytes, progress.total_bytes),
+            FetchEvent::Resumed { from_bytes } => {
+                watch.note(&format!("an earlier download goes on after {} MiB", from_bytes >> 20));
+            }
+            FetchEvent::Restarted => watch.note("the file has changed; it is fetched from its start"),
+            FetchEvent::Retry { attempt, why, wait } => {
+                watch.note(&format!("{why}; attempt {attempt} comes in {:.0} s", wait.as_secs_f64()));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl ImportOptions {
+    /// Nothing is said but where it came from.
+    pub fn of(source: ImageSource) -> ImportOptions {
+        ImportOptions {
+            os: None,
+            release: None,
+            variant: "default".to_owned(),
+            description: None,
+            first_boot: FirstBoot::CloudInit,
+            default_user: None,
+            min_memory_bytes: USUAL_MEMORY_BYTES,
+            min_disk_bytes: 0,
+            source,
+        }
+    }
 }

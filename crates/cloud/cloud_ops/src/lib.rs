@@ -12,16 +12,19 @@
 mod error;
 mod image_build;
 mod image_import;
+mod image_oci;
 mod image_publish;
 mod image_pull;
 mod instance_boot;
 mod instance_create;
 mod random;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use ::image_import::Importer;
 use ::image_store::{Architecture, Store};
+use image_sources::Catalogue;
 
 pub use error::OpError;
 pub use image_import::ImportOptions;
@@ -55,12 +58,36 @@ impl Images {
         Ok(Images { store: Store::open(folder)?, importer: Importer::this_program() })
     }
 
-    /// Names that can be pulled, and a line about each.
-    pub fn offered(&self) -> impl Iterator<Item = (String, String)> + use<> {
-        ::image_build::shipped_names().filter_map(|name| {
-            ::image_build::shipped(name).map(|recipe| (name.to_owned(), recipe.description))
-        })
+    /// The vendors' images that are known, and those that this host's users added.
+    ///
+    /// # Errors
+    /// A file of theirs makes no sense.
+    pub fn catalogue(&self) -> Result<Catalogue, OpError> {
+        Ok(Catalogue::load(&catalogue_folders())?)
     }
+
+    /// Names that can be pulled, and a line about each.
+    ///
+    /// # Errors
+    /// As for [`Images::catalogue`].
+    pub fn offered(&self) -> Result<BTreeMap<String, String>, OpError> {
+        let recipes = ::image_build::shipped_names().filter_map(::image_build::shipped);
+        let mut names: BTreeMap<String, String> =
+            recipes.map(|recipe| (recipe.name, recipe.description)).collect();
+        let architecture = Architecture::of_host();
+        for entry in self.catalogue()?.entries().filter(|entry| entry.file(architecture).is_ok()) {
+            names.insert(entry.alias.to_string(), entry.description.clone());
+        }
+        Ok(names)
+    }
+}
+
+/// The system's folder, then the user's own.
+fn catalogue_folders() -> Vec<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+    let own = own.map(|folder| folder.join("yagura/images.d"));
+    std::iter::once(PathBuf::from("/etc/yagura/images.d")).chain(own).collect()
 }
 
 /// Kernels for this processor are looked for on disks.

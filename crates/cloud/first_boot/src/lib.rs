@@ -22,6 +22,7 @@ mod shell;
 use std::path::{Path, PathBuf};
 
 pub use cloud_config::ConfigError;
+pub use shell::quote as shell_quote;
 
 /// Serial number of the virtio disk that carries the seed: how the guest's service finds it.
 pub const SEED_SERIAL: &str = "cidata";

@@ -11,6 +11,7 @@
 
 mod archive;
 mod ext4;
+mod kernel;
 mod program;
 mod recipe;
 
@@ -19,6 +20,7 @@ use std::process::Command;
 
 pub use archive::{Archive, host_archive};
 pub use ext4::{FileSystem, from_tar};
+pub use kernel::{KernelKit, build_kernel, kernel_recipe};
 pub use recipe::{FirstBoot, Recipe, RecipeError, shipped, shipped_names};
 
 /// Time of everything in an image, in seconds since 1970: bytes depend on packages, not on the day.
@@ -68,11 +70,7 @@ pub fn build(
     disk: &Path,
     stage: &mut dyn FnMut(&str),
 ) -> Result<(), BuildError> {
-    let root = rustix::process::geteuid().is_root();
-    program::require(PROGRAMS)?;
-    if !root {
-        program::require(PROGRAMS_WITHOUT_ROOT)?;
-    }
+    require_programs()?;
     let folder = disk.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(folder);
     let work = work.map_err(io("make a folder in", folder))?;
@@ -84,6 +82,11 @@ pub fn build(
     let staged = work.path().join("disk");
     from_tar(&tree, work.path(), &staged, &file_system)?;
     std::fs::rename(&staged, disk).map_err(io("put in place", disk))
+}
+
+fn require_programs() -> Result<(), BuildError> {
+    program::require(PROGRAMS)?;
+    if rustix::process::geteuid().is_root() { Ok(()) } else { program::require(PROGRAMS_WITHOUT_ROOT) }
 }
 
 /// The system's files as a tar archive.

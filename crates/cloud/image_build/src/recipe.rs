@@ -80,8 +80,13 @@ pub fn shipped_names() -> impl Iterator<Item = &'static str> {
 /// A recipe that comes with the program.
 pub fn shipped(name: &str) -> Option<Recipe> {
     let (name, text) = SHIPPED.iter().find(|(known, _)| *known == name)?;
+    Some(parse_shipped(name, text))
+}
+
+/// A recipe whose text is part of the program.
+pub(crate) fn parse_shipped(name: &str, text: &str) -> Recipe {
     // A test reads them all.
-    parse(text, Path::new(name)).ok()
+    parse(text, Path::new(name)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn parse(text: &str, path: &Path) -> Result<Recipe, RecipeError> {
@@ -122,6 +127,11 @@ impl Recipe {
         digest.finalize().into()
     }
 
+    /// The first digits of that, for a name.
+    pub fn short_digest(&self) -> String {
+        self.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The shell commands that finish the new system.
     pub(crate) fn scripts(&self) -> impl Iterator<Item = &str> {
         let server = self.server.then_some(DEBIAN);
@@ -136,7 +146,7 @@ impl Recipe {
                 add(&mut archive, file.path, file.text, file.mode)?;
             }
         }
-        if self.server {
+        if self.packages.iter().any(|package| package == "initramfs-tools") {
             // What virtual machines of ours have, and nothing else: the archive is a third as long.
             add(&mut archive, "/etc/initramfs-tools/conf.d/virtual", "MODULES=list\nCOMPRESS=zstd\n", 0o644)?;
             add(&mut archive, "/usr/share/initramfs-tools/modules.d/virtual", INITRAMFS_MODULES, 0o644)?;
@@ -145,8 +155,8 @@ impl Recipe {
     }
 }
 
-/// Drivers of a virtual machine's disks, and file systems that a root may have.
-const INITRAMFS_MODULES: &str = "virtio_pci\nvirtio_blk\next4\n";
+/// Drivers of a virtual machine's devices, and file systems that a root may have.
+const INITRAMFS_MODULES: &str = "virtio_pci\nvirtio_blk\nvirtio_net\nvirtio_console\nvirtio_rng\next4\n";
 
 fn add(archive: &mut tar::Builder<Vec<u8>>, path: &str, text: &str, mode: u32) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
@@ -166,6 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_shipped_can_be_read() {
+        assert_eq!(crate::kernel_recipe().name, "kernel");
         for name in shipped_names() {
             let recipe = shipped(name).unwrap_or_else(|| panic!("{name}"));
             assert_eq!(recipe.name, name);

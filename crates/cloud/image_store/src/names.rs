@@ -32,6 +32,11 @@ impl Digest {
         Digest(bytes)
     }
 
+    /// As bytes.
+    pub fn bytes(&self) -> &[u8; SHA256_BYTES] {
+        &self.0
+    }
+
     /// 64 lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         hex(&self.0)

@@ -1,10 +1,10 @@
 //! What can be typed after `yagura image`.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use disk::{DiskFormat, SourceFormat};
+use disk::DiskFormat;
+use image_sources::FileKind;
 use image_store::{Alias, ImageReference, InstanceName};
 use vm_spec::{BadValue, MemorySize};
 
@@ -62,8 +62,15 @@ pub struct ShowArguments {
 /// `yagura image pull`
 #[derive(Args, Debug)]
 pub struct PullArguments {
-    /// The image's name, such as debian/12
-    pub image: Alias,
+    /// A name of the catalogue such as debian/12, an address, or oci:REGISTRY/NAME:TAG
+    #[arg(value_name = "IMAGE")]
+    pub source: String,
+    /// Name of the new image
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<Alias>,
+    /// What is at the address, such as qcow2 or raw.xz [default: as it ends]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FileKind>,
 }
 
 /// `yagura image build`
@@ -85,9 +92,9 @@ pub struct ImportArguments {
     /// Name of the new image, such as my/server
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,
-    /// What the file is: raw, qcow2, vhdx or vmdk [default: as its name ends]
-    #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
-    pub disk_format: Option<SourceFormat>,
+    /// What the file is: raw, qcow2, vhdx, vmdk or oci, perhaps with .gz, .xz or .zst [default: as its name ends]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<FileKind>,
     /// Operating system [default: what the disk says]
     #[arg(long, value_name = "NAME")]
     pub os: Option<String>,
@@ -180,15 +187,12 @@ fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
     text.parse().map_err(BadValue)
 }
 
-fn parse_source_format(text: &str) -> Result<SourceFormat, BadValue> {
-    SourceFormat::from_str(text).map_err(BadValue)
-}
-
 const NOTES: &str = "\
 Examples:
   yagura image list --all
   yagura image pull debian/12
   yagura image import server.vmdk --alias my/server
+  yagura image pull oci:registry.example/team/app:1.2 --alias app
   yagura image export debian/12 debian.qcow2
   yagura run --image debian/12 --name web1
 

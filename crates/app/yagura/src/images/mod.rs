@@ -5,13 +5,13 @@ mod instance;
 mod place;
 mod report;
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloud_ops::{Images, ImportOptions};
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, SourceFormat};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
 use image_build::Recipe;
+use image_sources::{FileKind, Source};
 use image_store::{Alias, FirstBoot, GarbageOptions, Image, ImageSource, SourceKind};
 
 use crate::cli::Format;
@@ -54,7 +54,10 @@ fn list(images: &Images, arguments: &ListArguments) -> anyhow::Result<u8> {
     }
     if arguments.all {
         let here = images.store.aliases()?;
-        let names = images.offered().filter(|(name, _)| !here.keys().any(|alias| alias.as_str() == name));
+        let names = images
+            .offered()?
+            .into_iter()
+            .filter(|(name, _)| !here.keys().any(|alias| alias.as_str() == name));
         rows.extend(names.map(|(name, how)| report::ImageRow::offered(&name, &how)));
     }
     let nothing = "no images yet; 'yagura image list --all' shows what can be had";
@@ -72,12 +75,19 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn pull(images: &Images, PullArguments { image }: &PullArguments) -> anyhow::Result<u8> {
+fn pull(images: &Images, PullArguments { source, alias, format }: &PullArguments) -> anyhow::Result<u8> {
+    let named = || format!("image {source}");
+    let source = Source::parse(source, *format).with_context(named)?;
     let mut stages = Stages::new();
-    let pulled = images.pull(image, &mut stages).with_context(|| format!("image {image}"))?;
+    let image = images.pull(&source, &mut stages).with_context(named)?;
     stages.finish();
-    named(&pulled, image);
-    Ok(0)
+    match (alias, &source) {
+        (None, Source::Catalogue(own)) => {
+            say_named(&image, own);
+            Ok(0)
+        }
+        _ => name(images, &image, alias.as_ref()),
+    }
 }
 
 fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
@@ -100,12 +110,13 @@ fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
 }
 
 fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
-    let ImportArguments { path, alias, disk_format, os, release, description, first_boot, user, memory } =
+    let ImportArguments { path, alias, format, os, release, description, first_boot, user, memory } =
         arguments;
-    let format = disk_format.map_or_else(|| format_by_name(path), Ok)?;
+    let kind =
+        format.map_or_else(|| FileKind::of_name(path), Ok).with_context(|| path.display().to_string())?;
     let location = std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
+    let source = ImageSource { kind: SourceKind::File, location, checksum: None };
     let options = ImportOptions {
-        format,
         os: os.clone(),
         release: release.clone(),
         description: description.clone(),
@@ -116,24 +127,12 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
         },
         default_user: user.clone(),
         min_memory_bytes: memory.bytes(),
-        source: ImageSource { kind: SourceKind::File, location, checksum: None },
+        ..ImportOptions::of(source)
     };
     let mut stages = Stages::new();
-    let image = images.import(path, &options, &mut stages)?;
+    let image = images.import_file(path, kind, &options, &mut stages)?;
     stages.finish();
     name(images, &image, alias.as_ref())
-}
-
-/// What a file's name says of its format. It is only asked for files that a person brings, never for a guest's.
-fn format_by_name(path: &Path) -> anyhow::Result<SourceFormat> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
-    match extension {
-        "qcow2" | "qcow" => Ok(SourceFormat::Qcow2),
-        "raw" | "img" => Ok(SourceFormat::Raw),
-        "vmdk" => Ok(SourceFormat::Vmdk),
-        "vhdx" => Ok(SourceFormat::Vhdx),
-        _ => bail!("{}: its name says no format; add --disk-format raw, qcow2, vmdk or vhdx", path.display()),
-    }
 }
 
 fn export(
@@ -198,14 +197,14 @@ fn name(images: &Images, image: &Image, alias: Option<&Alias>) -> anyhow::Result
     match alias {
         Some(alias) => {
             images.store.set_alias(alias, &image.id)?;
-            named(image, alias);
+            say_named(image, alias);
         }
         None => say(&format!("image {} is here; 'yagura image alias NAME {0}' names it", image.id.short())),
     }
     Ok(0)
 }
 
-fn named(image: &Image, alias: &Alias) {
+fn say_named(image: &Image, alias: &Alias) {
     say(&format!("image {} is here as {alias}", image.id.short()));
 }
 

@@ -34,7 +34,7 @@ pub(super) struct EntryForm {
     pub(super) boot: BootForm,
     pub(super) first_boot: FirstBootForm,
     /// The recipe that builds the like of it from packages.
-    pub(super) recipe: Option<Word>,
+    pub(super) recipe: Option<Alias>,
     #[serde(default)]
     pub(super) file: Vec<Spanned<VendorFileForm>>,
 }

@@ -325,7 +325,7 @@ fn check_entry(form: EntryForm, path: &Path) -> Result<CatalogueEntry, Mistake> 
             FirstBootForm::CloudInit => FirstBoot::CloudInit,
             FirstBootForm::None => FirstBoot::None,
         },
-        recipe: form.recipe.map(|recipe| recipe.0),
+        recipe: form.recipe.map(|recipe| recipe.to_string()),
         files,
         from: path.to_owned(),
     })

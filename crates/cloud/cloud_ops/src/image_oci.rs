@@ -1,0 +1,240 @@
+//! An OCI image as a disk that boots: its layers merged into one tree, with a kernel of Debian's beside it.
+//!
+//! The tree gets a folder of ours with a static busybox and the first process, which mounts what a container finds
+//! mounted, brings the network up, and runs the image's command until that ends.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use ::image_build::{FileSystem, KernelKit};
+use ::image_import::{LayerCompression, LayerFile};
+use first_boot::shell_quote;
+use image_sources::{
+    Compression, FetchSettings, Fetcher, OciConfig, OciImage, OciOptions, OciReference, read_archive,
+};
+use image_store::{
+    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
+    StagingFolder, UtcTime,
+};
+
+use crate::image_import::new_file;
+use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
+use crate::{Images, OpError, Watch, bytes_of};
+
+/// The first process of such a disk.
+const INIT: &str = include_str!("oci_init.sh");
+/// What it uses as an address from DHCP comes.
+const DHCP: &str = include_str!("oci_dhcp.sh");
+/// The kernel's command line.
+const CMDLINE: &str =
+    "root=/dev/vda rw console=ttyS0 quiet panic=-1 init=/.yagura/init tsc=reliable no_timer_check";
+/// Room beside the files: a file system's own, and some for the guest, in bytes.
+const SPARE_BYTES: u64 = 256 << 20;
+
+impl Images {
+    /// Pulls an OCI image from its registry.
+    pub(crate) fn pull_oci(&self, reference: &OciReference, watch: &mut dyn Watch) -> Result<Image, OpError> {
+        let name = format!("oci {reference}");
+        let lock = self.store.lock_key(&name, |_| {
+            watch.stage("another process fetches this; waiting for it");
+            Ok::<(), OpError>(())
+        })?;
+        let folder = self.store.partial_path(&lock).with_extension("layers");
+        std::fs::create_dir_all(&folder).map_err(OpError::io("make the folder", &folder))?;
+        watch.stage(&format!("fetching {reference}"));
+        let fetcher = Fetcher::new(FetchSettings::default())?;
+        let image = fetcher.pull_oci(reference, &folder, options(), &mut events_of(watch))?;
+        let taken = self.take_layers(&image, &reference.to_string(), watch)?;
+        std::fs::remove_dir_all(&folder).map_err(OpError::io("remove", &folder))?;
+        Ok(taken)
+    }
+
+    /// Takes an OCI archive, or what `docker save` wrote, in.
+    pub(crate) fn import_oci_archive(
+        &self,
+        path: &Path,
+        name: &str,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        watch.stage("reading the archive");
+        let staging = self.store.stage()?;
+        let archive = File::open(path).map_err(OpError::io("open", path))?;
+        let image = read_archive(archive, staging.path(), options())?;
+        self.take_layers(&image, name, watch)
+    }
+
+    fn take_layers(&self, image: &OciImage, name: &str, watch: &mut dyn Watch) -> Result<Image, OpError> {
+        let kit = self.kernel_kit(watch)?;
+        let staging = self.store.stage()?;
+        watch.stage("merging layers");
+        let tree = staging.file("tree.tar");
+        let data_bytes = self.merge(image, &kit, &staging, &tree, watch)?;
+        watch.stage("making the disk");
+        let disk = staging.file("disk");
+        let size_bytes = (data_bytes + data_bytes / 4 + SPARE_BYTES).next_multiple_of(1 << 20);
+        let identity = *image.digest.bytes();
+        let file_system = FileSystem { size_bytes, label: "root", identity };
+        ::image_build::from_tar(&tree, staging.path(), &disk, &file_system)?;
+        let (kernel, initrd) = (staging.file("kernel"), staging.file("initrd"));
+        for (from, to) in [(&kit.kernel, &kernel), (&kit.initrd, &initrd)] {
+            std::fs::copy(from, to).map_err(OpError::io("copy", from))?;
+        }
+        watch.stage("taking its digest");
+        let boot = BootFiles::Kernel { kernel, initrd: Some(initrd), cmdline: CMDLINE.to_owned() };
+        let new = NewImage { description: description(image, name), disk, boot };
+        Ok(self.store.add_image(new, &mut bytes_of(watch))?)
+    }
+
+    /// The layers and one of ours as one archive; the bytes of its files.
+    fn merge(
+        &self,
+        image: &OciImage,
+        kit: &KernelKit,
+        staging: &StagingFolder,
+        tree: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<u64, OpError> {
+        let own = staging.file("own.tar");
+        write_own_layer(&own, kit, &image.config).map_err(OpError::io("write", &own))?;
+        let open = |path: &Path| File::open(path).map_err(OpError::io("open", path));
+        let files = image.layers.iter().map(|layer| open(&layer.path)).collect::<Result<Vec<_>, _>>()?;
+        let own_file = open(&own)?;
+        let names: Vec<String> =
+            image.layers.iter().map(|layer| format!("layer {}", layer.digest.short())).collect();
+        let mut layers = Vec::new();
+        for ((layer, file), name) in image.layers.iter().zip(&files).zip(&names) {
+            layers.push(LayerFile { file: file.as_fd(), compression: compression(layer.compression)?, name });
+        }
+        let compression = LayerCompression::None;
+        layers.push(LayerFile { file: own_file.as_fd(), compression, name: "Yagura's own layer" });
+        let (output, scratch) = (new_file(tree)?, new_file(&staging.file("scratch"))?);
+        let merged =
+            self.importer.merge_layers(&layers, output.as_fd(), scratch.as_fd(), &mut bytes_of(watch))?;
+        if merged.dropped.devices > 0 {
+            watch.note(&format!("{} device nodes of the image were left out", merged.dropped.devices));
+        }
+        Ok(merged.data_bytes)
+    }
+
+    /// Debian's kernel for disks that bring none, built once.
+    fn kernel_kit(&self, watch: &mut dyn Watch) -> Result<KernelKit, OpError> {
+        let recipe = ::image_build::kernel_recipe();
+        let lock = self.store.lock_key(&format!("kernel {}", recipe.name), |_| {
+            watch.stage("another process prepares a kernel; waiting for it");
+            Ok::<(), OpError>(())
+        })?;
+        let folder = self.store.root().join("kernels").join(recipe.short_digest());
+        if let Some(kit) = KernelKit::at(&folder) {
+            return Ok(kit);
+        }
+        let archive = ::image_build::host_archive()?;
+        let staging = self.store.stage()?;
+        ::image_build::build_kernel(&recipe, &archive, staging.path(), &mut |stage| watch.stage(stage))?;
+        let parent = self.store.root().join("kernels");
+        std::fs::create_dir_all(&parent).map_err(OpError::io("make the folder", &parent))?;
+        let kit = KernelKit::place(staging.path(), &folder).map_err(OpError::io("put in place", &folder))?;
+        drop(lock);
+        Ok(kit)
+    }
+}
+
+fn options() -> OciOptions {
+    OciOptions { architecture: Architecture::of_host(), bytes_max: FILE_BYTES_MAX }
+}
+
+fn compression(compression: Compression) -> Result<LayerCompression, OpError> {
+    match compression {
+        Compression::None => Ok(LayerCompression::None),
+        Compression::Gzip => Ok(LayerCompression::Gzip),
+        Compression::Zstd => Ok(LayerCompression::Zstd),
+        Compression::Xz => {
+            Err(OpError::Refused("a layer is compressed by xz, which no OCI image may be".to_owned()))
+        }
+    }
+}
+
+fn description(image: &OciImage, name: &str) -> ImageDescription {
+    let label =
+        |key: &str| image.config.labels.get(key).filter(|text| !text.chars().any(char::is_control)).cloned();
+    ImageDescription {
+        os: "oci".to_owned(),
+        release: image.digest.short(),
+        architecture: image.architecture,
+        variant: "default".to_owned(),
+        description: label("org.opencontainers.image.title").unwrap_or_else(|| name.to_owned()),
+        default_user: None,
+        min_disk_bytes: 0,
+        min_memory_bytes: USUAL_MEMORY_BYTES,
+        first_boot: FirstBoot::None,
+        source: ImageSource { kind: SourceKind::Oci, location: name.to_owned(), checksum: None },
+        built: UtcTime::now(),
+    }
+}
+
+/// The files that make a tree boot.
+fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io::Result<()> {
+    let busybox = std::fs::read(&kit.busybox)?;
+    let command = command(config);
+    let files: [(&str, &[u8]); 4] = [
+        (".yagura/busybox", &busybox),
+        (".yagura/init", INIT.as_bytes()),
+        (".yagura/dhcp", DHCP.as_bytes()),
+        (".yagura/command", command.as_bytes()),
+    ];
+    let mut archive = tar::Builder::new(File::create(path)?);
+    let mut folder = tar::Header::new_gnu();
+    folder.set_entry_type(tar::EntryType::Directory);
+    folder.set_size(0);
+    folder.set_mode(0o755);
+    archive.append_data(&mut folder, ".yagura/", &[][..])?;
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, name, bytes)?;
+    }
+    archive.into_inner()?.sync_all()
+}
+
+/// A line of shell that starts what a container of the image would run. Everything of the image's is quoted.
+fn command(config: &OciConfig) -> String {
+    let OciConfig { env, entrypoint, cmd, user, working_dir, .. } = config;
+    let quoted = |words: &[String]| words.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
+    let usual =
+        ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"];
+    let usual: Vec<String> = usual.iter().map(|word| (*word).to_owned()).collect();
+    let words: Vec<String> = entrypoint.iter().chain(cmd).cloned().collect();
+    let words = if words.is_empty() { vec!["/bin/sh".to_owned()] } else { words };
+    let folder = if working_dir.is_empty() { "/" } else { working_dir };
+    let (user, group) = user.split_once(':').unwrap_or((user, ""));
+    format!(
+        "user={}\ngroup={}\ncd {} || cd /\nset -- {} {} {}\n",
+        shell_quote(user),
+        shell_quote(group),
+        shell_quote(folder),
+        quoted(&usual),
+        quoted(env),
+        quoted(&words)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_says_stays_words() {
+        let config = OciConfig {
+            env: vec!["A=$(reboot)".to_owned()],
+            entrypoint: vec!["/bin/echo".to_owned(), "it's".to_owned()],
+            cmd: vec!["; id".to_owned()],
+            user: "1000:2000".to_owned(),
+            working_dir: "/srv/a b".to_owned(),
+            ..OciConfig::default()
+        };
+        let text = command(&config) + "shift 3; printf '%s|' \"$user\" \"$group\" \"$@\"\n";
+        let output = std::process::Command::new("sh").args(["-c", &text]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000|2000|A=$(reboot)|/bin/echo|it's|; id|");
+    }
+}
