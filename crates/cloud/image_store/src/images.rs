@@ -66,8 +66,8 @@ struct Candidate {
 }
 
 impl Store {
-    /// Takes an image in. Its files are moved out of their staging folder. `progress` is told how much of them is hashed.
-    /// An image that is there already is found again.
+    /// Takes an image in. Its files are moved out of their staging folder. `progress` is told how much of
+    /// them is hashed. An image that is there already is found again.
     ///
     /// # Errors
     /// The description or a file makes no sense, or the host refuses; then there is no new image.
@@ -202,6 +202,12 @@ impl Store {
     /// The blobs of an image that are not there.
     pub fn missing_blobs(&self, image: &Image) -> Vec<Digest> {
         image.metadata.blobs().into_iter().filter(|blob| !self.has_blob(blob)).collect()
+    }
+
+    /// What an image's blobs take on the disk, in bytes; blobs that it shares with others count in full.
+    pub fn image_room_bytes(&self, image: &Image) -> u64 {
+        let blobs: BTreeSet<Digest> = image.metadata.blobs().into_iter().collect();
+        blobs.iter().map(|blob| room_bytes(&self.blob_path(blob))).sum()
     }
 
     /// Removes an image, its names, and those of its blobs that nothing else needs.

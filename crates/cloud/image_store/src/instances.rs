@@ -54,11 +54,12 @@ pub struct InstanceDisk {
 }
 
 impl Store {
-    /// Makes the folder of an instance with a disk of `size_bytes` that begins as the image's; `None` gives it the
-    /// smallest that the image allows. It takes next to no time and room.
+    /// Makes the folder of an instance with a disk of `size_bytes` that begins as the image's; `None` gives
+    /// it the smallest that the image allows. It takes next to no time and room.
     ///
     /// # Errors
-    /// The name is taken, the size too small, the image's blob missing, or the host refuses; then there is no folder.
+    /// The name is taken, the size too small, the image's blob missing, or the host refuses; then there is no
+    /// folder.
     pub fn create_instance_disk(
         &self,
         image: &Image,

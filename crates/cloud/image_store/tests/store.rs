@@ -149,7 +149,8 @@ fn garbage_is_what_nothing_refers_to() {
     let image = add(&store, 1, "linux");
     store.create_instance_disk(&image, &"web1".parse().unwrap(), None).unwrap();
     store.delete(&ImageReference::Digest(image.id)).unwrap();
-    // What a killed process leaves: a blob without an image, a staging folder, a half-written file, a download.
+    // What a killed process leaves: a blob without an image, a staging folder, a half-written file, a
+    // download.
     let stray = Digest::from_bytes([9; 32]);
     fs::write(store.blob_path(&stray), [1; 5000]).unwrap();
     let left = store.root().join("staging/left");

@@ -139,7 +139,8 @@ impl Fetcher {
     /// Fetches a file, or the rest of it.
     ///
     /// # Errors
-    /// It is not there, is not what is expected (then nothing is kept), or does not come (then what came is kept).
+    /// It is not there, is not what is expected (then nothing is kept), or does not come (then what came is
+    /// kept).
     pub fn download(&self, what: &Download<'_>, events: FetchEvents<'_>) -> Result<Fetched, FetchError> {
         self.download_with(what, &HeaderMap::new(), events)
     }
@@ -266,7 +267,8 @@ impl Transfer<'_> {
         Ok(answer)
     }
 
-    /// Asks for the rest only if it can be seen that it is of the same file: by the server's validator, or by the checksum.
+    /// Asks for the rest only if it can be seen that it is of the same file: by the server's validator, or by
+    /// the checksum.
     fn request_headers(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
