@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use crate::durable;
 use crate::error::StoreError;
 use crate::names::hex;
 use crate::store::Store;
@@ -104,10 +105,20 @@ impl Store {
         }
     }
 
-    /// The file to which the holder of a key downloads what can go on later; beside it may lie one that ends
-    /// in `.json`.
+    /// The file to which the holder of a key downloads what can go on later; beside it may lie one that ends in
+    /// `.json`.
     pub fn partial_path(&self, lock: &KeyLock) -> PathBuf {
         self.layout.partial().join(&lock.name)
+    }
+
+    /// Removes what was downloaded under a key: it has become an image, or is worth nothing.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn remove_partial(&self, lock: &KeyLock) -> Result<(), StoreError> {
+        let path = self.partial_path(lock);
+        durable::remove_file(&path.with_extension("json"))?;
+        if path.is_dir() { durable::remove_folder(&path) } else { durable::remove_file(&path) }
     }
 }
 
