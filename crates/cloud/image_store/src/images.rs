@@ -98,7 +98,7 @@ impl Store {
         let image = Image { id: metadata.id(), metadata };
         let _lock = self.lock_shared()?;
         for candidate in candidates {
-            self.name_blob(candidate)?;
+            self.name_blob(candidate, false)?;
         }
         durable::sync_folder_of(&self.blob_path(&image.metadata.disk))?;
         let path = self.layout.image(&image.id);
@@ -108,9 +108,12 @@ impl Store {
         Ok(image)
     }
 
-    fn name_blob(&self, candidate: &Candidate) -> Result<(), StoreError> {
+    /// Gives a file that was synced and hashed its name as a blob. What has the name already stays, if it has the right
+    /// length; `anew` replaces it in any case.
+    fn name_blob(&self, candidate: &Candidate, anew: bool) -> Result<(), StoreError> {
         let target = self.blob_path(&candidate.digest);
-        if target.exists() {
+        let length = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.len());
+        if !anew && length(&target).ok() == length(&candidate.path).ok() {
             return durable::remove_file(&candidate.path);
         }
         fs::set_permissions(&candidate.path, Permissions::from_mode(0o444))
@@ -134,7 +137,7 @@ impl Store {
             return Err(StoreError::OtherBlob { path: file.to_owned(), found, expected: *expected });
         }
         let _lock = self.lock_shared()?;
-        self.name_blob(&Candidate { path: file.to_owned(), digest: found })?;
+        self.name_blob(&Candidate { path: file.to_owned(), digest: found }, true)?;
         durable::sync_folder_of(&self.blob_path(&found))
     }
 

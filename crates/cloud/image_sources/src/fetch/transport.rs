@@ -1,7 +1,7 @@
 //! One request and its answer, piece by piece, with the time that each step may take.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Client, Response, Url};
@@ -14,6 +14,8 @@ use super::error::{FetchError, shown};
 use super::redirects;
 use super::resolver::HostResolver;
 
+/// A short answer may take so many times as long as nothing may come at all.
+const SHORT_TIMES: u32 = 4;
 const USER_AGENT: &str = concat!("yagura/", env!("CARGO_PKG_VERSION"));
 
 /// How long things may take, and how often they are tried.
@@ -148,12 +150,16 @@ impl Answer<'_> {
             return Err(too_large);
         }
         let mut body = Vec::new();
+        let deadline = Instant::now() + self.transport.stall_timeout * SHORT_TIMES;
         while self.next_piece(&mut |piece| {
             body.extend_from_slice(piece);
             Ok(())
         })? {
             if body.len() as u64 > bytes_max {
                 return Err(too_large);
+            }
+            if Instant::now() > deadline {
+                return Err(self.transport.stalled(&self.asked));
             }
         }
         Ok(body)

@@ -160,13 +160,18 @@ async fn serve<F>(
 pub struct Identity {
     /// In DER.
     pub certificate: Vec<u8>,
+    pub pem: String,
     key: Vec<u8>,
 }
 
 impl Identity {
     pub fn of(name: &str) -> Identity {
         let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Identity { certificate: signed.cert.der().to_vec(), key: signed.signing_key.serialize_der() }
+        Identity {
+            certificate: signed.cert.der().to_vec(),
+            pem: signed.cert.pem(),
+            key: signed.signing_key.serialize_der(),
+        }
     }
 
     fn acceptor(&self) -> TlsAcceptor {
