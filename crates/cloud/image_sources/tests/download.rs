@@ -393,7 +393,9 @@ fn refusals_are_said_in_words() {
         assert!(error.contains(words), "{status}: {error}");
         assert_eq!(server.asked().len() - before, attempts, "{status}");
     }
-    let error = Case::new().error("http://127.0.0.1:1/x", None);
+    let mut case = Case::new();
+    let error = case.error("http://127.0.0.1:1/x", None);
+    assert_eq!(case.events.len(), 1, "two attempts: {:?}", case.events);
     assert!(error.contains("127.0.0.1:1 refuses the connection"), "{error}");
     let error = Case::new().error("gopher://x/", None);
     assert!(error.contains("has to begin with https://"), "{error}");
@@ -471,7 +473,7 @@ fn texts_are_short() {
         }),
         _ => Reply::ok(b"text"),
     });
-    let fetcher = Fetcher::new(settings()).unwrap();
+    let fetcher = Fetcher::new(FetchSettings { attempts_max: 1, ..settings() }).unwrap();
     let get = |path: &str| fetcher.fetch_text(&server.url(path), 1000, &mut |_| ControlFlow::Continue(()));
     assert_eq!(get("/").unwrap(), "text");
     assert!(matches!(get("/long"), Err(FetchError::TooLarge { .. })));

@@ -181,7 +181,7 @@ impl Catalogue {
         let at = |offset: usize, what: String| CatalogueError::Form {
             path: path.to_owned(),
             line: text[..offset.min(text.len())].matches('\n').count() + 1,
-            what,
+            what: what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         };
         let form: FileForm = toml::from_str(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;

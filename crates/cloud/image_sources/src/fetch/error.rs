@@ -246,6 +246,11 @@ impl FetchError {
         )
     }
 
+    /// Whether there was no connection.
+    pub(crate) fn is_without_contact(&self) -> bool {
+        matches!(self, FetchError::Refused { .. } | FetchError::Connect { .. })
+    }
+
     /// Whether another attempt may fare better.
     pub(crate) fn is_temporary(&self) -> bool {
         match self {

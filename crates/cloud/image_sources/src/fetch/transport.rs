@@ -25,7 +25,7 @@ pub struct FetchSettings {
     pub connect_timeout: Duration,
     /// Without a byte.
     pub stall_timeout: Duration,
-    /// Attempts in a row that bring next to nothing.
+    /// Attempts in a row that bring next to nothing; two, if the server never answers at all.
     pub attempts_max: u32,
     /// Before the second attempt; each further wait is twice as long.
     pub first_wait: Duration,
@@ -36,7 +36,7 @@ pub struct FetchSettings {
 impl Default for FetchSettings {
     fn default() -> Self {
         FetchSettings {
-            connect_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             attempts_max: 5,
             first_wait: Duration::from_secs(1),
