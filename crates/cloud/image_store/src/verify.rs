@@ -74,9 +74,17 @@ impl Store {
             report.blobs += 1;
             report.bytes += length;
         }
-        let missing = users.0.keys().filter(|blob| !present.contains(blob) && !self.has_blob(blob));
-        report.damaged.extend(missing.map(|blob| users.damaged(blob, DamageKind::Missing)));
+        report.damaged.extend(self.missing(&report.damaged)?);
         Ok(report)
+    }
+
+    /// What is needed and not there, but for what was just moved aside. Nothing goes while this looks.
+    fn missing(&self, moved: &[DamagedBlob]) -> Result<Vec<DamagedBlob>, StoreError> {
+        let _lock = self.lock_shared()?;
+        let users = self.users()?;
+        let is_known = |blob: &Digest| moved.iter().any(|damaged| damaged.blob == *blob);
+        let missing = users.0.keys().filter(|blob| !self.has_blob(blob) && !is_known(blob));
+        Ok(missing.map(|blob| users.damaged(blob, DamageKind::Missing)).collect())
     }
 
     /// Hashes a blob; if it is damaged, moves it aside and says where.
