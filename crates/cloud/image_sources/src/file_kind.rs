@@ -1,4 +1,5 @@
-//! What a file holds, as it is stated: by a person, by the catalogue, or by the file's name. Its bytes are not asked.
+//! What a file holds, as it is stated: by a person, by the catalogue, or by the file's name. Its bytes are
+//! not asked.
 
 use std::fmt::{self, Display};
 use std::path::Path;
@@ -34,7 +35,8 @@ impl FileFormat {
         }
     }
 
-    /// Endings of file names that say it without doubt. `.img` does not: it is raw for some and qcow2 for others.
+    /// Endings of file names that say it without doubt. `.img` does not: it is raw for some and qcow2 for
+    /// others.
     fn endings(self) -> &'static [&'static str] {
         match self {
             FileFormat::Raw => &["raw"],

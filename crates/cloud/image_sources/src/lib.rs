@@ -7,10 +7,12 @@
 //!                          └──► Oci ──► Fetcher::pull_oci, read_archive ──► OciImage: layers and configuration
 //! ```
 //!
-//! What comes out are files that were checked against the digest that was promised; what is *in* them is foreign still, and is
-//! read elsewhere, in a confined process. Downloads go on after an interruption ([`Fetcher::download`]).
+//! What comes out are files that were checked against the digest that was promised; what is *in* them is
+//! foreign still, and is read elsewhere, in a confined process. Downloads go on after an interruption
+//! ([`Fetcher::download`]).
 //!
-//! Nothing here is asynchronous to its caller. A [`Fetcher`] must not be used inside of an asynchronous runtime.
+//! Nothing here is asynchronous to its caller. A [`Fetcher`] must not be used inside of an asynchronous
+//! runtime.
 
 mod catalogue;
 mod fetch;

@@ -41,8 +41,9 @@ pub enum Source {
 pub struct SourceError(pub String);
 
 impl Source {
-    /// Tells by its form what a person means: `oci:…` is an OCI image, `https://…` an address, what has a `.` or `/` at its
-    /// start a file, and all else a name of the catalogue. `kind` is what the person stated with `--format`.
+    /// Tells by its form what a person means: `oci:…` is an OCI image, `https://…` an address, what has a `.`
+    /// or `/` at its start a file, and all else a name of the catalogue. `kind` is what the person stated
+    /// with `--format`.
     ///
     /// # Errors
     /// It is none of these, or does not say what is in the file.

@@ -34,12 +34,12 @@ pub enum UnpackError {
     Write(#[source] io::Error),
 }
 
-/// Decompresses all of `source` into `target`, which is empty, and returns the bytes that came out. `progress` is told the
-/// bytes read of `source`.
+/// Decompresses all of `source` into `target`, which is empty, and returns the bytes that came out.
+/// `progress` is told the bytes read of `source`.
 ///
 /// # Errors
-/// The source is damaged or holds more than `bytes_max`, or the target cannot be written. What is in the target then is
-/// worth nothing.
+/// The source is damaged or holds more than `bytes_max`, or the target cannot be written. What is in the
+/// target then is worth nothing.
 pub fn unpack(
     source: impl Read,
     compression: Compression,

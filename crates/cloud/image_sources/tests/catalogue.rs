@@ -107,6 +107,7 @@ fn mistakes_are_told_with_file_and_line() {
         ("alias = \"acme/1\"", "alias = \"Acme\"", 3, "alias"),
         ("release = \"1\"", "release = \"1\\u001b[2J\"", 5, "letters"),
         ("description = \"Acme\"", "description = \"a\\nb\"", 6, "one line"),
+        ("release = \"1\"", "\"\\u001b[2J\" = \"1\"", 5, "unknown field"),
         ("min_disk = \"1G\"", "min_disk = \"1\"", 7, "unit"),
         ("min_disk = \"1G\"", "min_disk = \"99999999P\"", 7, "larger"),
         ("min_memory = \"64M\"", "min_memory = 64", 8, "string"),

@@ -31,7 +31,8 @@ fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An image of two layers, of which the second is gzip-compressed by its media type, and of one more platform.
+/// An image of two layers, of which the second is gzip-compressed by its media type, and of one more
+/// platform.
 #[derive(Clone)]
 struct Image {
     blobs: BTreeMap<String, Vec<u8>>,
@@ -404,6 +405,39 @@ fn hostile_archives_are_refused() {
     refuse(&long, "too long");
     let many: Vec<(String, Vec<u8>)> = (0..9000).map(|at| (format!("{at}"), Vec::new())).collect();
     refuse(&many, "more than 8192 entries");
+}
+
+#[test]
+fn changed_archives_are_refused_or_say_the_same() {
+    let image = Image::new();
+    let mut good = Vec::new();
+    std::io::Read::read_to_end(&mut rewound(packed(&layout(&image))), &mut good).unwrap();
+    let random = body(4 * 3000);
+    let mut refused = 0;
+    for change in random.chunks(4) {
+        let at = usize::from(change[0]) << 16 | usize::from(change[1]) << 8 | usize::from(change[2]);
+        let mut bad = good.clone();
+        // Headers and documents are a small part of it, and get half of the changes.
+        let at = if change[3] & 1 == 0 { at % bad.len() } else { at % bad.len() / 512 * 512 + at % 160 };
+        let at = at.min(bad.len() - 1);
+        bad[at] ^= change[3] | 1;
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bad).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        match read(file, folder.path()) {
+            Ok(found) => assert_eq!(found.digest.to_string(), digest(image.manifest.as_bytes())),
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, OciError::Nonsense(_) | OciError::Platform { .. }), "{error}");
+            }
+        }
+    }
+    assert!(refused > 1500, "{refused}");
+}
+
+fn rewound(mut file: File) -> File {
+    std::io::Seek::rewind(&mut file).unwrap();
+    file
 }
 
 #[test]

@@ -6,15 +6,18 @@ mod server;
 
 use std::env;
 use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use image_sources::{Download, FetchError, FetchEvent, FetchSettings, Fetcher};
 use image_store::{Checksum, ChecksumKind, Store, StoreError};
-use server::{Piece, Reply, Server, body, file};
+use server::{Identity, Piece, Reply, Server, body, file};
 use sha2::{Digest, Sha256};
 
 /// Tell a child of the test where its store is, what to fetch, and by which proxy.
@@ -156,4 +159,44 @@ fn proxies_are_taken_from_the_environment() {
     assert_eq!((proxy.asked().len(), direct.asked().len()), (1, 1));
     assert!(!run("refused", &direct.url("/x"), &[("http_proxy", &address)]));
     assert_eq!(direct.asked().len(), 1);
+}
+
+#[test]
+fn https_goes_through_a_proxy_unseen() {
+    let identity = Identity::of("server.invalid");
+    let server = Server::start_tls(&identity, |asked| file(asked, &body(SIZE), "\"1\""));
+    let (proxy, asked) = start_tunnel(server.address);
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    fs::write(&roots, &identity.pem).unwrap();
+    let settings = [("https_proxy", proxy.as_str()), ("SSL_CERT_FILE", roots.to_str().unwrap())];
+    let store = folder.path().join("store");
+    assert!(start(&store, "https://server.invalid/x", &settings).wait().unwrap().success());
+    assert!(fs::read(store.join(FETCHED)).unwrap() == body(SIZE));
+    assert!(asked.recv().unwrap().starts_with("CONNECT server.invalid:443 "));
+}
+
+/// A proxy that takes one client to `target`, whatever it asks for. Returns its address, and what it was asked.
+fn start_tunnel(target: SocketAddr) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, asked) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        tell.send(String::from_utf8(head).unwrap()).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let server = TcpStream::connect(target).unwrap();
+        let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let (mut client, mut server) = (client, server);
+        // Either end may close at any time.
+        thread::spawn(move || drop(io::copy(&mut up, &mut server)));
+        drop(io::copy(&mut down, &mut client));
+    });
+    (address, asked)
 }

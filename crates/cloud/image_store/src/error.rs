@@ -19,7 +19,8 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The folder was written by a newer Yagura, or is something else.
-    #[error("{} is not a store that this version of Yagura can use (its version is '{found}'; this one knows '{known}')", path.display())]
+    #[error("{} is not a store that this version of Yagura can use (its version is '{found}'; this one \
+        knows '{known}')", path.display())]
     Version {
         /// The store's folder.
         path: PathBuf,

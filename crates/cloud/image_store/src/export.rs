@@ -10,8 +10,8 @@ use crate::sparse;
 use crate::store::Store;
 
 impl Store {
-    /// Copies a blob to a new file, with shared blocks where both are on a file system that can, else as a sparse copy.
-    /// Returns its length in bytes.
+    /// Copies a blob to a new file, with shared blocks where both are on a file system that can, else as a
+    /// sparse copy. Returns its length in bytes.
     ///
     /// # Errors
     /// The file is there, the blob is not, or there is no room; then there is no file.
@@ -24,7 +24,8 @@ impl Store {
         sparse::clone_or_copy(&self.blob_path(blob), target, progress)
     }
 
-    /// Copies an image's disk to a new raw file. For another format, convert [`Store::blob_path`] of the disk.
+    /// Copies an image's disk to a new raw file. For another format, convert [`Store::blob_path`] of the
+    /// disk.
     ///
     /// # Errors
     /// As for [`Store::export_blob`].

@@ -105,7 +105,8 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 folder => folder.map_err(StoreError::io("open", &path))?,
             };
-            if locks::try_lock(&folder, &path)? {
+            // Whoever removes one himself holds its lock until it is gone.
+            if locks::try_lock(&folder, &path)? && path.exists() {
                 collection.remove(RemovedKind::Staging, &path)?;
             }
         }

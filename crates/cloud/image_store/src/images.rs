@@ -66,8 +66,8 @@ struct Candidate {
 }
 
 impl Store {
-    /// Takes an image in. Its files are moved out of their staging folder. `progress` is told how much of them is hashed.
-    /// An image that is there already is found again.
+    /// Takes an image in. Its files are moved out of their staging folder. `progress` is told how much of
+    /// them is hashed. An image that is there already is found again.
     ///
     /// # Errors
     /// The description or a file makes no sense, or the host refuses; then there is no new image.
@@ -98,7 +98,7 @@ impl Store {
         let image = Image { id: metadata.id(), metadata };
         let _lock = self.lock_shared()?;
         for candidate in candidates {
-            self.name_blob(candidate)?;
+            self.name_blob(candidate, false)?;
         }
         durable::sync_folder_of(&self.blob_path(&image.metadata.disk))?;
         let path = self.layout.image(&image.id);
@@ -108,9 +108,12 @@ impl Store {
         Ok(image)
     }
 
-    fn name_blob(&self, candidate: &Candidate) -> Result<(), StoreError> {
+    /// Gives a file that was synced and hashed its name as a blob. What has the name already stays, if it has the right
+    /// length; `anew` replaces it in any case.
+    fn name_blob(&self, candidate: &Candidate, anew: bool) -> Result<(), StoreError> {
         let target = self.blob_path(&candidate.digest);
-        if target.exists() {
+        let length = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.len());
+        if !anew && length(&target).ok() == length(&candidate.path).ok() {
             return durable::remove_file(&candidate.path);
         }
         fs::set_permissions(&candidate.path, Permissions::from_mode(0o444))
@@ -134,7 +137,7 @@ impl Store {
             return Err(StoreError::OtherBlob { path: file.to_owned(), found, expected: *expected });
         }
         let _lock = self.lock_shared()?;
-        self.name_blob(&Candidate { path: file.to_owned(), digest: found })?;
+        self.name_blob(&Candidate { path: file.to_owned(), digest: found }, true)?;
         durable::sync_folder_of(&self.blob_path(&found))
     }
 
@@ -202,6 +205,12 @@ impl Store {
     /// The blobs of an image that are not there.
     pub fn missing_blobs(&self, image: &Image) -> Vec<Digest> {
         image.metadata.blobs().into_iter().filter(|blob| !self.has_blob(blob)).collect()
+    }
+
+    /// What an image's blobs take on the disk, in bytes; blobs that it shares with others count in full.
+    pub fn image_room_bytes(&self, image: &Image) -> u64 {
+        let blobs: BTreeSet<Digest> = image.metadata.blobs().into_iter().collect();
+        blobs.iter().map(|blob| room_bytes(&self.blob_path(blob))).sum()
     }
 
     /// Removes an image, its names, and those of its blobs that nothing else needs.

@@ -11,6 +11,7 @@ use crate::durable;
 use crate::error::StoreError;
 use crate::images::list_folder;
 use crate::layout::{INSTANCE_RECORD, Layout};
+use crate::locks;
 use crate::metadata::Image;
 use crate::names::{Digest, InstanceName, suggestion};
 use crate::sparse;
@@ -54,11 +55,12 @@ pub struct InstanceDisk {
 }
 
 impl Store {
-    /// Makes the folder of an instance with a disk of `size_bytes` that begins as the image's; `None` gives it the
-    /// smallest that the image allows. It takes next to no time and room.
+    /// Makes the folder of an instance with a disk of `size_bytes` that begins as the image's; `None` gives
+    /// it the smallest that the image allows. It takes next to no time and room.
     ///
     /// # Errors
-    /// The name is taken, the size too small, the image's blob missing, or the host refuses; then there is no folder.
+    /// The name is taken, the size too small, the image's blob missing, or the host refuses; then there is no
+    /// folder.
     pub fn create_instance_disk(
         &self,
         image: &Image,
@@ -179,14 +181,22 @@ impl Store {
         Ok(InstanceDisk { path, format, size_bytes, method })
     }
 
-    /// Removes an instance with all that is in its folder. Whether it runs is for the caller to know.
+    /// Removes an instance with all that is in its folder. Whether it runs is for the caller to know. Of several who
+    /// remove it at once, the others are told that there is none.
     ///
     /// # Errors
     /// There is no such instance, or the host refuses.
     pub fn remove_instance(&self, name: &InstanceName) -> Result<(), StoreError> {
         let folder = self.layout.instance(name);
+        let open = match fs::File::open(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_such_instance(name)?),
+            open => open.map_err(StoreError::io("open", &folder))?,
+        };
         let gone = self.layout.staging().join(durable::random_name(&folder)?);
-        // Once renamed it is nobody's, and garbage collection removes what is left of it.
+        // Renamed and locked it is as any staging folder; if we are killed, garbage collection removes the rest.
+        if !locks::try_lock(&open, &folder)? {
+            return Err(self.no_such_instance(name)?);
+        }
         match fs::rename(&folder, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_such_instance(name)?),
             answer => answer.map_err(StoreError::io("remove", &folder))?,

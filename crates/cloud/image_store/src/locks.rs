@@ -1,4 +1,5 @@
-//! Locks between threads and processes: flock(2) on files of the store, which ends with the process that held it.
+//! Locks between threads and processes: flock(2) on files of the store, which ends with the process that held
+//! it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest as _, Sha256};
 
+use crate::durable;
 use crate::error::StoreError;
 use crate::names::hex;
 use crate::store::Store;
@@ -61,8 +63,8 @@ impl Store {
         Ok(StoreLock { _file: file })
     }
 
-    /// Waits until nobody else is at the thing that `key` names, and is at it then. `waiting` is told ten times a
-    /// second that somebody else is; it may end the wait by an error.
+    /// Waits until nobody else is at the thing that `key` names, and is at it then. `waiting` is told ten
+    /// times a second that somebody else is; it may end the wait by an error.
     ///
     /// # Errors
     /// Those of `waiting`, and what the host refuses.
@@ -84,8 +86,8 @@ impl Store {
         }
     }
 
-    /// Does `pull` unless `find` finds what it would bring. If several ask at once under one `key`, one does it and the
-    /// others, told by `waiting`, find it.
+    /// Does `pull` unless `find` finds what it would bring. If several ask at once under one `key`, one does
+    /// it and the others, told by `waiting`, find it.
     ///
     /// # Errors
     /// Those of the closures, and what the host refuses.
@@ -103,9 +105,20 @@ impl Store {
         }
     }
 
-    /// The file to which the holder of a key downloads what can go on later; beside it may lie one that ends in `.json`.
+    /// The file to which the holder of a key downloads what can go on later; beside it may lie one that ends in
+    /// `.json`.
     pub fn partial_path(&self, lock: &KeyLock) -> PathBuf {
         self.layout.partial().join(&lock.name)
+    }
+
+    /// Removes what was downloaded under a key: it has become an image, or is worth nothing.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn remove_partial(&self, lock: &KeyLock) -> Result<(), StoreError> {
+        let path = self.partial_path(lock);
+        durable::remove_file(&path.with_extension("json"))?;
+        if path.is_dir() { durable::remove_folder(&path) } else { durable::remove_file(&path) }
     }
 }
 

@@ -193,8 +193,8 @@ impl Display for Checksum {
 
 /// What a person calls an image: `debian/12`.
 ///
-/// One to four parts with `/` between them, each of lower-case letters, digits and `. _ + -`, beginning with a letter or
-/// digit; not a word that could be the start of a digest.
+/// One to four parts with `/` between them, each of lower-case letters, digits and `. _ + -`, beginning with
+/// a letter or digit; not a word that could be the start of a digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Alias(String);

@@ -65,7 +65,8 @@ pub fn copy_sparse(source: &Path, target: &Path, progress: ByteProgress<'_>) -> 
     })
 }
 
-/// Makes `target` hold what `source` holds: with shared blocks where the file system can, else as a sparse copy.
+/// Makes `target` hold what `source` holds: with shared blocks where the file system can, else as a sparse
+/// copy.
 pub(crate) fn clone_or_copy(
     source: &Path,
     target: &Path,
@@ -165,8 +166,8 @@ impl Write for SparseWriter {
     }
 }
 
-/// How many bytes at the start of `data`, in whole blocks of the file where it goes to `position`, are alike in being
-/// zero or not.
+/// How many bytes at the start of `data`, in whole blocks of the file where it goes to `position`, are alike
+/// in being zero or not.
 fn first_run(position: u64, data: &[u8]) -> (bool, usize) {
     let mut taken = block_at(position, data.len());
     let zeros = is_zero(&data[..taken]);
@@ -243,7 +244,8 @@ fn walk(
     Ok(total)
 }
 
-/// Where data begins at or behind `at`; nowhere if only a hole is left. Without holes in the file system, at `at`.
+/// Where data begins at or behind `at`; nowhere if only a hole is left. Without holes in the file system, at
+/// `at`.
 fn data_from(file: &File, at: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => Ok(Some(data)),

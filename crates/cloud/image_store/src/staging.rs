@@ -11,8 +11,8 @@ use crate::locks;
 use crate::sparse;
 use crate::store::Store;
 
-/// A folder of the store's file system in which an image is prepared. It goes when it is dropped; if the process is
-/// killed, garbage collection removes it.
+/// A folder of the store's file system in which an image is prepared. It goes when it is dropped; if the
+/// process is killed, garbage collection removes it.
 #[derive(Debug)]
 pub struct StagingFolder {
     path: PathBuf,
@@ -50,7 +50,8 @@ impl StagingFolder {
         self.path.join(name)
     }
 
-    /// Brings a raw file of the host in under `name`: shared where the file system can, else copied, holes as holes.
+    /// Brings a raw file of the host in under `name`: shared where the file system can, else copied, holes as
+    /// holes.
     ///
     /// # Errors
     /// It cannot be read, or there is no room.

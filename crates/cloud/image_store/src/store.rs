@@ -54,6 +54,7 @@ impl Store {
         let found = match durable::read_file(&path, VERSION_BYTES_MAX) {
             Ok(found) => String::from_utf8_lossy(&found).trim().to_owned(),
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let _lock = self.lock_exclusive()?;
                 return durable::write_file(&path, format!("{VERSION}\n").as_bytes());
             }
             Err(error) => return Err(error),

@@ -24,8 +24,8 @@ pub enum DamageKind {
 
 /// A blob that is not as it should be, and what needs it.
 ///
-/// An image among `images` whose source [can be fetched again](crate::ImageSource::can_be_fetched_again) is made whole
-/// by fetching it and handing the blob to [`Store::restore_blob`].
+/// An image among `images` whose source [can be fetched again](crate::ImageSource::can_be_fetched_again) is
+/// made whole by fetching it and handing the blob to [`Store::restore_blob`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedBlob {
     /// What it should be.
@@ -34,7 +34,8 @@ pub struct DamagedBlob {
     pub kind: DamageKind,
     /// Images that consist of it.
     pub images: Vec<Image>,
-    /// Instances whose disks may lie upon it. Their disks are raw copies, and sound, where the file system shares blocks.
+    /// Instances whose disks may lie upon it. Their disks are raw copies, and sound, where the file system
+    /// shares blocks.
     pub instances: Vec<InstanceName>,
 }
 
@@ -47,13 +48,14 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// What is wrong with blobs.
     pub damaged: Vec<DamagedBlob>,
-    /// Metadata that could not be read: why, and where it was moved. Its image is gone and has to be had anew.
+    /// Metadata that could not be read: why, and where it was moved. Its image is gone and has to be had
+    /// anew.
     pub damaged_metadata: Vec<(String, PathBuf)>,
 }
 
 impl Store {
-    /// Reads all metadata and hashes all blobs. What is damaged is moved aside, so that nothing starts from it. `progress`
-    /// is told the bytes hashed and the bytes in all.
+    /// Reads all metadata and hashes all blobs. What is damaged is moved aside, so that nothing starts from
+    /// it. `progress` is told the bytes hashed and the bytes in all.
     ///
     /// # Errors
     /// What the host refuses; damage is no error.
@@ -72,9 +74,17 @@ impl Store {
             report.blobs += 1;
             report.bytes += length;
         }
-        let missing = users.0.keys().filter(|blob| !present.contains(blob) && !self.has_blob(blob));
-        report.damaged.extend(missing.map(|blob| users.damaged(blob, DamageKind::Missing)));
+        report.damaged.extend(self.missing(&report.damaged)?);
         Ok(report)
+    }
+
+    /// What is needed and not there, but for what was just moved aside. Nothing goes while this looks.
+    fn missing(&self, moved: &[DamagedBlob]) -> Result<Vec<DamagedBlob>, StoreError> {
+        let _lock = self.lock_shared()?;
+        let users = self.users()?;
+        let is_known = |blob: &Digest| moved.iter().any(|damaged| damaged.blob == *blob);
+        let missing = users.0.keys().filter(|blob| !self.has_blob(blob) && !is_known(blob));
+        Ok(missing.map(|blob| users.damaged(blob, DamageKind::Missing)).collect())
     }
 
     /// Hashes a blob; if it is damaged, moves it aside and says where.

@@ -17,6 +17,7 @@ use image_store::{
 /// Names the store of a worker that works until it is killed.
 const STORE: &str = "YAGURA_TEST_STORE";
 const KILLS: u64 = 25;
+const EVERYTHING: GarbageOptions = GarbageOptions { dry_run: false, partial_older_than: Duration::ZERO };
 const SIZE_BYTES: u64 = 4 << 20;
 
 fn silent(_: u64, _: u64) {}
@@ -64,6 +65,11 @@ fn work(store: &Store, rounds: u64) {
                     store.remove_instance(&name).unwrap();
                 }
             }
+        }
+        if round % 4 == 3 {
+            store.collect_garbage(EVERYTHING).unwrap();
+            let report = store.verify(&mut silent).unwrap();
+            assert!(report.damaged.is_empty(), "{report:?}");
         }
         if round % 2 == 0 {
             match store.delete(&ImageReference::Digest(image.id)) {
@@ -121,12 +127,11 @@ fn killed_workers_leave_a_sound_store() {
                 .args(["worker", "--exact"])
                 .env(STORE, folder.path())
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
                 .spawn()
                 .unwrap()
         };
         let mut workers = [start(), start()];
-        thread::sleep(Duration::from_millis(60 + 7 * kill));
+        thread::sleep(Duration::from_millis(60 + 40 * kill));
         for worker in &mut workers {
             assert!(worker.try_wait().unwrap().is_none(), "a worker failed by itself");
             worker.kill().unwrap();
@@ -135,9 +140,9 @@ fn killed_workers_leave_a_sound_store() {
         check(folder.path());
     }
     let store = Store::open(folder.path()).unwrap();
-    let everything = GarbageOptions { dry_run: false, partial_older_than: Duration::ZERO };
-    store.collect_garbage(everything).unwrap();
-    assert!(store.collect_garbage(everything).unwrap().removed.is_empty());
+    assert!(!store.instances().unwrap().is_empty(), "the workers did nothing");
+    store.collect_garbage(EVERYTHING).unwrap();
+    assert!(store.collect_garbage(EVERYTHING).unwrap().removed.is_empty());
     assert_eq!(fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
     check(folder.path());
 }

@@ -106,6 +106,17 @@ fn the_same_image_again_is_the_same() {
 }
 
 #[test]
+fn an_image_that_comes_again_mends_a_blob_that_was_cut_off() {
+    let (_folder, store) = store();
+    let image = add(&store, 1, "linux");
+    let path = store.blob_path(&image.metadata.disk);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&path, "short").unwrap();
+    assert_eq!(add(&store, 1, "linux"), image);
+    assert!(store.verify(&mut silent).unwrap().damaged.is_empty());
+}
+
+#[test]
 fn images_that_make_no_sense_are_refused() {
     let (folder, store) = store();
     let staging = store.stage().unwrap();
@@ -149,7 +160,8 @@ fn garbage_is_what_nothing_refers_to() {
     let image = add(&store, 1, "linux");
     store.create_instance_disk(&image, &"web1".parse().unwrap(), None).unwrap();
     store.delete(&ImageReference::Digest(image.id)).unwrap();
-    // What a killed process leaves: a blob without an image, a staging folder, a half-written file, a download.
+    // What a killed process leaves: a blob without an image, a staging folder, a half-written file, a
+    // download.
     let stray = Digest::from_bytes([9; 32]);
     fs::write(store.blob_path(&stray), [1; 5000]).unwrap();
     let left = store.root().join("staging/left");
@@ -254,7 +266,9 @@ fn one_of_many_pulls_and_the_others_find_it() {
             },
             |_| {
                 pulls.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(250));
+                while waits.load(Ordering::Relaxed) < 3 {
+                    thread::sleep(Duration::from_millis(10));
+                }
                 let image = add(&store, 1, "linux");
                 store.set_alias(&alias("debian/12"), &image.id)?;
                 Ok(image)

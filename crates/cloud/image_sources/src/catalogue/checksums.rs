@@ -1,8 +1,8 @@
 //! Lists of checksums, as vendors publish them beside their files.
 //!
-//! Three forms, line by line, whatever else is in the list (signatures, comments):
-//! `<digits>  name` and `<digits> *name` (coreutils), `SHA256 (name) = <digits>` (BSD, Fedora), and digits alone, where the
-//! list is of one file.
+//! Three forms, line by line, whatever else is in the list (signatures, comments): `<digits>  name` and
+//! `<digits> *name` (coreutils), `SHA256 (name) = <digits>` (BSD, Fedora), and digits alone, where the list
+//! is of one file.
 
 use image_store::{Checksum, ChecksumKind};
 

@@ -1,4 +1,5 @@
-//! The catalogue's file as it is written, checked word by word while it is read: a mistake is told with its line.
+//! The catalogue's file as it is written, checked word by word while it is read: a mistake is told with its
+//! line.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,8 @@
 //! The catalogue: under which name a vendor's image is known, and where it is.
 //!
-//! One file is part of the program; files in `/etc/yagura/images.d` and in the user's configuration add to it, or replace
-//! entries. What the entries of the shipped file name lies with their vendors and could not be tried where this was written.
+//! One file is part of the program; files in `/etc/yagura/images.d` and in the user's configuration add to
+//! it, or replace entries. What the entries of the shipped file name lies with their vendors and could not be
+//! tried where this was written.
 
 mod checksums;
 mod form;
@@ -76,8 +77,8 @@ pub enum CatalogueError {
 pub enum VendorChecksum {
     /// It stands in the catalogue.
     Pinned(Checksum),
-    /// In a list of the vendor's. That this list is the vendor's rests on TLS: signatures beside it are not checked, since they
-    /// are PGP's or signify's.
+    /// In a list of the vendor's. That this list is the vendor's rests on TLS: signatures beside it are not
+    /// checked, since they are PGP's or signify's.
     Listed {
         /// The list.
         url: Url,
@@ -156,8 +157,8 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// What is part of the program, and what the `*.toml` files of `folders` add or replace: later folders before earlier ones,
-    /// and in a folder by name. A folder that is not there adds nothing.
+    /// What is part of the program, and what the `*.toml` files of `folders` add or replace: later folders
+    /// before earlier ones, and in a folder by name. A folder that is not there adds nothing.
     ///
     /// # Errors
     /// A file cannot be read, or makes no sense.
@@ -180,7 +181,7 @@ impl Catalogue {
         let at = |offset: usize, what: String| CatalogueError::Form {
             path: path.to_owned(),
             line: text[..offset.min(text.len())].matches('\n').count() + 1,
-            what,
+            what: what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         };
         let form: FileForm = toml::from_str(text)
             .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;

@@ -26,6 +26,8 @@ use crate::progress::{Progress, RateMeter};
 
 /// The longest wait between attempts.
 const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Attempts to reach a server that has never answered. Whoever waits may have something else to fall back to.
+const ATTEMPTS_WITHOUT_CONTACT_MAX: u32 = 2;
 /// An attempt that brings so much was worth it: the count of attempts begins anew.
 const WORTH_BYTES: u64 = 1 << 20;
 
@@ -139,7 +141,8 @@ impl Fetcher {
     /// Fetches a file, or the rest of it.
     ///
     /// # Errors
-    /// It is not there, is not what is expected (then nothing is kept), or does not come (then what came is kept).
+    /// It is not there, is not what is expected (then nothing is kept), or does not come (then what came is
+    /// kept).
     pub fn download(&self, what: &Download<'_>, events: FetchEvents<'_>) -> Result<Fetched, FetchError> {
         self.download_with(what, &HeaderMap::new(), events)
     }
@@ -180,6 +183,7 @@ impl Fetcher {
         mut attempt: impl FnMut(&mut S, FetchEvents<'_>) -> Result<T, Failure>,
     ) -> Result<T, FetchError> {
         let mut attempts = 1;
+        let mut contact = false;
         loop {
             let failure = match attempt(&mut state, events) {
                 Ok(done) => return Ok(done),
@@ -188,7 +192,11 @@ impl Fetcher {
             if failure.brought_bytes >= WORTH_BYTES {
                 attempts = 1;
             }
-            if !failure.error.is_temporary() || attempts >= self.settings.attempts_max {
+            contact |= !failure.error.is_without_contact();
+            let attempts_max = self.settings.attempts_max;
+            let attempts_max =
+                if contact { attempts_max } else { attempts_max.min(ATTEMPTS_WITHOUT_CONTACT_MAX) };
+            if !failure.error.is_temporary() || attempts >= attempts_max {
                 return Err(failure.error);
             }
             let wait = wait_before(self.settings.first_wait, attempts);
@@ -266,7 +274,8 @@ impl Transfer<'_> {
         Ok(answer)
     }
 
-    /// Asks for the rest only if it can be seen that it is of the same file: by the server's validator, or by the checksum.
+    /// Asks for the rest only if it can be seen that it is of the same file: by the server's validator, or by
+    /// the checksum.
     fn request_headers(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -24,7 +24,8 @@ pub enum FetchError {
     },
     /// The name service does not know the host, or there is none.
     #[error(
-        "cannot find the address of {host}: {why}; check the name, and that this host has a working resolver in /etc/resolv.conf"
+        "cannot find the address of {host}: {why}; check the name, and that this host has a working \
+         resolver in /etc/resolv.conf"
     )]
     Resolve {
         /// The host's name.
@@ -34,7 +35,8 @@ pub enum FetchError {
     },
     /// Nobody listens there.
     #[error(
-        "{host} refuses the connection; is it the right address, and does a proxy have to be set (https_proxy)?"
+        "{host} refuses the connection; is it the right address, and does a proxy have to be set \
+         (https_proxy)?"
     )]
     Refused {
         /// The host, with its port where it has an unusual one.
@@ -50,7 +52,8 @@ pub enum FetchError {
     },
     /// The host cannot prove who it is.
     #[error(
-        "{host} cannot prove that it is {host}: {why}; if a proxy of yours is in between, put its certificate into /etc/ssl/certs, and check this host's clock"
+        "{host} cannot prove that it is {host}: {why}; if a proxy of yours is in between, put its \
+         certificate into /etc/ssl/certs, and check this host's clock"
     )]
     Certificate {
         /// The host.
@@ -63,7 +66,8 @@ pub enum FetchError {
     NoRoots,
     /// The file is not there.
     #[error(
-        "{url} is not there (status {status}); the vendor has moved or removed it: look for a newer release with 'yagura image list --catalogue', or give its new address in /etc/yagura/images.d"
+        "{url} is not there (status {status}); the vendor has moved or removed it: look for a newer release \
+         with 'yagura image list --catalogue', or give its new address in /etc/yagura/images.d"
     )]
     NotFound {
         /// The address.
@@ -104,7 +108,8 @@ pub enum FetchError {
         after: Duration,
     },
     /// The connection ended before the file did.
-    #[error("{url}: the connection ended after {got_bytes} bytes{}; what is here is kept, so try again to go on", of(*total_bytes))]
+    #[error("{url}: the connection ended after {got_bytes} bytes{}; what is here is kept, so try again to \
+        go on", of(*total_bytes))]
     EndedEarly {
         /// The address.
         url: String,
@@ -115,7 +120,8 @@ pub enum FetchError {
     },
     /// It is not what the vendor says it is.
     #[error(
-        "{url}: the file is damaged or is not the right one: its checksum is {found}, not {expected}; it was removed. Try again; if that does not help, the vendor's file and list do not match"
+        "{url}: the file is damaged or is not the right one: its checksum is {found}, not {expected}; it \
+         was removed. Try again; if that does not help, the vendor's file and list do not match"
     )]
     Checksum {
         /// The address.
@@ -164,7 +170,8 @@ pub enum FetchError {
     },
     /// The vendor's list does not help.
     #[error(
-        "{url}: this list cannot be used: {why}; the vendor may be publishing a release just now, try again later"
+        "{url}: this list cannot be used: {why}; the vendor may be publishing a release just now, try again \
+         later"
     )]
     ChecksumList {
         /// The list.
@@ -223,8 +230,8 @@ impl FetchError {
         FetchError::Protocol { url: shown(asked), what: last(error) }
     }
 
-    /// Whether the vendor could not be reached at all, or does not have the file any more; a file that is the wrong one, or a
-    /// server that cannot prove who it is, is another thing.
+    /// Whether the vendor could not be reached at all, or does not have the file any more; a file that is the
+    /// wrong one, or a server that cannot prove who it is, is another thing.
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
@@ -237,6 +244,11 @@ impl FetchError {
                 | FetchError::Status { .. }
                 | FetchError::Stalled { .. }
         )
+    }
+
+    /// Whether there was no connection.
+    pub(crate) fn is_without_contact(&self) -> bool {
+        matches!(self, FetchError::Refused { .. } | FetchError::Connect { .. })
     }
 
     /// Whether another attempt may fare better.

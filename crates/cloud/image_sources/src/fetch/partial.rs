@@ -26,7 +26,8 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// What to send with a range so that the server compares: a strong ETag, else the time (RFC 9110, 13.1.5).
+    /// What to send with a range so that the server compares: a strong ETag, else the time (RFC 9110,
+    /// 13.1.5).
     pub(crate) fn validator(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
         strong.or(self.last_modified.as_deref())
@@ -73,7 +74,8 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Opens what is at `path`, or begins. What came from another address, or of which nothing is known, is dropped.
+    /// Opens what is at `path`, or begins. What came from another address, or of which nothing is known, is
+    /// dropped.
     pub(crate) fn open(path: &Path, url: &str, kind: ChecksumKind) -> Result<Partial, FetchError> {
         let file = File::options()
             .read(true)

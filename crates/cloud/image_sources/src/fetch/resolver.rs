@@ -1,4 +1,5 @@
-//! Names to addresses, without the C library: a static executable cannot load the host's name service modules.
+//! Names to addresses, without the C library: a static executable cannot load the host's name service
+//! modules.
 //!
 //! What `/etc/hosts` and the servers in `/etc/resolv.conf` know is found; names that only other modules know
 //! (mDNS, LDAP) are not.

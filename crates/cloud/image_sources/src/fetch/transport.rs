@@ -1,7 +1,7 @@
 //! One request and its answer, piece by piece, with the time that each step may take.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Client, Response, Url};
@@ -14,6 +14,8 @@ use super::error::{FetchError, shown};
 use super::redirects;
 use super::resolver::HostResolver;
 
+/// A short answer may take so many times as long as nothing may come at all.
+const SHORT_TIMES: u32 = 4;
 const USER_AGENT: &str = concat!("yagura/", env!("CARGO_PKG_VERSION"));
 
 /// How long things may take, and how often they are tried.
@@ -23,7 +25,7 @@ pub struct FetchSettings {
     pub connect_timeout: Duration,
     /// Without a byte.
     pub stall_timeout: Duration,
-    /// Attempts in a row that bring next to nothing.
+    /// Attempts in a row that bring next to nothing; two, if the server never answers at all.
     pub attempts_max: u32,
     /// Before the second attempt; each further wait is twice as long.
     pub first_wait: Duration,
@@ -34,7 +36,7 @@ pub struct FetchSettings {
 impl Default for FetchSettings {
     fn default() -> Self {
         FetchSettings {
-            connect_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(15),
             stall_timeout: Duration::from_secs(30),
             attempts_max: 5,
             first_wait: Duration::from_secs(1),
@@ -148,12 +150,16 @@ impl Answer<'_> {
             return Err(too_large);
         }
         let mut body = Vec::new();
+        let deadline = Instant::now() + self.transport.stall_timeout * SHORT_TIMES;
         while self.next_piece(&mut |piece| {
             body.extend_from_slice(piece);
             Ok(())
         })? {
             if body.len() as u64 > bytes_max {
                 return Err(too_large);
+            }
+            if Instant::now() > deadline {
+                return Err(self.transport.stalled(&self.asked));
             }
         }
         Ok(body)

@@ -1,7 +1,8 @@
-//! Archives with an OCI image: the layout of image-spec ("Image Layout") in a tar, or what `docker save` writes.
+//! Archives with an OCI image: the layout of image-spec ("Image Layout") in a tar, or what `docker save`
+//! writes.
 //!
-//! Entries are found by name and read in place; nothing gets a name from the archive. Extended names (GNU's and PAX's) are
-//! not taken: no piece of an image needs one, and they could be as long as the archive.
+//! Entries are found by name and read in place; nothing gets a name from the archive. Extended names (GNU's
+//! and PAX's) are not taken: no piece of an image needs one, and they could be as long as the archive.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -42,12 +43,12 @@ struct Saved {
     layers: Vec<String>,
 }
 
-/// Reads the image out of `archive`, an uncompressed tar file, and writes its layers to files in `folder`, named by their
-/// digests.
+/// Reads the image out of `archive`, an uncompressed tar file, and writes its layers to files in `folder`,
+/// named by their digests.
 ///
 /// # Errors
-/// The archive makes no sense, holds no image for these processors or too large a one, or the host refuses. Layers may be left
-/// in the folder then.
+/// The archive makes no sense, holds no image for these processors or too large a one, or the host refuses.
+/// Layers may be left in the folder then.
 pub fn read_archive(archive: File, folder: &Path, options: OciOptions) -> Result<OciImage, OciError> {
     let mut reader = Reader { places: places(&archive)?, archive, folder, options };
     if reader.places.contains_key("index.json") {
@@ -138,17 +139,19 @@ impl Reader<'_> {
         let place = self.place(name)?;
         let path = self.folder.join(digest.hex());
         if !path.exists() {
-            let found = self.copy(place, &path)?;
+            // Only what is whole and right gets the name.
+            let new = self.folder.join("layer.new");
+            let found = self.copy(place, &new)?;
             if found != digest {
-                let _ = std::fs::remove_file(&path);
                 return Err(nonsense(format!("{} is damaged: it is {found}", name.escape_default())));
             }
+            std::fs::rename(&new, &path).map_err(OciError::io("give its name to", &path))?;
         }
         Ok(Layer { path, compression, digest, diff_id, bytes: place.bytes })
     }
 
     fn copy(&mut self, place: Place, path: &Path) -> Result<Digest, OciError> {
-        let target = File::options().write(true).create_new(true).mode(0o600).open(path);
+        let target = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
         let mut target = target.map_err(OciError::io("make", path))?;
         let source = self.at(place)?;
         let mut hasher = Sha256::new();
@@ -156,7 +159,7 @@ impl Reader<'_> {
         let mut left = place.bytes;
         while left > 0 {
             let bytes = left.min(CHUNK_BYTES as u64) as usize;
-            source.read_exact(&mut buffer[..bytes]).map_err(cut)?;
+            source.read_exact(&mut buffer[..bytes]).map_err(|error| cut(&error))?;
             hasher.update(&buffer[..bytes]);
             target.write_all(&buffer[..bytes]).map_err(OciError::io("write", path))?;
             left -= bytes as u64;
@@ -179,7 +182,7 @@ impl Reader<'_> {
             return Err(nonsense(format!("{} is too long", name.escape_default())));
         }
         let mut bytes = vec![0; place.bytes as usize];
-        self.at(place)?.read_exact(&mut bytes).map_err(cut)?;
+        self.at(place)?.read_exact(&mut bytes).map_err(|error| cut(&error))?;
         Ok(bytes)
     }
 
@@ -191,20 +194,20 @@ impl Reader<'_> {
     }
 
     fn at(&mut self, place: Place) -> Result<&mut File, OciError> {
-        self.archive.seek(SeekFrom::Start(place.start)).map_err(cut)?;
+        self.archive.seek(SeekFrom::Start(place.start)).map_err(|error| cut(&error))?;
         Ok(&mut self.archive)
     }
 }
 
 /// Finds the regular files in an archive.
 fn places(mut archive: &File) -> Result<BTreeMap<String, Place>, OciError> {
-    archive.rewind().map_err(cut)?;
-    let length = archive.metadata().map_err(cut)?.len();
+    archive.rewind().map_err(|error| cut(&error))?;
+    let length = archive.metadata().map_err(|error| cut(&error))?.len();
     let mut places = BTreeMap::new();
     let mut tar = Archive::new(archive);
-    let entries = tar.entries_with_seek().map_err(cut)?.raw(true);
+    let entries = tar.entries_with_seek().map_err(|error| cut(&error))?.raw(true);
     for (count, entry) in entries.enumerate() {
-        let entry = entry.map_err(cut)?;
+        let entry = entry.map_err(|error| cut(&error))?;
         if count >= ENTRIES_MAX {
             return Err(nonsense(format!("the archive has more than {ENTRIES_MAX} entries")));
         }
@@ -228,6 +231,6 @@ fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-fn cut(error: io::Error) -> OciError {
+fn cut(error: &io::Error) -> OciError {
     nonsense(format!("the archive cannot be read: {error}"))
 }

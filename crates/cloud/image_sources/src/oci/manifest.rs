@@ -1,4 +1,5 @@
-//! Manifests, indexes and configurations (image-spec v1.1; Docker's schema 2 is the same in all that matters here).
+//! Manifests, indexes and configurations (image-spec v1.1; Docker's schema 2 is the same in all that matters
+//! here).
 
 use std::collections::BTreeMap;
 

@@ -6,7 +6,8 @@
 //!  archive ──► index.json or manifest.json ──────────────────────► configuration, layers ────┘
 //! ```
 //!
-//! Every piece is checked against the digest by which it is named. What is in the layers is not looked at here.
+//! Every piece is checked against the digest by which it is named. What is in the layers is not looked at
+//! here.
 
 mod archive;
 mod manifest;
@@ -70,7 +71,8 @@ pub enum OciError {
     Fetch(#[from] FetchError),
     /// The registry wants more than an anonymous login.
     #[error(
-        "the registry {0} wants a login, which Yagura cannot do; copy the image to a registry that needs none, or save it to a file"
+        "the registry {0} wants a login, which Yagura cannot do; copy the image to a registry that needs \
+         none, or save it to a file"
     )]
     Login(String),
     /// There is no such image.

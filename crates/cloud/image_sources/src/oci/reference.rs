@@ -90,7 +90,8 @@ impl Display for OciReference {
     }
 }
 
-/// A host name with a dot or a port in it, or `localhost`: what a part of a repository's name cannot be taken for.
+/// A host name with a dot or a port in it, or `localhost`: what a part of a repository's name cannot be taken
+/// for.
 fn is_host(text: &str) -> bool {
     let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     let label = |label: &str| {

@@ -21,11 +21,12 @@ use crate::progress::Progress;
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
 impl Fetcher {
-    /// Pulls an image. Its layers become files in `folder`, named by their digests; what is there from an earlier pull is not
-    /// fetched again, and what is there in part goes on.
+    /// Pulls an image. Its layers become files in `folder`, named by their digests; what is there from an
+    /// earlier pull is not fetched again, and what is there in part goes on.
     ///
     /// # Errors
-    /// The registry cannot be reached, has no such image or none for these processors, or sends something else.
+    /// The registry cannot be reached, has no such image or none for these processors, or sends something
+    /// else.
     pub fn pull_oci(
         &self,
         reference: &OciReference,
@@ -178,7 +179,8 @@ impl<'a> Registry<'a> {
     fn authenticate(&mut self, events: FetchEvents<'_>) -> Result<(), OciError> {
         let Some(challenge) = self.challenge.clone() else { return Err(self.login()) };
         let mut url = crate::fetch::parse_url(&challenge.realm)?;
-        // A registry must not make us ask services of the network that trust whoever reaches them, and be told the answer.
+        // A registry must not make us ask services of the network that trust whoever reaches them, and be
+        // told the answer.
         if url.scheme() != "https" && !self.reference.is_here() {
             let what =
                 format!("the registry wants a token from {}, which is not https", crate::fetch::shown(&url));

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -51,8 +52,13 @@ impl Reply {
         Reply::status(302).header("location", to)
     }
 
-    pub fn header(mut self, name: &str, value: impl ToString) -> Reply {
-        self.headers.push((name.to_owned(), value.to_string()));
+    #[allow(clippy::needless_pass_by_value, reason = "calls are shorter")]
+    pub fn header(self, name: &str, value: impl Display) -> Reply {
+        self.with_header(name, &value.to_string())
+    }
+
+    fn with_header(mut self, name: &str, value: &str) -> Reply {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -154,13 +160,18 @@ async fn serve<F>(
 pub struct Identity {
     /// In DER.
     pub certificate: Vec<u8>,
+    pub pem: String,
     key: Vec<u8>,
 }
 
 impl Identity {
     pub fn of(name: &str) -> Identity {
         let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Identity { certificate: signed.cert.der().to_vec(), key: signed.signing_key.serialize_der() }
+        Identity {
+            certificate: signed.cert.der().to_vec(),
+            pem: signed.cert.pem(),
+            key: signed.signing_key.serialize_der(),
+        }
     }
 
     fn acceptor(&self) -> TlsAcceptor {
