@@ -53,7 +53,7 @@ pub(crate) struct Ext4 {
 
 impl Ext4 {
     /// Opens what fills `device`.
-    pub(crate) fn open(device: Rc<dyn ReadAt>) -> Result<Ext4, FsError> {
+    pub(crate) fn open(device: &Rc<dyn ReadAt>) -> Result<Ext4, FsError> {
         let mut superblock = [0; SUPERBLOCK_LEN];
         device.read_at(SUPERBLOCK_AT, &mut superblock)?;
         check_size(Bytes(&superblock), device.len_bytes())?;

@@ -13,7 +13,7 @@ use crate::tools::{FileDisk, Folder, MIB};
 use crate::trees;
 
 /// What is tried of each image where nothing else is said: a second or so.
-const SAMPLE: u64 = 60;
+const SAMPLE: u64 = 25;
 /// Values that break arithmetic more often than others.
 const EDGES: [u64; 8] = [0, 1, u64::MAX, i64::MAX as u64, 1 << 31, 1 << 63, 0xFFFF_FFFF, 0x8000];
 

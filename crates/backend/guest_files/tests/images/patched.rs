@@ -12,8 +12,8 @@ use guest_files::{
 /// What is read of a disk at most, but by `find_boot`, which has a bound of its own.
 const BUDGET_BYTES: u64 = 64 << 20;
 /// Files and directories that are looked at, and bytes that are read of each file.
-const VISIT_LIMIT: usize = 300;
-const READ_LIMIT_BYTES: u64 = 256 << 10;
+const VISIT_LIMIT: usize = 100;
+const READ_LIMIT_BYTES: u64 = 64 << 10;
 
 /// A disk with other bytes in some places.
 pub struct Patched {

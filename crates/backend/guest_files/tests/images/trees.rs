@@ -19,7 +19,7 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// What every file system can hold.
-pub fn plain(folder: &Path) {
+pub fn plain(folder: &Path, many_count: usize) {
     fs::create_dir_all(folder.join("deep/er/and/deeper/still")).unwrap();
     fs::create_dir_all(folder.join("empty folder")).unwrap();
     fs::write(folder.join("empty"), b"").unwrap();
@@ -33,7 +33,7 @@ pub fn plain(folder: &Path) {
     for (seed, len) in [(1, 511), (2, 4096), (3, 4097), (4, 65_536), (5, 1_000_001), (6, 5 << 20)] {
         fs::write(folder.join(format!("noise-{len}")), noise(seed, len)).unwrap();
     }
-    many(&folder.join("many"), 700);
+    many(&folder.join("many"), many_count);
 }
 
 /// A folder with many files.
