@@ -76,6 +76,18 @@ impl Path {
     }
 }
 
+/// What a symbolic link leads to, if that is something that a link can hold.
+pub(super) fn target(link: &[u8]) -> Result<Box<[u8]>, LayerError> {
+    if link.contains(&0) {
+        return Err(LayerError::Name("not text"));
+    }
+    // The NUL at its end counts.
+    if link.len() >= PATH_BYTES_MAX {
+        return Err(LayerError::Name("longer than 4096 bytes"));
+    }
+    Ok(link.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
