@@ -200,11 +200,8 @@ impl<'a> Archive<'a> {
 
 /// A header's number; nothing at all is 0, as other readers have it.
 fn number(field: &[u8], parsed: io::Result<u64>) -> Result<u64, LayerError> {
-    match parsed {
-        Ok(number) => Ok(number),
-        Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(0),
-        Err(_) => Err(bad_number()),
-    }
+    let nothing = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    parsed.or_else(|_| if nothing { Ok(0) } else { Err(bad_number()) })
 }
 
 fn bad_number() -> LayerError {
