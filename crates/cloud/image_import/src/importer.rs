@@ -173,7 +173,7 @@ impl Importer {
                 Some(Answer::Confined(refused)) => debug!(?refused, "the reader of {name} is confined"),
                 Some(Answer::Unconfined(why)) => return Err(ImportError::Unconfined(printable(&why))),
                 Some(Answer::Progress(done, all)) => progress(done.min(all), all),
-                Some(Answer::Done(outcome)) => return Ok(outcome),
+                Some(Answer::Done(outcome)) => return Ok(*outcome),
                 Some(Answer::Failed(why)) => return Err(ImportError::Refused(printable(&why))),
                 None => return Err(self.why_it_ended(&name, child.end()?)),
             }

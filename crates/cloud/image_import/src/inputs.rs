@@ -127,7 +127,7 @@ pub struct Dropped {
     pub pipes: u64,
     /// Names with `..` in them.
     pub outside: u64,
-    /// Hard links to what is not in the tree.
+    /// Hard links to what is not in the tree, symbolic ones to nothing.
     pub links: u64,
     /// Kinds of entries that nobody knows.
     pub unknown: u64,

@@ -95,7 +95,7 @@ pub(crate) enum Answer {
     /// It cannot be confined, and has read nothing.
     Unconfined(String),
     Progress(u64, u64),
-    Done(Outcome),
+    Done(Box<Outcome>),
     Failed(String),
 }
 

@@ -1,8 +1,9 @@
 //! What a process takes away from itself before it reads bytes of strangers.
 //!
 //! ```text
-//! descriptors ► no new privileges ► namespaces ► empty root ► capabilities ► no dumps ► Landlock ► limits ► seccomp
-//!  (others are closed)               └─────── where the kernel lets us ──────┘           (ditto)   └── required ──┘
+//! close other descriptors ► no new privileges ► namespaces ► empty root ► no capabilities ► no dumps
+//!   ► end with the parent ► Landlock ► limits ► seccomp
+//!                                      └── these two are required; of the rest, what the kernel grants
 //! ```
 //!
 //! Afterwards the process can read and write the descriptors that it has, ask for memory, and end. It has one
@@ -18,7 +19,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
 };
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal,
+    setrlimit,
+};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 
 /// Room for the program itself and its stack, beside what it may ask for, in bytes of addresses.
@@ -53,6 +57,8 @@ pub enum Layer {
     Capabilities,
     /// Being looked at by other processes of the same user, and core files (`PR_SET_DUMPABLE`).
     Dumps,
+    /// Living on when the thread that started it has ended (`PR_SET_PDEATHSIG`).
+    Orphans,
     /// Opening files, binding and connecting (landlock(7)).
     Landlock,
 }
@@ -66,6 +72,7 @@ impl fmt::Display for Layer {
             Layer::Root => "empty root",
             Layer::Capabilities => "dropping of capabilities",
             Layer::Dumps => "no dumps",
+            Layer::Orphans => "end with the parent",
             Layer::Landlock => "Landlock",
         })
     }
@@ -123,6 +130,8 @@ pub fn enter(keep: &[BorrowedFd<'_>], limits: &Limits) -> Result<Vec<Refused>, S
     }
     note(Layer::Capabilities, drop_capabilities());
     note(Layer::Dumps, set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from));
+    // Behind all that changes credentials, which clears it.
+    note(Layer::Orphans, set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from));
     note(Layer::Landlock, restrict_by_landlock());
     set_limits(limits).map_err(SandboxError::Limits)?;
     filter::apply().map_err(SandboxError::Filter)?;

@@ -5,6 +5,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 const PROBE: &str = env!("CARGO_BIN_EXE_sandbox_probe");
 /// A user that owns nothing.
@@ -115,13 +116,36 @@ fn limits_end_it() {
 }
 
 #[test]
+fn it_ends_with_its_parent() {
+    // The shell goes when the probe has confined itself.
+    let out = std::env::temp_dir().join(format!("sandbox-hang-{}", std::process::id()));
+    let script = "\"$0\" hang > \"$1\" & while ! grep -q hanging \"$1\"; do sleep 0.02; done; echo $!";
+    let output = Command::new("sh").args(["-c", script, PROBE]).arg(&out).output().unwrap();
+    let probe = format!("/proc/{}/stat", said(&output).trim());
+    let lives = || std::fs::read_to_string(&probe).is_ok_and(|stat| !stat.contains(") Z"));
+    let begun = Instant::now();
+    while lives() && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(!lives(), "{probe} goes on");
+    std::fs::remove_file(out).unwrap();
+}
+
+#[test]
 fn layers_that_are_refused_are_told() {
     for start in Start::ALL {
         let Some(output) = start.run("nothing") else { continue };
         let said = said(&output);
         let has = |layer: &str| !said.contains(&format!("refused {layer}"));
         println!("{start:?}: {said:?}");
-        assert!(has("Descriptors") && has("NewPrivileges") && has("Capabilities") && has("Dumps"), "{said}");
+        assert!(
+            has("Descriptors")
+                && has("NewPrivileges")
+                && has("Capabilities")
+                && has("Dumps")
+                && has("Orphans"),
+            "{said}"
+        );
         assert_eq!(has("Landlock"), host_sys::features::landlock_version().is_ok(), "{said}");
         let unshared = start != Start::WithoutAnyRights;
         if start != Start::AsIs && start != Start::AsNobody {

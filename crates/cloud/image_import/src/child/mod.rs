@@ -47,7 +47,7 @@ fn serve() -> io::Result<()> {
     std::panic::set_hook(Box::new(|_| ()));
     let outcome = catch_unwind(AssertUnwindSafe(|| work(job, files, &limits, &mut parent)));
     match outcome {
-        Ok(Ok(outcome)) => parent.tell(&Answer::Done(outcome)),
+        Ok(Ok(outcome)) => parent.tell(&Answer::Done(Box::new(outcome))),
         Ok(Err(complaint)) => parent.tell(&Answer::Failed(complaint)),
         Err(panic) => parent.tell(&Answer::Failed(format!("its reader gave up ({})", panic_text(&*panic)))),
     }

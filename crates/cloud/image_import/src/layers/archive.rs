@@ -159,7 +159,8 @@ impl<'a> Archive<'a> {
             EntryType::Fifo => Kind::Pipe,
             _ => Kind::Unknown,
         };
-        let claimed = header.entry_size();
+        let fields = header.as_old();
+        let claimed = number(&fields.size, header.entry_size());
         let data_bytes = match (header.entry_type(), extended.size) {
             // These have no data, whatever their headers say.
             (
@@ -172,12 +173,12 @@ impl<'a> Archive<'a> {
                 _,
             ) => 0,
             (_, Some(size)) => size,
-            (_, None) => claimed.map_err(|_| bad_number())?,
+            (_, None) => claimed?,
         };
         self.budget.check(data_bytes)?;
         self.padding = padding(data_bytes);
-        let user = |stated: Option<u64>, field: io::Result<u64>| {
-            let number = stated.map_or_else(|| field.map_err(|_| bad_number()), Ok)?;
+        let user = |stated: Option<u64>, field: Result<u64, LayerError>| {
+            let number = stated.map_or(field, Ok)?;
             let number = Some(number).filter(|number| *number < NO_USER);
             number.map(|number| number as u32).ok_or(LayerError::Damaged("an owner that no file can have"))
         };
@@ -186,15 +187,21 @@ impl<'a> Archive<'a> {
             kind,
             path,
             link: link.unwrap_or_default(),
-            mode: header.mode().map_err(|_| bad_number())? & MODE_MASK,
-            uid: user(extended.uid, header.uid())?,
-            gid: user(extended.gid, header.gid())?,
+            mode: number(&fields.mode, header.mode().map(u64::from))? as u32 & MODE_MASK,
+            uid: user(extended.uid, number(&fields.uid, header.uid()))?,
+            gid: user(extended.gid, number(&fields.gid, header.gid()))?,
             // What is no time is the oldest one.
             mtime: extended.mtime.or(header.mtime().ok()).unwrap_or(0),
             attributes: extended.attributes,
             data_bytes,
         })
     }
+}
+
+/// A header's number; nothing at all is 0, as other readers have it.
+fn number(field: &[u8], parsed: io::Result<u64>) -> Result<u64, LayerError> {
+    let nothing = field.iter().all(|byte| matches!(byte, 0 | b' '));
+    parsed.or_else(|_| if nothing { Ok(0) } else { Err(bad_number()) })
 }
 
 fn bad_number() -> LayerError {

@@ -144,7 +144,11 @@ impl<'a, S: Scratch> Merge<'a, S> {
         let content = match entry.kind {
             Kind::File => Content::File { data_offset, data_bytes: entry.data_bytes },
             Kind::Folder => Content::Folder,
-            Kind::SymbolicLink => Content::SymbolicLink(entry.link.clone().into()),
+            Kind::SymbolicLink if entry.link.is_empty() => {
+                self.dropped.links += 1;
+                return Ok(());
+            }
+            Kind::SymbolicLink => Content::SymbolicLink(names::target(&entry.link)?),
             Kind::HardLink => {
                 let Some(target) = Path::parse(&entry.link, &mut self.dropped)? else { return Ok(()) };
                 let linked = self.tree.link(&path, &target)?;

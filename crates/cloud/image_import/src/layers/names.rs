@@ -4,7 +4,7 @@ use super::error::LayerError;
 use crate::inputs::Dropped;
 
 /// Longest part of a path that Linux takes (`NAME_MAX`), in bytes.
-const PART_BYTES_MAX: usize = 255;
+pub(super) const PART_BYTES_MAX: usize = 255;
 /// Longest path (`PATH_MAX`), in bytes.
 pub(super) const PATH_BYTES_MAX: usize = 4096;
 /// Prefix of a whiteout's name, and the name of an opaque one (image-spec, "Whiteouts").
@@ -59,8 +59,11 @@ impl Path {
 
     /// Whether the path is a marker, and what it is about.
     pub(super) fn marker(mut self) -> (Marker, Path) {
-        let Some(last) = self.0.last_mut() else { return (Marker::None, self) };
-        if !last.starts_with(WHITEOUT) {
+        let Some((last, parents)) = self.0.split_last_mut() else { return (Marker::None, self) };
+        if parents.iter().any(|part| is_reserved(part)) {
+            return (Marker::Ignored, self);
+        }
+        if !is_reserved(last) {
             return (Marker::None, self);
         }
         if **last == *OPAQUE {
@@ -74,6 +77,23 @@ impl Path {
         *last = hidden.into();
         (Marker::Whiteout, self)
     }
+}
+
+/// Whether a part of a name is one that only markers have.
+pub(super) fn is_reserved(part: &[u8]) -> bool {
+    part.starts_with(WHITEOUT)
+}
+
+/// What a symbolic link leads to, if that is something that a link can hold.
+pub(super) fn target(link: &[u8]) -> Result<Box<[u8]>, LayerError> {
+    if link.contains(&0) {
+        return Err(LayerError::Name("not text"));
+    }
+    // The NUL at its end counts.
+    if link.len() >= PATH_BYTES_MAX {
+        return Err(LayerError::Name("longer than 4096 bytes"));
+    }
+    Ok(link.into())
 }
 
 #[cfg(test)]
@@ -124,6 +144,7 @@ mod tests {
         for name in ["a/.wh.", "a/.wh..", "a/.wh..."] {
             assert_eq!(marker(name).0, Marker::Ignored, "{name}");
         }
+        assert_eq!(marker("a/.wh.b/c").0, Marker::Ignored, "what is marked has nothing in it");
         assert_eq!(marker("a/.whb").0, Marker::None);
     }
 }

@@ -321,6 +321,18 @@ fn long_names_owners_and_attributes_survive() {
 }
 
 #[test]
+fn links_to_nothing_and_numbers_that_are_left_out() {
+    let mut header = Header::new_old();
+    header.set_entry_type(EntryType::Regular);
+    let odd = layer().symlink("nothing", "").header(&mut header, "plain", b"").end();
+    assert_eq!(assert_merged(&[odd], &["- plain "]).links, 1);
+    for target in [&b"a\0b"[..], &[b'x'; 4096]] {
+        let odd = layer().records(&[("linkpath", target)]).symlink("link", "").end();
+        assert!(merge_all(&[odd]).unwrap_err().contains("which no file can have"));
+    }
+}
+
+#[test]
 fn claims_of_sizes_are_not_believed() {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::error::LayerError;
-use super::names::{PATH_BYTES_MAX, Path};
+use super::names::{PART_BYTES_MAX, PATH_BYTES_MAX, Path, is_reserved};
 use super::pax::Attribute;
 
 /// Most symbolic links on one way (`MAXSYMLINKS` of Linux).
@@ -216,8 +216,11 @@ impl Tree {
 
     /// A name for a file, in place of what had it.
     fn put(&mut self, parent: NodeId, name: &[u8], inode: u32) -> Result<NodeId, LayerError> {
+        if is_reserved(name) {
+            return Err(LayerError::Name("reserved for markers (.wh.)"));
+        }
         let path_bytes = usize::from(self.nodes[parent as usize].path_bytes) + 1 + name.len();
-        if name.len() > 255 || path_bytes > PATH_BYTES_MAX {
+        if name.len() > PART_BYTES_MAX || path_bytes > PATH_BYTES_MAX {
             return Err(LayerError::Name("longer than 4096 bytes"));
         }
         let (layer, path_bytes) = (self.layer, path_bytes as u16);

@@ -184,7 +184,7 @@ fn images_that_are_cut_short_or_changed_end_in_a_line() {
                 Err(ImportError::Refused(line)) => assert!(line.contains("cut"), "{part} of {name}: {line}"),
                 // What was cut off is behind the disk's end.
                 Ok(_) => {
-                    assert!(fs::read(folder.path("out")).unwrap()[..data.len()] == data, "{part} of {name}")
+                    assert!(fs::read(folder.path("out")).unwrap()[..data.len()] == data, "{part} of {name}");
                 }
                 Err(other) => panic!("{part} of {name}: {other:?}"),
             }

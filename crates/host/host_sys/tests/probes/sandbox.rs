@@ -61,6 +61,12 @@ fn act(action: &str, kept: &File, other: &File) {
                 number = std::hint::black_box(number.wrapping_mul(3));
             }
         }
+        "hang" => {
+            say("hanging");
+            loop {
+                std::thread::park();
+            }
+        }
         "panic" => {
             std::panic::set_hook(Box::new(|_| ()));
             let caught = std::panic::catch_unwind(|| panic!("on purpose"));
