@@ -24,13 +24,15 @@ pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
         return run_request(settings.request(config)?, &kvm_device);
     };
     let images = images::images()?;
-    let instance = images::instance(&images, &choices, settings.has_kernel())?;
+    let images::Prepared { settings: instance, held } =
+        images::instance(&images, &choices, settings.has_kernel())?;
     let name = instance.name.clone();
     let answer = settings
         .with_instance(instance)
         .request(config)
         .map_err(anyhow::Error::from)
         .and_then(|request| run_request(request, &kvm_device));
+    drop(held);
     if rm {
         images::forget(&images, &name)?;
     }

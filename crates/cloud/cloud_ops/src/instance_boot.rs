@@ -1,23 +1,21 @@
 //! What an instance boots with: its image's kernel, or the one that is on its disk now.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile};
 use disk::{DiskFormat, SourceFormat};
 use image_store::BootWay;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::image_import::new_file;
 use crate::image_publish::source_format;
 use crate::{Images, Instance, OpError};
 
-/// Files of an instance's folder that are written at each boot.
-const KERNEL: &str = "kernel";
-const INITRD: &str = "initrd";
-
 /// What to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct BootPlan {
     /// The kernel's file.
     pub kernel: PathBuf,
@@ -25,6 +23,8 @@ pub struct BootPlan {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub cmdline: String,
+    /// Files without a name that the paths lead to, as long as these are open.
+    pub held: Vec<File>,
 }
 
 impl Images {
@@ -38,6 +38,7 @@ impl Images {
                 kernel: self.store.blob_path(kernel),
                 initrd: initrd.as_ref().map(|digest| self.store.blob_path(digest)),
                 cmdline: cmdline.clone(),
+                held: Vec::new(),
             }),
             BootWay::FromDisk => self.read_plan(instance),
             BootWay::Firmware => Err(OpError::Refused(format!(
@@ -49,8 +50,7 @@ impl Images {
 
     fn read_plan(&self, instance: &Instance) -> Result<BootPlan, OpError> {
         let folder = self.store.instance_folder(&instance.name);
-        let (kernel, initrd) = (folder.join(KERNEL), folder.join(INITRD));
-        let (kernel_file, initrd_file) = (new_file(&kernel)?, new_file(&initrd)?);
+        let (kernel_file, initrd_file) = (nameless_file(&folder)?, nameless_file(&folder)?);
         let outputs = BootOutputs { kernel: kernel_file.as_fd(), initrd: initrd_file.as_fd() };
         let open = |path: &Path| File::open(path).map_err(OpError::io("open", path));
         let own = open(&instance.disk)?;
@@ -68,6 +68,31 @@ impl Images {
             name: &blob,
         }));
         let boot = self.importer.read_boot(&disks, crate::guest_architecture(), outputs)?;
-        Ok(BootPlan { kernel, initrd: (boot.initrd_bytes > 0).then_some(initrd), cmdline: boot.cmdline })
+        let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
+        let kernel = path_of(&kernel_file);
+        Ok(BootPlan { kernel, initrd, cmdline: boot.cmdline, held: vec![kernel_file, initrd_file] })
     }
+}
+
+/// A file that takes room in this folder as long as it is open, and leaves nothing.
+fn nameless_file(folder: &Path) -> Result<File, OpError> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(file.into()),
+        // Not every file system has such files.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+            let path = folder.join(TEMPORARY);
+            let file = new_file(&path)?;
+            std::fs::remove_file(&path).map_err(OpError::io("remove", &path))?;
+            Ok(file)
+        }
+        Err(errno) => Err(OpError::io("make a file in", folder)(errno.into())),
+    }
+}
+
+/// The name of a file that loses it at once.
+const TEMPORARY: &str = "boot.tmp";
+
+fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

@@ -1,5 +1,6 @@
 //! VMs that are made of images: their disks outlive the processes that run them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -20,25 +21,32 @@ const DOCUMENT_MAX_BYTES: u64 = 1 << 20;
 /// Kinds of keys that `ssh` makes, in the order in which it offers them.
 const KEY_FILES: [&str; 3] = ["id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub"];
 
+/// An instance as settings of the VM that runs it.
+pub struct Prepared {
+    /// The settings.
+    pub settings: InstanceSettings,
+    /// What they lead to as long as it is open.
+    pub held: Vec<File>,
+}
+
 /// The instance that was asked for, made now if it is not there; `has_kernel` spares looking for one on its disk.
-pub fn instance(
-    images: &Images,
-    choices: &ImageChoices,
-    has_kernel: bool,
-) -> anyhow::Result<InstanceSettings> {
+pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> anyhow::Result<Prepared> {
     let name = instance_name(choices)?;
     let known = images.store.instance_folder(&name).exists();
     let instance = if known { again(images, &name, choices)? } else { create(images, &name, choices)? };
-    let boot = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
-    let boot =
-        boot.with_context(|| format!("VM {name}"))?.map(|plan| (plan.kernel, plan.initrd, plan.cmdline));
+    let plan = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
+    let (boot, held) = match plan.with_context(|| format!("VM {name}"))? {
+        Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.held),
+        None => (None, Vec::new()),
+    };
     let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
-    Ok(InstanceSettings {
+    let settings = InstanceSettings {
         name: name.as_str().parse()?,
         disks: disks(&instance)?,
         boot,
         memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
-    })
+    };
+    Ok(Prepared { settings, held })
 }
 
 /// Removes an instance that has ended.
@@ -126,7 +134,7 @@ fn own_keys() -> Vec<PathBuf> {
 fn document(path: &Path) -> anyhow::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    std::fs::File::open(path)
+    File::open(path)
         .and_then(|file| file.take(DOCUMENT_MAX_BYTES).read_to_string(&mut text))
         .with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(text)

@@ -23,7 +23,7 @@ use arguments::{
     ImageCommand, ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
 };
 
-pub use instance::{delete as delete_instances, forget, instance, list as list_instances};
+pub use instance::{Prepared, delete as delete_instances, forget, instance, list as list_instances};
 pub use place::images;
 
 /// Exit status of a check that found damage, as for disks.

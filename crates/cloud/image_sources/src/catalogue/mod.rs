@@ -53,7 +53,7 @@ pub enum CatalogueError {
         source: io::Error,
     },
     /// A name that is not in the catalogue.
-    #[error("the catalogue has no image '{alias}'{}; 'yagura image list --catalogue' shows all", suggestion.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default())]
+    #[error("the catalogue has no image '{alias}'{}; 'yagura image list --all' shows all", suggestion.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default())]
     Unknown {
         /// What was asked for.
         alias: Alias,

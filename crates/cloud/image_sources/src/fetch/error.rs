@@ -67,7 +67,7 @@ pub enum FetchError {
     /// The file is not there.
     #[error(
         "{url} is not there (status {status}); the vendor has moved or removed it: look for a newer release \
-         with 'yagura image list --catalogue', or give its new address in /etc/yagura/images.d"
+         with 'yagura image list --all', or give its new address in /etc/yagura/images.d"
     )]
     NotFound {
         /// The address.
