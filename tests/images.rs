@@ -1,0 +1,225 @@
+//! `yagura image` and machines made of images, as a person uses them.
+
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use test_guests::{entries, linux_image};
+
+/// What the guest finds in its initrd and writes to the exit port.
+const FOUND: u8 = 0x5a;
+/// The exit status of a machine whose guest wrote that.
+const FOUND_STATUS: i32 = ((FOUND as i32) << 1) | 1;
+
+/// A folder with a store of its own, and no home to take keys from.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn yagura(&self, text: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+        command.args(text.split_whitespace()).current_dir(self.0.path()).env_remove("YAGURA_LOG");
+        command.env("YAGURA_DIR", self.path("store")).env("HOME", self.path("home"));
+        command.env_remove("XDG_CONFIG_HOME").output().unwrap()
+    }
+
+    #[track_caller]
+    fn good(&self, text: &str) -> String {
+        let output = self.yagura(text);
+        assert!(output.status.success(), "{text}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, text: &str) -> Value {
+        serde_json::from_str(&self.good(text)).unwrap()
+    }
+
+    /// One line of complaint, with these words in it.
+    #[track_caller]
+    fn bad(&self, text: &str, status: i32, words: &[&str]) {
+        let output = self.yagura(text);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{text}: {line}");
+        assert_eq!(line.lines().count(), 1, "{text}: {line}");
+        for word in words {
+            assert!(line.contains(word), "{text}: {word} is not in {line}");
+        }
+    }
+
+    /// A file system with a kernel that ends its machine, or nothing where there is no mke2fs.
+    fn disk(&self, name: &str) -> Option<PathBuf> {
+        let tree = self.path("tree");
+        fs::create_dir_all(tree.join("boot")).unwrap();
+        fs::create_dir_all(tree.join("etc/kernel")).unwrap();
+        fs::write(tree.join("boot/vmlinuz-1.0"), linux_image(entries::linux_entry_64(), true)).unwrap();
+        fs::write(tree.join("boot/initrd.img-1.0"), [FOUND; 5000]).unwrap();
+        fs::write(tree.join("etc/os-release"), "ID=tiny\nVERSION_ID=7\nPRETTY_NAME=\"Tiny 7\"\n").unwrap();
+        let disk = self.path(name);
+        let path = std::env::var("PATH").unwrap() + ":/usr/sbin:/sbin";
+        let mut command = Command::new("mke2fs");
+        command.env("PATH", path).args(["-q", "-t", "ext4", "-d"]).arg(&tree).arg(&disk).arg("16M");
+        let made = command.status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no mke2fs here");
+            return None;
+        }
+        Some(disk)
+    }
+}
+
+fn room(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let files = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.map(|file| file.blocks() * 512).sum()
+}
+
+#[test]
+fn an_image_comes_is_shown_goes_out_and_goes() {
+    let place = Place::new();
+    let Some(disk) = place.disk("tiny.raw") else { return };
+    assert!(place.good("image list").contains("no images yet"));
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let list = place.json("image list -f json");
+    assert_eq!((&list[0]["names"], &list[0]["disk_bytes"]), (&"my/tiny".into(), &(16 << 20).into()));
+    assert_eq!(list[0]["description"], "Tiny 7");
+    let about = &place.json("image show my/tiny -f json")["metadata"];
+    assert_eq!(
+        (&about["description"]["os"], &about["description"]["release"]),
+        (&"tiny".into(), &"7".into())
+    );
+    assert_eq!(about["boot"]["way"], "from-disk");
+    // The same disk again is the same image; another name is another name.
+    place.good("image alias other my/tiny");
+    assert_eq!(place.json("image list -f json")[0]["names"], "my/tiny, other");
+    place.good("image export my/tiny out.qcow2");
+    place.good("disk convert out.qcow2 back.raw --from qcow2 --to raw");
+    assert_eq!(fs::read(place.path("back.raw")).unwrap(), fs::read(disk).unwrap());
+    place.good("image export my/tiny out.raw --disk-format raw");
+    place.bad("image export my/tiny out.raw", 1, &["out.raw exists already"]);
+    place.good("image verify");
+    place.good("image delete my/tiny");
+    place.good("image gc");
+    assert!(place.good("image list -f csv").lines().count() == 1);
+    assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_machine_of_an_image_keeps_its_disk_until_it_is_deleted() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let run = "run --image my/tiny --engine soft --net none --console none --debug-exit 0xf4 --on-reset exit";
+    let output = place.yagura(&format!("{run} --name web1 --disk-size 64M"));
+    assert_eq!(output.status.code(), Some(FOUND_STATUS), "{output:?}");
+    let list = place.json("list -f json");
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"web1".into(), &"stopped".into()));
+    assert_eq!(list[0]["disk_bytes"], 64 << 20);
+    let folder = place.path("store/instances/web1");
+    assert!(room(&folder) <= 64 << 10, "{} bytes", room(&folder));
+    // A second time with the same disk; a third that is gone afterwards.
+    assert_eq!(place.yagura(&format!("{run} --name web1")).status.code(), Some(FOUND_STATUS));
+    place.bad(&format!("{run} --name web1 --disk-size 1G"), 1, &["web1 is there already", "--disk-size"]);
+    assert_eq!(place.yagura(&format!("{run} --name gone --rm")).status.code(), Some(FOUND_STATUS));
+    assert_eq!(place.json("list -f json").as_array().unwrap().len(), 1);
+    // Its image's blob stays as long as the machine needs it.
+    place.good("image delete my/tiny");
+    place.good("image gc");
+    assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 1);
+    place.good("delete web1");
+    place.good("image gc");
+    assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 0);
+    place.bad("delete web1", 1, &["web1"]);
+}
+
+#[test]
+fn an_instance_becomes_an_image() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let run = "run --engine soft --net none --console none --debug-exit 0xf4 --on-reset exit";
+    assert_eq!(place.yagura(&format!("{run} --image my/tiny --name a")).status.code(), Some(FOUND_STATUS));
+    place.good("image publish a --alias mine");
+    assert_eq!(place.yagura(&format!("{run} --image mine --name b")).status.code(), Some(FOUND_STATUS));
+    place.bad("image publish nobody", 1, &["nobody"]);
+}
+
+#[test]
+fn damage_is_found() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let blob = fs::read_dir(place.path("store/blobs/sha256")).unwrap().next().unwrap().unwrap().path();
+    fs::set_permissions(&blob, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[5 << 20] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let output = place.yagura("image verify");
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("has changed") && words.contains("make it again"), "{words}");
+    place.bad("run --image my/tiny --name web1", 1, &["web1"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let place = Place::new();
+    fs::write(place.path("noise.qcow2"), [7; 70000]).unwrap();
+    fs::write(place.path("noise.vmdk"), [7; 70000]).unwrap();
+    fs::write(place.path("noise.vhdx"), [7; 70000]).unwrap();
+    fs::write(place.path("noise.tar"), [7; 70000]).unwrap();
+    fs::write(place.path("noise.raw.xz"), [7; 70000]).unwrap();
+    fs::write(place.path("recipe.toml"), "name = 1\n").unwrap();
+    fs::write(place.path("user.yaml"), "#cloud-config\nsnap: {}\n").unwrap();
+    place.good("disk create base.qcow2 --size 1M");
+    place.good("disk create front.qcow2 --backing base.qcow2 --backing-format qcow2");
+    let cases: [(&str, i32, &[&str]); 19] = [
+        ("image import noise.qcow2", 1, &["noise.qcow2"]),
+        ("image import noise.vmdk", 1, &["noise.vmdk"]),
+        ("image import noise.vhdx", 1, &["noise.vhdx"]),
+        ("image import noise.tar", 1, &["OCI"]),
+        ("image import noise.raw.xz", 1, &["noise.raw.xz"]),
+        ("image import front.qcow2", 1, &["front.qcow2", "base.qcow2"]),
+        ("image import missing.raw", 1, &["missing.raw"]),
+        ("image import file.img", 1, &["file.img"]),
+        ("image import noise.qcow2 --alias ../x", 2, &["../x"]),
+        ("image show nothing/1", 1, &["nothing/1"]),
+        ("image show /etc/passwd", 2, &["/etc/passwd"]),
+        ("image pull debain/12", 1, &["debain/12", "debian/12"]),
+        ("image pull ftp://127.0.0.1/x.raw", 1, &["ftp"]),
+        ("image pull http://127.0.0.1:1/x.raw", 1, &["127.0.0.1"]),
+        ("image pull oci:", 1, &["oci:"]),
+        ("image build nothing", 1, &["nothing", "debian/12"]),
+        ("image build --recipe recipe.toml", 1, &["recipe.toml", "line 1"]),
+        ("run --image nothing/1", 1, &["nothing/1"]),
+        ("run --user-data user.yaml --kernel x", 2, &["--image"]),
+    ];
+    for (text, status, words) in cases {
+        place.bad(text, status, words);
+    }
+    assert!(place.good("image list").contains("no images yet"), "nothing half-made stays");
+}
+
+#[test]
+fn user_data_is_refused_before_there_is_a_machine() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    fs::write(place.path("user.yaml"), "#cloud-config\nsnap: {}\n").unwrap();
+    place.good("image import tiny.raw --alias my/tiny --first-boot service");
+    place.bad("run --image my/tiny --name a --user-data user.yaml", 1, &["line 2", "'snap'"]);
+    place.bad("run --image my/tiny --name a --disk-size 1M", 1, &["a"]);
+    place.bad("run --image my/tiny --name Web_1", 2, &["Web_1"]);
+    assert_eq!(place.json("list -f json").as_array().unwrap().len(), 0);
+}
