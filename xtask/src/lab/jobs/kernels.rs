@@ -37,8 +37,16 @@ pub const JOBS: &[Job] = &[
     },
     Job { name: "mach", about: "GNU Mach asks for its servers", run: |lab| live(lab, &[&MACH]), ..KERNEL },
     Job {
+        name: "xen-alone",
+        about: "Xen asks for its first guest",
+        run: |lab| live(lab, &[&XEN_ALONE]),
+        ..KERNEL
+    },
+    // In the emulated machine the first guest's kernel crashes early, by a page fault on its own stack; why is not known.
+    Job {
         name: "xen",
         about: "Xen, and Debian's generic kernel in it to a shell",
+        soft: Soft::Only,
         run: |lab| live(lab, &[&XEN]),
         ..KERNEL
     },
@@ -51,6 +59,7 @@ pub const JOBS: &[Job] = &[
     Job {
         name: "side-by-side",
         about: "four kinds of operating system at once",
+        soft: Soft::Only,
         run: |lab| live(lab, &[&MEMTEST_64, &MACH, &XEN, &GENERIC]),
         ..KERNEL
     },
@@ -73,8 +82,9 @@ enum Kernel {
     Memtest64,
     Memtest32,
     Mach,
-    /// With Debian's generic kernel as its first guest.
     Xen,
+    /// With Debian's generic kernel as its first guest.
+    XenWithGuest,
     /// Debian's, and the guests' archive.
     Generic,
 }
@@ -108,11 +118,18 @@ const MACH: Guest = Guest {
 };
 const XEN: Guest = Guest {
     name: "Xen with Debian as its first guest",
-    kernel: Kernel::Xen,
+    kernel: Kernel::XenWithGuest,
     command_line: "com1=115200,8n1 console=com1 no-real-mode noreboot",
     memory: "1G",
     words: &["Platform timer is 1.193MHz PIT", "Linux version", READY],
     shell: Some(("cat /sys/hypervisor/type", "xen")),
+};
+const XEN_ALONE: Guest = Guest {
+    name: "Xen",
+    kernel: Kernel::Xen,
+    words: &["Xen version 4.17", "dom0 kernel not specified"],
+    shell: None,
+    ..XEN
 };
 const GENERIC: Guest = Guest {
     name: "Linux generic",
@@ -184,7 +201,7 @@ fn boot_from(command: &mut Command, lab: &Lab, kernel: Kernel) -> Result<()> {
         Kernel::Memtest64 => &others.memtest64,
         Kernel::Memtest32 => &others.memtest32,
         Kernel::Mach => &others.mach,
-        Kernel::Xen => &others.xen,
+        Kernel::Xen | Kernel::XenWithGuest => &others.xen,
         Kernel::Generic => &others.generic,
     };
     command.arg("--kernel").arg(lab.local(file)?);
@@ -192,14 +209,14 @@ fn boot_from(command: &mut Command, lab: &Lab, kernel: Kernel) -> Result<()> {
         Kernel::Generic => {
             command.arg("--initrd").arg(lab.local(&others.initrd)?);
         }
-        Kernel::Xen => {
+        Kernel::XenWithGuest => {
             let generic = lab.local(&others.generic)?;
             command
                 .arg("--module")
                 .arg(format!("{}=vmlinuz console=hvc0 earlyprintk=xen", generic.display()));
             command.arg("--module").arg(lab.local(&others.initrd)?);
         }
-        Kernel::Memtest64 | Kernel::Memtest32 | Kernel::Mach => {}
+        Kernel::Memtest64 | Kernel::Memtest32 | Kernel::Mach | Kernel::Xen => {}
     }
     Ok(())
 }
