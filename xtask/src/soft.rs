@@ -1,10 +1,8 @@
 //! `cargo xtask soft`: guests on the software engine, right on this machine, put through their paces.
 //!
 //! A session is either Debian with some vCPUs and the commands that are typed at its shell, each of which has to end
-//! well and, where it says so, print what is expected; or other kernels; or one of the lab's jobs, on this host and this
-//! engine.
+//! well and, where it says so, print what is expected; or one of the lab's jobs, on this host and this engine.
 
-mod kernels;
 mod lockstep;
 
 use crate::cache::Cache;
@@ -35,8 +33,6 @@ pub struct Arguments {
 pub enum Session {
     /// Debian, typed at.
     Typed(&'static Talk),
-    /// Other kernels.
-    Kernels(&'static kernels::Kernels),
     /// A job of the lab's.
     Job(&'static Job),
 }
@@ -46,7 +42,6 @@ impl Session {
     pub fn name(self) -> &'static str {
         match self {
             Session::Typed(talk) => talk.name,
-            Session::Kernels(kernels) => kernels.name,
             Session::Job(job) => job.name,
         }
     }
@@ -149,7 +144,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for session in sessions() {
             let about = match session {
                 Session::Typed(talk) => format!("Debian, {} vCPUs", talk.cpus),
-                Session::Kernels(kernels) => kernels.about.to_owned(),
                 Session::Job(job) => job.about.to_owned(),
             };
             println!("{:<16} {:<6} {about}", session.name(), if session.quick() { "quick" } else { "" });
@@ -182,8 +176,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn sessions() -> impl Iterator<Item = Session> {
-    let others = kernels::ALL.iter().map(Session::Kernels);
-    TALKS.iter().map(Session::Typed).chain(others).chain(lab::here::jobs().map(Session::Job))
+    TALKS.iter().map(Session::Typed).chain(lab::here::jobs().map(Session::Job))
 }
 
 /// The sessions that belong to a test run.
@@ -196,7 +189,6 @@ pub fn hold(session: Session) -> Result<Verdict> {
     match session {
         Session::Typed(Talk { lockstep: true, cpus, .. }) => lockstep::hold(*cpus)?,
         Session::Typed(talk) => hold_typed(talk)?,
-        Session::Kernels(kernels) => kernels::hold(kernels)?,
         Session::Job(job) => return hold_job(job),
     }
     Ok(Verdict::Passed)

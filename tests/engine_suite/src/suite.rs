@@ -73,3 +73,13 @@ fn run_part(engine: &impl Engine, cases: &[Case], before: &impl Fn(&Case)) -> Re
     }
     report
 }
+
+/// Whether a case is to be run: all are, or those whose names contain what `YAGURA_CASES` says.
+pub fn chosen(case: &Case) -> bool {
+    named().is_none_or(|part| case.name.contains(&part))
+}
+
+/// What `YAGURA_CASES` says.
+pub fn named() -> Option<String> {
+    std::env::var("YAGURA_CASES").ok()
+}

@@ -4,6 +4,7 @@
 //! process runs the script of the disk with serial number "script". The script counts, computes digests, sleeps, and
 //! writes a disk; whatever is lost on the way shows in what it prints or leaves on the disk.
 
+#![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! State from one engine continues on another.
 
+#![cfg(target_arch = "x86_64")]
+
 use std::path::Path;
 
 use arch_model::x86_64::{CpuState, msr};

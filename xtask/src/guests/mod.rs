@@ -73,12 +73,6 @@ pub fn prepare(cache: &Cache) -> Result<Guests> {
     Ok(Guests { bzimage: kernel.bzimage(), vmlinux: kernel.vmlinux(), initrd, debian: debian::image(cache)? })
 }
 
-/// Prepares Debian's generic kernel as its package ships it, and the guests' archive.
-pub fn prepare_generic(cache: &Cache) -> Result<(PathBuf, PathBuf)> {
-    packages::require(&[packages::GUESTS])?;
-    Ok((kernel::generic(cache)?.bzimage(), initramfs::guest(cache, &kernel::cloud(cache)?)?))
-}
-
 /// Prepares the guests' kernel alone.
 pub fn cloud_kernel(cache: &Cache) -> Result<Kernel> {
     kernel::cloud(cache)

@@ -1,8 +1,10 @@
-//! Systems other than Linux, unpacked from Debian's packages and never installed.
+//! Kernels other than the guests' own, unpacked from Debian's packages and never installed.
 
+use super::{initramfs, kernel};
 use crate::cache::{Cache, Recipe};
 use crate::packages;
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Brings memtest86+ for both widths.
@@ -16,7 +18,8 @@ const XEN: &str = "xen-system-amd64";
 /// Its packages, apart from the files common to all versions.
 const XEN_PREFIX: &str = "xen-hypervisor-4.";
 
-/// Kernels that are no Linux.
+/// Those kernels.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Others {
     /// memtest86+ in 64-bit mode; entered as Linux is.
     pub memtest64: PathBuf,
@@ -26,10 +29,15 @@ pub struct Others {
     pub mach: PathBuf,
     /// The Xen hypervisor, by Multiboot 2.
     pub xen: PathBuf,
+    /// Debian's generic kernel as its package ships it.
+    pub generic: PathBuf,
+    /// The guests' archive, for that kernel.
+    pub initrd: PathBuf,
 }
 
 /// Prepares them.
 pub fn prepare(cache: &Cache) -> Result<Others> {
+    packages::require(&[packages::GUESTS])?;
     let memtest = cache.entry(Recipe::new("memtest").with(packages::candidate(MEMTEST)?), |place| {
         let unpacked = tempfile::tempdir_in(place)?;
         packages::unpack(MEMTEST, unpacked.path())?;
@@ -55,6 +63,8 @@ pub fn prepare(cache: &Cache) -> Result<Others> {
         memtest32: memtest.join("ia32.bin"),
         mach: mach.join("kernel.gz"),
         xen: xen.join("xen.gz"),
+        generic: kernel::generic(cache)?.bzimage(),
+        initrd: initramfs::guest(cache, &kernel::cloud(cache)?)?,
     })
 }
 

@@ -7,6 +7,7 @@ use super::agent;
 use super::jobs::{self, Job, Lab, Soft};
 use super::plan::Plan;
 use super::report::Verdict;
+use crate::cache::Cache;
 use crate::guests::Guests;
 use crate::process;
 use anyhow::Result;
@@ -40,7 +41,8 @@ pub fn run(job: &Job, yagura: &Path, guests: Guests) -> Result<Verdict> {
     };
     let folder = tempfile::tempdir()?;
     let plan = Plan::new(&[job], Some(yagura.to_owned()), Some(guests))?;
-    let plan = Plan { tests: super::build_tests(&[job])?, ..plan };
+    let others = super::prepare_others(&Cache::open()?, &[job])?;
+    let plan = Plan { tests: super::build_tests(&[job])?, others, ..plan };
     plan.write_to(&plan_in(folder.path()))?;
     let limit = plan.limit(job.limit_seconds);
     let us = std::env::current_exe()?;

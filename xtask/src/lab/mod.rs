@@ -52,7 +52,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.list {
-        for job in jobs::all() {
+        for job in jobs::in_lab() {
             let quick = if job.quick { "quick" } else { "" };
             println!("{:<22} {:<6} {:<6} {}", job.name, job.group.name(), quick, job.about);
         }
@@ -89,18 +89,18 @@ pub fn run_for_test(all: bool) -> Result<Report> {
 
 /// Names of those jobs.
 pub fn names_for_test(all: bool) -> impl Iterator<Item = &'static str> {
-    jobs::all().iter().filter(move |job| all || job.quick).map(|job| job.name)
+    jobs::in_lab().filter(move |job| all || job.quick).map(|job| job.name)
 }
 
 fn choose(names: &[String], quick: bool) -> Result<Vec<&'static Job>> {
     for name in names {
-        if !jobs::all().iter().any(|job| job.name == name) {
+        if !jobs::in_lab().any(|job| job.name == name) {
             bail!("there is no lab job named {name}; --list names them");
         }
     }
     let wanted =
         |job: &&Job| names.iter().any(|name| name == job.name) || names.is_empty() && (job.quick || !quick);
-    Ok(jobs::all().iter().filter(wanted).collect())
+    Ok(jobs::in_lab().filter(wanted).collect())
 }
 
 /// Builds the tests that jobs run, each executable by its job's name.
@@ -108,6 +108,11 @@ fn build_tests(chosen: &[&Job]) -> Result<BTreeMap<String, PathBuf>> {
     let build = |tests: jobs::Tests| workspace::build_tests(tests.package, tests.target, tests.optimized);
     let wanted = chosen.iter().filter_map(|job| Some((job.name, job.tests?)));
     wanted.map(|(name, tests)| Ok((name.to_owned(), build(tests)?))).collect()
+}
+
+/// Other kernels, where one of these jobs boots them.
+fn prepare_others(cache: &Cache, chosen: &[&Job]) -> Result<Option<guests::Others>> {
+    chosen.iter().any(|job| job.others).then(|| guests::prepare_others(cache)).transpose()
 }
 
 /// Runs `chosen` in as few machines as they can share; `machine` overrides what the jobs ask for.
@@ -118,6 +123,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
     let monitor = chosen.iter().any(|job| job.yagura);
     let yagura = monitor.then(workspace::build_yagura).transpose()?;
     let guests = monitor.then(|| guests::prepare(&cache)).transpose()?;
+    let others = prepare_others(&cache, chosen)?;
     let tests = build_tests(chosen)?;
     let mut groups: Vec<Group> = chosen.iter().map(|job| machine.unwrap_or(job.group)).collect();
     groups.sort_unstable();
@@ -127,7 +133,7 @@ fn run_jobs(chosen: &[&Job], machine: Option<Group>) -> Result<Report> {
         let members: Vec<&Job> =
             chosen.iter().filter(|job| machine.unwrap_or(job.group) == group).copied().collect();
         let plan = Plan::new(&members, yagura.clone(), guests.clone())?;
-        let plan = Plan { tests: tests.clone(), ..plan };
+        let plan = Plan { tests: tests.clone(), others: others.clone(), ..plan };
         let step = progress::step(format!("lab, {}: {} jobs", group.name(), members.len()));
         report.verdicts.extend(l1::run(&material, group, plan, &members, &step)?);
         step.done();

@@ -1,7 +1,7 @@
 //! What the host tells the lab's machine: which jobs to run, with which files.
 
 use super::jobs::Job;
-use crate::guests::{Archive, Guests};
+use crate::guests::{Archive, Guests, Others};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub struct Plan {
     pub yagura: Option<PathBuf>,
     /// What guests boot from, where a job wants them.
     pub guests: Option<Guests>,
+    /// Other kernels, where a job boots them.
+    pub others: Option<Others>,
     /// Executables with tests, by the names of the jobs that want them.
     pub tests: BTreeMap<String, PathBuf>,
     /// Which cases of system semantics to run, where not all.
@@ -50,7 +52,7 @@ impl Plan {
         };
         let jobs = jobs.iter().map(|job| job.name.to_owned()).collect();
         let cases = std::env::var(CASES).ok();
-        Ok(Self { jobs, slow, yagura, guests, tests: BTreeMap::new(), cases })
+        Ok(Self { jobs, slow, yagura, guests, others: None, tests: BTreeMap::new(), cases })
     }
 
     /// A time limit on this machine.

@@ -21,7 +21,7 @@ pub const JOBS: &[Job] = &[
         name: "semantics",
         about: "every case of system semantics, by KVM as by the manual",
         yagura: false,
-        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics"], optimized: true }),
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "semantics_kvm"], optimized: true }),
         limit_seconds: 1300,
         run: semantics,
         ..MONITOR

@@ -17,6 +17,7 @@ const TEMPLATE: Job = Job {
     group: Group::PLAIN,
     quick: true,
     yagura: false,
+    others: false,
     tests: None,
     soft: Soft::No,
     limit_seconds: LIMIT_SECONDS,

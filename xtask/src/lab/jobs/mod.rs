@@ -8,6 +8,7 @@ mod debian;
 mod disk;
 mod endings;
 mod engine;
+mod kernels;
 mod machine;
 mod memory;
 mod merge;
@@ -15,7 +16,7 @@ mod net;
 mod several;
 
 use super::plan::Plan;
-use crate::guests::Guests;
+use crate::guests::{Guests, Others};
 use crate::process;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ const MONITOR: Job = Job {
     group: Group::PLAIN,
     quick: false,
     yagura: true,
+    others: false,
     tests: None,
     soft: Soft::No,
     limit_seconds: 60,
@@ -57,6 +59,8 @@ pub enum Soft {
     Yes,
     /// In a network namespace of its own.
     WithNetwork,
+    /// Only there: in an emulated machine it would take too long.
+    Only,
 }
 
 impl Group {
@@ -88,6 +92,8 @@ pub struct Job {
     pub quick: bool,
     /// Whether it runs the monitor, and so wants it and guests prepared.
     pub yagura: bool,
+    /// Whether it boots other kernels than the guests' own, and so wants them prepared.
+    pub others: bool,
     /// The tests that it runs.
     pub tests: Option<Tests>,
     /// Whether it runs on the software engine too.
@@ -129,6 +135,7 @@ pub fn all() -> &'static [Job] {
             disk::JOBS,
             net::JOBS,
             several::JOBS,
+            kernels::JOBS,
             memory::JOBS,
             merge::JOBS,
             acpi::JOBS,
@@ -136,6 +143,11 @@ pub fn all() -> &'static [Job] {
         .concat()
     });
     &ALL
+}
+
+/// The jobs that run in the lab's machine.
+pub fn in_lab() -> impl Iterator<Item = &'static Job> {
+    all().iter().filter(|job| job.soft != Soft::Only)
 }
 
 impl Job {
@@ -242,6 +254,11 @@ impl Lab {
     /// What guests boot from, on the host's file system.
     pub fn guests(&self) -> Result<&Guests> {
         self.plan.guests.as_ref().context("this job asked for no guests")
+    }
+
+    /// Other kernels, on the host's file system.
+    pub fn others(&self) -> Result<&Others> {
+        self.plan.others.as_ref().context("this job asked for no other kernels")
     }
 }
 

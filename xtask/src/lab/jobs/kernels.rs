@@ -1,26 +1,69 @@
 //! Other kernels than the guests' own, each up to the words that show that it lives: one by one, and several kinds of
 //! operating system side by side.
 
-use crate::cache::Cache;
-use crate::guests::{self, Others, READY};
+use super::{Job, Lab, MONITOR, Outcome, Soft};
+use crate::guests::READY;
 use crate::lab::console::Console;
-use crate::{packages, process, progress, workspace};
+use crate::process;
 use anyhow::{Context, Result, ensure};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-/// Time for each of the words to come, in software on a busy machine too.
-const LIMIT: Duration = Duration::from_secs(900);
+/// Time for each of the words to come, on a quick and idle machine.
+const WORD_SECONDS: u64 = 300;
 
-/// Guests that run at the same time.
-pub struct Kernels {
-    /// The session's name.
-    pub name: &'static str,
-    /// What it is.
-    pub about: &'static str,
-    guests: &'static [&'static Guest],
-}
+const KERNEL: Job = Job { others: true, soft: Soft::Yes, limit_seconds: 320, ..MONITOR };
+
+/// This theme's jobs.
+pub const JOBS: &[Job] = &[
+    Job {
+        name: "memtest-64",
+        about: "memtest86+ in 64-bit mode, its first test",
+        run: |lab| live(lab, &[&MEMTEST_64]),
+        ..KERNEL
+    },
+    Job {
+        name: "memtest-32",
+        about: "memtest86+ in 32-bit mode, its first test",
+        run: |lab| live(lab, &[&MEMTEST_32]),
+        ..KERNEL
+    },
+    Job {
+        name: "memtest-pass",
+        about: "memtest86+, all of its tests on 64 MiB",
+        soft: Soft::Only,
+        limit_seconds: 620,
+        run: |lab| live(lab, &[&MEMTEST_PASS]),
+        ..KERNEL
+    },
+    Job { name: "mach", about: "GNU Mach asks for its servers", run: |lab| live(lab, &[&MACH]), ..KERNEL },
+    Job {
+        name: "xen-alone",
+        about: "Xen asks for its first guest",
+        run: |lab| live(lab, &[&XEN_ALONE]),
+        ..KERNEL
+    },
+    // In the emulated machine the first guest's kernel crashes early, by a page fault on its own stack; why is not known.
+    Job {
+        name: "xen",
+        about: "Xen, and Debian's generic kernel in it to a shell",
+        soft: Soft::Only,
+        run: |lab| live(lab, &[&XEN]),
+        ..KERNEL
+    },
+    Job {
+        name: "generic",
+        about: "Debian's generic kernel to a shell",
+        run: |lab| live(lab, &[&GENERIC]),
+        ..KERNEL
+    },
+    Job {
+        name: "side-by-side",
+        about: "four kinds of operating system at once",
+        soft: Soft::Only,
+        run: |lab| live(lab, &[&MEMTEST_64, &MACH, &XEN, &GENERIC]),
+        ..KERNEL
+    },
+];
 
 /// A kernel and how to tell that it lives.
 struct Guest {
@@ -39,8 +82,9 @@ enum Kernel {
     Memtest64,
     Memtest32,
     Mach,
-    /// With Debian's generic kernel as its first guest.
     Xen,
+    /// With Debian's generic kernel as its first guest.
+    XenWithGuest,
     /// Debian's, and the guests' archive.
     Generic,
 }
@@ -74,11 +118,18 @@ const MACH: Guest = Guest {
 };
 const XEN: Guest = Guest {
     name: "Xen with Debian as its first guest",
-    kernel: Kernel::Xen,
+    kernel: Kernel::XenWithGuest,
     command_line: "com1=115200,8n1 console=com1 no-real-mode noreboot",
     memory: "1G",
     words: &["Platform timer is 1.193MHz PIT", "Linux version", READY],
     shell: Some(("cat /sys/hypervisor/type", "xen")),
+};
+const XEN_ALONE: Guest = Guest {
+    name: "Xen",
+    kernel: Kernel::Xen,
+    words: &["Xen version 4.17", "dom0 kernel not specified"],
+    shell: None,
+    ..XEN
 };
 const GENERIC: Guest = Guest {
     name: "Linux generic",
@@ -89,58 +140,16 @@ const GENERIC: Guest = Guest {
     shell: Some(("uname -s", "Linux")),
 };
 
-/// All of them.
-pub const ALL: &[Kernels] = &[
-    Kernels {
-        name: "memtest-64",
-        about: "memtest86+ in 64-bit mode, its first test",
-        guests: &[&MEMTEST_64],
-    },
-    Kernels {
-        name: "memtest-32",
-        about: "memtest86+ in 32-bit mode, its first test",
-        guests: &[&MEMTEST_32],
-    },
-    Kernels {
-        name: "memtest-pass",
-        about: "memtest86+, all of its tests on 64 MiB",
-        guests: &[&MEMTEST_PASS],
-    },
-    Kernels { name: "mach", about: "GNU Mach asks for its servers", guests: &[&MACH] },
-    Kernels { name: "xen", about: "Xen, and Debian's kernel in it to a shell", guests: &[&XEN] },
-    Kernels { name: "generic", about: "Debian's generic kernel to a shell", guests: &[&GENERIC] },
-    Kernels {
-        name: "side-by-side",
-        about: "four kinds of operating system at once",
-        guests: &[&MEMTEST_64, &MACH, &XEN, &GENERIC],
-    },
-];
-
-/// What the guests boot from.
-struct Material {
-    others: Others,
-    generic: PathBuf,
-    initrd: PathBuf,
-}
-
 /// Starts the guests, has each show that it lives, and ends them when the last has.
-pub fn hold(session: &Kernels) -> Result<()> {
-    packages::require(&[packages::BUILD, packages::GUESTS])?;
-    let cache = Cache::open()?;
-    let (generic, initrd) = guests::prepare_generic(&cache)?;
-    let material = Material { others: guests::prepare_others(&cache)?, generic, initrd };
-    let yagura = workspace::build_yagura()?;
-    let step = progress::step(format!("{} on the software engine", session.name));
-    let mut running: Vec<Running> =
-        session.guests.iter().map(|guest| start(&yagura, &material, guest)).collect::<Result<_>>()?;
+fn live(lab: &Lab, guests: &[&'static Guest]) -> Result<Outcome> {
+    let mut running: Vec<Running> = guests.iter().map(|guest| start(lab, guest)).collect::<Result<_>>()?;
     for one in &mut running {
-        one.lives().with_context(|| one.guest.name)?;
+        one.lives(lab).with_context(|| one.guest.name)?;
     }
     for one in &mut running {
         ensure!(one.monitor.try_wait()?.is_none(), "{} ended while the others ran", one.guest.name);
     }
-    step.done();
-    Ok(())
+    Ok(Outcome::Passed)
 }
 
 /// A guest, which ends with this value.
@@ -151,23 +160,34 @@ struct Running {
 }
 
 impl Running {
-    fn lives(&mut self) -> Result<()> {
+    fn lives(&mut self, lab: &Lab) -> Result<()> {
+        let limit = lab.limit(WORD_SECONDS);
         for words in self.guest.words {
-            self.console.expect(words, LIMIT)?;
+            self.console.expect(words, limit)?;
         }
         if let Some((command, printed)) = self.guest.shell {
-            let found = self.console.command(command, LIMIT)?;
+            let found = self.console.command(command, limit)?;
             ensure!(found == printed, "`{command}` printed {found:?}, not {printed:?}");
         }
         Ok(())
     }
 }
 
-fn start(yagura: &Path, material: &Material, guest: &'static Guest) -> Result<Running> {
-    let mut command = process::bound_to_us(yagura);
-    command.args(["run", "--engine", "soft", "--name", "kernel", "--net", "none", "--console", "stdio"]);
+fn start(lab: &Lab, guest: &'static Guest) -> Result<Running> {
+    let mut command = process::bound_to_us(lab.yagura()?);
+    command.args([
+        "run",
+        "--engine",
+        lab.engine(),
+        "--name",
+        "kernel",
+        "--net",
+        "none",
+        "--console",
+        "stdio",
+    ]);
     command.args(["--memory", guest.memory, "--cmdline", guest.command_line]);
-    boot_from(&mut command, material, guest.kernel);
+    boot_from(&mut command, lab, guest.kernel)?;
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut monitor = process::Ended::of(child);
     let output = monitor.stdout.take().context("the guest has no output")?;
@@ -175,26 +195,28 @@ fn start(yagura: &Path, material: &Material, guest: &'static Guest) -> Result<Ru
     Ok(Running { guest, monitor, console: Console::over(output, input) })
 }
 
-fn boot_from(command: &mut Command, material: &Material, kernel: Kernel) {
-    let Material { others, generic, initrd } = material;
+fn boot_from(command: &mut Command, lab: &Lab, kernel: Kernel) -> Result<()> {
+    let others = lab.others()?;
     let file = match kernel {
         Kernel::Memtest64 => &others.memtest64,
         Kernel::Memtest32 => &others.memtest32,
         Kernel::Mach => &others.mach,
-        Kernel::Xen => &others.xen,
-        Kernel::Generic => generic,
+        Kernel::Xen | Kernel::XenWithGuest => &others.xen,
+        Kernel::Generic => &others.generic,
     };
-    command.arg("--kernel").arg(file);
+    command.arg("--kernel").arg(lab.local(file)?);
     match kernel {
         Kernel::Generic => {
-            command.arg("--initrd").arg(initrd);
+            command.arg("--initrd").arg(lab.local(&others.initrd)?);
         }
-        Kernel::Xen => {
+        Kernel::XenWithGuest => {
+            let generic = lab.local(&others.generic)?;
             command
                 .arg("--module")
                 .arg(format!("{}=vmlinuz console=hvc0 earlyprintk=xen", generic.display()));
-            command.arg("--module").arg(initrd);
+            command.arg("--module").arg(lab.local(&others.initrd)?);
         }
-        Kernel::Memtest64 | Kernel::Memtest32 | Kernel::Mach => {}
+        Kernel::Memtest64 | Kernel::Memtest32 | Kernel::Mach | Kernel::Xen => {}
     }
+    Ok(())
 }
