@@ -82,7 +82,7 @@ pub fn walk(disk: Rc<dyn ReadAt>, with_data: bool) {
     let _ = read_partitions(&*limited);
     if let Ok(Some(fs)) = open_file_system(limited) {
         visit(&*fs, with_data);
-        for subvolume in ["", "@", "@/home"] {
+        for subvolume in ["", "@", "@/srv"] {
             if let Ok(Some(fs)) = fs.subvolume(subvolume) {
                 visit(&*fs, false);
             }
