@@ -11,7 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+mod fat_disk;
 pub mod foreign_image;
+pub mod guest_disk;
 mod hostile_driver;
 mod hostile_ring;
 pub mod image_layers;
@@ -42,7 +44,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
@@ -52,6 +54,9 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "vhdx", run: foreign_image::run_vhdx, seeds: foreign_image::vhdx_seeds },
     Target { name: "vmdk", run: foreign_image::run_vmdk, seeds: foreign_image::vmdk_seeds },
     Target { name: "layers", run: image_layers::run, seeds: image_layers::seeds },
+    Target { name: "guest_disk", run: guest_disk::run, seeds: guest_disk::seeds },
+    Target { name: "boot_files", run: guest_disk::run_boot_files, seeds: guest_disk::boot_files_seeds },
+    Target { name: "partitions", run: guest_disk::run_partitions, seeds: guest_disk::partitions_seeds },
     Target { name: "bzimage", run: kernel_image::run, seeds: kernel_image::bzimage_seeds },
     Target { name: "elf", run: kernel_image::run, seeds: kernel_image::elf_seeds },
     Target { name: "multiboot", run: kernel_image::run, seeds: kernel_image::multiboot_seeds },

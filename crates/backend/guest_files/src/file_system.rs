@@ -160,7 +160,7 @@ pub fn read_small(fs: &dyn FileSystem, path: &str, limit_bytes: u64) -> Result<V
 pub fn open_file_system(device: Rc<dyn ReadAt>) -> Result<Option<Box<dyn FileSystem>>, FsError> {
     let Content::FileSystem(kind) = identify(&*device)? else { return Ok(None) };
     Ok(Some(match kind {
-        FsKind::Ext4 => Box::new(crate::ext4::Ext4::open(device)?),
+        FsKind::Ext4 => Box::new(crate::ext4::Ext4::open(&device)?),
         FsKind::Vfat => Box::new(crate::vfat::Vfat::open(device)?),
         FsKind::Xfs => Box::new(crate::xfs::Xfs::open(device)?),
         FsKind::Btrfs => Box::new(crate::btrfs::Btrfs::open(device)?),

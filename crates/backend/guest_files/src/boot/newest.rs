@@ -25,7 +25,7 @@ pub(super) fn entries(system: &System<'_>, place: &Place, _passed_over: &mut Vec
     let cmdline = configured_cmdline(system);
     let to_entry = |(name, version): (&str, &str)| {
         let kernel = file(system.volumes, place.volume, &format!("{}/{name}", place.folder))?;
-        let initrd = initrd_names(name, version)
+        let initrd = initrd_names(version)
             .into_iter()
             .filter(|initrd| names.iter().any(|entry| entry.name == *initrd))
             .find_map(|initrd| file(system.volumes, place.volume, &format!("{}/{initrd}", place.folder)));
@@ -48,7 +48,7 @@ fn kernel_version(entry: &DirEntry) -> Option<(&str, &str)> {
 }
 
 /// What the initial RAM disk of a kernel may be called: Debian's, Fedora's, openSUSE's, Arch's and Alpine's ways.
-fn initrd_names(kernel: &str, version: &str) -> Vec<String> {
+fn initrd_names(version: &str) -> Vec<String> {
     if version.is_empty() {
         return ["initrd.img", "initrd", "initramfs", "initramfs.img"].map(str::to_owned).to_vec();
     }
@@ -60,9 +60,8 @@ fn initrd_names(kernel: &str, version: &str) -> Vec<String> {
         format!("initramfs-{version}"),
         format!("initrd.img-{version}.gz"),
     ];
-    // Fedora's rescue kernel: vmlinuz-0-rescue-ID, initramfs-0-rescue-ID.img is covered above.
     if let Some(plain) = version.strip_suffix(".gz").or_else(|| version.strip_suffix(".xz")) {
-        names.extend(initrd_names(kernel, plain));
+        names.extend(initrd_names(plain));
     }
     names
 }
@@ -149,8 +148,8 @@ mod tests {
             ("vmlinuz", "initrd.img"),
         ] {
             let entry = entry(kernel);
-            let (name, version) = kernel_version(&entry).unwrap();
-            assert!(initrd_names(name, version).contains(&initrd.to_owned()), "{kernel}");
+            let (_, version) = kernel_version(&entry).unwrap();
+            assert!(initrd_names(version).contains(&initrd.to_owned()), "{kernel}");
         }
         for name in ["vmlinuz-1.old", "System.map-6.1", "vmlinuzx", "config-6.1"] {
             assert_eq!(kernel_version(&entry(name)), None);

@@ -28,6 +28,16 @@ impl Root {
     }
 }
 
+/// A subvolume that looks like a root: its path, and the file system seen from there.
+type Subvolume = (String, Box<dyn FileSystem>);
+
+/// What looks most like a root so far.
+struct Candidate {
+    score: u32,
+    volume: usize,
+    subvolume: Option<Subvolume>,
+}
+
 /// How much a file system looks like a root; 0 when it does not.
 fn likeness(fs: &dyn FileSystem) -> u32 {
     let has = |path: &str| fs.metadata(path).is_ok_and(|metadata| metadata.kind == FileKind::Regular);
@@ -39,23 +49,22 @@ fn likeness(fs: &dyn FileSystem) -> u32 {
 /// Finds the root: by the partition's type, then by what is in it. A btrfs whose root is a subvolume is opened
 /// there; its uppermost one becomes a volume of its own, as paths in boot loaders' files may begin there.
 pub(super) fn find(volumes: &mut Volumes, architecture: Architecture) -> Option<Root> {
-    let mut found: Option<(u32, usize, Option<(String, Box<dyn FileSystem>)>)> = None;
+    let mut found: Option<Candidate> = None;
     for (index, volume) in volumes.list.iter().enumerate() {
-        let mut best = (likeness(&*volume.fs), None);
-        if best.0 == 0 && volume.fs.kind() == FsKind::Btrfs {
-            best = in_subvolumes(&*volume.fs);
+        let (mut score, mut subvolume) = (likeness(&*volume.fs), None);
+        if score == 0 && volume.fs.kind() == FsKind::Btrfs {
+            (score, subvolume) = in_subvolumes(&*volume.fs);
         }
-        let (likeness, subvolume) = best;
-        if likeness == 0 {
+        if score == 0 {
             continue;
         }
         let typed = volume.kind() == Some(PartitionType::LinuxRoot(architecture));
-        let score = likeness + u32::from(typed) * 4;
-        if found.as_ref().is_none_or(|(other, ..)| score > *other) {
-            found = Some((score, index, subvolume));
+        score += u32::from(typed) * 4;
+        if found.as_ref().is_none_or(|other| score > other.score) {
+            found = Some(Candidate { score, volume: index, subvolume });
         }
     }
-    let (_, volume, subvolume) = found?;
+    let Candidate { volume, subvolume, .. } = found?;
     let (path, fs) = subvolume.map_or((None, None), |(path, fs)| (Some(path), Some(fs)));
     if let Some(fs) = fs {
         volumes.list[volume].fs = fs;
@@ -69,7 +78,7 @@ pub(super) fn find(volumes: &mut Volumes, architecture: Architecture) -> Option<
     Some(Root { volume, subvolume: path })
 }
 
-fn in_subvolumes(fs: &dyn FileSystem) -> (u32, Option<(String, Box<dyn FileSystem>)>) {
+fn in_subvolumes(fs: &dyn FileSystem) -> (u32, Option<Subvolume>) {
     for path in ROOT_SUBVOLUMES {
         if let Ok(Some(subvolume)) = fs.subvolume(path) {
             let likeness = likeness(&*subvolume);

@@ -84,10 +84,12 @@ impl Reader<'_> {
         if item.u8(ENCRYPTION_AT)? != 0 {
             return Err(FsError::Unsupported("encryption".to_owned()));
         }
+        let sector_bytes = self.forest.sector_bytes as usize;
         let kind = item.u8(KIND_AT)?;
         if kind == INLINE {
             let data = item.from(INLINE_AT)?.0;
-            return self.unpacked(compression, data, item.le64(RAW_LEN_AT)?, INLINE_LIMIT_BYTES, skip, len);
+            let raw_len = limited(item.le64(RAW_LEN_AT)?, INLINE_LIMIT_BYTES)?;
+            return self.unpacked(compression.unpack(data, raw_len, sector_bytes)?.as_slice(), skip, len);
         }
         let (disk, disk_len) = (item.le64(DISK_AT)?, item.le64(DISK_LEN_AT)?);
         if disk == 0 || kind == PREALLOCATED {
@@ -96,13 +98,11 @@ impl Reader<'_> {
         let skip =
             skip.checked_add(item.le64(OFFSET_AT)?).ok_or(FsError::Damaged("an extent is too long"))?;
         if compression != Compression::None {
-            if disk_len > COMPRESSED_LIMIT_BYTES {
-                return Err(FsError::Damaged("a compressed extent is too long"));
-            }
+            limited(disk_len, COMPRESSED_LIMIT_BYTES)?;
             let mut packed = Vec::new();
             copy(self.forest, disk, disk_len, &mut packed)?;
-            let raw_len = item.le64(RAW_LEN_AT)?;
-            return self.unpacked(compression, &packed, raw_len, COMPRESSED_LIMIT_BYTES, skip, len);
+            let raw_len = limited(item.le64(RAW_LEN_AT)?, COMPRESSED_LIMIT_BYTES)?;
+            return self.unpacked(&compression.unpack(&packed, raw_len, sector_bytes)?, skip, len);
         }
         if skip.checked_add(len).is_none_or(|end| end > disk_len) {
             return Err(FsError::Damaged("a file's extent is shorter than what is used of it"));
@@ -113,26 +113,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn unpacked(
-        &mut self,
-        compression: Compression,
-        packed: &[u8],
-        raw_len: u64,
-        limit_bytes: u64,
-        skip: u64,
-        len: u64,
-    ) -> Result<(), FsError> {
-        if raw_len > limit_bytes {
-            return Err(FsError::Damaged("a compressed extent is too long"));
-        }
-        let raw = compression.unpack(packed, raw_len as usize, self.forest.sector_bytes as usize)?;
-        // What was not stored at the end of an extent is zeros.
+    /// Writes `len` bytes of an extent that was unpacked. What was not stored at its end is zeros.
+    fn unpacked(&mut self, raw: &[u8], skip: u64, len: u64) -> Result<(), FsError> {
         let from = (skip as usize).min(raw.len());
         let part = &raw[from..from + (len as usize).min(raw.len() - from)];
         self.out.write_all(part).map_err(FsError::Write)?;
         self.at += part.len() as u64;
         self.zeros(len - part.len() as u64)
     }
+}
+
+/// A length that was claimed, if it is one that compressed extents have.
+fn limited(len: u64, limit_bytes: u64) -> Result<usize, FsError> {
+    if len > limit_bytes {
+        return Err(FsError::Damaged("a compressed extent is too long"));
+    }
+    Ok(len as usize)
 }
 
 /// Writes what is at a logical address, which may be in several chunks.

@@ -88,7 +88,7 @@ fn read_copy(disk: &dyn ReadAt, sector_bytes: u64, lba: u64) -> io::Result<Optio
     // At most 4 MiB, and the disk has them.
     let mut entries = vec![0; usize::try_from(len).unwrap_or(0)];
     disk.read_at(at, &mut entries)?;
-    if crc32fast::hash(&entries) != header.entries_crc {
+    if crc32fast::hash(&entries) != header.entries_crc && !cfg!(fuzzing) {
         return Ok(None);
     }
     let disk_sectors = disk.len_bytes() / sector_bytes;
@@ -117,7 +117,8 @@ impl Header {
         }
         let mut checked = sector[..size].to_vec();
         checked[HEADER_CRC_AT..HEADER_CRC_AT + 4].fill(0);
-        if crc32fast::hash(&checked) != header.le32(HEADER_CRC_AT)? || header.le64(THIS_LBA_AT)? != lba {
+        let is_right = crc32fast::hash(&checked) == header.le32(HEADER_CRC_AT)? || cfg!(fuzzing);
+        if !is_right || header.le64(THIS_LBA_AT)? != lba {
             return Ok(None);
         }
         let entry_count = header.le32(ENTRY_COUNT_AT)?;

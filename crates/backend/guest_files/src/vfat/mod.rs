@@ -192,7 +192,9 @@ impl Inodes for Vfat {
         let wanted = name.to_lowercase();
         let mut found = None;
         self.each(directory, &mut |entry| {
-            let same = |name: &str| name.to_lowercase() == wanted;
+            let same = |name: &str| {
+                name.eq_ignore_ascii_case(&wanted) || !name.is_ascii() && name.to_lowercase() == wanted
+            };
             if found.is_none() && (same(&entry.name) || same(&entry.short_name)) {
                 found = Some(entry.node);
             }

@@ -53,10 +53,8 @@ pub(super) fn list(fs: &Xfs, inode: &Inode) -> Result<Vec<Extent>, FsError> {
             if level == 0 || level > LEVEL_LIMIT {
                 return Err(FsError::Damaged("a B+tree has an impossible depth"));
             }
-            // Keys first, then, behind the room for as many as fit, where they lead.
-            let room = (root.0.len() - ROOT_HEADER_LEN) / 16;
             let walk = Walk { fs, owner: inode.number };
-            walk.children(root, ROOT_HEADER_LEN, usize::from(root.be16(2)?), room, level, &mut list)?;
+            walk.children(root.from(ROOT_HEADER_LEN)?, root.be16(2)?, level, &mut list)?;
         }
     }
     Ok(list)
@@ -68,20 +66,21 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Goes through what `count` pointers of a block lead to. Keys come first; behind the room for as many as fit
+    /// are the pointers.
     fn children(
         &self,
-        node: Bytes<'_>,
-        header_len: usize,
-        count: usize,
-        room: usize,
+        entries: Bytes<'_>,
+        count: u16,
         level: u16,
         list: &mut Vec<Extent>,
     ) -> Result<(), FsError> {
-        if count > room {
+        let room = entries.0.len() / 16;
+        if usize::from(count) > room {
             return Err(FsError::Damaged("a B+tree's block claims more than it has room for"));
         }
-        for index in 0..count {
-            let block = node.be64(header_len + room * 8 + index * 8)?;
+        for index in 0..usize::from(count) {
+            let block = entries.be64(room * 8 + index * 8)?;
             self.block(block, level - 1, list)?;
         }
         Ok(())
@@ -98,11 +97,11 @@ impl Walk<'_> {
         if !bytes.starts_with(magic) || node.be16(LEVEL_AT)? != level || !is_owned {
             return Err(FsError::Damaged("a B+tree leads to something else"));
         }
-        let count = usize::from(node.be16(COUNT_AT)?);
+        let count = node.be16(COUNT_AT)?;
         if level == 0 {
-            return add_records(node.slice(header_len, count * RECORD_LEN)?, list);
+            return add_records(node.slice(header_len, usize::from(count) * RECORD_LEN)?, list);
         }
-        self.children(node, header_len, count, (bytes.len() - header_len) / 16, level, list)
+        self.children(node.from(header_len)?, count, level, list)
     }
 }
 

@@ -1,0 +1,5 @@
+//! Disks of any bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| yagura_fuzz::guest_disk::run_partitions(data));
