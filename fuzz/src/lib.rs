@@ -11,8 +11,8 @@
 
 #![forbid(unsafe_code)]
 
-pub mod foreign_image;
 mod fat_disk;
+pub mod foreign_image;
 pub mod guest_disk;
 mod hostile_driver;
 mod hostile_ring;
