@@ -347,12 +347,17 @@ fn emit_call(asm: &mut Asm, function: u64, ways: Ways, reloads: bool) {
     asm.byte(0xc3);
 }
 
+/// Goes to `wanted` if somebody wants something of this vCPU. Clobbers RCX.
+pub fn look_at_requests(asm: &mut Asm, wanted: Label) {
+    asm.load(host::RCX, word_at!(pending));
+    asm.alu_imm(false, 7, Rm::At(host::RCX, 0), 0);
+    asm.jcc(cond::NE, wanted);
+}
+
 /// Looks for the code at RAX: RCX is its entry in the table, or `miss` is taken, also when somebody wants something.
 /// Clobbers RCX and RDX. What is answered has to be emitted somewhere.
 pub fn lookup(asm: &mut Asm, miss: Label) -> OtherSalt {
-    asm.load(host::RCX, word_at!(pending));
-    asm.alu_imm(false, 7, Rm::At(host::RCX, 0), 0);
-    asm.jcc(cond::NE, miss);
+    look_at_requests(asm, miss);
     asm.mov(host::RCX, host::RAX);
     asm.op(Op::new(true, 0xc1), 5, Rm::Reg(host::RCX));
     asm.byte(12);

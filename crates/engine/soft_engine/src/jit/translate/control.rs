@@ -213,6 +213,8 @@ impl Unit<'_> {
         self.asm.load(host::RAX, top);
         let miss = self.engine_instead(plan);
         let (label, step) = (self.asm.label(), plan.insn.stack_pointer_increment());
+        // Returns can make a loop by themselves: an entry is there until it is overwritten.
+        stubs::look_at_requests(self.asm, label);
         self.returns_entry(host::RCX);
         self.asm.op(Op::new(true, 0x3b), host::RAX, Rm::At(host::RCX, 0));
         self.asm.jcc(cond::NE, label);
