@@ -191,7 +191,7 @@ fn what_is_wrong_is_said_in_one_line() {
         ("image import noise.vhdx", 1, &["noise.vhdx"]),
         ("image import noise.tar", 1, &["OCI"]),
         ("image import noise.raw.xz", 1, &["noise.raw.xz"]),
-        ("image import front.qcow2", 1, &["front.qcow2", "base.qcow2"]),
+        ("image import front.qcow2", 1, &["front.qcow2", "backing file", "disk convert"]),
         ("image import missing.raw", 1, &["missing.raw"]),
         ("image import file.img", 1, &["file.img"]),
         ("image import noise.qcow2 --alias ../x", 2, &["../x"]),

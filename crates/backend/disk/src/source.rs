@@ -174,7 +174,7 @@ pub(crate) fn open_layer(
             let backed = behind.is_some();
             let image = Image::open(Arc::new(Uncut::new(file)?), behind, true)?;
             match (&image.header.backing, backed) {
-                (Some(_), false) => Err(FormatError::unsupported("a backing file (refused here)")),
+                (Some(_), false) => Err(FormatError::BackingRefused),
                 (None, true) => Err(FormatError::damaged("it names no file behind it, and one was given")),
                 _ => Ok(Opened { layer: Arc::new(image), kind: "qcow2".to_owned() }),
             }

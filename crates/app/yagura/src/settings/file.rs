@@ -82,6 +82,11 @@ fn explain(message: &str, line: &str) -> String {
 pub(super) fn example(key: &str) -> Option<&'static str> {
     Some(match key {
         "name" => "name = \"web1\"",
+        "image" => "image = \"debian/12\"",
+        "disk-size" => "disk-size = \"10G\"",
+        "user-data" => "user-data = \"user-data.yaml\"",
+        "network-config" => "network-config = \"network.yaml\"",
+        "ssh-key" => "ssh-key = [\"id_ed25519.pub\"]",
         "kernel" => "kernel = \"vmlinuz\"",
         "boot-protocol" => "boot-protocol = \"auto\"",
         "module" => "[[module]] and below it path = \"module.gz\"",

@@ -122,7 +122,7 @@ fn what_is_not_said_gets_a_default() {
 fn every_flag_is_a_key_with_an_example_that_parses() {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
-    let others = ["config", "kvm-device", "log", "help"];
+    let others = ["config", "rm", "kvm-device", "log", "help"];
     let mut count = 0;
     for key in
         run.get_arguments().filter_map(|argument| argument.get_long()).filter(|key| !others.contains(key))
@@ -132,7 +132,30 @@ fn every_flag_is_a_key_with_an_example_that_parses() {
         file::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         count += 1;
     }
-    assert_eq!(count, 19);
+    assert_eq!(count, 24);
+}
+
+#[test]
+fn an_instance_adds_what_a_person_left_open() {
+    let choices = |settings: &GivenSettings| settings.image_choices(Some(Path::new("web1.toml")));
+    let file = file::parse("image = \"debian/12\"\nssh-key = [\"k.pub\"]\nmemory = \"1G\"").unwrap();
+    let asked = choices(&file).unwrap().unwrap();
+    assert_eq!((asked.name.unwrap().as_str(), asked.ssh_keys), ("web1", vec![PathBuf::from("k.pub")]));
+    let lost = file::parse("user-data = \"u\"").unwrap();
+    assert!(
+        choices(&lost).unwrap_err().to_string().contains("user-data is for a VM that is made of an image")
+    );
+    let instance = |memory: &str| InstanceSettings {
+        name: "web1".parse().unwrap(),
+        disks: vec!["path=root.qcow2,format=qcow2".parse().unwrap()],
+        boot: Some(("k".into(), Some("i".into()), "root=/dev/vda".to_owned())),
+        memory: memory.parse().unwrap(),
+    };
+    let spec = file.with_instance(instance("2G")).request(None).unwrap().spec;
+    assert_eq!((spec.memory.bytes(), spec.cmdline.as_deref()), (1 << 30, Some("root=/dev/vda")));
+    let bare = GivenSettings { image: "debian/12".parse().ok(), ..flags(&["--disk", "path=data"]) };
+    let spec = bare.with_instance(instance("2G")).request(None).unwrap().spec;
+    assert_eq!((spec.memory.bytes(), spec.disks[1].path.to_str()), (2 << 30, Some("data")));
 }
 
 #[test]
@@ -199,7 +222,7 @@ fn mistakes_in_flags_name_flag_and_remedy() {
 
 #[test]
 fn without_a_kernel_there_is_no_vm() {
-    let error = request(GivenSettings::default(), None).unwrap_err().to_string();
+    let error = GivenSettings::default().request(None).unwrap_err().to_string();
     assert!(error.contains("add --kernel FILE"), "{error}");
     assert!(Cli::try_parse_from(["yagura", "run"]).unwrap_err().to_string().contains("--kernel"));
 }

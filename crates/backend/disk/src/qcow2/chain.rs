@@ -42,7 +42,7 @@ fn open_at(
     let behind = match &header.backing {
         None => None,
         Some(_) if policy == BackingPolicy::Refuse => {
-            return Err(bad(FormatError::Unsupported("a backing file (refused here)".to_owned())));
+            return Err(bad(FormatError::BackingRefused));
         }
         Some(backing) => Some(open_behind(path, backing, seen)?),
     };

@@ -90,7 +90,7 @@ impl Qcow2Disk {
     pub fn open_file(file: Arc<dyn ImageFile>, read_only: bool) -> Result<Qcow2Disk, FormatError> {
         let image = Image::open(file, None, read_only)?;
         if image.header.backing.is_some() {
-            return Err(FormatError::Unsupported("a backing file (refused here)".to_owned()));
+            return Err(FormatError::BackingRefused);
         }
         Qcow2Disk::new(image, Path::new("(memory)"))
     }
