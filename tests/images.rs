@@ -211,7 +211,10 @@ fn what_is_wrong_is_said_in_one_line() {
     let output = place.yagura("image pull http://127.0.0.1:1/x.raw");
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(words.contains("attempt 2 comes") && words.lines().last().unwrap().contains("refuses"), "{words}");
+    assert!(
+        words.contains("attempt 2 comes") && words.lines().last().unwrap().contains("refuses"),
+        "{words}"
+    );
     assert!(place.good("image list").contains("no images yet"), "nothing half-made stays");
 }
 

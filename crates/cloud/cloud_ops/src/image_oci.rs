@@ -172,6 +172,9 @@ fn description(image: &OciImage, name: &str) -> ImageDescription {
     }
 }
 
+/// What the initial RAM disk mounts over, which an image need not bring, and our own.
+const FOLDERS: [&str; 5] = ["dev/", "proc/", "sys/", "run/", ".yagura/"];
+
 /// The files that make a tree boot.
 fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io::Result<()> {
     let busybox = std::fs::read(&kit.busybox)?;
@@ -183,11 +186,13 @@ fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io:
         (".yagura/command", command.as_bytes()),
     ];
     let mut archive = tar::Builder::new(File::create(path)?);
-    let mut folder = tar::Header::new_gnu();
-    folder.set_entry_type(tar::EntryType::Directory);
-    folder.set_size(0);
-    folder.set_mode(0o755);
-    archive.append_data(&mut folder, ".yagura/", &[][..])?;
+    for name in FOLDERS {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, name, &[][..])?;
+    }
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);

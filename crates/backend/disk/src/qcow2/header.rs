@@ -13,7 +13,9 @@ use crate::image_file::{ImageFile, read_vec};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// It stands on another file, and that is not followed.
-    #[error("it is only what differs from a backing file; make it whole with 'yagura disk convert' where both are")]
+    #[error(
+        "it is only what differs from a backing file; make it whole with 'yagura disk convert' where both are"
+    )]
     BackingRefused,
     /// Something else.
     #[error("it does not begin as a qcow2 image does")]
