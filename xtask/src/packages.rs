@@ -129,22 +129,9 @@ pub fn unpack(package: &str, folder: &Path) -> Result<()> {
     process::run(Command::new("dpkg-deb").arg("--extract").arg(deb).arg(folder))
 }
 
-/// Lines for a `sources.list` with the Debian archives that this host's apt reads, and the release's name.
-pub fn debian_sources() -> Result<(String, Vec<String>)> {
-    let read = || -> Result<(String, Vec<String>)> {
-        let format = "$(CODENAME) deb $(REPO_URI) $(RELEASE) $(COMPONENT)";
-        let mut command = Command::new("apt-get");
-        command.args(["indextargets", "--format", format, "Created-By: Packages", "Origin: Debian"]);
-        let text = process::output(&mut command)?;
-        let lines = text.lines().filter_map(|line| line.split_once(' '));
-        let sources: Vec<(&str, &str)> = lines.collect();
-        let release = sources.iter().map(|(codename, _)| *codename).find(|name| !name.contains('-'));
-        let release = release.context("this host's apt reads no Debian archive")?.to_owned();
-        let of_release = sources.iter().filter(|(codename, _)| codename.split('-').next() == Some(&release));
-        let lines = of_release.map(|(_, line)| (*line).to_owned()).collect();
-        Ok((release, lines))
-    };
-    with_lists(read)
+/// The Debian archive that this host's apt reads.
+pub fn debian_archive() -> Result<image_build::Archive> {
+    with_lists(|| Ok(image_build::host_archive()?))
 }
 
 /// How this process may install packages.

@@ -1,8 +1,10 @@
 //! `cargo xtask soft`: guests on the software engine, right on this machine, put through their paces.
 //!
 //! A session is either Debian with some vCPUs and the commands that are typed at its shell, each of which has to end
-//! well and, where it says so, print what is expected; or one of the lab's jobs, on this host and this engine.
+//! well and, where it says so, print what is expected; or a machine made of an image; or one of the lab's jobs, on this
+//! host and this engine.
 
+mod image;
 mod lockstep;
 
 use crate::cache::Cache;
@@ -35,6 +37,8 @@ pub enum Session {
     Typed(&'static Talk),
     /// A job of the lab's.
     Job(&'static Job),
+    /// A machine made of an image.
+    Image,
 }
 
 impl Session {
@@ -43,6 +47,7 @@ impl Session {
         match self {
             Session::Typed(talk) => talk.name,
             Session::Job(job) => job.name,
+            Session::Image => image::NAME,
         }
     }
 
@@ -145,6 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             let about = match session {
                 Session::Typed(talk) => format!("Debian, {} vCPUs", talk.cpus),
                 Session::Job(job) => job.about.to_owned(),
+                Session::Image => image::ABOUT.to_owned(),
             };
             println!("{:<16} {:<6} {about}", session.name(), if session.quick() { "quick" } else { "" });
         }
@@ -176,7 +182,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn sessions() -> impl Iterator<Item = Session> {
-    TALKS.iter().map(Session::Typed).chain(lab::here::jobs().map(Session::Job))
+    let jobs = lab::here::jobs().map(Session::Job);
+    TALKS.iter().map(Session::Typed).chain([Session::Image]).chain(jobs)
 }
 
 /// The sessions that belong to a test run.
@@ -190,6 +197,7 @@ pub fn hold(session: Session) -> Result<Verdict> {
         Session::Typed(Talk { lockstep: true, cpus, .. }) => lockstep::hold(*cpus)?,
         Session::Typed(talk) => hold_typed(talk)?,
         Session::Job(job) => return hold_job(job),
+        Session::Image => image::hold()?,
     }
     Ok(Verdict::Passed)
 }
