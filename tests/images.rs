@@ -101,7 +101,14 @@ fn an_image_comes_is_shown_goes_out_and_goes() {
         (&"tiny".into(), &"7".into())
     );
     assert_eq!(about["boot"]["way"], "from-disk");
-    // The same disk again is the same image; another name is another name.
+    // The same disk again is the same blob, whatever it was packed in; another name is another name.
+    assert!(
+        Command::new("gzip").args(["-k", "tiny.raw"]).current_dir(place.0.path()).status().unwrap().success()
+    );
+    place.good("image import tiny.raw.gz --alias my/packed --first-boot none");
+    let blob = |name: &str| place.json(&format!("image show {name} -f json"))["metadata"]["disk"].clone();
+    assert_eq!(blob("my/packed"), blob("my/tiny"));
+    place.good("image delete my/packed");
     place.good("image alias other my/tiny");
     assert_eq!(place.json("image list -f json")[0]["names"], "my/tiny, other");
     place.good("image export my/tiny out.qcow2");

@@ -21,14 +21,6 @@ pub enum OpError {
     /// An OCI image.
     #[error(transparent)]
     Oci(#[from] image_sources::OciError),
-    /// A compressed file.
-    #[error("{}", path.display())]
-    Unpack {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: image_sources::UnpackError,
-    },
     /// A foreign image.
     #[error(transparent)]
     Import(#[from] image_import::ImportError),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use ::image_build::shipped;
 use disk::SourceFormat;
 use image_sources::{
     CatalogueEntry, Compression, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileFormat, FileKind,
-    Source, unpack,
+    Source,
 };
 use image_store::{
     Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, SourceKind, StagingFolder, StoreError,
 };
 
-use crate::{Images, ImportOptions, OpError, Watch};
+use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
 
 /// Longest file that is fetched or unpacked, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 30;
@@ -178,7 +179,7 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         let staging = self.store.stage()?;
-        let unpacked = unpacked(path, kind.compression, &staging, watch)?;
+        let unpacked = self.unpacked(path, kind.compression, &staging, watch)?;
         let path = unpacked.as_deref().unwrap_or(path);
         let format = match kind.format {
             FileFormat::Raw => SourceFormat::Raw,
@@ -190,6 +191,25 @@ impl Images {
         self.import(path, format, options, watch)
     }
 
+    /// The file without what it is compressed by; nothing where it is not.
+    fn unpacked(
+        &self,
+        path: &Path,
+        compression: Compression,
+        staging: &StagingFolder,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<PathBuf>, OpError> {
+        if compression == Compression::None {
+            return Ok(None);
+        }
+        watch.stage("unpacking");
+        let source = File::open(path).map_err(OpError::io("open", path))?;
+        let target = staging.file("unpacked");
+        let file = crate::image_import::new_file(&target)?;
+        self.importer.unpack(source.as_fd(), compression, path, file.as_fd(), &mut bytes_of(watch))?;
+        Ok(Some(target))
+    }
+
     fn unknown(&self, name: &str) -> OpError {
         let known: Vec<String> =
             self.offered().map(|all| all.into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
@@ -197,26 +217,6 @@ impl Images {
         let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
         OpError::Refused(format!("no image is called {name}, here or in the catalogue{hint}"))
     }
-}
-
-/// The file without what it is compressed by; nothing where it is not.
-fn unpacked(
-    path: &Path,
-    compression: Compression,
-    staging: &StagingFolder,
-    watch: &mut dyn Watch,
-) -> Result<Option<PathBuf>, OpError> {
-    if compression == Compression::None {
-        return Ok(None);
-    }
-    watch.stage("unpacking");
-    let source = File::open(path).map_err(OpError::io("open", path))?;
-    let all = source.metadata().map(|metadata| metadata.len()).ok();
-    let target = staging.file("unpacked");
-    let file = crate::image_import::new_file(&target)?;
-    unpack(source, compression, file, FILE_BYTES_MAX, &mut |done| watch.bytes(done, all))
-        .map_err(|source| OpError::Unpack { path: path.to_owned(), source })?;
-    Ok(Some(target))
 }
 
 /// What a download leaves behind once its image is in the store.

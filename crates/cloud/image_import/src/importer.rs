@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use tracing::debug;
 
 use crate::CHILD_COMMAND;
+use crate::compression::Compression;
 use crate::error::ImportError;
 use crate::inputs::{Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, LayerFile, Merged};
 use crate::limits::{Limits, human};
@@ -117,6 +118,28 @@ impl Importer {
                 }
                 check_boot(boot, &name)
             }
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Decompresses a file into `target`, an empty file; zeros become holes. `progress` is told bytes of the source
+    /// that were read, and its bytes in all. Returns the bytes that came out.
+    ///
+    /// # Errors
+    /// It is damaged, is not compressed so, holds more than the limits, or the reader failed.
+    pub fn unpack(
+        &self,
+        source: BorrowedFd<'_>,
+        compression: Compression,
+        name: &Path,
+        target: BorrowedFd<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<u64, ImportError> {
+        let name = name.display().to_string();
+        let job = Job::Unpack { compression, name: name.clone() };
+        match self.run(&name, job, &[source, target], progress)? {
+            Outcome::Unpacked(bytes) if length_of(target)? == bytes => Ok(bytes),
+            Outcome::Unpacked(_) => Err(impossible(&name, "a length that the file does not have")),
             _ => Err(impossible(&name, "another job's outcome")),
         }
     }

@@ -16,17 +16,20 @@
 //! [`CHILD_COMMAND`] is the first argument, before anything else.
 
 mod child;
+mod compression;
 mod error;
 mod importer;
 mod inputs;
 mod layers;
 mod limits;
 mod position;
+mod unpack;
 mod wire;
 
 use std::ffi::OsString;
 
 pub use child::child_main;
+pub use compression::Compression;
 pub use error::ImportError;
 pub use guest_files::Architecture;
 pub use importer::Importer;
@@ -34,6 +37,7 @@ pub use inputs::{
     Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,
 };
 pub use limits::Limits;
+pub use unpack::{UnpackError, unpack};
 
 /// The hidden subcommand under which a program becomes the confined child.
 pub const CHILD_COMMAND: &str = "confined-import";

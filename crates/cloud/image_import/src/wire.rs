@@ -15,6 +15,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::compression::Compression;
 use crate::inputs::{Boot, Converted, Described, LayerCompression, Merged};
 use crate::limits::Limits;
 
@@ -39,6 +40,7 @@ pub(crate) enum Job {
     Convert { disk: DiskPart },
     ReadBoot { disks: Vec<DiskPart>, architecture: ArchitectureName },
     MergeLayers { layers: Vec<LayerPart> },
+    Unpack { compression: Compression, name: String },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,6 +107,8 @@ pub(crate) enum Outcome {
     Converted(Converted),
     Boot(Boot),
     Merged(Merged),
+    /// So many bytes came out.
+    Unpacked(u64),
 }
 
 /// A frame as it goes over the socket.

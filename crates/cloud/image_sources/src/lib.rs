@@ -20,14 +20,13 @@ mod file_kind;
 mod oci;
 mod progress;
 mod source;
-mod unpack;
 
 pub use catalogue::{
     Catalogue, CatalogueEntry, CatalogueError, VendorBoot, VendorChecksum, VendorFile, find_checksum,
 };
 pub use fetch::{Download, FetchError, FetchEvent, FetchEvents, FetchSettings, Fetched, Fetcher};
-pub use file_kind::{Compression, FileFormat, FileKind, FileKindError};
+pub use file_kind::{FileFormat, FileKind, FileKindError};
+pub use image_import::Compression;
 pub use oci::{Layer, OciConfig, OciError, OciImage, OciOptions, OciReference, read_archive};
 pub use progress::{Progress, RateMeter};
 pub use source::{Source, SourceError};
-pub use unpack::{UnpackError, unpack};

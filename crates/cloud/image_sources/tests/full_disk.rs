@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
+use image_import::{Compression, UnpackError, unpack};
 use image_sources::Compression;
-use image_sources::{Download, FetchError, FetchSettings, Fetcher, UnpackError, unpack};
+use image_sources::{Download, FetchError, FetchSettings, Fetcher};
 use image_store::{
     Architecture, BootFiles, FirstBoot, ImageDescription, ImageSource, NewImage, SourceKind, Store, UtcTime,
 };

@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use image_sources::{Catalogue, CatalogueEntry, FetchSettings, Fetcher, unpack};
+use image_import::unpack;
+use image_sources::{Catalogue, CatalogueEntry, FetchSettings, Fetcher};
 use image_store::{
     Alias, Architecture, BootFiles, Image, NewImage, StagingFolder, Store, StoreError, UtcTime,
 };

@@ -15,6 +15,7 @@ use host_sys::sandbox;
 
 use crate::layers;
 use crate::limits::Limits;
+use crate::unpack::unpack;
 use crate::wire::{Answer, Job, Order, Outcome, frame, receive_order};
 
 /// How often progress is told, at most.
@@ -85,6 +86,14 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let sources = layers.into_iter().zip(sources).collect();
             let (output, scratch) = (files.next()?, files.next()?);
             layers::merge(sources, output, scratch, limits, progress).map(Outcome::Merged)
+        }
+        Job::Unpack { compression, name } => {
+            let (source, target) = (files.next()?, files.next()?);
+            let all = source.metadata().map_err(|error| in_words(&error))?.len();
+            let mut told = progress;
+            unpack(source, compression, target, limits.data_bytes, &mut |done| told(done, all))
+                .map(Outcome::Unpacked)
+                .map_err(|error| format!("{name}: {}", in_words(&error)))
         }
     }
 }

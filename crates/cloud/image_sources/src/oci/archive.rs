@@ -20,7 +20,7 @@ use super::manifest::{
     parse_manifest,
 };
 use super::{Layer, OciError, OciImage, OciOptions, check_sizes};
-use crate::file_kind::Compression;
+use image_import::Compression;
 
 /// More entries than any image's archive has.
 const ENTRIES_MAX: usize = 8192;

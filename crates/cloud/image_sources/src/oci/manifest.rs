@@ -7,7 +7,7 @@ use image_store::{Architecture, Digest};
 use serde::Deserialize;
 
 use super::OciError;
-use crate::file_kind::Compression;
+use image_import::Compression;
 
 /// Longest manifest, index or configuration that is read, as registries limit them.
 pub(super) const DOCUMENT_BYTES_MAX: u64 = 4 << 20;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use image_store::{Architecture, Digest};
 
 use crate::fetch::FetchError;
-use crate::file_kind::Compression;
+use image_import::Compression;
 
 pub use archive::read_archive;
 pub use manifest::OciConfig;

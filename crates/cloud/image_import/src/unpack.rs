@@ -12,7 +12,7 @@ use image_store::SparseWriter;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
-use crate::file_kind::Compression;
+use crate::compression::Compression;
 
 const CHUNK_BYTES: usize = 1 << 20;
 /// Memory that decoding xz may take; what `xz -9` makes takes 65 MiB.
