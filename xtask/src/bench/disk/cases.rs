@@ -90,8 +90,8 @@ impl Case {
     pub fn write_mib(&self) -> u32 {
         match self.block_kib {
             ..64 => 32,
-            64..1024 => 128,
-            _ => 256,
+            64..1024 => 256,
+            _ => 384,
         }
     }
 }
@@ -149,7 +149,7 @@ pub fn script(jobs: &str, debian: &str) -> String {
         cat >/debian/tmp/jobs <<'JOBS'\n{jobs}JOBS\n\
         chroot /debian sh -c 'cd /tmp && fio --output-format=json jobs >report'\n\
         echo \"fio ended with $?\"\n\
-        printf '\\n{REPORT}%s\\n' \"$(tr -d ' \\n\\t' </debian/tmp/report)\"\n"
+        printf '\\n{REPORT}%s\\n' \"$(sed -n '/^{{/,$p' /debian/tmp/report | tr -d ' \\n\\t')\"\n"
     )
 }
 
