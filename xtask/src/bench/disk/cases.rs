@@ -66,7 +66,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// All of them, those of one image and pattern together.
+    /// All of them, those of one format and pattern together.
     pub fn all() -> Vec<Case> {
         let mut cases = Vec::new();
         for format in Format::ALL {
@@ -90,7 +90,7 @@ impl Case {
     pub fn write_mib(&self) -> u32 {
         match self.block_kib {
             ..64 => 32,
-            64..1024 => 256,
+            64..1024 => 192,
             _ => 384,
         }
     }

@@ -39,11 +39,17 @@ fn fill(path: &Path) -> Result<()> {
     Ok(file.into_inner()?.sync_all()?)
 }
 
-/// A disk that holds nothing yet and takes no room; one that was there goes.
+/// A disk that holds nothing yet and takes no room; one that was there goes. The host's memory for what will be written
+/// to it is free and has just been in use: where the host is a virtual machine itself, pages that its own host has to
+/// find first would be on the account of whoever writes first.
 pub fn fresh(yagura: &Path, path: &Path, format: Format, mib: u32) -> Result<()> {
-    if path.exists() {
-        fs::remove_file(path)?;
+    let zeros = vec![0; MIB];
+    let mut before = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
+    for _ in 0..mib {
+        before.write_all(&zeros).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    drop(before);
+    fs::remove_file(path)?;
     let mut create = Command::new(yagura);
     create.args(["disk", "create", "--disk-format", format.name(), "--size", &format!("{mib}M")]);
     process::run(create.arg(path))

@@ -77,7 +77,7 @@ const NAMES: [&str; 2] = ["Yagura", "QEMU"];
 /// A chipset that Linux comes up on every time.
 const MACHINE: &str = "q35";
 /// The guest's script is a disk of this length.
-const SCRIPT_BYTES: usize = 16 << 10;
+const SCRIPT_BYTES: usize = 32 << 10;
 
 /// A case and what each contestant's runs of it came to.
 struct Row {
@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     for run in 1..=arguments.runs() {
         let step = progress::step(format!("disks, run {run} of {}", arguments.runs()));
         for group in rows.chunk_by_mut(|one, next| same_guest(&one.case, &next.case)) {
-            bench.measure(group)?;
+            bench.measure(run, group)?;
         }
         step.done();
     }
@@ -111,8 +111,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Whether one guest runs both: reads of a format share a disk, writes of each pattern have an empty one.
 fn same_guest(one: &Case, other: &Case) -> bool {
-    (one.format, one.pattern) == (other.format, other.pattern)
+    let disk = |case: &Case| (case.format, case.pattern.is_write().then_some(case.pattern));
+    disk(one) == disk(other)
 }
 
 /// Everything made ready.
@@ -145,8 +147,8 @@ impl<'a> Bench<'a> {
         Ok(Bench { arguments, yagura, contestants, guests, folder, filled })
     }
 
-    /// One run of cases of one format and pattern, on each contestant.
-    fn measure(&self, rows: &mut [Row]) -> Result<()> {
+    /// One run of the cases of one guest, on each contestant; who is first changes from run to run.
+    fn measure(&self, run: u32, rows: &mut [Row]) -> Result<()> {
         let cases: Vec<Case> = rows.iter().map(|row| row.case).collect();
         let Some(Case { format, pattern, .. }) = cases.first().copied() else { return Ok(()) };
         let script = self.folder.path().join("script");
@@ -155,7 +157,9 @@ impl<'a> Bench<'a> {
         ensure!(text.len() <= SCRIPT_BYTES, "the guest's script is too long");
         text.resize(SCRIPT_BYTES, 0);
         fs::write(&script, text)?;
-        for (index, (name, contestant)) in NAMES.iter().zip(&self.contestants).enumerate() {
+        let mut order: Vec<_> = NAMES.iter().zip(&self.contestants).enumerate().collect();
+        order.rotate_left(run as usize % NAMES.len());
+        for (index, (name, contestant)) in order {
             let disk = self.disk(format, pattern, &cases)?;
             let samples = self.start(contestant, &disk, &script, &cases);
             let samples =

@@ -107,7 +107,9 @@ fn means(rows: &[Row], style: TableStyle) -> Table {
         let counts = format!("{} and {} of {}", not_behind(0), not_behind(1), rows.len());
         table.add_row([name].into_iter().chain(ratios).chain([counts]));
     };
-    for group in rows.chunk_by(|one, next| super::same_guest(&one.case, &next.case)) {
+    let alike =
+        |one: &Row, next: &Row| (one.case.format, one.case.pattern) == (next.case.format, next.case.pattern);
+    for group in rows.chunk_by(alike) {
         let Some(Row { case, .. }) = group.first() else { continue };
         add(format!("{} {}", case.format.name(), case.pattern.name()), group);
     }
