@@ -1,6 +1,5 @@
 //! What runs a Linux guest's kernel and archive: Yagura's software engine, and QEMU's TCG.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
@@ -9,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use host_sys::child_usage;
 
 use crate::process::{self, Ended};
 
@@ -101,7 +101,8 @@ impl Lines {
 
     /// CPU time that the process has used so far, in user and kernel mode together.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        cpu_seconds(self.child.id())
+        let used = child_usage::cpu_so_far(&self.child).context("the process has no clock")?;
+        Ok(used.as_secs_f64())
     }
 
     /// What the process writes to its standard error, to be read by the caller.
@@ -166,21 +167,6 @@ pub fn within(limit: Duration) -> Instant {
     Instant::now() + limit
 }
 
-/// CPU time that a process has used, in user and kernel mode together. proc(5), `/proc/pid/stat`.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let ticks = cpu_ticks(&text).with_context(|| format!("cannot understand {path}"))?;
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// Fields 14 and 15; the second is a name in parentheses that may hold anything.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut field = || fields.next()?.parse::<u64>().ok();
-    Some(field()? + field()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,13 +197,5 @@ mod tests {
     fn who_is_stuck_is_ended() {
         let mut lines = shell("exec sleep 100");
         assert!(lines.next(within(Duration::from_millis(20))).is_err());
-    }
-
-    #[test]
-    fn cpu_time_is_read_past_any_name() {
-        let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 31 11 0 0 20";
-        assert_eq!(cpu_ticks(stat), Some(42));
-        assert_eq!(cpu_ticks("7 (short) S 1 2"), None);
-        assert!(cpu_seconds(std::process::id()).is_ok());
     }
 }

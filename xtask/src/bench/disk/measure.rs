@@ -1,6 +1,7 @@
 //! One guest of one monitor: its cases one after the other, fio's figures, and the monitor's CPU time for each.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::cases::{BEGIN, Case, END, Format, REPORT};
+use super::cases::{BEGIN, Case, END, Format};
 use crate::bench::contestant::{self, Contestant, Guest, Lines};
 
 /// Time for a guest to come up and to power off, on a busy machine too.
@@ -58,11 +59,12 @@ pub fn attach(command: &mut Command, contestant: &Contestant, disks: &[Attached]
     }
 }
 
-/// Runs a guest with these disks and returns a sample for each case.
+/// Runs a guest with these disks and returns a sample for each case. fio's report is left in `notes`, one of the disks.
 pub fn run(
     contestant: &Contestant,
     guest: &Guest,
     disks: &[Attached],
+    notes: &Path,
     cases: &[Case],
     millis: u32,
 ) -> Result<Vec<Sample>> {
@@ -72,19 +74,21 @@ pub fn run(
     let each = EACH + Duration::from_millis(u64::from(millis));
     let deadline = contestant::within(BOOT + each * cases.len() as u32);
     let mut cpu = CpuTimes::default();
-    let mut report = None;
     while let Some((_, line)) = lines.next(deadline)? {
         cpu.hear(&line, || lines.cpu_seconds())?;
-        if let Some(text) = line.strip_prefix(REPORT) {
-            report = Some(text.to_owned());
-        }
     }
-    let Some(report) = report else { anyhow::bail!("{}", lines.complain("ended without fio's report")) };
-    let report = serde_json::from_str(&report).context("fio's report is no JSON");
-    let samples = report.and_then(|report| samples(&report, &cpu, cases));
+    let samples = report(notes).and_then(|report| samples(&report, &cpu, cases));
     let samples = samples.map_err(|error| error.context(lines.complain("measured nothing that counts")))?;
     lines.finish(deadline)?;
     Ok(samples)
+}
+
+/// What fio wrote to the disk of notes: words about itself, then JSON, and zeros to the end.
+fn report(notes: &Path) -> Result<Value> {
+    let text = fs::read(notes).with_context(|| format!("cannot read {}", notes.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    let begin = text.find("\n{").context("fio left no report")?;
+    serde_json::from_str(text[begin..].trim_end_matches('\0')).context("fio's report is no JSON")
 }
 
 /// CPU seconds of the monitor at the beginnings and between beginning and end of jobs, by job.

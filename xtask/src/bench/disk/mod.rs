@@ -76,8 +76,8 @@ impl Arguments {
 const NAMES: [&str; 2] = ["Yagura", "QEMU"];
 /// A chipset that Linux comes up on every time.
 const MACHINE: &str = "q35";
-/// The guest's script is a disk of this length.
-const SCRIPT_BYTES: usize = 32 << 10;
+/// Length of the disk that brings the guest its script and takes fio's report.
+const NOTES_BYTES: usize = 512 << 10;
 
 /// A case and what each contestant's runs of it came to.
 struct Row {
@@ -111,10 +111,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Whether one guest runs both: reads of a format share a disk, writes of each pattern have an empty one.
+/// Whether one guest runs both.
 fn same_guest(one: &Case, other: &Case) -> bool {
-    let disk = |case: &Case| (case.format, case.pattern.is_write().then_some(case.pattern));
-    disk(one) == disk(other)
+    (one.format, one.pattern.is_write()) == (other.format, other.pattern.is_write())
 }
 
 /// Everything made ready.
@@ -151,17 +150,17 @@ impl<'a> Bench<'a> {
     fn measure(&self, run: u32, rows: &mut [Row]) -> Result<()> {
         let cases: Vec<Case> = rows.iter().map(|row| row.case).collect();
         let Some(Case { format, pattern, .. }) = cases.first().copied() else { return Ok(()) };
-        let script = self.folder.path().join("script");
-        let mut text =
-            cases::script(&cases::jobs(&cases, "/dev/vdb", self.arguments.millis), "/dev/vda").into_bytes();
-        ensure!(text.len() <= SCRIPT_BYTES, "the guest's script is too long");
-        text.resize(SCRIPT_BYTES, 0);
-        fs::write(&script, text)?;
+        let notes = self.folder.path().join("notes");
+        let jobs = cases::jobs(&cases, "/dev/vdb", self.arguments.millis);
+        let mut script = cases::script(&jobs, "/dev/vda", "/dev/vdc").into_bytes();
+        ensure!(script.len() <= NOTES_BYTES, "the guest's script is too long");
+        script.resize(NOTES_BYTES, 0);
         let mut order: Vec<_> = NAMES.iter().zip(&self.contestants).enumerate().collect();
         order.rotate_left(run as usize % NAMES.len());
         for (index, (name, contestant)) in order {
             let disk = self.disk(format, pattern, &cases)?;
-            let samples = self.start(contestant, &disk, &script, &cases);
+            fs::write(&notes, &script)?;
+            let samples = self.start(contestant, &disk, &notes, &cases);
             let samples =
                 samples.with_context(|| format!("{name}, {} on {}", pattern.name(), format.name()))?;
             rows.iter_mut().zip(samples).for_each(|(row, sample)| row.samples[index].push(sample));
@@ -188,18 +187,19 @@ impl<'a> Bench<'a> {
         &self,
         contestant: &Contestant,
         disk: &Path,
-        script: &Path,
+        notes: &Path,
         cases: &[Case],
     ) -> Result<Vec<Sample>> {
         let Guests { vmlinux, initrd, debian, .. } = &self.guests;
         let Some(Case { format, pattern, .. }) = cases.first().copied() else { return Ok(Vec::new()) };
         let guest = Guest { kernel: vmlinux, initrd, command_line: FAST_COMMAND_LINE, cpus: 1 };
-        let raw = |path, serial| Attached { path, format: Format::Raw, read_only: true, serial };
+        let raw = |path, read_only, serial| Attached { path, format: Format::Raw, read_only, serial };
         let disks = [
-            raw(debian, "debian"),
+            raw(debian, true, "debian"),
             Attached { path: disk, format, read_only: !pattern.is_write(), serial: "measured" },
-            raw(script, "script"),
+            // The serial number by which the guest finds its script.
+            raw(notes, false, "script"),
         ];
-        measure::run(contestant, &guest, &disks, cases, self.arguments.millis)
+        measure::run(contestant, &guest, &disks, notes, cases, self.arguments.millis)
     }
 }
