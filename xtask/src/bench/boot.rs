@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, TableStyle, presets};
 
 use super::contestant::{self, Contestant, DEFAULT_COMMAND_LINE, FAST_COMMAND_LINE, Guest, Lines};
@@ -130,7 +130,7 @@ fn boot(contestant: &Contestant, guest: &Guest, cell: &mut Cell) -> Result<()> {
         match lines.next(deadline) {
             Ok(Some((moment, line))) if line.contains(MARKER) => {
                 let wall = moment.duration_since(lines.started()).as_secs_f64();
-                cell.boots.push(Boot { wall, cpu: cpu_seconds(lines.pid())? });
+                cell.boots.push(Boot { wall, cpu: lines.cpu_seconds()? });
                 return lines.finish(deadline);
             }
             Ok(Some(_)) => {}
@@ -142,21 +142,6 @@ fn boot(contestant: &Contestant, guest: &Guest, cell: &mut Cell) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-}
-
-/// CPU time that a process has used, in user and kernel mode together. proc(5), `/proc/pid/stat`.
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let ticks = cpu_ticks(&text).with_context(|| format!("cannot understand {path}"))?;
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
-}
-
-/// Fields 14 and 15; the second is a name in parentheses that may hold anything.
-fn cpu_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut field = || fields.next()?.parse::<u64>().ok();
-    Some(field()? + field()?)
 }
 
 fn median(cell: &Cell, figure: fn(&Boot) -> f64) -> Option<f64> {
@@ -227,14 +212,6 @@ mod tests {
     #[test]
     fn init_prints_the_marker() {
         assert!(INIT.contains(MARKER));
-    }
-
-    #[test]
-    fn cpu_time_is_read_past_any_name() {
-        let stat = "7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 31 11 0 0 20";
-        assert_eq!(cpu_ticks(stat), Some(42));
-        assert_eq!(cpu_ticks("7 (short) S 1 2"), None);
-        assert!(cpu_seconds(std::process::id()).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use host_sys::child_usage;
 
 use crate::process::{self, Ended};
 
@@ -98,9 +99,10 @@ impl Lines {
         self.started
     }
 
-    /// The process's number.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// CPU time that the process has used so far, in user and kernel mode together.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let used = child_usage::cpu_so_far(&self.child).context("the process has no clock")?;
+        Ok(used.as_secs_f64())
     }
 
     /// What the process writes to its standard error, to be read by the caller.

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod contestant;
 mod cpu;
+mod disk;
 mod plot;
 mod startup;
 mod statistics;
@@ -27,6 +28,8 @@ enum What {
     Cpu(cpu::Arguments),
     /// Spawn to `init` of Debian's cloud kernel, on QEMU's TCG and on the software engine.
     Boot(boot::Arguments),
+    /// Throughput of disks and what a request costs, on QEMU's TCG and on the software engine.
+    Disk(disk::Arguments),
 }
 
 /// Takes the measurement.
@@ -35,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Startup(arguments) => startup::run(arguments),
         What::Cpu(arguments) => cpu::run(arguments),
         What::Boot(arguments) => boot::run(arguments),
+        What::Disk(arguments) => disk::run(arguments),
     }
 }
 
@@ -42,12 +46,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub type Smoke = (&'static str, Option<Result<()>>);
 
 /// Runs every measurement once, to see that it runs.
-pub fn smoke() -> [Smoke; 3] {
+pub fn smoke() -> [Smoke; 4] {
     // The other monitors' best way to start fast is KVM.
     let usable = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     [
         ("bench startup", usable.then(|| startup::run(&startup::Arguments::smoke()))),
         ("bench cpu", Some(cpu::run(&cpu::Arguments::smoke()))),
         ("bench boot", Some(boot::run(&boot::Arguments::smoke()))),
+        ("bench disk", Some(disk::run(&disk::Arguments::smoke()))),
     ]
 }

@@ -1,6 +1,6 @@
 //! The lab's first process, inside the machine: runs each job as a process of its own, and watches the time.
 
-use super::jobs::{Job, Lab, SKIPPED};
+use super::jobs::{FIGURE, Job, Lab, SKIPPED};
 use super::plan::Plan;
 use super::report::{END, LATE, RUN, START, Verdict};
 use crate::process;
@@ -83,7 +83,8 @@ fn verdict(plan: &Plan, name: &str) -> Result<Verdict> {
     verdict
 }
 
-/// Runs the process of a job for `limit` at most, and shows the end of what a failed one said.
+/// Runs the process of a job for `limit` at most, and shows the end of what a failed one said, and the
+/// figures of one that passed.
 pub fn judge(command: &mut Command, limit: Duration) -> Result<Verdict> {
     let output = tempfile::NamedTempFile::new()?;
     command.stdin(Stdio::null()).stdout(output.as_file().try_clone()?).stderr(output.as_file().try_clone()?);
@@ -91,7 +92,12 @@ pub fn judge(command: &mut Command, limit: Duration) -> Result<Verdict> {
     let text = String::from_utf8_lossy(&std::fs::read(output.path())?).into_owned();
     let last = one_line(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default());
     Ok(match status {
-        Some(status) if status.success() => Verdict::Passed,
+        Some(status) if status.success() => {
+            for figure in text.lines().filter_map(|line| line.strip_prefix(FIGURE)) {
+                println!("    {figure}");
+            }
+            Verdict::Passed
+        }
         Some(status) if status.code() == Some(i32::from(SKIPPED)) => Verdict::Skipped(last),
         failed => {
             for line in process::tail(&text, TAIL_LINES).lines() {

@@ -265,22 +265,28 @@ impl Drop for Guest {
 
 /// What KVM counted for a process's virtual machine, where debugfs can be read: figures that are not zero.
 fn kvm_statistics(pid: u32) -> String {
+    let figures = kvm_figures(pid).into_iter().filter(|(_, count)| *count != 0);
+    figures.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// What KVM counted for a process's virtual machine, by name; nothing where debugfs cannot be read.
+pub fn kvm_figures(pid: u32) -> Vec<(String, u64)> {
     const FOLDER: &str = "/sys/kernel/debug/kvm";
-    // Fails where it is mounted already, or cannot be: then there is nothing to read.
-    let _ = std::process::Command::new("mount").args(["-t", "debugfs", "none", "/sys/kernel/debug"]).status();
-    let machines = std::fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
-    let ours = machines.filter(|path| {
+    if !Path::new(FOLDER).exists() {
+        // Where it cannot be mounted there is nothing to read.
+        let _ =
+            std::process::Command::new("mount").args(["-t", "debugfs", "none", "/sys/kernel/debug"]).status();
+    }
+    let entries =
+        |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_ours = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{pid}-")))
-    });
+    };
     let figure = |path: PathBuf| {
-        let value = std::fs::read_to_string(&path).ok()?;
-        let name = path.file_name()?.to_string_lossy().into_owned();
-        (value.trim() != "0" && !value.trim().contains('\n')).then(|| format!("{name}={}", value.trim()))
+        let value = std::fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        Some((path.file_name()?.to_string_lossy().into_owned(), value))
     };
-    let figures = |folder: PathBuf| {
-        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).filter_map(figure)
-    };
-    ours.flat_map(figures).collect::<Vec<_>>().join(" ")
+    entries(FOLDER.into()).filter(is_ours).flat_map(entries).filter_map(figure).collect()
 }
 
 /// A line for each thread of a process: name, state, and the innermost function of the kernel that it is in.

@@ -39,6 +39,26 @@ pub fn wait(child: Child) -> io::Result<Usage> {
     Ok(Usage { cpu: time(usage.ru_utime) + time(usage.ru_stime), status })
 }
 
+/// CPU time in user and kernel mode that all threads of `child` have used so far, to the kernel's own precision
+/// (clock_getcpuclockid(3)).
+///
+/// # Errors
+/// The child is gone.
+pub fn cpu_so_far(child: &Child) -> io::Result<Duration> {
+    let mut clock = 0;
+    // SAFETY: the pointer leads to writable memory of the right type.
+    let refused = unsafe { libc::clock_getcpuclockid(child.id() as libc::pid_t, &raw mut clock) };
+    if refused != 0 {
+        return Err(io::Error::from_raw_os_error(refused));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: as above.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +70,19 @@ mod tests {
         let usage = wait(child).unwrap();
         assert_eq!(usage.status >> 8, 3);
         assert!(usage.cpu > Duration::from_millis(1), "{usage:?}");
+    }
+
+    #[test]
+    fn a_child_that_works_uses_more_and_more() {
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let least = cpu_so_far(&child).unwrap() + Duration::from_millis(2);
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while cpu_so_far(&child).unwrap() < least {
+            assert!(std::time::Instant::now() < deadline, "no time passes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(cpu_so_far(&child).is_err());
     }
 }

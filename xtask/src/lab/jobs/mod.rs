@@ -8,6 +8,7 @@ mod debian;
 mod disk;
 mod endings;
 mod engine;
+mod exits;
 mod kernels;
 mod machine;
 mod memory;
@@ -26,6 +27,8 @@ use std::time::Duration;
 const HOST_FILES: &str = "/run/lab/host";
 /// Where the lab's machine finds Debian's disk image.
 const DEBIAN_DISK: &str = "/dev/vda";
+/// What a line of a job's begins with that is shown when the job has passed, too.
+pub const FIGURE: &str = "figure: ";
 /// A job's exit status that says that this machine cannot run it.
 pub const SKIPPED: u8 = 77;
 
@@ -133,6 +136,7 @@ pub fn all() -> &'static [Job] {
             debian::JOBS,
             endings::JOBS,
             disk::JOBS,
+            exits::JOBS,
             net::JOBS,
             several::JOBS,
             kernels::JOBS,

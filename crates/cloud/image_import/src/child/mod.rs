@@ -89,7 +89,7 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
         }
         Job::Unpack { compression, name } => {
             let (source, target) = (files.next()?, files.next()?);
-            let all = source.metadata().map_err(|error| in_words(&error))?.len();
+            let all = rustix::fs::fstat(&source).map_err(|error| in_words(&error))?.st_size as u64;
             let mut told = progress;
             unpack(source, compression, target, limits.data_bytes, &mut |done| told(done, all))
                 .map(Outcome::Unpacked)
