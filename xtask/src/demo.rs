@@ -49,9 +49,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// The monitor's command for a Debian guest with a shell on its console.
 pub fn guest(yagura: &Path, guests: &Guests, disk: &Path, cpus: u32) -> Command {
+    guest_with(yagura, guests, disk, cpus, COMMAND_LINE)
+}
+
+/// The same with a kernel command line that goes on with `more`.
+pub fn guest_told(yagura: &Path, guests: &Guests, disk: &Path, cpus: u32, more: &str) -> Command {
+    guest_with(yagura, guests, disk, cpus, &format!("{COMMAND_LINE} {more}"))
+}
+
+fn guest_with(yagura: &Path, guests: &Guests, disk: &Path, cpus: u32, command_line: &str) -> Command {
     let mut command = process::bound_to_us(yagura);
     command.args(["run", "--name", "demo", "--memory", "1G", "--net", "none", "--console", "stdio"]);
-    command.arg("--cpus").arg(cpus.to_string()).args(["--cmdline", COMMAND_LINE]);
+    command.arg("--cpus").arg(cpus.to_string()).args(["--cmdline", command_line]);
     command.arg("--kernel").arg(&guests.bzimage).arg("--initrd").arg(&guests.initrd);
     command.arg("--disk").arg(format!("path={}", disk.display()));
     command

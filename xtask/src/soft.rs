@@ -64,9 +64,21 @@ pub struct Talk {
     quick: bool,
     /// Wants the image with compilers and the like.
     tools: bool,
-    /// Translated code is compared with the interpreter in a guest that has nothing but an `init`.
-    lockstep: bool,
+    /// What the translator has to prove beside.
+    proof: Proof,
     commands: &'static [Typed],
+}
+
+/// What the translator has to prove while the guest runs.
+#[derive(Clone, Copy, PartialEq)]
+enum Proof {
+    Nothing,
+    /// That it does what the interpreter does, in a guest that has nothing but an `init`.
+    KernelInLockstep,
+    /// The same in Debian.
+    Lockstep,
+    /// That it gets on with a code cache which is full all the time.
+    SmallCache,
 }
 
 /// A command, and what it prints if that is known.
@@ -100,7 +112,7 @@ const TALKS: &[Talk] = &[
         cpus: 1,
         quick: true,
         tools: false,
-        lockstep: false,
+        proof: Proof::Nothing,
         commands: &[
             Typed("nproc", Is("1")),
             Typed("apt-get --version", Any),
@@ -113,7 +125,7 @@ const TALKS: &[Talk] = &[
         cpus: 2,
         quick: false,
         tools: false,
-        lockstep: false,
+        proof: Proof::Nothing,
         commands: &[Typed("nproc", Is("2")), PYTHON],
     },
     Talk {
@@ -121,7 +133,7 @@ const TALKS: &[Talk] = &[
         cpus: 4,
         quick: false,
         tools: false,
-        lockstep: false,
+        proof: Proof::Nothing,
         commands: &[Typed("nproc", Is("4")), PYTHON],
     },
     Talk {
@@ -129,7 +141,7 @@ const TALKS: &[Talk] = &[
         cpus: 2,
         quick: false,
         tools: true,
-        lockstep: false,
+        proof: Proof::Nothing,
         commands: &[
             PYTHON,
             COMPILED,
@@ -140,7 +152,30 @@ const TALKS: &[Talk] = &[
             Typed("stress-ng --verify --vm 1 --vm-bytes 64M --vm-ops 2000", Any),
         ],
     },
-    Talk { name: "lockstep", cpus: 1, quick: false, tools: false, lockstep: true, commands: &[] },
+    Talk {
+        name: "lockstep",
+        cpus: 1,
+        quick: false,
+        tools: false,
+        proof: Proof::KernelInLockstep,
+        commands: &[],
+    },
+    Talk {
+        name: "lockstep-debian",
+        cpus: 1,
+        quick: false,
+        tools: false,
+        proof: Proof::Lockstep,
+        commands: &[PYTHON],
+    },
+    Talk {
+        name: "small-cache",
+        cpus: 2,
+        quick: false,
+        tools: false,
+        proof: Proof::SmallCache,
+        commands: &[PYTHON, Typed("head -c 20M /dev/zero | sha256sum | cut -d' ' -f1", DigestOfZeros(20))],
+    },
 ];
 
 /// Runs the command.
@@ -194,7 +229,7 @@ pub fn for_test(all: bool) -> impl Iterator<Item = Session> {
 /// Runs a session.
 pub fn hold(session: Session) -> Result<Verdict> {
     match session {
-        Session::Typed(Talk { lockstep: true, cpus, .. }) => lockstep::hold(*cpus)?,
+        Session::Typed(Talk { proof: Proof::KernelInLockstep, cpus, .. }) => lockstep::hold(*cpus)?,
         Session::Typed(talk) => hold_typed(talk)?,
         Session::Job(job) => return hold_job(job),
         Session::Image => image::hold()?,
@@ -237,14 +272,44 @@ fn copy(image: &Path, folder: &Path) -> Result<PathBuf> {
 /// Starts the guest, types the commands, and switches it off.
 fn hold_talk(talk: &Talk, yagura: &Path, guests: &Guests, disk: &Path) -> Result<()> {
     let mut command = guest(yagura, guests, disk, talk.cpus);
+    let slowness = match talk.proof {
+        Proof::Lockstep => {
+            command = lockstep::debian(yagura, guests, disk, talk.cpus);
+            lockstep::SLOWNESS
+        }
+        Proof::SmallCache => {
+            command.args(["--jit", "cramped"]);
+            lockstep::SLOWNESS
+        }
+        Proof::Nothing | Proof::KernelInLockstep => 1,
+    };
     command.args(["--engine", "soft"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = process::Ended::of(command.spawn()?);
     let output = child.stdout.take().context("the guest has no output")?;
     let input = child.stdin.take().context("the guest has no input")?;
+    let told = child.stderr.take().map(lockstep::listen);
     let mut console = Console::over(output, input);
-    console.expect(PROMPT, Duration::from_secs(LOGIN_SECONDS))?;
+    let talked = type_all(talk, &mut console, slowness);
+    if talked.is_err() {
+        // It does not end by itself.
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    let told = told.map(lockstep::told).transpose()?;
+    talked.with_context(|| told.clone().unwrap_or_default())?;
+    ensure!(status.success(), "the monitor ended with {status}");
+    if let Some(told) = told {
+        println!("{}", lockstep::count(&told)?);
+    }
+    Ok(())
+}
+
+/// Types the commands and switches the guest off; all takes `slowness` times as long as usual at most.
+fn type_all(talk: &Talk, console: &mut Console, slowness: u64) -> Result<()> {
+    let seconds = |usual: u64| Duration::from_secs(usual * slowness);
+    console.expect(PROMPT, seconds(LOGIN_SECONDS))?;
     for Typed(line, answer) in talk.commands {
-        let printed = console.command(line, Duration::from_secs(END_SECONDS))?;
+        let printed = console.command(line, seconds(END_SECONDS))?;
         let expected = match answer {
             Any => continue,
             Is(text) => (*text).to_owned(),
@@ -255,10 +320,7 @@ fn hold_talk(talk: &Talk, yagura: &Path, guests: &Guests, disk: &Path) -> Result
         }
     }
     console.send("poweroff\n")?;
-    console.expect_end(Duration::from_secs(END_SECONDS))?;
-    let status = child.wait()?;
-    ensure!(status.success(), "the monitor ended with {status}");
-    Ok(())
+    console.expect_end(seconds(END_SECONDS))
 }
 
 fn digest_of_zeros(mib: u32) -> String {

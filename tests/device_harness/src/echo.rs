@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use device_model::{Saved, Snapshot, SnapshotError, lock, read_register};
+use guest_memory::GuestMemory;
 use virtio_core::{
     Chain, ConfigChange, DeviceType, Queue, QueueHandler, QueueResources, QueueState, StartError,
     VirtioDevice, Worker,
@@ -157,6 +158,10 @@ impl EchoHandler {
 impl QueueHandler for EchoHandler {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        self.queue.memory()
     }
 
     fn on_kick(&mut self) {

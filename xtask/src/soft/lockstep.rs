@@ -2,15 +2,19 @@
 //! (`yagura run --jit check`).
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::process::{ChildStderr, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::bench::boot;
 use crate::bench::contestant::{self, Contestant, FAST_COMMAND_LINE, Guest, Lines};
 use crate::cache::Cache;
-use crate::{guests, packages, progress, workspace};
+use crate::guests::{self, Guests};
+use crate::{demo, packages, progress, workspace};
 
 /// Time for the guest to come up and switch itself off.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -44,7 +48,38 @@ pub fn hold(cpus: u32) -> Result<()> {
     ending.with_context(|| told.clone())?;
     ensure!(is_up, "init did not come up\n{told}");
     step.done();
-    let count = told.lines().rev().find_map(|line| line.find(COUNT).map(|at| &line[at..]));
-    println!("{}", count.context("the monitor did not tell what it has compared")?);
+    println!("{}", count(&told)?);
     Ok(())
+}
+
+/// How many times as long as usual a guest takes.
+pub const SLOWNESS: u64 = 5;
+
+/// The monitor's command for Debian, with all units compared and what it tells to be read.
+pub fn debian(yagura: &Path, guests: &Guests, disk: &Path, cpus: u32) -> Command {
+    // So slow that its services would seem to have failed.
+    let patient = "systemd.default_timeout_start_sec=3000 systemd.default_device_timeout_sec=3000";
+    let mut command = demo::guest_told(yagura, guests, disk, cpus, patient);
+    command.args(["--jit", "check"]).env("YAGURA_LOG", "warn").stderr(Stdio::piped());
+    command
+}
+
+/// Reads what the monitor tells.
+pub fn listen(mut errors: ChildStderr) -> JoinHandle<io::Result<String>> {
+    thread::spawn(move || {
+        let mut told = String::new();
+        errors.read_to_string(&mut told).map(|_| told)
+    })
+}
+
+/// What [`listen`] has read, once the monitor has ended.
+pub fn told(listener: JoinHandle<io::Result<String>>) -> Result<String> {
+    let told = listener.join().map_err(|_| anyhow!("the thread that reads has ended badly"))?;
+    told.context("what the monitor told cannot be read")
+}
+
+/// The line that says what was compared.
+pub fn count(told: &str) -> Result<&str> {
+    let found = told.lines().rev().find_map(|line| line.find(COUNT).map(|at| &line[at..]));
+    found.context("the monitor did not tell what it has compared")
 }

@@ -75,7 +75,7 @@ impl GuestMemory {
     pub fn allocate(ranges: &[GpaRange], policy: Policy) -> Result<GuestMemory, AllocateError> {
         let regions = ranges.iter().map(|range| map_region(*range, policy)).collect::<Result<Vec<_>, _>>()?;
         let ram = Ram::from_regions(regions).map_err(AllocateError::Layout)?;
-        let memory = GuestMemory { ram: Arc::new(ram) };
+        let memory = GuestMemory { ram: Arc::new(ram), gate: Arc::default() };
         if policy.huge_pages {
             // Advice only: a kernel without transparent huge pages answers EINVAL and loses nothing.
             let _ = memory.advise(libc::MADV_HUGEPAGE, FIRST_HUGE_GPA);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
-use crate::{GuestMemory, IoBuffers, Ram};
+use crate::{GuestMemory, IoBuffers};
 
 impl GuestMemory {
     /// Host buffers for guest-physical pieces `(gpa, len)`, for `readv`, `writev` and io_uring.
@@ -19,10 +19,14 @@ impl GuestMemory {
         written_by_host: bool,
     ) -> Result<IoBuffers, GuestMemoryError> {
         let mut iovecs = Vec::new();
-        let mut written = Vec::new();
+        let mut lent = Lent { memory: self.clone(), written: Vec::new(), behind_gate: Vec::new() };
         for (gpa, len) in pieces {
             if written_by_host {
-                written.push((gpa, len));
+                lent.written.push((gpa, len));
+            }
+            if let Some(gate) = self.gate() {
+                gate.lend(gpa, len);
+                lent.behind_gate.push((gpa, len));
             }
             for slice in self.ram.get_slices(gpa, len as usize) {
                 let slice = slice?;
@@ -35,25 +39,31 @@ impl GuestMemory {
                 });
             }
         }
-        let owner = Arc::new(Lent { ram: Arc::clone(&self.ram), written });
         // SAFETY: every iovec points into a mapping owned by `self.ram`; the owner handed over keeps
         // that mapping alive for as long as the buffers live. Guest RAM is shared with the guest by nature,
         // so concurrent access by the kernel adds no aliasing that was not there.
-        Ok(unsafe { IoBuffers::new(iovecs, owner as Arc<dyn std::any::Any + Send + Sync>) })
+        Ok(unsafe { IoBuffers::new(iovecs, Arc::new(lent) as Arc<dyn std::any::Any + Send + Sync>) })
     }
 }
 
 /// Guest RAM in the host kernel's hands.
 struct Lent {
-    ram: Arc<Ram>,
+    memory: GuestMemory,
     written: Vec<(GuestAddress, u32)>,
+    /// What the gate was told of.
+    behind_gate: Vec<(GuestAddress, u32)>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
         for (gpa, len) in self.written.drain(..) {
-            for slice in self.ram.get_slices(gpa, len as usize).flatten() {
+            for slice in self.memory.ram.get_slices(gpa, len as usize).flatten() {
                 slice.bitmap().mark_dirty(0, slice.len());
+            }
+        }
+        for (gpa, len) in self.behind_gate.drain(..) {
+            if let Some(gate) = self.memory.gate() {
+                gate.take_back(gpa, len);
             }
         }
     }

@@ -12,15 +12,17 @@
 mod allocate;
 mod dirty;
 mod frame;
+mod gate;
 mod io_buffers;
 mod write_record;
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use allocate::{AllocateError, Backing, Policy};
 pub use dirty::DirtyPages;
 pub use frame::{Frame, Word};
+pub use gate::{Gate, Inside, Shut};
 pub use host_sys::io_buffers::IoBuffers;
 use vm_memory::GuestMemoryMmap;
 pub use vm_memory::{
@@ -59,6 +61,7 @@ pub struct Region {
 #[derive(Clone, Debug)]
 pub struct GuestMemory {
     ram: Arc<Ram>,
+    gate: Arc<OnceLock<Gate>>,
 }
 
 impl GuestMemory {

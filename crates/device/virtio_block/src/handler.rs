@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use device_model::EventFd;
 use disk::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
+use guest_memory::GuestMemory;
 use tracing::{debug, warn};
 use virtio_core::{Chain, Queue, QueueHandler, QueueState};
 
@@ -242,6 +243,10 @@ fn report_failure(operation: DiskOperation, error: &io::Error, counters: &BlockC
 impl QueueHandler for BlockHandler {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.disk.completion_event()]
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        self.queue.memory()
     }
 
     fn on_kick(&mut self) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use char_backend::CharBackend;
 use device_model::EventFd;
+use guest_memory::GuestMemory;
 use virtio_core::{Queue, QueueHandler, QueueResources};
 
 /// Chains filled before the worker looks for a stop.
@@ -61,6 +62,10 @@ impl Receive {
 impl QueueHandler for Receive {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         self.backend.readable().into_iter().collect()
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        self.queue.memory()
     }
 
     fn on_kick(&mut self) {

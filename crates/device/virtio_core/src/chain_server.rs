@@ -59,6 +59,10 @@ impl<A: AnswerChain> QueueHandler for ChainServer<A> {
         Vec::new()
     }
 
+    fn memory(&self) -> &GuestMemory {
+        self.queue.memory()
+    }
+
     fn on_kick(&mut self) {
         if !self.serve_burst() {
             // A full counter means that the worker is woken anyway.

@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::thread::JoinHandle;
 
 use device_model::EventFd;
+use guest_memory::GuestMemory;
 use host_sys::poll::{Poller, Token, event_fd, new_event};
 
 /// Serves one queue. Runs on the worker's thread only; handed back when the worker is stopped.
@@ -29,6 +30,9 @@ pub trait QueueHandler: Send + 'static {
     fn is_muted(&self, _index: usize) -> bool {
         false
     }
+
+    /// The memory that the queue is in.
+    fn memory(&self) -> &GuestMemory;
 
     /// Finishes or puts back everything in flight: afterwards neither guest memory nor the backend is touched.
     fn drain(&mut self);
@@ -67,11 +71,17 @@ impl<H: QueueHandler> Worker<H> {
 }
 
 fn serve<H: QueueHandler>(poller: &Poller, kick: &EventFd, mut handler: H) -> H {
+    let memory = handler.memory().clone();
     let mut muted = vec![false; handler.sources().len()];
-    handler.on_kick();
+    {
+        let _inside = memory.enter();
+        handler.on_kick();
+    }
     loop {
         update_mutes(poller, &handler, &mut muted);
-        for token in poller.wait(None) {
+        let tokens = poller.wait(None);
+        let _inside = memory.enter();
+        for token in tokens {
             match token {
                 STOP => {
                     handler.drain();
@@ -120,10 +130,13 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use guest_memory::{GpaRange, GuestAddress, Policy};
+
     use super::*;
 
     /// Has a source that is always readable and is muted until the second kick.
     struct Muting {
+        memory: GuestMemory,
         source: EventFd,
         kicks: u32,
         calls: Arc<AtomicU32>,
@@ -147,7 +160,16 @@ mod tests {
             self.kicks < 2
         }
 
+        fn memory(&self) -> &GuestMemory {
+            &self.memory
+        }
+
         fn drain(&mut self) {}
+    }
+
+    fn memory() -> GuestMemory {
+        let range = GpaRange { start: GuestAddress(0), size_bytes: 0x1000 };
+        GuestMemory::allocate(&[range], Policy::default()).unwrap()
     }
 
     #[test]
@@ -155,7 +177,7 @@ mod tests {
         let (calls, kick) = (Arc::new(AtomicU32::new(0)), new_event().unwrap());
         let source = new_event().unwrap();
         source.write(1).unwrap();
-        let handler = Muting { source, kicks: 0, calls: Arc::clone(&calls) };
+        let handler = Muting { memory: memory(), source, kicks: 0, calls: Arc::clone(&calls) };
         let worker = Worker::start("muting", kick.try_clone().unwrap(), handler).unwrap();
         std::thread::sleep(Duration::from_millis(30));
         assert_eq!(calls.load(Ordering::SeqCst), 0);

@@ -13,6 +13,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use device_model::EventFd;
+use guest_memory::GuestMemory;
 use net_backend::{HEADER_BYTES, NetPair};
 use tracing::{debug, warn};
 use virtio_core::{Chain, Queue, QueueHandler, QueueResources};
@@ -185,6 +186,10 @@ impl Receive {
 impl QueueHandler for Receive {
     fn sources(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.pair.readable()]
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        self.queue.memory()
     }
 
     fn on_kick(&mut self) {

@@ -15,6 +15,8 @@ pub struct SoftEngine {
 
 /// Most code of a boot runs once or twice, and translating costs more than that.
 const COLD_RUNS: u16 = 4;
+/// Room for some thousand units.
+const SMALL_CODE_BYTES: usize = 512 << 10;
 
 impl Default for SoftEngine {
     fn default() -> SoftEngine {
@@ -43,6 +45,12 @@ impl SoftEngine {
     /// difference: for tests of the translator with one vCPU, and slow.
     pub fn lockstep() -> SoftEngine {
         SoftEngine { tiers: Tiers { cold_runs: Some(0), lockstep: true, ..Tiers::INTERPRETER } }
+    }
+
+    /// An engine that translates everything at once into a code cache that is soon full: for tests of what is dropped
+    /// then.
+    pub fn cramped() -> SoftEngine {
+        SoftEngine { tiers: Tiers { cold_runs: Some(0), code_bytes: SMALL_CODE_BYTES, ..Tiers::INTERPRETER } }
     }
 
     /// What a guest sees that nobody chose a model for: the highest whose instructions need not be interpreted one by

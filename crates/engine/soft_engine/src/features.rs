@@ -15,6 +15,9 @@ const LEAF1_ECX: u32 = bits(&[0, 1, 9, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 2
 /// Leaf 1 EDX: FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, SEP, MTRR, PGE, MCA, CMOV, PAT, PSE-36, CLFLUSH, MMX, FXSR,
 /// SSE, SSE2.
 const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
+/// Leaf 6 EAX: ARAT, the APIC timer goes on whatever the CPU sleeps in. Without it Linux has neither timers of high
+/// resolution nor an idle without ticks.
+const LEAF6_EAX: u32 = bits(&[2]);
 /// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, SMAP, SHA.
 const LEAF7_EBX: u32 = bits(&[0, 1, 3, 5, 7, 8, 9, 10, 18, 20, 29]);
 /// Leaf 7 ECX: UMIP.
@@ -72,6 +75,7 @@ pub fn offered() -> Cpuid {
         sub(4, 2, cache(3, 2, 16, 1024)),
         sub(4, 3, cache(3, 3, 16, 16384)),
         sub(4, 4, [0; 4]),
+        leaf(6, [LEAF6_EAX, 0, 0, 0]),
         sub(7, 0, [0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX]),
         // XSAVE: x87, SSE, AVX, whose part is of 256 bytes at 576. EBX of the first two follows XCR0.
         sub(0xd, 0, [7, 832, 832, 0]),

@@ -5,8 +5,8 @@
 //!                                                      the unit ended: everything has to be the same
 //! ```
 //!
-//! What cannot be done twice (device accesses, clocks, MSRs, control registers, stores to decoded code) is left out and
-//! counted. A unit is compared its first times, and then once in a while.
+//! What cannot be done twice (device accesses, clocks, MSRs, control registers, stores to decoded code, buffers that the
+//! host kernel has) is left out and counted. Devices are kept out of RAM meanwhile. A unit is compared its first times, and then once in a while.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -63,6 +63,14 @@ impl Lockstep {
             self.trusted += 1;
             return jit.run_unit(core);
         }
+        core.journal.keep_out(core.shared.memory.gate());
+        let ran = self.run(core, jit, blocks);
+        core.journal.let_in();
+        ran
+    }
+
+    /// Runs one unit at RIP and compares it, if that can be.
+    fn run(&mut self, core: &mut Core<'_>, jit: &mut Jit, blocks: &BlockCache) -> Exec<Ran> {
         let before = core.cpu.clone();
         core.translations.flush_data();
         core.journal.begin();

@@ -18,7 +18,7 @@ use crate::exec;
 use crate::features::{self, Features};
 use crate::jit::{Jit, Ran};
 use crate::platform::Lapic;
-use crate::vm::{Shared, Tiers};
+use crate::vm::{CODE_BYTES, Shared, Tiers};
 
 /// RAM: page tables from the bottom, the program's pages from [`FIRST_PAGE`].
 const RAM_SIZE: u64 = 1 << 20;
@@ -166,10 +166,12 @@ impl ProbeVm {
         let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
         let core = Core::new(user_cpu(), lapic, around);
         let mut core = core;
-        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 1, 0)).flatten().map(|mut jit| {
-            jit.begin(&mut core);
-            jit
-        });
+        let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 1, 0, CODE_BYTES)).flatten().map(
+            |mut jit| {
+                jit.begin(&mut core);
+                jit
+            },
+        );
         Probe { pages, memory: &shared.memory, core, jit, blocks: BlockCache::new(features.clone()) }
     }
 }

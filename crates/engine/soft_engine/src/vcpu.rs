@@ -24,7 +24,7 @@ use crate::features::Features;
 use crate::jit::{Jit, Ran};
 use crate::lockstep::Lockstep;
 use crate::platform::{Lapic, Request};
-use crate::vm::Shared;
+use crate::vm::{Shared, Tiers};
 
 /// Blocks between two looks at the clock for timers.
 const BLOCKS_PER_CLOCK: u32 = 256;
@@ -53,8 +53,9 @@ impl SoftVcpu {
         let cpu = Cpu::power_on(number, shared.cpuid_words.leaf1_eax);
         let counters = Arc::default();
         let vcpus = shared.vcpus();
-        let jit = shared.tiers.cold_runs.and_then(|cold_runs| Jit::new(features.clone(), vcpus, cold_runs));
-        let lockstep = shared.tiers.lockstep.then(Lockstep::default);
+        let Tiers { cold_runs, code_bytes, lockstep, .. } = shared.tiers;
+        let jit = cold_runs.and_then(|cold_runs| Jit::new(features.clone(), vcpus, cold_runs, code_bytes));
+        let lockstep = lockstep.then(Lockstep::default);
         SoftVcpu {
             shared,
             index,
@@ -138,6 +139,10 @@ impl Vcpu for SoftVcpu {
             halt
         });
         self.shared.set_inside(number, false);
+        if let Some(jit) = &self.jit {
+            let (used_bytes, drops) = jit.usage();
+            tracing::debug!(vcpu = number, used_bytes, drops, "code cache");
+        }
         if let Some(lockstep) = &mut self.lockstep {
             tracing::warn!("{}", lockstep.summary());
             if let Some(reason) = lockstep.take_divergence() {

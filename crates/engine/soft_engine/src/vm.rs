@@ -40,6 +40,9 @@ pub struct Shared {
     vcpus: Vec<Mailroom>,
 }
 
+/// Size of one vCPU's code cache. What is in use costs memory, the rest does not. When it is full, everything is dropped.
+pub const CODE_BYTES: usize = 64 << 20;
+
 /// What executes code.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiers {
@@ -49,11 +52,14 @@ pub struct Tiers {
     pub lockstep: bool,
     /// One vCPU executes at a time on any host.
     pub in_turn: bool,
+    /// Size of one vCPU's code cache in bytes.
+    pub code_bytes: usize,
 }
 
 impl Tiers {
     /// Everything is interpreted.
-    pub const INTERPRETER: Tiers = Tiers { cold_runs: None, lockstep: false, in_turn: false };
+    pub const INTERPRETER: Tiers =
+        Tiers { cold_runs: None, lockstep: false, in_turn: false, code_bytes: CODE_BYTES };
 }
 
 /// Feature words of CPUID.
@@ -116,6 +122,9 @@ impl Shared {
             leaf7_ecx: word(7, 0).ecx,
             leaf_d_eax: word(0xd, 1).eax,
         };
+        if tiers.lockstep {
+            memory.set_gate();
+        }
         let platform = Arc::new(Platform::new(vcpus, Arc::new(HostClock::default())));
         let shared = Arc::new(Shared {
             alarm: Alarm::new(Arc::clone(&platform), vcpus as usize),

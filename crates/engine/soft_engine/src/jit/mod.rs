@@ -42,9 +42,6 @@ pub(crate) use returns::Returns;
 use translate::Translator;
 pub(crate) use words::Words;
 
-/// Size of one vCPU's code cache in bytes. What is in use costs memory, the rest does not. When it is full,
-/// everything is dropped.
-const CACHE_BYTES: usize = 64 << 20;
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
 
@@ -152,13 +149,13 @@ pub(crate) enum Ran {
 }
 
 impl Jit {
-    /// A JIT for a CPU that has `features`; `None` where the host is no x86-64 or does not let memory be
-    /// executed.
-    pub(crate) fn new(features: Features, vcpus: usize, cold_runs: u16) -> Option<Jit> {
+    /// A JIT for a CPU that has `features`, with `code_bytes` for what it makes; `None` where the host is no x86-64 or
+    /// does not let memory be executed.
+    pub(crate) fn new(features: Features, vcpus: usize, cold_runs: u16, code_bytes: usize) -> Option<Jit> {
         if !host_cpu::IS_X86_64 {
             return None;
         }
-        let memory = CodeMemory::new(CACHE_BYTES)
+        let memory = CodeMemory::new(code_bytes)
             .inspect_err(|error| tracing::warn!(%error, "no executable memory: the interpreter does all"))
             .ok()?;
         let mut jit = Jit {
@@ -387,6 +384,11 @@ impl Jit {
             self.memory.write(code as usize, asm.finish());
             self.stale.entry(key).or_default().push(code);
         }
+    }
+
+    /// Bytes of the code cache in use, and how often everything in it was dropped.
+    pub(crate) fn usage(&self) -> (usize, u64) {
+        (self.free, self.cleared)
     }
 
     /// Drops everything.

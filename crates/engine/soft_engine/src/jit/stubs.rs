@@ -228,10 +228,33 @@ fn emit_reload(asm: &mut Asm) {
 
 /// Clobbers RDX.
 fn load_vectors(asm: &mut Asm) {
-    (0..16).for_each(|number| move_vector(asm, number, 0));
+    if host_cpu::has(CpuidFeature::AVX) {
+        load_wide_vectors(asm);
+    } else {
+        (0..16).for_each(|number| move_vector(asm, number, 0));
+    }
     mxcsr(asm, 2, words::mxcsr());
     asm.op(Op { map: 1, code: 0xb6, ..Op::default() }, host::RDX, word_at!(vectors_allowed));
     asm.op(Op::new(false, 0x88), host::RDX, word_at!(vectors_live));
+}
+
+/// Loads 32 bytes of each vector register, or 16 where all upper halves are zero and are left so: what the legacy encoding
+/// writes keeps the upper half, and would wait for whatever wrote it if that may not be zero.
+fn load_wide_vectors(asm: &mut Asm) {
+    let (in_use, loaded) = (asm.label(), asm.label());
+    // VZEROUPPER
+    asm.raw(&[0xc5, 0xf8, 0x77]);
+    let [load, or] = [0x10, 0x56].map(|code| Vex { map: 1, code, ..Vex::default() });
+    asm.vex(load, 0, 0, words::upper_half(0));
+    (1..16).for_each(|number| asm.vex(or, 0, 0, words::upper_half(number)));
+    // VPTEST XMM0, XMM0
+    asm.vex(Vex { map: 2, prefix: 1, code: 0x17, ..Vex::default() }, 0, 0, Rm::Reg(0));
+    asm.jcc(cond::NE, in_use);
+    (0..16).for_each(|number| asm.vex(load, number, 0, words::vector(number)));
+    asm.jmp(loaded);
+    asm.bind(in_use);
+    (0..16).for_each(|number| move_vector(asm, number, 0));
+    asm.bind(loaded);
 }
 
 /// XRSTOR64 from the image. Clobbers RAX and RDX.

@@ -157,6 +157,11 @@ pub const fn vector(number: u8) -> Rm {
     Rm::At(host::RBP, offset_of!(Cpu, vectors) as i32 + number as i32 * 32)
 }
 
+/// The place of what a vector register has beyond 16 bytes.
+pub const fn upper_half(number: u8) -> Rm {
+    Rm::At(host::RBP, offset_of!(Cpu, vectors) as i32 + number as i32 * 32 + 16)
+}
+
 /// The place of the image of the x87 unit.
 pub const fn fpu_image() -> Rm {
     Rm::At(host::RBP, offset_of!(Core<'static>, fpu_image) as i32 - REGISTERS as i32)

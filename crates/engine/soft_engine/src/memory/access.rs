@@ -365,6 +365,7 @@ impl<'m> Core<'m> {
         if kind == Kind::Write && self.shared.log.is_on() {
             self.shared.log.record(gpa);
         }
+        self.journal.look(gpa);
         if kind == Kind::Write {
             self.journal.keep(gpa, frame);
         }

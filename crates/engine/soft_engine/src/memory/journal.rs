@@ -2,10 +2,13 @@
 //!
 //! While a journal is open, a page is kept as it was before the first store to it. Stores that hit the software TLB are
 //! not seen; they may only go to pages whose entry was made while the journal was open.
+//!
+//! Devices are kept out of RAM from before the first time to after the second, or until it is clear that there is no
+//! second one. What the host kernel has in its hands is not done twice.
 
 use std::cell::{Cell, RefCell};
 
-use guest_memory::{Frame, PAGE_SIZE};
+use guest_memory::{Frame, Gate, PAGE_SIZE, Shut};
 
 type Bytes = Box<[u8; PAGE_SIZE as usize]>;
 
@@ -16,6 +19,9 @@ pub struct Journal<'m> {
     pages: RefCell<Vec<Page<'m>>>,
     /// Something was done that cannot be done again with the same outcome.
     unrepeatable: Cell<bool>,
+    gate: Cell<Option<&'m Gate>>,
+    /// Devices are kept out.
+    shut: Cell<Option<Shut<'m>>>,
 }
 
 /// A page and its bytes at some moment.
@@ -45,6 +51,17 @@ impl<'m> Page<'m> {
 }
 
 impl<'m> Journal<'m> {
+    /// Keeps devices out of RAM that is behind `gate`.
+    pub fn keep_out(&self, gate: Option<&'m Gate>) {
+        self.gate.set(gate);
+        self.shut.set(gate.map(Gate::shut));
+    }
+
+    /// Lets them in again.
+    pub fn let_in(&self) {
+        self.shut.set(None);
+    }
+
     /// Opens an empty journal.
     pub fn begin(&self) {
         self.pages.borrow_mut().clear();
@@ -62,6 +79,13 @@ impl<'m> Journal<'m> {
         self.open.get()
     }
 
+    /// The page at `gpa` is looked at: that of a buffer that the host kernel has may be another the next time.
+    pub fn look(&self, gpa: u64) {
+        if self.is_open() && self.gate.get().is_some_and(|gate| gate.is_lent(gpa)) {
+            self.note_unrepeatable();
+        }
+    }
+
     /// Keeps the page at `gpa`, if it is not kept already.
     pub fn keep(&self, gpa: u64, frame: Frame<'m>) {
         let page = gpa & !(PAGE_SIZE - 1);
@@ -70,9 +94,11 @@ impl<'m> Journal<'m> {
         }
     }
 
-    /// Notes that doing it again would do something else.
+    /// Notes that doing it again would do something else. Whoever waits for a device from now on need not fear that it
+    /// is kept out.
     pub fn note_unrepeatable(&self) {
         self.unrepeatable.set(true);
+        self.let_in();
     }
 
     /// Whether it would.
@@ -124,5 +150,24 @@ mod tests {
         assert_eq!((frame.load::<u64>(8), after.len()), (1, 1));
         assert_eq!((after[0].first_change(), after[0].gpa()), (Some(8), 0x1000));
         assert!(journal.others(&after).is_empty());
+    }
+
+    #[test]
+    fn a_buffer_in_the_kernels_hands_is_not_looked_at_twice() {
+        let range = GpaRange { start: GuestAddress(0), size_bytes: 0x3000 };
+        let memory = GuestMemory::allocate(&[range], Policy::default()).unwrap();
+        memory.set_gate();
+        let journal = Journal::default();
+        for (gpa, repeats) in [(0, true), (0x1000, false), (0x1fff, false), (0x2000, true)] {
+            let buffers = memory.io_buffers([(GuestAddress(0x1800), 0x200)], false).unwrap();
+            journal.keep_out(memory.gate());
+            journal.begin();
+            journal.look(gpa);
+            journal.end();
+            assert_eq!(journal.is_unrepeatable(), !repeats, "{gpa:#x}");
+            // What is not repeated keeps no device out.
+            assert_eq!(journal.shut.take().is_some(), repeats, "{gpa:#x}");
+            drop(buffers);
+        }
     }
 }
