@@ -99,15 +99,21 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             bench.measure(run, group)?;
         }
         step.done();
+        // A later run that fails, or is ended, leaves what was measured before.
+        if cases.len() == Case::all().len() {
+            write(&rows, run, &arguments.out)?;
+        }
     }
     println!("{}", report::terminal(&rows));
-    if cases.len() == Case::all().len() {
-        let out = workspace::root().join(&arguments.out);
-        fs::create_dir_all(&out)?;
-        fs::write(out.join("disk.md"), report::page(&rows, arguments.runs()))?;
-        report::draw(&rows, &out.join("disk.svg"))?;
-        println!("written to {}", arguments.out.display());
-    }
+    Ok(())
+}
+
+fn write(rows: &[Row], runs: u32, out: &Path) -> Result<()> {
+    let folder = workspace::root().join(out);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("disk.md"), report::page(rows, runs))?;
+    report::draw(rows, &folder.join("disk.svg"))?;
+    println!("written to {}", out.display());
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub fn page(rows: &[Row], runs: u32) -> String {
         cache; writes go to images that held nothing, each case to a part of its own. Both monitors use the host's \
         page cache and io_uring; QEMU has `cache=writeback`, and an iothread. CPU is the user and kernel time of the \
         monitor's process, guest included, for a request. Both ratios are above 1 where Yagura is the better. \
-        `cargo xtask bench disk` writes this page.\n\n\
+        `cargo xtask bench disk` writes this page; what a request costs in exits on KVM, \
+        `cargo xtask lab --job disk-exits` counts.\n\n\
         {}\n\n![ratios](disk.svg)\n\n{}\n",
         means(rows, presets::ASCII_MARKDOWN),
         table(rows, presets::ASCII_MARKDOWN)
