@@ -211,8 +211,7 @@ impl Images {
     }
 
     fn unknown(&self, name: &str) -> OpError {
-        let known: Vec<String> =
-            self.offered().map(|all| all.into_iter().map(|(name, _)| name).collect()).unwrap_or_default();
+        let known: Vec<String> = self.offered().map(|all| all.into_keys().collect()).unwrap_or_default();
         let hint = image_store::suggestion(name, known.iter().map(String::as_str));
         let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
         OpError::Refused(format!("no image is called {name}, here or in the catalogue{hint}"))
