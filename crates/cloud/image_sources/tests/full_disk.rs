@@ -11,7 +11,6 @@ use std::path::Path;
 use std::process::Command;
 
 use image_import::{Compression, UnpackError, unpack};
-use image_sources::Compression;
 use image_sources::{Download, FetchError, FetchSettings, Fetcher};
 use image_store::{
     Architecture, BootFiles, FirstBoot, ImageDescription, ImageSource, NewImage, SourceKind, Store, UtcTime,
