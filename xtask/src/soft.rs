@@ -77,8 +77,6 @@ enum Proof {
     KernelInLockstep,
     /// The same in Debian.
     Lockstep,
-    /// That it gets on with a code cache which is full all the time.
-    SmallCache,
 }
 
 /// A command, and what it prints if that is known.
@@ -167,14 +165,6 @@ const TALKS: &[Talk] = &[
         tools: false,
         proof: Proof::Lockstep,
         commands: &[PYTHON],
-    },
-    Talk {
-        name: "small-cache",
-        cpus: 2,
-        quick: false,
-        tools: false,
-        proof: Proof::SmallCache,
-        commands: &[PYTHON, Typed("head -c 20M /dev/zero | sha256sum | cut -d' ' -f1", DigestOfZeros(20))],
     },
 ];
 
@@ -275,10 +265,6 @@ fn hold_talk(talk: &Talk, yagura: &Path, guests: &Guests, disk: &Path) -> Result
     let slowness = match talk.proof {
         Proof::Lockstep => {
             command = lockstep::debian(yagura, guests, disk, talk.cpus);
-            lockstep::SLOWNESS
-        }
-        Proof::SmallCache => {
-            command.args(["--jit", "cramped"]);
             lockstep::SLOWNESS
         }
         Proof::Nothing | Proof::KernelInLockstep => 1,

@@ -22,7 +22,6 @@ pub fn choose(choice: EngineChoice, jit: Translation, kvm_device: &Path) -> anyh
         Translation::On => SoftEngine::default(),
         Translation::Off => SoftEngine::interpreter(),
         Translation::Check => SoftEngine::lockstep(),
-        Translation::Cramped => SoftEngine::cramped(),
     };
     match choice {
         EngineChoice::Soft => Ok(Chosen::Soft(soft, None)),

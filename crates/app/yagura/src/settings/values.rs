@@ -135,8 +135,6 @@ pub enum Translation {
     Off,
     /// Everything, compared with the interpreter: for tests, and so not told of.
     Check,
-    /// Everything, with hardly any room for it: for tests, and so not told of.
-    Cramped,
 }
 
 impl FromStr for Translation {
@@ -145,7 +143,6 @@ impl FromStr for Translation {
     fn from_str(text: &str) -> Result<Self, BadValue> {
         match text {
             "check" => Ok(Translation::Check),
-            "cramped" => Ok(Translation::Cramped),
             _ => text.parse().map(|switch| match switch {
                 Switch::On => Translation::On,
                 Switch::Off => Translation::Off,
