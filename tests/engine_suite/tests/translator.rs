@@ -11,7 +11,7 @@ use engine_suite::run;
 use soft_engine::SoftEngine;
 
 /// Turns of the loop, each of which is translated anew: together several times what the cache holds.
-const TURNS: u64 = 8_000;
+const TURNS: u64 = 3_000;
 
 /// A loop that changes a constant of its own and of the function that it calls:
 /// inc byte [the constant]; inc byte [rsi + 1]; add eax, the constant; call rsi; dec ecx; jnz back

@@ -64,7 +64,7 @@ fn the_shipped_catalogue_makes_sense() {
     for os in systems {
         assert!(catalogue.entries().any(|entry| entry.os == os), "{os}");
     }
-    assert_eq!(catalogue.entry(&alias("debian/12")).unwrap().recipe.as_deref(), Some("debian-12"));
+    assert_eq!(catalogue.entry(&alias("debian/12")).unwrap().recipe.as_deref(), Some("debian/12"));
 }
 
 #[test]
