@@ -145,6 +145,7 @@ fn a_machine_of_an_image_keeps_its_disk_until_it_is_deleted() {
     place.good("image delete my/tiny");
     place.good("image gc");
     assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 1);
+    assert_eq!(place.yagura(&format!("{run} --name web1")).status.code(), Some(FOUND_STATUS));
     place.good("delete web1");
     place.good("image gc");
     assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 0);

@@ -6,10 +6,8 @@ use image_store::{
     UtcTime,
 };
 
+use crate::image_pull::USUAL_MEMORY_BYTES;
 use crate::{Images, OpError, Watch, bytes_of};
-
-/// Least memory that a Debian of ours starts with, in bytes.
-const MIN_MEMORY_BYTES: u64 = 256 << 20;
 
 impl Images {
     /// Builds the image of `recipe` and gives it the recipe's name.
@@ -39,7 +37,7 @@ fn description(recipe: &Recipe) -> ImageDescription {
         description: recipe.description.clone(),
         default_user: Some(recipe.default_user.clone()).filter(|user| !user.is_empty()),
         min_disk_bytes: recipe.size.bytes(),
-        min_memory_bytes: MIN_MEMORY_BYTES,
+        min_memory_bytes: USUAL_MEMORY_BYTES,
         first_boot: match recipe.first_boot {
             RecipeFirstBoot::CloudInit => FirstBoot::CloudInit,
             RecipeFirstBoot::Service => FirstBoot::Yagura,

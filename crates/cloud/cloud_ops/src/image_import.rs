@@ -55,31 +55,21 @@ impl Images {
         watch.stage("reading the disk");
         let disk = DiskFile { file: source.as_fd(), format, name: path };
         self.importer.convert(disk, target.as_fd(), &mut bytes_of(watch))?;
-        target.sync_all().map_err(OpError::io("write", &raw))?;
-        self.adopt(&staging, raw, path, options, watch)
+        let found = self.look(&staging, &raw, path, watch)?;
+        self.adopt(raw, found, options, watch)
     }
 
-    /// The rest of the way for a raw disk in a staging folder: what is on it, and into the store.
+    /// The rest of the way for a raw disk in a staging folder, and for what was found on it: into the store.
     pub(crate) fn adopt(
         &self,
-        staging: &StagingFolder,
         raw: PathBuf,
-        name: &Path,
+        found: Found,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        watch.stage("looking for a kernel");
-        let found = self.look(staging, &raw, name)?;
-        let fact =
-            |key: &str| found.facts.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let Found { boot, facts } = found;
+        let fact = |key: &str| facts.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
         let release = options.release.clone().or_else(|| fact("VERSION_ID")).filter(|text| !text.is_empty());
-        let boot = match found.why_not {
-            None => BootFiles::FromDisk,
-            Some(why) => {
-                watch.note(&format!("{why}; it will need firmware, which is not there yet"));
-                BootFiles::Firmware
-            }
-        };
         let description = ImageDescription {
             os: options.os.clone().or_else(|| fact("ID")).unwrap_or_else(|| "unknown".to_owned()),
             release: release.unwrap_or_else(|| "unknown".to_owned()),
@@ -98,23 +88,35 @@ impl Images {
     }
 
     /// Whether a kernel can be taken out of the disk, and what its os-release says.
-    fn look(&self, staging: &StagingFolder, raw: &Path, name: &Path) -> Result<Found, OpError> {
+    pub(crate) fn look(
+        &self,
+        staging: &StagingFolder,
+        raw: &Path,
+        name: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<Found, OpError> {
+        watch.stage("looking for a kernel");
         let source = File::open(raw).map_err(OpError::io("open", raw))?;
-        let (kernel, initrd) = (staging.file("kernel"), staging.file("initrd"));
-        let outputs = (new_file(&kernel)?, new_file(&initrd)?);
+        let outputs = (new_file(&staging.file("kernel"))?, new_file(&staging.file("initrd"))?);
         let disk = DiskFile { file: source.as_fd(), format: SourceFormat::Raw, name };
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
-        match self.importer.read_boot(&[disk], crate::guest_architecture(), outputs) {
-            Ok(boot) => Ok(Found { facts: boot.os_release, why_not: None }),
-            Err(ImportError::Refused(why)) => Ok(Found { facts: Vec::new(), why_not: Some(why) }),
+        match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
+            Ok(boot) => Ok(Found { boot: BootFiles::FromDisk, facts: boot.os_release }),
+            Err(ImportError::Refused(why)) => {
+                watch.note(&format!("{why}; it will need firmware, which is not there yet"));
+                Ok(Found { boot: BootFiles::Firmware, facts: Vec::new() })
+            }
             Err(other) => Err(other.into()),
         }
     }
 }
 
-struct Found {
-    facts: Vec<(String, String)>,
-    why_not: Option<String>,
+/// What is known of a disk when it has been looked at.
+pub(crate) struct Found {
+    /// How it is started.
+    pub boot: BootFiles,
+    /// What its os-release says.
+    pub facts: Vec<(String, String)>,
 }
 
 /// A file that nobody else looks into.

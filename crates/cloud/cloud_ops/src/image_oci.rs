@@ -35,11 +35,7 @@ const SPARE_BYTES: u64 = 256 << 20;
 impl Images {
     /// Pulls an OCI image from its registry.
     pub(crate) fn pull_oci(&self, reference: &OciReference, watch: &mut dyn Watch) -> Result<Image, OpError> {
-        let name = format!("oci {reference}");
-        let lock = self.store.lock_key(&name, |_| {
-            watch.stage("another process fetches this; waiting for it");
-            Ok::<(), OpError>(())
-        })?;
+        let lock = self.alone_at(&format!("oci {reference}"), watch)?;
         let folder = self.store.partial_path(&lock).with_extension("layers");
         std::fs::create_dir_all(&folder).map_err(OpError::io("make the folder", &folder))?;
         watch.stage(&format!("fetching {reference}"));
@@ -120,10 +116,7 @@ impl Images {
     /// Debian's kernel for disks that bring none, built once.
     fn kernel_kit(&self, watch: &mut dyn Watch) -> Result<KernelKit, OpError> {
         let recipe = ::image_build::kernel_recipe();
-        let lock = self.store.lock_key(&format!("kernel {}", recipe.name), |_| {
-            watch.stage("another process prepares a kernel; waiting for it");
-            Ok::<(), OpError>(())
-        })?;
+        let _lock = self.alone_at(&format!("kernel {}", recipe.name), watch)?;
         let folder = self.store.root().join("kernels").join(recipe.short_digest());
         if let Some(kit) = KernelKit::at(&folder) {
             return Ok(kit);
@@ -134,7 +127,6 @@ impl Images {
         let parent = self.store.root().join("kernels");
         std::fs::create_dir_all(&parent).map_err(OpError::io("make the folder", &parent))?;
         let kit = KernelKit::place(staging.path(), &folder).map_err(OpError::io("put in place", &folder))?;
-        drop(lock);
         Ok(kit)
     }
 }

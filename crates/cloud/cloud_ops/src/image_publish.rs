@@ -1,8 +1,9 @@
 //! `image publish`: an instance's disk as an image of its own.
 
-use disk::{BackingPolicy, ConvertOptions, DiskFormat, SourceFormat};
-use image_store::{Image, ImageSource, InstanceName, SourceKind};
+use disk::{BackingPolicy, ConvertOptions};
+use image_store::{BootFiles, BootWay, Digest, Image, ImageSource, InstanceName, SourceKind, StagingFolder};
 
+use crate::image_import::Found;
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
 
 impl Images {
@@ -17,7 +18,7 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         let disk = self.store.instance_disk(name)?;
-        let origin = self.instance_image(name)?;
+        let origin = self.store.instance_image(name)?;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
         watch.stage("copying the instance's disk");
@@ -38,22 +39,25 @@ impl Images {
             variant: about.variant.clone(),
             ..ImportOptions::of(source)
         };
-        self.adopt(&staging, raw, &disk.path, &options, watch)
+        let found = match self.kernel_of(&origin, &staging, watch)? {
+            Some(boot) => Found { boot, facts: Vec::new() },
+            None => self.look(&staging, &raw, &disk.path, watch)?,
+        };
+        self.adopt(raw, found, &options, watch)
     }
 
-    /// The image that an instance was made of.
-    pub(crate) fn instance_image(&self, name: &InstanceName) -> Result<Image, OpError> {
-        let instances = self.store.instances()?;
-        let record = instances.into_iter().find(|(known, _)| known == name).map(|(_, record)| record);
-        let record =
-            record.ok_or_else(|| OpError::Refused(format!("instance {name} was made of no image")))?;
-        Ok(self.store.image(&record.image)?)
-    }
-}
-
-pub(crate) fn source_format(format: DiskFormat) -> SourceFormat {
-    match format {
-        DiskFormat::Raw => SourceFormat::Raw,
-        DiskFormat::Qcow2 => SourceFormat::Qcow2,
+    /// The kernel of an image whose disk has none, for another image of its kind.
+    fn kernel_of(
+        &self,
+        origin: &Image,
+        staging: &StagingFolder,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<BootFiles>, OpError> {
+        let BootWay::Kernel { kernel, initrd, cmdline } = &origin.metadata.boot else { return Ok(None) };
+        let mut copy =
+            |blob: &Digest, name| staging.copy_in(&self.store.blob_path(blob), name, &mut bytes_of(watch));
+        let kernel = copy(kernel, "kernel")?;
+        let initrd = initrd.as_ref().map(|blob| copy(blob, "initrd")).transpose()?;
+        Ok(Some(BootFiles::Kernel { kernel, initrd, cmdline: cmdline.clone() }))
     }
 }

@@ -52,16 +52,11 @@ impl Images {
     pub fn pull(&self, source: &Source, watch: &mut dyn Watch) -> Result<Image, OpError> {
         match source {
             Source::Catalogue(alias) => self.pull_once(alias, watch),
-            Source::Packages(name) => self.build(&shipped(name).ok_or_else(|| self.unknown(name))?, watch),
             Source::File { path, kind } => {
-                let location =
-                    std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
-                let source = ImageSource { kind: SourceKind::File, location, checksum: None };
-                self.import_file(path, *kind, &ImportOptions::of(source), watch)
+                self.import_file(path, *kind, &ImportOptions::of_file(path), watch)
             }
             Source::Url { url, kind } => self.pull_url(url.as_str(), *kind, watch),
             Source::Oci(reference) => self.pull_oci(reference, watch),
-            Source::Instance(name) => self.publish(name, None, watch),
         }
     }
 
@@ -73,7 +68,7 @@ impl Images {
         self.store.pull_once(
             &format!("image {alias}"),
             |_| {
-                watch.borrow_mut().stage("another process brings this image; waiting for it");
+                watch.borrow_mut().stage(crate::WAITING);
                 Ok::<(), OpError>(())
             },
             |lock| Ok(if lock.waited() { self.store.resolve(&reference).ok() } else { None }),
@@ -151,10 +146,7 @@ impl Images {
     }
 
     fn pull_url(&self, url: &str, kind: FileKind, watch: &mut dyn Watch) -> Result<Image, OpError> {
-        let lock = self.store.lock_key(&format!("url {url}"), |_| {
-            watch.stage("another process fetches this; waiting for it");
-            Ok::<(), OpError>(())
-        })?;
+        let lock = self.alone_at(&format!("url {url}"), watch)?;
         watch.stage(&format!("fetching {url}"));
         let partial = self.store.partial_path(&lock);
         let download = Download { url, partial: &partial, expected: None, bytes_max: FILE_BYTES_MAX };
@@ -241,6 +233,12 @@ pub(crate) fn events_of(watch: &mut dyn Watch) -> impl FnMut(FetchEvent) -> Cont
 }
 
 impl ImportOptions {
+    /// Nothing is said but that it is a file of this host.
+    pub fn of_file(path: &Path) -> ImportOptions {
+        let location = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        ImportOptions::of(ImageSource { kind: SourceKind::File, location, checksum: None })
+    }
+
     /// Nothing is said but where it came from.
     pub fn of(source: ImageSource) -> ImportOptions {
         ImportOptions {

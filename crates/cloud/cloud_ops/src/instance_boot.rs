@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile};
 use disk::{DiskFormat, SourceFormat};
-use image_store::BootWay;
+use image_store::{Architecture, BootWay};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::image_import::new_file;
-use crate::image_publish::source_format;
 use crate::{Images, Instance, OpError};
 
 /// What to start.
@@ -57,17 +56,14 @@ impl Images {
         let blob = self.store.blob_path(&instance.image.metadata.disk);
         // An overlay of ours has the image's blob behind it.
         let behind = (instance.format == DiskFormat::Qcow2).then(|| open(&blob)).transpose()?;
-        let mut disks = vec![DiskFile {
-            file: own.as_fd(),
-            format: source_format(instance.format),
-            name: &instance.disk,
-        }];
+        let mut disks =
+            vec![DiskFile { file: own.as_fd(), format: instance.format.into(), name: &instance.disk }];
         disks.extend(behind.as_ref().map(|file| DiskFile {
             file: file.as_fd(),
             format: SourceFormat::Raw,
             name: &blob,
         }));
-        let boot = self.importer.read_boot(&disks, crate::guest_architecture(), outputs)?;
+        let boot = self.importer.read_boot(&disks, Architecture::of_host(), outputs)?;
         let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
         let kernel = path_of(&kernel_file);
         Ok(BootPlan { kernel, initrd, cmdline: boot.cmdline, held: vec![kernel_file, initrd_file] })

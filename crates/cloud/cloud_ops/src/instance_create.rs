@@ -88,11 +88,11 @@ impl Images {
     /// An instance that is there.
     ///
     /// # Errors
-    /// There is none of this name, or its image is gone.
+    /// There is none of this name, or what it says of its image cannot be read.
     pub fn instance(&self, name: &InstanceName) -> Result<Instance, OpError> {
         let disk = self.store.instance_disk(name)?;
         let seed = Some(self.store.instance_folder(name).join(SEED)).filter(|path| path.is_file());
-        let image = self.instance_image(name)?;
+        let image = self.store.instance_image(name)?;
         Ok(Instance { name: name.clone(), image, disk: disk.path, format: disk.format, seed, login: None })
     }
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::image_import::Importer;
-use ::image_store::{Architecture, Store};
+use ::image_store::{Architecture, KeyLock, Store};
 use image_sources::Catalogue;
 
 pub use error::OpError;
@@ -80,7 +80,18 @@ impl Images {
         }
         Ok(names)
     }
+
+    /// Waits until no other process is at what `key` names, and is at it then.
+    fn alone_at(&self, key: &str, watch: &mut dyn Watch) -> Result<KeyLock, OpError> {
+        self.store.lock_key(key, |_| {
+            watch.stage(WAITING);
+            Ok(())
+        })
+    }
 }
+
+/// Told while another process is at the same thing.
+const WAITING: &str = "another process is at this; waiting for it";
 
 /// The system's folder, then the user's own.
 fn catalogue_folders() -> Vec<PathBuf> {
@@ -88,16 +99,6 @@ fn catalogue_folders() -> Vec<PathBuf> {
     let own = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
     let own = own.map(|folder| folder.join("yagura/images.d"));
     std::iter::once(PathBuf::from("/etc/yagura/images.d")).chain(own).collect()
-}
-
-/// Kernels for this processor are looked for on disks.
-fn guest_architecture() -> ::image_import::Architecture {
-    use ::image_import::Architecture as Guest;
-    match Architecture::of_host() {
-        Architecture::X86_64 => Guest::X86_64,
-        Architecture::Aarch64 => Guest::Aarch64,
-        Architecture::Riscv64 => Guest::Riscv64,
-    }
 }
 
 /// A [`Watch`] as the store wants to be told of bytes.

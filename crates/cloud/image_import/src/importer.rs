@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use guest_files::Architecture;
+use image_store::Architecture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -106,7 +106,7 @@ impl Importer {
         outputs: BootOutputs<'_>,
     ) -> Result<Boot, ImportError> {
         let parts = disks.iter().map(part).collect();
-        let job = Job::ReadBoot { disks: parts, architecture: architecture.into() };
+        let job = Job::ReadBoot { disks: parts, architecture };
         let name = disks.first().map(|disk| disk.name.display().to_string()).unwrap_or_default();
         let mut files: Vec<BorrowedFd<'_>> = disks.iter().map(|disk| disk.file).collect();
         files.extend([outputs.kernel, outputs.initrd]);

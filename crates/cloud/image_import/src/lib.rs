@@ -31,7 +31,6 @@ use std::ffi::OsString;
 pub use child::child_main;
 pub use compression::Compression;
 pub use error::ImportError;
-pub use guest_files::Architecture;
 pub use importer::Importer;
 pub use inputs::{
     Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,

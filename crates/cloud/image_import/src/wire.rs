@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use disk::SourceFormat;
-use guest_files::Architecture;
+use image_store::Architecture;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -38,7 +38,7 @@ pub(crate) struct Order {
 pub(crate) enum Job {
     Describe { disk: DiskPart },
     Convert { disk: DiskPart },
-    ReadBoot { disks: Vec<DiskPart>, architecture: ArchitectureName },
+    ReadBoot { disks: Vec<DiskPart>, architecture: Architecture },
     MergeLayers { layers: Vec<LayerPart> },
     Unpack { compression: Compression, name: String },
 }
@@ -52,34 +52,6 @@ pub(crate) struct DiskPart {
 impl DiskPart {
     pub(crate) fn format(&self) -> Result<SourceFormat, String> {
         self.format.parse()
-    }
-}
-
-/// [`Architecture`], as it is sent.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) enum ArchitectureName {
-    X86_64,
-    Aarch64,
-    Riscv64,
-}
-
-impl From<Architecture> for ArchitectureName {
-    fn from(architecture: Architecture) -> ArchitectureName {
-        match architecture {
-            Architecture::X86_64 => ArchitectureName::X86_64,
-            Architecture::Aarch64 => ArchitectureName::Aarch64,
-            Architecture::Riscv64 => ArchitectureName::Riscv64,
-        }
-    }
-}
-
-impl From<ArchitectureName> for Architecture {
-    fn from(name: ArchitectureName) -> Architecture {
-        match name {
-            ArchitectureName::X86_64 => Architecture::X86_64,
-            ArchitectureName::Aarch64 => Architecture::Aarch64,
-            ArchitectureName::Riscv64 => Architecture::Riscv64,
-        }
     }
 }
 

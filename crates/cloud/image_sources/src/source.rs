@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image_store::{Alias, InstanceName};
+use image_store::Alias;
 use reqwest::Url;
 
 use crate::file_kind::FileKind;
@@ -13,8 +13,6 @@ use crate::oci::OciReference;
 pub enum Source {
     /// An entry of the catalogue; where its vendor cannot be reached, its recipe.
     Catalogue(Alias),
-    /// Built from packages by the recipe with this name.
-    Packages(String),
     /// A file of this host.
     File {
         /// Where.
@@ -31,8 +29,6 @@ pub enum Source {
     },
     /// An OCI image of a registry.
     Oci(OciReference),
-    /// An instance's disk.
-    Instance(InstanceName),
 }
 
 /// A word that names no source: what is wrong, and what would be right.

@@ -240,7 +240,7 @@ impl Store {
     pub(crate) fn needed_blobs(&self, _lock: &StoreLock) -> Result<BTreeSet<Digest>, StoreError> {
         let mut needed: BTreeSet<Digest> =
             self.images()?.iter().flat_map(|image| image.metadata.blobs()).collect();
-        needed.extend(self.instances()?.into_iter().flat_map(|(_, record)| record.blobs));
+        needed.extend(self.instances()?.iter().flat_map(|(_, image)| image.metadata.blobs()));
         Ok(needed)
     }
 

@@ -5,32 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use disk::{BackingName, CreateOptions, DiskFormat};
-use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::StoreError;
 use crate::images::list_folder;
-use crate::layout::{INSTANCE_RECORD, Layout};
+use crate::layout::{INSTANCE_IMAGE, Layout};
 use crate::locks;
-use crate::metadata::Image;
+use crate::metadata::{Image, ImageMetadata, METADATA_BYTES_MAX};
 use crate::names::{Digest, InstanceName, suggestion};
 use crate::sparse;
 use crate::staging::StagingFolder;
 use crate::store::Store;
 
-const RECORD_BYTES_MAX: u64 = 64 << 10;
 const RAW_DISK: &str = "disk.raw";
 const QCOW2_DISK: &str = "disk.qcow2";
-
-/// What an instance's folder says of where its disk came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct InstanceRecord {
-    /// The image that it was made of. It may have been deleted since.
-    pub image: Digest,
-    /// Blobs that it needs: garbage collection leaves them.
-    pub blobs: Vec<Digest>,
-}
 
 /// How an instance's disk came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +69,7 @@ impl Store {
             return Err(StoreError::MissingBlob { image: image.id, blob: *blob });
         }
         let method = self.make_disk(&staging, &image.metadata.disk, size_bytes)?;
-        let record = InstanceRecord { image: image.id, blobs: image.metadata.blobs() };
-        self.name_instance(&staging, name, &record)?;
+        self.name_instance(&staging, name, image)?;
         let format = if method == DiskMethod::Reflink { DiskFormat::Raw } else { DiskFormat::Qcow2 };
         let path = self.layout.instance(name).join(disk_name(format));
         Ok(InstanceDisk { path, format, size_bytes, method })
@@ -110,17 +97,14 @@ impl Store {
         Ok(DiskMethod::Overlay)
     }
 
-    /// Writes the record and gives the folder the instance's name.
+    /// Writes what is known of the image, and gives the folder the instance's name.
     fn name_instance(
         &self,
         staging: &StagingFolder,
         name: &InstanceName,
-        record: &InstanceRecord,
+        image: &Image,
     ) -> Result<(), StoreError> {
-        let path = staging.file(INSTANCE_RECORD);
-        let bytes =
-            serde_json::to_vec(record).map_err(|error| StoreError::metadata(&path, error.to_string()))?;
-        durable::write_synced(&path, &bytes)?;
+        durable::write_synced(&staging.file(INSTANCE_IMAGE), &image.metadata.to_json())?;
         let target = self.layout.instance(name);
         let renamed = rustix::fs::renameat_with(
             rustix::fs::CWD,
@@ -145,21 +129,32 @@ impl Store {
         self.layout.instance(name)
     }
 
-    /// All instances, and what they use.
+    /// All instances, and the images that they were made of, which may have been deleted since.
     ///
     /// # Errors
-    /// A folder or record cannot be read.
-    pub fn instances(&self) -> Result<Vec<(InstanceName, InstanceRecord)>, StoreError> {
+    /// A folder cannot be read, or what it says of the image.
+    pub fn instances(&self) -> Result<Vec<(InstanceName, Image)>, StoreError> {
         let mut instances = Vec::new();
         for folder in list_folder(&self.layout.instances())? {
             let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
             let Some(name) = name else { continue };
-            // One without a record was not made of an image, or is being removed.
-            if let Some(record) = read_record(&folder)? {
-                instances.push((name, record));
+            // One that names none was not made of an image, or is being removed.
+            if let Some(image) = read_image(&folder)? {
+                instances.push((name, image));
             }
         }
         Ok(instances)
+    }
+
+    /// The image that an instance was made of, whether the store still has it or not.
+    ///
+    /// # Errors
+    /// There is no such instance, or its image's file cannot be read.
+    pub fn instance_image(&self, name: &InstanceName) -> Result<Image, StoreError> {
+        match read_image(&self.layout.instance(name))? {
+            Some(image) => Ok(image),
+            None => Err(self.no_such_instance(name)?),
+        }
     }
 
     /// An instance's disk.
@@ -219,13 +214,11 @@ fn disk_name(format: DiskFormat) -> &'static str {
     }
 }
 
-fn read_record(folder: &Path) -> Result<Option<InstanceRecord>, StoreError> {
-    let path = folder.join(INSTANCE_RECORD);
-    match durable::read_file(&path, RECORD_BYTES_MAX) {
+fn read_image(folder: &Path) -> Result<Option<Image>, StoreError> {
+    let path = folder.join(INSTANCE_IMAGE);
+    match durable::read_file(&path, METADATA_BYTES_MAX) {
         Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| StoreError::metadata(&path, error.to_string())),
+        Ok(bytes) => ImageMetadata::from_json(&path, &bytes).map(Some),
     }
 }

@@ -6,8 +6,8 @@ use crate::names::{Digest, InstanceName};
 
 /// The version of this layout, as the file `version` says it.
 pub(crate) const VERSION: &str = "1";
-/// Name of the file in an instance's folder that says what the instance uses.
-pub(crate) const INSTANCE_RECORD: &str = "image.json";
+/// Name of the file in an instance's folder that says what is known of its image.
+pub(crate) const INSTANCE_IMAGE: &str = "image.json";
 const METADATA_ENDING: &str = "json";
 
 #[derive(Clone, Debug)]

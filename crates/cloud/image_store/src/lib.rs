@@ -40,7 +40,7 @@ mod verify;
 pub use error::StoreError;
 pub use garbage::{GarbageOptions, GarbageReport, Removed, RemovedKind};
 pub use images::{BootFiles, Deleted, NewImage};
-pub use instances::{DiskMethod, InstanceDisk, InstanceRecord};
+pub use instances::{DiskMethod, InstanceDisk};
 pub use locks::{KeyLock, Waiting};
 pub use metadata::{
     Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, SourceKind,

@@ -134,8 +134,8 @@ impl Store {
                 users.0.entry(blob).or_default().0.push(image.clone());
             }
         }
-        for (name, record) in self.instances()? {
-            for blob in record.blobs {
+        for (name, image) in self.instances()? {
+            for blob in image.metadata.blobs() {
                 users.0.entry(blob).or_default().1.push(name.clone());
             }
         }

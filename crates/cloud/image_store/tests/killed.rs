@@ -90,8 +90,11 @@ fn check(folder: &Path) {
     for (alias, id) in store.aliases().unwrap() {
         assert!(images.iter().any(|image| image.id == id), "{alias} names no image");
     }
-    for (name, record) in store.instances().unwrap() {
-        assert!(record.blobs.iter().all(|blob| store.has_blob(blob)), "{name} has lost its image's disk");
+    for (name, image) in store.instances().unwrap() {
+        assert!(
+            image.metadata.blobs().iter().all(|blob| store.has_blob(blob)),
+            "{name} has lost its image's disk"
+        );
         let disk = store.instance_disk(&name).unwrap();
         assert_eq!(disk.size_bytes, SIZE_BYTES);
         assert!(

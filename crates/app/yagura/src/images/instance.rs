@@ -135,8 +135,11 @@ fn document(path: &Path) -> anyhow::Result<String> {
     use std::io::Read;
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(DOCUMENT_MAX_BYTES).read_to_string(&mut text))
+        .and_then(|file| file.take(DOCUMENT_MAX_BYTES + 1).read_to_string(&mut text))
         .with_context(|| format!("{} cannot be read", path.display()))?;
+    if text.len() as u64 > DOCUMENT_MAX_BYTES {
+        bail!("{} is longer than 1 MiB: is it the right file?", path.display());
+    }
     Ok(text)
 }
 
@@ -144,13 +147,13 @@ fn document(path: &Path) -> anyhow::Result<String> {
 pub fn list(arguments: &InstanceListArguments) -> anyhow::Result<u8> {
     let images = super::images()?;
     let mut rows = Vec::new();
-    for (name, record) in images.store.instances()? {
+    for (name, image) in images.store.instances()? {
         let disk = match images.store.instance_disk(&name) {
             Err(StoreError::Disk(error)) if error.is_in_use() => None,
             answer => Some(answer?),
         };
-        let aliases = images.store.aliases_of(&record.image)?;
-        rows.push(report::InstanceRow::of(&name, &record.image, &aliases, disk.as_ref()));
+        let aliases = images.store.aliases_of(&image.id)?;
+        rows.push(report::InstanceRow::of(&name, &image.id, &aliases, disk.as_ref()));
     }
     print(&report::list(
         &rows,

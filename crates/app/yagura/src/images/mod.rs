@@ -12,7 +12,7 @@ use cloud_ops::{Images, ImportOptions};
 use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
-use image_store::{Alias, FirstBoot, GarbageOptions, Image, ImageSource, SourceKind};
+use image_store::{Alias, FirstBoot, GarbageOptions, Image};
 
 use crate::cli::Format;
 use crate::complaint::say;
@@ -114,8 +114,6 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
         arguments;
     let kind =
         format.map_or_else(|| FileKind::of_name(path), Ok).with_context(|| path.display().to_string())?;
-    let location = std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
-    let source = ImageSource { kind: SourceKind::File, location, checksum: None };
     let options = ImportOptions {
         os: os.clone(),
         release: release.clone(),
@@ -127,7 +125,7 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
         },
         default_user: user.clone(),
         min_memory_bytes: memory.bytes(),
-        ..ImportOptions::of(source)
+        ..ImportOptions::of_file(path)
     };
     let mut stages = Stages::new();
     let image = images.import_file(path, kind, &options, &mut stages)?;

@@ -79,7 +79,7 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let sources = disks.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
             let outputs = (files.next()?, files.next()?);
             let disk = disks::open_chain(&disks, sources, limits)?;
-            boot::read(disk, architecture.into(), outputs, limits).map(Outcome::Boot)
+            boot::read(disk, architecture, outputs, limits).map(Outcome::Boot)
         }
         Job::MergeLayers { layers } => {
             let sources = layers.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use disk::{BackingName, CreateOptions, SourceFormat, create_qcow2};
-use image_import::{Architecture, Boot, BootOutputs, DiskFile, ImportError, Limits};
+use image_import::{Boot, BootOutputs, DiskFile, ImportError, Limits};
+use image_store::Architecture;
 
 use super::{Folder, all_importers, importer};
 
