@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 /// Lines of a failed program's output that are repeated to the user.
@@ -25,13 +24,7 @@ pub fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
     Ok(capture(command)?.stdout)
 }
 
-/// The file that a program's name stands for, looked up as a shell would, and in the system's own folders
-/// that a user's `PATH` may lack.
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(system).map(|folder| folder.join(program)).find(|file| file.is_file())
-}
+pub use image_build::find_program as find;
 
 /// A command that dies with the thread that starts it, so that no machine outlives its lab.
 pub fn bound_to_us(program: impl AsRef<OsStr>) -> Command {

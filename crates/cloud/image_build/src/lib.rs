@@ -21,6 +21,7 @@ use std::process::Command;
 pub use archive::{Archive, host_archive};
 pub use ext4::{FileSystem, from_tar};
 pub use kernel::{KernelKit, build_kernel, kernel_recipe};
+pub use program::find as find_program;
 pub use recipe::{FirstBoot, Recipe, RecipeError, shipped, shipped_names};
 
 /// Time of everything in an image, in seconds since 1970: bytes depend on packages, not on the day.

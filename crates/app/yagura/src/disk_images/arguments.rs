@@ -158,7 +158,8 @@ pub enum RepairKind {
     Counts,
 }
 
-fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
+/// A disk's format as it was typed.
+pub fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
     text.parse().map_err(BadValue)
 }
 

@@ -1,8 +1,9 @@
 //! Answers as tables or as JSON.
 
-use comfy_table::{ContentArrangement, Table, presets};
 use disk::{CheckReport, Compression, DiskInfo, MapPiece};
 use serde_json::{Value, json};
+
+use crate::print::empty_table;
 
 /// Two columns: what, and its value.
 fn facts(rows: Vec<(&str, String)>) -> String {
@@ -11,12 +12,6 @@ fn facts(rows: Vec<(&str, String)>) -> String {
         table.add_row([what, &value]);
     }
     table.to_string()
-}
-
-fn empty_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table
 }
 
 fn pretty(value: &Value) -> String {

@@ -1,10 +1,11 @@
 //! The findings as a table or as JSON.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color};
 use serde::Serialize;
 
 use super::facts::HostFacts;
 use super::rows::{Row, State};
+use crate::print::empty_table;
 
 /// Narrower than this, columns would hold a few letters each.
 const LEAST_COLUMNS: u16 = 50;
@@ -12,8 +13,7 @@ const USUAL_COLUMNS: u16 = 100;
 
 /// A table as wide as the terminal, coloured only on one.
 pub fn table(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = empty_table();
     // A terminal that tells no width, as over a serial line, gets one that most have.
     if table.width().is_some_and(|columns| columns < LEAST_COLUMNS) {
         table.set_width(USUAL_COLUMNS);

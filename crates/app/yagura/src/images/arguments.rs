@@ -6,9 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use disk::DiskFormat;
 use image_sources::FileKind;
 use image_store::{Alias, ImageReference, InstanceName};
-use vm_spec::{BadValue, MemorySize};
+use vm_spec::MemorySize;
 
 use crate::cli::{Format, ListFormat};
+use crate::disk_images::arguments::parse_format;
 
 /// `yagura image`
 #[derive(Subcommand, Debug)]
@@ -181,10 +182,6 @@ pub struct GcArguments {
     /// Remove downloads that nobody went on with for so many days
     #[arg(long, value_name = "DAYS", default_value_t = 7)]
     pub partial_days: u64,
-}
-
-fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
-    text.parse().map_err(BadValue)
 }
 
 const NOTES: &str = "\

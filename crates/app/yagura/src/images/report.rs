@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use image_store::{
     Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk, InstanceName,
 };
@@ -10,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::ListFormat;
+use crate::print::empty_table;
 
 /// A line of a listing.
 pub trait Line: Serialize {
@@ -231,12 +231,6 @@ fn first_boot(kind: FirstBoot) -> &'static str {
 /// A number of bytes as a person reads it.
 pub fn bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
-}
-
-fn empty_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table
 }
 
 #[cfg(test)]
