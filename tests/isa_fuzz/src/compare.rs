@@ -7,10 +7,8 @@ use soft_engine::probe::{Outcome, UserState};
 
 use crate::case::{Case, Line, Record};
 use crate::layout::PAGE;
-use crate::tolerance;
+use crate::tolerance::{self, PAGE_FAULT};
 
-/// Vector of a page fault.
-const PAGE_FAULT: u8 = 14;
 /// Vectors with an error code (SDM vol. 3, table 6-1).
 const WITH_ERROR: [u8; 7] = [8, 10, 11, 12, 13, 14, 17];
 /// Error code of a page fault: the page is present. Linux does not tell programs whether pages are that are never
@@ -60,7 +58,7 @@ pub fn differences(
     engine: &Record,
 ) -> Vec<Difference> {
     let mut comparison = Comparison { found: Vec::new() };
-    comparison.outcomes(insn, host.outcome, engine.outcome);
+    comparison.outcomes(insn, host, engine);
     for (index, name) in NAMES.iter().enumerate() {
         let [before, host, engine] = states(case, host, engine).map(|state| state.gpr[index]);
         comparison.words(name, before, host, engine);
@@ -95,9 +93,10 @@ impl Comparison {
         self.found.push(Difference { place: place.to_owned(), before, host, engine });
     }
 
-    fn outcomes(&mut self, insn: &Instruction, host: Outcome, engine: Outcome) {
-        let (host, engine) = (settled(insn, host), settled(insn, engine));
-        if host != engine {
+    fn outcomes(&mut self, insn: &Instruction, host: &Record, engine: &Record) {
+        let state = &engine.state;
+        let (host, engine) = (settled(insn, host.outcome), settled(insn, engine.outcome));
+        if host != engine && !tolerance::is_other_operands_fault(insn, state, host, engine) {
             self.note("outcome", "-".to_owned(), describe(host), describe(engine));
         }
     }

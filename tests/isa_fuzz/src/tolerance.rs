@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, RflagsBits};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use soft_engine::probe::{Outcome, UserState};
 
 use crate::case::{Case, Line};
 use crate::layout::{DATA, LINE};
@@ -25,6 +26,11 @@ pub const POINTERS: Range<usize> = 6..24;
 /// The same in FNSTENV's 32-bit and 16-bit forms (SDM vol. 1, 8.1.10), with the selectors.
 const ENVIRONMENT_POINTERS: Range<usize> = 12..28;
 const SMALL_ENVIRONMENT_POINTERS: Range<usize> = 6..14;
+/// Vectors of faults that an address alone can raise (SDM vol. 3, table 6-1).
+const STACK_FAULT: u8 = 12;
+const GENERAL_PROTECTION: u8 = 13;
+/// Vector of a page fault.
+pub const PAGE_FAULT: u8 = 14;
 /// Exception summary in the x87 status word, which an FXSAVE area has at bytes 2 and 3.
 const ES: u8 = 0x80;
 
@@ -135,7 +141,8 @@ pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Li
         Code::Fnstenv_m14byte | Code::Fnsave_m94byte => [SMALL_ENVIRONMENT_POINTERS, 0..0],
         _ => return false,
     };
-    let Some(operand) = operand_address(insn, case) else { return false };
+    let operand = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory);
+    let Some(operand) = operand.and_then(|operand| address(insn, operand, &case.state)) else { return false };
     let start = DATA + u64::from(host.index) * LINE as u64;
     let is_own = |at: usize| {
         let offset = (start + at as u64).wrapping_sub(operand) as usize;
@@ -144,14 +151,41 @@ pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Li
     (0..LINE).filter(|at| host.bytes[*at] != engine.bytes[*at]).all(is_own)
 }
 
-fn operand_address(insn: &Instruction, case: &Case) -> Option<u64> {
-    use iced_x86::Register;
-    let operand = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory)?;
+/// Whether two different faults are those of the two operands of a CMPS that has come as far as `state`. Which of them is
+/// looked at first is each processor's own business.
+pub fn is_other_operands_fault(
+    insn: &Instruction,
+    state: &UserState,
+    host: Outcome,
+    engine: Outcome,
+) -> bool {
+    use Mnemonic as M;
+    let is_cmps = matches!(insn.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq);
+    let is_at = |outcome, operand| {
+        address(insn, operand, state)
+            .is_some_and(|start| can_be_at(outcome, start, insn.memory_size().size()))
+    };
+    is_cmps && (is_at(host, 0) && is_at(engine, 1) || is_at(host, 1) && is_at(engine, 0))
+}
+
+/// Whether an access to `size` bytes at `start` may have ended so.
+fn can_be_at(outcome: Outcome, start: u64, size: usize) -> bool {
+    let is_canonical = |address: u64| (address as i64) << 16 >> 16 == address as i64;
+    match outcome {
+        Outcome::Exception { vector: PAGE_FAULT, cr2, .. } => cr2.wrapping_sub(start) < size as u64,
+        Outcome::Exception { vector: STACK_FAULT | GENERAL_PROTECTION, .. } => {
+            !is_canonical(start) || !is_canonical(start.wrapping_add(size as u64 - 1))
+        }
+        _ => false,
+    }
+}
+
+fn address(insn: &Instruction, operand: u32, state: &UserState) -> Option<u64> {
     insn.virtual_address(operand, 0, |register, _, _| match register {
-        Register::FS => Some(case.state.fs_base),
-        Register::GS => Some(case.state.gs_base),
-        register if register.is_gpr64() => Some(case.state.gpr[register.number()]),
-        register if register.is_gpr32() => Some(case.state.gpr[register.number()] & 0xffff_ffff),
+        Register::FS => Some(state.fs_base),
+        Register::GS => Some(state.gs_base),
+        register if register.is_gpr64() => Some(state.gpr[register.number()]),
+        register if register.is_gpr32() => Some(state.gpr[register.number()] & 0xffff_ffff),
         _ => Some(0),
     })
 }
