@@ -31,6 +31,8 @@ const STACK_FAULT: u8 = 12;
 const GENERAL_PROTECTION: u8 = 13;
 /// Vector of a page fault.
 pub const PAGE_FAULT: u8 = 14;
+/// Vector of an alignment check.
+const ALIGNMENT_CHECK: u8 = 17;
 /// Exception summary in the x87 status word, which an FXSAVE area has at bytes 2 and 3.
 const ES: u8 = 0x80;
 
@@ -159,13 +161,16 @@ pub fn is_other_operands_fault(
     host: Outcome,
     engine: Outcome,
 ) -> bool {
-    use Mnemonic as M;
-    let is_cmps = matches!(insn.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq);
     let is_at = |outcome, operand| {
         address(insn, operand, state)
             .is_some_and(|start| can_be_at(outcome, start, insn.memory_size().size()))
     };
-    is_cmps && (is_at(host, 0) && is_at(engine, 1) || is_at(host, 1) && is_at(engine, 0))
+    is_cmps(insn) && (is_at(host, 0) && is_at(engine, 1) || is_at(host, 1) && is_at(engine, 0))
+}
+
+/// Whether `insn` is CMPS; CMPSD of vectors is another instruction.
+pub fn is_cmps(insn: &Instruction) -> bool {
+    matches!(insn.code(), Code::Cmpsb_m8_m8 | Code::Cmpsw_m16_m16 | Code::Cmpsd_m32_m32 | Code::Cmpsq_m64_m64)
 }
 
 /// Whether an access to `size` bytes at `start` may have ended so.
@@ -176,6 +181,7 @@ fn can_be_at(outcome: Outcome, start: u64, size: usize) -> bool {
         Outcome::Exception { vector: STACK_FAULT | GENERAL_PROTECTION, .. } => {
             !is_canonical(start) || !is_canonical(start.wrapping_add(size as u64 - 1))
         }
+        Outcome::Exception { vector: ALIGNMENT_CHECK, .. } => !start.is_multiple_of(size as u64),
         _ => false,
     }
 }

@@ -10,7 +10,7 @@ const ASSEMBLY: &str = "machine";
 /// What the cloud may know of a virtual machine.
 const SPECIFICATION: &str = "vm_spec";
 /// Executables that choose an engine.
-const ENGINE_USERS: &[&str] = &["yagura", "yagura-vmm"];
+const ENGINE_USERS: &[&str] = &["yagura", "yagura_vmm"];
 
 /// Finds dependencies that point upward or sideways.
 pub fn check(tree: &Tree) -> Vec<Violation> {

@@ -1,20 +1,13 @@
 //! Errors as a person sees them: one line on stderr, `yagura: WHAT: WHY; WHAT TO DO`.
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
+use yagura_vmm::{FAILED, say};
 
-/// Something is wrong with the host or with what was given.
-const FAILED: u8 = 1;
 /// The command line cannot be understood.
 const USAGE: u8 = 2;
-
-/// Prints one line to stderr. A closed stderr is nobody's problem.
-pub fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "yagura: {}", one_line(line));
-}
 
 /// Prints an error with all its causes.
 pub fn about_failure(error: &anyhow::Error) -> ExitCode {
@@ -65,27 +58,9 @@ fn shortened(rendered: &str) -> String {
     format!("{}; see '{} --help'", text.trim_start(), command.join(" "))
 }
 
-/// Text without line breaks and without anything that a terminal would obey: names come from outside.
-fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        match c {
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(one_line("no file 'a\nb\x1b[31m'\n"), "no file 'a\\nb\\u{1b}[31m'");
-        assert_eq!(one_line("櫓"), "櫓");
-    }
 
     #[test]
     fn a_usage_error_becomes_one_line() {

@@ -1,30 +1,15 @@
-//! Logs on stderr: errors, unless `--log` or `YAGURA_LOG` asks for more.
-
-use std::io::IsTerminal;
+//! How much is logged: errors, unless `--log` or `YAGURA_LOG` asks for more.
 
 use anyhow::Context;
-use tracing_subscriber::filter::LevelFilter;
 use vm_spec::BadValue;
+use yagura_vmm::logging::LevelFilter;
 
 /// Names the level where the command line does not.
 const VARIABLE: &str = "YAGURA_LOG";
 
-/// Starts logging from `asked` on. Called once.
-pub fn start(asked: Option<LevelFilter>) -> anyhow::Result<()> {
-    let level = match asked {
-        Some(level) => level,
-        None => level_of(std::env::var(VARIABLE).ok().as_deref())?,
-    };
-    if level == LevelFilter::OFF {
-        return Ok(());
-    }
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
-        .context("this is a mistake in yagura")
+/// The level that was asked for, or the environment's.
+pub fn level(asked: Option<LevelFilter>) -> anyhow::Result<LevelFilter> {
+    asked.map_or_else(|| level_of(std::env::var(VARIABLE).ok().as_deref()), Ok)
 }
 
 fn level_of(variable: Option<&str>) -> anyhow::Result<LevelFilter> {

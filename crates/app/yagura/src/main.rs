@@ -1,24 +1,21 @@
 //! `yagura`: the one command that a person types.
 //!
 //! ```text
-//! arguments ─► cli ─┬─ run ───► settings (flags over file) ─► VmSpec ─► vm_runtime
+//! arguments ─► cli ─┬─ run ───► settings (flags over file) ─► Order ─► exec of yagura-vmm
 //!                   │              └─ instance: an image's disk, seed and kernel ─► cloud_ops
 //!                   ├─ image ─► cloud_ops, image_store
 //!                   ├─ disk ──► images, offline
 //!                   └─ doctor ─► facts of this host ─► rows ─► table or JSON
 //! ```
 //!
-//! The only crate that names an engine. Errors travel as `anyhow` and are printed once, here. Knows no device
-//! and no machine.
+//! Errors travel as `anyhow` and are printed once, here. Knows no device and no machine.
 
 mod cli;
 mod complaint;
 mod disk_images;
 mod doctor;
-mod engine;
 mod images;
 mod logging;
-mod meminfo;
 mod print;
 mod progress;
 mod run;
@@ -35,21 +32,25 @@ fn main() -> ExitCode {
     if image_import::is_child(std::env::args_os()) {
         return image_import::child_main();
     }
-    host_sys::memory::share_one_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return complaint::about_command_line(&error),
     };
-    let answer = logging::start(cli.log).and_then(|()| match cli.command {
-        Command::Run(arguments) => run::run(*arguments),
+    match carry_out(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => complaint::about_failure(&error),
+    }
+}
+
+fn carry_out(Cli { log, command }: Cli) -> anyhow::Result<u8> {
+    let level = logging::level(log)?;
+    yagura_vmm::logging::start(level)?;
+    match command {
+        Command::Run(arguments) => run::run(*arguments, level),
         Command::List(arguments) => images::list_instances(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),
         Command::Image(command) => images::run(&command),
         Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
-    });
-    match answer {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => complaint::about_failure(&error),
     }
 }

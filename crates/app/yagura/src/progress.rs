@@ -4,8 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::complaint::say;
+use yagura_vmm::say;
 
 /// Stages shorter than this get no line of their own.
 const WORTH_A_LINE: Duration = Duration::from_millis(500);

@@ -1,163 +1,55 @@
-//! `yagura run`: from what was asked for to the exit status of a VM.
+//! `yagura run`: from what was asked for to the process of a VM.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use kvm_engine::{Hardware, KvmEngine};
-use vcpu_model::{Engine, EngineError};
-use vm_runtime::{Options, Outcome};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
+use anyhow::Context;
+use vm_spec::VmName;
+use yagura_vmm::logging::LevelFilter;
+use yagura_vmm::{Order, hand_over};
 
 use crate::cli::RunArguments;
-use crate::complaint::say;
-use crate::engine::{self, Chosen};
 use crate::images;
-use crate::meminfo::{self, MemoryFacts};
 use crate::settings::{Request, gather};
 
-/// Runs a VM until it ends. Everything that is wrong with the request is found before its first instruction.
-pub fn run(arguments: RunArguments) -> anyhow::Result<u8> {
+/// Becomes the process of a VM. Returns only if that cannot be.
+pub fn run(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
     let RunArguments { settings, config, rm, kvm_device } = arguments;
     let config = config.as_deref();
     let settings = gather(settings, config)?;
     let Some(choices) = settings.image_choices(config)? else {
-        return run_request(settings.request(config)?, &kvm_device);
+        return become_vm(settings.request(config)?, kvm_device, log, &[], Vec::new());
     };
     let images = images::images()?;
     let images::Prepared { settings: instance, held } =
         images::instance(&images, &choices, settings.has_kernel())?;
     let name = instance.name.clone();
-    let answer = settings
-        .with_instance(instance)
-        .request(config)
-        .map_err(anyhow::Error::from)
-        .and_then(|request| run_request(request, &kvm_device));
-    drop(held);
+    let answer =
+        settings.with_instance(instance).request(config).map_err(anyhow::Error::from).and_then(|request| {
+            let afterwards = if rm { removal(&name)? } else { Vec::new() };
+            become_vm(request, kvm_device, log, &held, afterwards)
+        });
     if rm {
         images::forget(&images, &name)?;
     }
     answer
 }
 
-/// Runs what is wholly known.
-fn run_request(request: Request, kvm_device: &Path) -> anyhow::Result<u8> {
-    let Request { spec, engine, jit, control } = request;
-    let name = spec.name.clone();
-    // Where there is no /proc, there is no title to show and no table of memory; the VM runs all the same.
-    let _ = host_sys::process_title::set_process_title(&format!("yagura: {name}"));
-    let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
-    let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
-    if let Some(warning) = warning.flatten() {
-        say(&warning);
-    }
-    spec.disks.iter().filter_map(check_disk).for_each(|warning| say(&format!("VM {name}: {warning}")));
-    let options = Options { control };
-    match engine::choose(engine, jit, kvm_device).with_context(|| format!("VM {name}"))? {
-        Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
-        Chosen::Soft(engine, reason) => {
-            if let Some(reason) = reason {
-                say(&format!("VM {name}: {reason}"));
-            }
-            run_on(&engine, &spec, &options, |_| "")
-        }
-    }
+/// What removes a VM that was made of an image.
+fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
+    let own = std::env::current_exe().context("cannot find out where yagura is")?;
+    Ok(vec![own.into(), "delete".into(), name.as_str().into()])
 }
 
-/// Runs a VM on `engine`; `hint` knows what to do about its errors.
-fn run_on<E: Engine>(
-    engine: &E,
-    spec: &VmSpec,
-    options: &Options,
-    hint: impl Fn(&EngineError) -> &'static str,
+fn become_vm(
+    request: Request,
+    kvm_device: PathBuf,
+    log: LevelFilter,
+    held: &[File],
+    afterwards: Vec<OsString>,
 ) -> anyhow::Result<u8> {
-    let name = &spec.name;
-    match vm_runtime::run(engine, spec, options) {
-        Ok(outcome) => {
-            if let Some(line) = unusual(&outcome, hint) {
-                say(&format!("VM {name}: {line}"));
-            }
-            Ok(outcome.exit_status())
-        }
-        Err(error) => {
-            let error = anyhow::Error::from(error);
-            let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
-            let hint = stuck.map_or("", hint);
-            Err(anyhow::anyhow!("VM {name}: {error:#}{hint}"))
-        }
-    }
-}
-
-/// Refuses what the host can never give, and warns of what it cannot give now.
-fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<String>> {
-    let MemoryFacts { total_bytes, available_bytes } = host;
-    if wanted.bytes() > total_bytes {
-        let total = meminfo::shown(total_bytes);
-        bail!("{wanted} of memory: this host has {total}; give the VM less with --memory SIZE");
-    }
-    let available = meminfo::shown(available_bytes);
-    let warning = format!("warning: {wanted} of memory: only {available} are free now; the host may run out");
-    Ok((wanted.bytes() > available_bytes).then_some(warning))
-}
-
-/// Warns of a disk that is used as something else than it looks like. It is used as it was said all the same:
-/// a guest can make its disk look like anything.
-fn check_disk(disk: &DiskSpec) -> Option<String> {
-    let doubtful = disk.format == DiskFormat::Raw && disk::looks_like_qcow2(&disk.path);
-    let path = disk.path.display();
-    doubtful.then(|| {
-        format!("warning: disk {path} is used as raw, and begins like a qcow2 image; if it is one, add format=qcow2")
-    })
-}
-
-/// A line about an end that is not what a user hopes for.
-fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Option<String> {
-    const SEE_CONSOLE: &str = "see what it wrote to its console";
-    match outcome {
-        Outcome::ResetLoop => Some(format!("the guest kept resetting right after its start; {SEE_CONSOLE}")),
-        Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
-        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error))),
-        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
-    }
-}
-
-/// What to do about an engine that could not go on: the commonest reason is that no hardware helps it.
-fn hint(error: &EngineError, engine: &KvmEngine) -> &'static str {
-    let stuck = matches!(error, EngineError::Stuck { .. });
-    if stuck && engine.probe().is_ok_and(|report| report.hardware == Hardware::Absent) {
-        "; no hardware stands behind the KVM of this host, see 'yagura doctor'"
-    } else {
-        ""
-    }
-}
-
-fn with_causes(error: &EngineError) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_memory_than_the_host_has_is_refused() {
-        let host = MemoryFacts { total_bytes: 4 << 30, available_bytes: 1 << 30 };
-        let error = check_memory("5G".parse().unwrap(), host).unwrap_err().to_string();
-        assert!(error.contains("5G of memory: this host has 4.0 GiB; give the VM less"), "{error}");
-        let warning = check_memory("4G".parse().unwrap(), host).unwrap();
-        assert!(warning.unwrap().contains("only 1.0 GiB are free"));
-        assert_eq!(check_memory("512M".parse().unwrap(), host).unwrap(), None);
-    }
-
-    #[test]
-    fn causes_follow_on_the_same_line() {
-        let source = std::io::Error::other("no");
-        let error = EngineError::Operation { operation: "KVM_RUN", source };
-        assert_eq!(with_causes(&error), "KVM_RUN failed: no");
-    }
+    let Request { spec, engine, jit, control } = request;
+    let order = Order { spec, engine, jit, kvm_device, control, log: log.to_string(), afterwards };
+    Err(hand_over(&order, held))
 }

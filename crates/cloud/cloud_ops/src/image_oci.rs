@@ -33,8 +33,11 @@ const CMDLINE: &str =
 const SPARE_BYTES: u64 = 256 << 20;
 
 impl Images {
-    /// Pulls an OCI image from its registry.
-    pub(crate) fn pull_oci(&self, reference: &OciReference, watch: &mut dyn Watch) -> Result<Image, OpError> {
+    /// Pulls an OCI image from its registry. It gets no alias.
+    ///
+    /// # Errors
+    /// It cannot be had, is none for this host's processors, or makes no sense.
+    pub fn pull_oci(&self, reference: &OciReference, watch: &mut dyn Watch) -> Result<Image, OpError> {
         let lock = self.alone_at(&format!("oci {reference}"), watch)?;
         let folder = self.store.partial_path(&lock).with_extension("layers");
         std::fs::create_dir_all(&folder).map_err(OpError::io("make the folder", &folder))?;

@@ -11,10 +11,9 @@ use ::image_build::shipped;
 use disk::SourceFormat;
 use image_sources::{
     CatalogueEntry, Compression, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileFormat, FileKind,
-    Source,
 };
 use image_store::{
-    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, SourceKind, StagingFolder, StoreError,
+    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, StagingFolder, StoreError,
 };
 
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
@@ -39,29 +38,17 @@ impl Images {
         match (self.store.resolve(reference), reference) {
             (Ok(image), _) => Ok(image),
             (Err(StoreError::NoSuchImage { .. }), ImageReference::Alias(alias)) => {
-                self.pull_once(alias, watch)
+                self.pull_named(alias, watch)
             }
             (Err(error), _) => Err(error.into()),
         }
     }
 
-    /// Brings an image into the store. One of the catalogue gets its name there; others get none.
+    /// Brings the catalogue's image of this name into the store: once, however many ask for it at the same time.
     ///
     /// # Errors
     /// Nobody knows the name, or it cannot be had.
-    pub fn pull(&self, source: &Source, watch: &mut dyn Watch) -> Result<Image, OpError> {
-        match source {
-            Source::Catalogue(alias) => self.pull_once(alias, watch),
-            Source::File { path, kind } => {
-                self.import_file(path, *kind, &ImportOptions::of_file(path), watch)
-            }
-            Source::Url { url, kind } => self.pull_url(url.as_str(), *kind, watch),
-            Source::Oci(reference) => self.pull_oci(reference, watch),
-        }
-    }
-
-    /// Has the image of this name brought once, however many ask for it at the same time.
-    fn pull_once(&self, alias: &Alias, watch: &mut dyn Watch) -> Result<Image, OpError> {
+    pub fn pull_named(&self, alias: &Alias, watch: &mut dyn Watch) -> Result<Image, OpError> {
         let reference = ImageReference::Alias(alias.clone());
         // The closures tell the same watch, one after the other.
         let watch = RefCell::new(watch);
@@ -145,16 +132,30 @@ impl Images {
         Ok(image)
     }
 
-    fn pull_url(&self, url: &str, kind: FileKind, watch: &mut dyn Watch) -> Result<Image, OpError> {
+    /// Takes the file at `url` in, which has to have the checksum of the options' source, if that has one. It gets no
+    /// alias.
+    ///
+    /// # Errors
+    /// It cannot be had, or is not what it is said to be.
+    pub fn pull_url(
+        &self,
+        url: &str,
+        kind: FileKind,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
         let lock = self.alone_at(&format!("url {url}"), watch)?;
         watch.stage(&format!("fetching {url}"));
         let partial = self.store.partial_path(&lock);
-        let download = Download { url, partial: &partial, expected: None, bytes_max: FILE_BYTES_MAX };
+        let expected = options.source.checksum.as_ref();
+        let download = Download { url, partial: &partial, expected, bytes_max: FILE_BYTES_MAX };
         let fetched = Fetcher::new(FetchSettings::default())?.download(&download, &mut events_of(watch))?;
-        watch.note(&format!("{url}: no checksum was given; what came has {}", fetched.checksum));
-        let checksum = Some(fetched.checksum);
-        let source = ImageSource { kind: SourceKind::Url, location: url.to_owned(), checksum };
-        let image = self.import_file(&fetched.path, kind, &ImportOptions::of(source), watch)?;
+        if expected.is_none() {
+            watch.note(&format!("{url}: no checksum was given; what came has {}", fetched.checksum));
+        }
+        let mut options = options.clone();
+        options.source.checksum = Some(fetched.checksum);
+        let image = self.import_file(&fetched.path, kind, &options, watch)?;
         forget_download(&fetched.path)?;
         Ok(image)
     }
@@ -233,12 +234,6 @@ pub(crate) fn events_of(watch: &mut dyn Watch) -> impl FnMut(FetchEvent) -> Cont
 }
 
 impl ImportOptions {
-    /// Nothing is said but that it is a file of this host.
-    pub fn of_file(path: &Path) -> ImportOptions {
-        let location = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-        ImportOptions::of(ImageSource { kind: SourceKind::File, location, checksum: None })
-    }
-
     /// Nothing is said but where it came from.
     pub fn of(source: ImageSource) -> ImportOptions {
         ImportOptions {

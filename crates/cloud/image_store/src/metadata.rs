@@ -140,6 +140,17 @@ pub struct ImageSource {
 }
 
 impl ImageSource {
+    /// A file of this host.
+    pub fn file(path: &Path) -> ImageSource {
+        let location = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        ImageSource { kind: SourceKind::File, location, checksum: None }
+    }
+
+    /// An address, whose file has this checksum.
+    pub fn url(url: &str, checksum: Option<Checksum>) -> ImageSource {
+        ImageSource { kind: SourceKind::Url, location: url.to_owned(), checksum }
+    }
+
     /// Whether the same bytes may be had again without a person's help.
     pub fn can_be_fetched_again(&self) -> bool {
         matches!(self.kind, SourceKind::Catalogue | SourceKind::Url | SourceKind::Oci)

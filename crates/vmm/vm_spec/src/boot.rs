@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{BadValue, nearest};
 
 /// A file that is loaded for the kernel as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleSpec {
     /// The file.
     pub path: PathBuf,
@@ -28,7 +30,7 @@ impl FromStr for ModuleSpec {
 }
 
 /// How the kernel is entered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootProtocol {
     /// The first of the others that the kernel offers: a bzImage by Linux, another file by PVH, Multiboot2,
     /// Multiboot, Linux.

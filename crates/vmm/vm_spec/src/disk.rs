@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{BadValue, nearest, options};
 
 /// One disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
     /// File or block device.
     pub path: PathBuf,
@@ -20,7 +22,7 @@ pub struct DiskSpec {
 }
 
 /// How a disk lies in its file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DiskFormat {
     /// Each byte where it is.
     #[default]
@@ -45,7 +47,7 @@ impl FromStr for DiskFormat {
 }
 
 /// A serial number as virtio-block has it: at most 20 printable ASCII characters (VIRTIO 1.2, 5.2.6.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSerial(String);
 
 impl DiskSerial {

@@ -21,6 +21,8 @@ pub use size::{CpuCount, DiskSize, MemorySize};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 pub use arch_model::x86_64::CpuModel;
 
 /// A value that a person typed and that cannot be used: what, and what would be right.
@@ -32,7 +34,7 @@ pub struct BadValue(pub String);
 pub const MAX_DEVICES_OF_A_KIND: usize = 12;
 
 /// One virtual machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmSpec {
     /// Shown by `ps` and used in messages.
     pub name: VmName,
@@ -69,7 +71,7 @@ pub struct VmSpec {
 }
 
 /// What happens when the guest resets its machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnReset {
     /// The machine starts again, as a computer does.
     #[default]

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::BadValue;
 
 /// Number of vCPUs, 1 to 64.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuCount(u32);
 
 impl CpuCount {
@@ -47,7 +49,7 @@ impl FromStr for CpuCount {
 }
 
 /// RAM of a VM in bytes: a multiple of 1 MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct MemorySize(u64);
 
 impl MemorySize {
@@ -105,7 +107,7 @@ impl FromStr for MemorySize {
 }
 
 /// Length of a disk in bytes: whole sectors of 512.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DiskSize(u64);
 
 impl DiskSize {

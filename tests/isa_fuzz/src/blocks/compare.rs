@@ -1,6 +1,6 @@
 //! What differs between two endings of a block.
 
-use iced_x86::{Code, Instruction};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 use soft_engine::probe::UserState;
 
 use super::Block;
@@ -8,6 +8,7 @@ use super::machine::Ending;
 use crate::case::Record;
 use crate::compare::{self, Rules};
 use crate::layout::{DATA_SIZE, LINE};
+use crate::tolerance;
 
 /// Differences in RAM that are told.
 const SHOWN: usize = 8;
@@ -71,12 +72,10 @@ pub fn record(block: &Block, ending: &Ending, background: &[u8]) -> Record {
 /// nothing can be said; x87 pointers do not outlive the host's signals (AMD's FXSAVE stores them only while an exception
 /// is pending).
 pub fn host(rules: Rules, block: &Block, host: &Record, engine: &Record) -> Vec<String> {
-    let mut none = Instruction::default();
-    none.set_code(Code::Nopd);
     if host.overflow || engine.overflow {
         return Vec::new();
     }
-    let found = compare::differences(rules, &block.case, &none, host, engine);
+    let found = compare::differences(rules, &block.case, &stopped_at(block, engine), host, engine);
     let counts = found.iter().filter(|difference| !LOST.contains(&difference.place.as_str()));
     let mut found: Vec<String> = counts.map(ToString::to_string).collect();
     for (index, (a, b)) in host.code.chunks(LINE).zip(engine.code.chunks(LINE)).enumerate() {
@@ -85,6 +84,20 @@ pub fn host(rules: Rules, block: &Block, host: &Record, engine: &Record) -> Vec<
         }
     }
     found
+}
+
+/// The CMPS that the program ends at, as its operands may fault in any order; else an instruction without tolerances.
+fn stopped_at(block: &Block, ending: &Record) -> Instruction {
+    let rip = ending.state.rip;
+    let start = rip.wrapping_sub(block.case.state.rip) as usize;
+    let code = ending.code.get(start..).unwrap_or_default();
+    let insn = Decoder::with_ip(64, code, rip, DecoderOptions::NONE).decode();
+    if tolerance::is_cmps(&insn) {
+        return insn;
+    }
+    let mut none = Instruction::default();
+    none.set_code(Code::Nopd);
+    none
 }
 
 fn hex(bytes: &[u8]) -> String {

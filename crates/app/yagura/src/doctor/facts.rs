@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use serde::Serialize;
 
-use crate::meminfo::{HugePageFacts, MemoryFacts};
+use yagura_vmm::meminfo::{HugePageFacts, MemoryFacts};
 
 /// A host.
 #[derive(Clone, Debug, Serialize)]

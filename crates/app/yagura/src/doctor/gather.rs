@@ -16,7 +16,7 @@ use super::facts::{
     Access, CgroupFacts, CpuFacts, EngineFacts, HostFacts, KsmFacts, KvmFacts, LandlockFacts, SeccompFacts,
     TapFacts, UserfaultfdFacts,
 };
-use crate::meminfo::{self, HugePageFacts, MemoryFacts};
+use yagura_vmm::meminfo::{self, HugePageFacts, MemoryFacts};
 
 /// The only version that KVM has had since 2007; [`KvmEngine::open`] takes no other.
 const KVM_API_VERSION: i32 = 12;

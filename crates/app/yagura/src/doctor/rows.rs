@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::facts::{Access, CgroupFacts, HostFacts, KsmFacts, TapFacts, UserfaultfdFacts};
 use super::kvm_rows;
-use crate::meminfo::shown;
+use yagura_vmm::meminfo::shown;
 
 /// How much of a feature there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

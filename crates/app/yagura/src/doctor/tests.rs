@@ -4,7 +4,7 @@ use super::facts::{
 };
 use super::rows::{Row, State, rows};
 use super::{gather, report};
-use crate::meminfo::{HugePageFacts, MemoryFacts};
+use yagura_vmm::meminfo::{HugePageFacts, MemoryFacts};
 
 /// A host on which everything is as it should be.
 fn good_host() -> HostFacts {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use cloud_ops::ImportOptions;
 use disk::DiskFormat;
 use image_sources::FileKind;
-use image_store::{Alias, ImageReference, InstanceName};
+use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, InstanceName};
 use vm_spec::MemorySize;
 
 use crate::cli::{Format, ListFormat};
@@ -72,6 +73,12 @@ pub struct PullArguments {
     /// What is at the address, such as qcow2 or raw.xz [default: as it ends]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
+    /// Checksum of the file at the address, such as sha256:HEX
+    #[arg(long, value_name = "CHECKSUM")]
+    pub checksum: Option<Checksum>,
+    /// What cannot be found out.
+    #[command(flatten)]
+    pub about: AboutArguments,
 }
 
 /// `yagura image build`
@@ -96,6 +103,14 @@ pub struct ImportArguments {
     /// What the file is: raw, qcow2, vhdx, vmdk or oci, perhaps with .gz, .xz or .zst [default: as its name ends]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
+    /// What cannot be found out.
+    #[command(flatten)]
+    pub about: AboutArguments,
+}
+
+/// What a person says about a disk that comes from nowhere in particular.
+#[derive(Args, Clone, Debug)]
+pub struct AboutArguments {
     /// Operating system [default: what the disk says]
     #[arg(long, value_name = "NAME")]
     pub os: Option<String>,
@@ -105,15 +120,39 @@ pub struct ImportArguments {
     /// A line about it
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
-    /// What configures an instance of it
-    #[arg(long, value_enum, default_value_t = FirstBootKind::CloudInit)]
-    pub first_boot: FirstBootKind,
+    /// What configures an instance of it [default: cloud-init]
+    #[arg(long, value_enum)]
+    pub first_boot: Option<FirstBootKind>,
     /// Who logs in
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Memory that it needs
-    #[arg(long, value_name = "SIZE", default_value = "256M")]
-    pub memory: MemorySize,
+    /// Memory that it needs [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<MemorySize>,
+}
+
+impl AboutArguments {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        let AboutArguments { os, release, description, first_boot, user, memory } = self;
+        let texts = [os, release, description, user];
+        texts.into_iter().all(Option::is_none) && first_boot.is_none() && memory.is_none()
+    }
+
+    /// The same, about an image from `source`.
+    pub fn options(&self, source: ImageSource) -> ImportOptions {
+        let AboutArguments { os, release, description, first_boot, user, memory } = self.clone();
+        let usual = ImportOptions::of(source);
+        ImportOptions {
+            os,
+            release,
+            description,
+            first_boot: first_boot.map_or(usual.first_boot, FirstBoot::from),
+            default_user: user,
+            min_memory_bytes: memory.map_or(usual.min_memory_bytes, MemorySize::bytes),
+            ..usual
+        }
+    }
 }
 
 /// What configures an instance.
@@ -125,6 +164,16 @@ pub enum FirstBootKind {
     Service,
     /// Nothing.
     None,
+}
+
+impl From<FirstBootKind> for FirstBoot {
+    fn from(kind: FirstBootKind) -> FirstBoot {
+        match kind {
+            FirstBootKind::CloudInit => FirstBoot::CloudInit,
+            FirstBootKind::Service => FirstBoot::Yagura,
+            FirstBootKind::None => FirstBoot::None,
+        }
+    }
 }
 
 /// `yagura image export`

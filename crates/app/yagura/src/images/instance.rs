@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance};
-use image_store::{ImageReference, InstanceName, StoreError};
+use image_store::{FirstBoot, ImageReference, InstanceName, StoreError};
 use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmName};
+use yagura_vmm::say;
 
 use super::report;
 use crate::cli::{InstanceDeleteArguments, InstanceListArguments};
-use crate::complaint::say;
 use crate::print::print;
 use crate::progress::Stages;
 use crate::settings::{ImageChoices, InstanceSettings};
@@ -45,6 +45,7 @@ pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> an
         disks: disks(&instance)?,
         boot,
         memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
+        waits_for_network: instance.image.metadata.description.first_boot == FirstBoot::CloudInit,
     };
     Ok(Prepared { settings, held })
 }

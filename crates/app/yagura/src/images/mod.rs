@@ -8,19 +8,19 @@ mod report;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cloud_ops::{Images, ImportOptions};
+use cloud_ops::Images;
 use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
-use image_store::{Alias, FirstBoot, GarbageOptions, Image};
+use image_store::{Alias, GarbageOptions, Image, ImageSource};
+use yagura_vmm::say;
 
 use crate::cli::Format;
-use crate::complaint::say;
 use crate::print::print;
 use crate::progress::{Bar, Stages};
 use arguments::{
-    AliasArguments, BuildArguments, DeleteArguments, ExportArguments, FirstBootKind, GcArguments,
-    ImageCommand, ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
+    AliasArguments, BuildArguments, DeleteArguments, ExportArguments, GcArguments, ImageCommand,
+    ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
 };
 
 pub use instance::{Prepared, delete as delete_instances, forget, instance, list as list_instances};
@@ -75,11 +75,25 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn pull(images: &Images, PullArguments { source, alias, format }: &PullArguments) -> anyhow::Result<u8> {
-    let named = || format!("image {source}");
-    let source = Source::parse(source, *format).with_context(named)?;
+fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
+    let PullArguments { source: text, alias, format, checksum, about } = arguments;
+    let named = || format!("image {text}");
+    let source = Source::parse(text, *format).with_context(named)?;
     let mut stages = Stages::new();
-    let image = images.pull(&source, &mut stages).with_context(named)?;
+    let image = match &source {
+        Source::Url { url, kind } => {
+            let options = about.options(ImageSource::url(url.as_str(), checksum.clone()));
+            images.pull_url(url.as_str(), *kind, &options, &mut stages)
+        }
+        _ if checksum.is_some() => bail!("image {text}: --checksum is for an address"),
+        Source::File { path, kind } => {
+            images.import_file(path, *kind, &about.options(ImageSource::file(path)), &mut stages)
+        }
+        _ if !about.is_empty() => bail!("image {text} says itself what it is; leave out what describes it"),
+        Source::Catalogue(alias) => images.pull_named(alias, &mut stages),
+        Source::Oci(reference) => images.pull_oci(reference, &mut stages),
+    };
+    let image = image.with_context(named)?;
     stages.finish();
     match (alias, &source) {
         (None, Source::Catalogue(own)) => {
@@ -110,23 +124,10 @@ fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
 }
 
 fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
-    let ImportArguments { path, alias, format, os, release, description, first_boot, user, memory } =
-        arguments;
+    let ImportArguments { path, alias, format, about } = arguments;
     let kind =
         format.map_or_else(|| FileKind::of_name(path), Ok).with_context(|| path.display().to_string())?;
-    let options = ImportOptions {
-        os: os.clone(),
-        release: release.clone(),
-        description: description.clone(),
-        first_boot: match first_boot {
-            FirstBootKind::CloudInit => FirstBoot::CloudInit,
-            FirstBootKind::Service => FirstBoot::Yagura,
-            FirstBootKind::None => FirstBoot::None,
-        },
-        default_user: user.clone(),
-        min_memory_bytes: memory.bytes(),
-        ..ImportOptions::of_file(path)
-    };
+    let options = about.options(ImageSource::file(path));
     let mut stages = Stages::new();
     let image = images.import_file(path, kind, &options, &mut stages)?;
     stages.finish();

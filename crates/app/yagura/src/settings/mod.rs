@@ -18,10 +18,9 @@ use vm_spec::{
     BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
     OnReset, VmName, VmSpec,
 };
+use yagura_vmm::{EngineChoice, Translation};
 
 pub use file::FileError;
-pub use values::EngineChoice;
-pub use values::Translation;
 use values::{NetArgument, PortNumber, Switch};
 
 /// Everything that flags and file can say. What was not said is empty.
@@ -189,7 +188,14 @@ pub struct InstanceSettings {
     pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
     /// The least memory that its image starts with.
     pub memory: MemorySize,
+    /// Whether its guest has units that wait for a network.
+    pub waits_for_network: bool,
 }
+
+/// Without a card systemd's guests would wait two minutes for a network at each boot
+/// (systemd-debug-generator(8), `systemd.mask=`).
+const NO_WAIT_FOR_NETWORK: &str =
+    " systemd.mask=systemd-networkd-wait-online.service systemd.mask=NetworkManager-wait-online.service";
 
 /// Flags and file become one set of settings.
 ///
@@ -230,13 +236,20 @@ impl GivenSettings {
         self.kernel.is_some()
     }
 
+    fn has_card(&self) -> bool {
+        self.nets.iter().any(|net| *net != NetArgument::None)
+    }
+
     /// These, with what an instance brings: its disks come first, and what a person said wins.
     pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
-        let InstanceSettings { name, mut disks, boot, memory } = instance;
+        let InstanceSettings { name, mut disks, boot, memory, waits_for_network } = instance;
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
-        if let Some((kernel, initrd, cmdline)) = boot {
+        if let Some((kernel, initrd, mut cmdline)) = boot {
+            if waits_for_network && !self.has_card() {
+                cmdline.push_str(NO_WAIT_FOR_NETWORK);
+            }
             self.kernel = Some(kernel);
             self.initrd = self.initrd.or(initrd);
             self.cmdline = self.cmdline.or(Some(cmdline));

@@ -150,12 +150,20 @@ fn an_instance_adds_what_a_person_left_open() {
         disks: vec!["path=root.qcow2,format=qcow2".parse().unwrap()],
         boot: Some(("k".into(), Some("i".into()), "root=/dev/vda".to_owned())),
         memory: memory.parse().unwrap(),
+        waits_for_network: false,
     };
     let spec = file.with_instance(instance("2G")).request(None).unwrap().spec;
     assert_eq!((spec.memory.bytes(), spec.cmdline.as_deref()), (1 << 30, Some("root=/dev/vda")));
     let bare = GivenSettings { image: "debian/12".parse().ok(), ..flags(&["--disk", "path=data"]) };
     let spec = bare.with_instance(instance("2G")).request(None).unwrap().spec;
     assert_eq!((spec.memory.bytes(), spec.disks[1].path.to_str()), (2 << 30, Some("data")));
+    let cmdline = |given: &[&str]| {
+        let instance = InstanceSettings { waits_for_network: true, ..instance("1G") };
+        flags(given).with_instance(instance).request(None).unwrap().spec.cmdline.unwrap()
+    };
+    assert!(cmdline(&["--net", "none"]).starts_with("root=/dev/vda systemd.mask=systemd-networkd-wait"));
+    assert_eq!(cmdline(&["--net", "tap=t"]), "root=/dev/vda");
+    assert_eq!(cmdline(&["--cmdline", "root=/dev/vdb"]), "root=/dev/vdb");
 }
 
 #[test]

@@ -9,34 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use vm_spec::{BadValue, DiskSpec, ModuleSpec, NetSpec, nearest};
-
-/// What executes the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// KVM where hardware stands behind it, else the software engine.
-    Auto,
-    /// Linux KVM.
-    Kvm,
-    /// The software engine.
-    Soft,
-}
-
-impl FromStr for EngineChoice {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
-            "auto" => Ok(EngineChoice::Auto),
-            "kvm" => Ok(EngineChoice::Kvm),
-            "soft" => Ok(EngineChoice::Soft),
-            _ => {
-                let hint = nearest(text, ["auto", "kvm", "soft"]);
-                Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
-            }
-        }
-    }
-}
+use vm_spec::{BadValue, DiskSpec, ModuleSpec, NetSpec};
 
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,32 +96,6 @@ where
     D: Deserializer<'de>,
 {
     deserializer.deserialize_any(Scalar { expected: "a whole number", booleans: false, target: PhantomData })
-}
-
-/// Whether the software engine translates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Translation {
-    /// What runs often.
-    #[default]
-    On,
-    /// Nothing.
-    Off,
-    /// Everything, compared with the interpreter: for tests, and so not told of.
-    Check,
-}
-
-impl FromStr for Translation {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
-            "check" => Ok(Translation::Check),
-            _ => text.parse().map(|switch| match switch {
-                Switch::On => Translation::On,
-                Switch::Off => Translation::Off,
-            }),
-        }
-    }
 }
 
 /// A TOML boolean, or a string.

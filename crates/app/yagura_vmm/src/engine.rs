@@ -6,7 +6,7 @@ use anyhow::Context;
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
 
-use crate::settings::{EngineChoice, Translation};
+use crate::order::{EngineChoice, Translation};
 
 /// The engine that was chosen.
 pub enum Chosen {

@@ -1,0 +1,168 @@
+//! What a VM's process is told, and how it gets it: a file in memory that stays open over `exec`.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+use rustix::fs::MemfdFlags;
+use rustix::io::FdFlags;
+use serde::{Deserialize, Serialize};
+use vm_spec::{BadValue, VmSpec, nearest};
+
+/// The executable of a VM's process, beside the one that is typed.
+const EXECUTABLE: &str = "yagura-vmm";
+/// An order starts with this; both executables come from one build.
+const BUILD: &str = concat!("yagura-vmm ", env!("CARGO_PKG_VERSION"), ", order 1\n");
+
+/// A VM and how to run it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The VM.
+    pub spec: VmSpec,
+    /// What executes it.
+    pub engine: EngineChoice,
+    /// Whether the software engine translates code.
+    pub jit: Translation,
+    /// What is used as `/dev/kvm`.
+    pub kvm_device: PathBuf,
+    /// Where the VM is controlled.
+    pub control: Option<PathBuf>,
+    /// From which level on is logged, as [`logging::LevelFilter`](crate::logging::LevelFilter) writes it.
+    pub log: String,
+    /// Executed when the VM has ended: a program and its arguments; nothing if it is empty.
+    pub afterwards: Vec<OsString>,
+}
+
+/// What executes the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EngineChoice {
+    /// KVM where hardware stands behind it, else the software engine.
+    Auto,
+    /// Linux KVM.
+    Kvm,
+    /// The software engine.
+    Soft,
+}
+
+impl FromStr for EngineChoice {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "auto" => Ok(EngineChoice::Auto),
+            "kvm" => Ok(EngineChoice::Kvm),
+            "soft" => Ok(EngineChoice::Soft),
+            _ => {
+                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
+            }
+        }
+    }
+}
+
+/// Whether the software engine translates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Translation {
+    /// What runs often.
+    #[default]
+    On,
+    /// Nothing.
+    Off,
+    /// Everything, compared with the interpreter: for tests, and so not told of.
+    Check,
+}
+
+impl FromStr for Translation {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "on" => Ok(Translation::On),
+            "off" => Ok(Translation::Off),
+            "check" => Ok(Translation::Check),
+            _ => Err(BadValue(format!("'{text}' is neither on nor off"))),
+        }
+    }
+}
+
+/// This process becomes the VM's. `held` are files that the order's paths lead to by their descriptors: they stay open.
+///
+/// # Errors
+/// It does not return otherwise: the executable is missing, or the host refuses.
+pub fn hand_over(order: &Order, held: &[File]) -> anyhow::Error {
+    let Err(error) = execute(order, held);
+    error.context(format!("VM {}", order.spec.name))
+}
+
+fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
+    let own = std::env::current_exe().context("cannot find out where yagura is")?;
+    let program = own.with_file_name(EXECUTABLE);
+    if !program.exists() {
+        bail!("{} is missing; it belongs beside {}: install both", program.display(), own.display());
+    }
+    let file = write(order).context("cannot write down what to run")?;
+    for file in held.iter().chain([&file]) {
+        rustix::io::fcntl_setfd(file.as_fd(), FdFlags::empty()).context("cannot keep a file open")?;
+    }
+    let mut command = Command::new(&program);
+    // What `ps` shows from the first moment on.
+    command.arg0(format!("yagura: {}", order.spec.name));
+    command.arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn write(order: &Order) -> anyhow::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(EXECUTABLE, MemfdFlags::CLOEXEC)?);
+    file.write_all(BUILD.as_bytes())?;
+    file.write_all(&postcard::to_allocvec(order)?)?;
+    Ok(file)
+}
+
+/// Takes the order that the first argument leads to.
+pub(crate) fn receive() -> anyhow::Result<Order> {
+    let Some(path) = std::env::args_os().nth(1) else {
+        bail!("{EXECUTABLE} is started by 'yagura run', not by hand; see 'yagura run --help'");
+    };
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .with_context(|| format!("the order {} cannot be read", Path::new(&path).display()))?;
+    let order = bytes.strip_prefix(BUILD.as_bytes()).and_then(|order| postcard::from_bytes(order).ok());
+    order.context("yagura and yagura-vmm are of different builds; install both again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_arrives_as_it_was_given() {
+        let spec = VmSpec {
+            name: "web1".parse().unwrap(),
+            kernel: "/boot/vmlinuz".into(),
+            boot_protocol: vm_spec::BootProtocol::Auto,
+            initrd: Some("/boot/initrd".into()),
+            modules: vec!["m=x y".parse().unwrap()],
+            cmdline: Some("console=ttyS0".to_owned()),
+            cpus: "3".parse().unwrap(),
+            memory: "768M".parse().unwrap(),
+            merge: true,
+            disks: vec!["path=a,format=qcow2,serial=S".parse().unwrap()],
+            nets: vec!["tap=t,mac=02:00:00:00:00:01".parse().unwrap()],
+            console: "file=x".parse().unwrap(),
+            virtio_console: Some("stdio".parse().unwrap()),
+            cpu_model: Some("x86-64-v2".parse().unwrap()),
+            on_reset: vm_spec::OnReset::Exit,
+            debug_exit: Some(0xf4),
+        };
+        let bytes = postcard::to_allocvec(&spec).unwrap();
+        assert_eq!(postcard::from_bytes::<VmSpec>(&bytes).unwrap(), spec);
+    }
+}
