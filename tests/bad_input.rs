@@ -412,3 +412,26 @@ fn a_good_guest_ends_well() {
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     assert_eq!(fs::read(files.path("log")).unwrap(), b"!");
 }
+
+/// Two files are installed, and one is typed.
+#[test]
+fn half_an_installation_says_what_is_missing() {
+    let folder = TempDir::new().unwrap();
+    let alone = folder.path().join("yagura");
+    fs::copy(env!("CARGO_BIN_EXE_yagura"), &alone).unwrap();
+    let said = |command: &mut Command| {
+        let output = output(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, line) = said(Command::new(&alone).args(["run", "--kernel", "vmlinuz"]));
+    assert_eq!((status, line.lines().count()), (Some(1), 1), "{line}");
+    assert!(line.contains("yagura-vmm is missing; it belongs beside"), "{line}");
+    fs::write(folder.path().join("order"), "of another build").unwrap();
+    let vmm = env!("CARGO_BIN_EXE_yagura-vmm");
+    let by_hand = said(&mut Command::new(vmm));
+    assert_eq!(by_hand.0, Some(1));
+    assert!(by_hand.1.contains("is started by 'yagura run', not by hand"), "{}", by_hand.1);
+    let (status, line) = said(Command::new(vmm).arg(folder.path().join("order")));
+    assert_eq!(status, Some(1));
+    assert!(line.contains("of different builds"), "{line}");
+}

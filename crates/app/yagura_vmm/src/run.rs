@@ -17,12 +17,13 @@ use crate::say::say;
 
 /// Runs a VM, and then what is to be done afterwards; the exit status.
 pub fn run(order: Order) -> anyhow::Result<u8> {
-    // Where there is no /proc, there is no title to show and no table of memory; the VM runs all the same.
+    // A VM runs without a title, too.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {}", order.spec.name));
     let afterwards = order.afterwards.clone();
     let answer = run_vm(order);
-    clean_up(&afterwards)?;
-    answer
+    let cleaned_up = clean_up(&afterwards);
+    let status = answer?;
+    cleaned_up.map(|()| status)
 }
 
 fn run_vm(order: Order) -> anyhow::Result<u8> {
