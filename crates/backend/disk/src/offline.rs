@@ -16,8 +16,8 @@ use crate::qcow2::{
     self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
 };
 
-pub(crate) use convert::copy;
 pub use convert::{ConvertOptions, convert};
+pub(crate) use convert::{Run, copy};
 pub use map::{MapPiece, map};
 
 /// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.

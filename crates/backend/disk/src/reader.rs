@@ -12,7 +12,7 @@ use crate::contract::SECTOR_SIZE;
 use crate::host_file::{HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
-use crate::offline::{OfflineError, copy};
+use crate::offline::{OfflineError, Run, copy};
 use crate::qcow2::FormatError;
 use crate::source::{SourceFile, SourceFormat, bad_source, open_layer};
 
@@ -111,12 +111,12 @@ impl DiskReader {
         let size_bytes = self.len_bytes().next_multiple_of(SECTOR_SIZE);
         target.set_len(size_bytes).map_err(failed("enlarge"))?;
         let mut written_bytes = 0;
-        let sink = |data: Vec<u8>, at_bytes: u64| {
-            written_bytes += data.len() as u64;
+        let sink = |run: Run<'_>| {
+            written_bytes += run.data.len() as u64;
             if written_bytes > data_bytes_max {
                 return Err(io::ErrorKind::QuotaExceeded.into());
             }
-            target.write(IoBuffers::from_vec(data), at_bytes)
+            target.write(run.buffers, run.at_bytes)
         };
         let copied = copy(&*self.layer, &self.name, target_name, SECTOR_SIZE, sink, progress);
         if written_bytes > data_bytes_max {

@@ -97,18 +97,25 @@ impl IoBuffers {
 
     /// Copies out the contents, at most `limit` bytes.
     pub fn to_vec(&self, limit: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.len_bytes().min(limit));
-        for iovec in &self.iovecs {
-            let take = iovec.iov_len.min(limit - out.len());
-            let start = out.len();
-            out.resize(start + take, 0);
-            // SAFETY: the iovec is valid for `iov_len >= take` bytes by the contract of `new`, and the
-            // destination was just made that long; the two cannot overlap, since `out` is our own.
-            unsafe {
-                std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), out.as_mut_ptr().add(start), take);
-            }
-        }
+        let mut out = vec![0; self.len_bytes().min(limit)];
+        self.copy_out(&mut out);
         out
+    }
+
+    /// Copies the contents to the start of `out` and returns how many bytes fitted.
+    pub fn copy_out(&self, out: &mut [u8]) -> usize {
+        let mut done = 0;
+        for iovec in &self.iovecs {
+            let target = &mut out[done..];
+            let take = iovec.iov_len.min(target.len());
+            // SAFETY: the iovec is valid for `iov_len >= take` bytes by the contract of `new`, and `target` is at
+            // least as long; the two cannot overlap, since nothing else leads to what is borrowed mutably.
+            unsafe {
+                std::ptr::copy_nonoverlapping(iovec.iov_base.cast::<u8>(), target.as_mut_ptr(), take);
+            }
+            done += take;
+        }
+        done
     }
 
     /// Copies `data` into the buffers from their start and returns how many bytes fitted.
@@ -206,6 +213,10 @@ mod tests {
         assert_eq!(buffers.fill_from(b"abcdef"), 4);
         assert_eq!(buffers.to_vec(usize::MAX), b"abcd");
         assert_eq!(buffers.to_vec(2), b"ab");
+        let mut out = [0; 3];
+        assert_eq!((buffers.copy_out(&mut out), &out), (3, b"abc"));
+        let mut long = [7; 6];
+        assert_eq!((buffers.copy_out(&mut long), &long), (4, b"abcd\x07\x07"));
         assert_eq!(IoBuffers::empty().len_bytes(), 0);
     }
 

@@ -46,7 +46,7 @@ pub fn convert(
     new_file(target, |file| match &options.to {
         None => {
             file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
-            let sink = |data: Vec<u8>, at_bytes| file.write(IoBuffers::from_vec(data), at_bytes);
+            let sink = |run: Run<'_>| file.write(run.buffers, run.at_bytes);
             copy(&*layer, source, target, SECTOR_SIZE, sink, progress)?;
             file.sync().map_err(io_error(target, "write"))
         }
@@ -69,15 +69,21 @@ fn copy_to_image(
     let file: Arc<dyn ImageFile> = Arc::new(file.clone());
     qcow2::create(&file, options).map_err(format_error(target))?;
     let image = Image::open(file, None, false).map_err(format_error(target))?;
-    let sink = |data: Vec<u8>, at_bytes| {
-        if compress {
-            image.write_compressed(&data, at_bytes)
-        } else {
-            image.write(&IoBuffers::from_vec(data), at_bytes)
-        }
+    let sink = |Run { buffers, data, at_bytes }: Run<'_>| {
+        if compress { image.write_compressed(data, at_bytes) } else { image.write(&buffers, at_bytes) }
     };
     copy(layer, source, target, options.cluster_bytes, sink, progress)?;
     image.close().map_err(io_error(target, "write"))
+}
+
+/// Some of a disk that is to be written.
+pub(crate) struct Run<'a> {
+    /// Its bytes, for writing.
+    pub(crate) buffers: IoBuffers,
+    /// The same, to look at.
+    pub(crate) data: &'a [u8],
+    /// Where it lies on the disk.
+    pub(crate) at_bytes: u64,
 }
 
 /// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`.
@@ -86,10 +92,13 @@ pub(crate) fn copy(
     source: &Path,
     target: &Path,
     unit_bytes: u64,
-    mut sink: impl FnMut(Vec<u8>, u64) -> io::Result<()>,
+    mut sink: impl FnMut(Run<'_>) -> io::Result<()>,
     mut progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
     let size_bytes = layer.size_bytes();
+    // Both are used again for each chunk: memory that is new has to be zeroed by the kernel first.
+    let chunk = IoBuffers::from_vec(vec![0; CHUNK_BYTES as usize]);
+    let mut data = vec![0; CHUNK_BYTES as usize];
     let mut at_bytes = 0;
     while at_bytes < size_bytes {
         let chunk_end = (at_bytes / CHUNK_BYTES + 1) * CHUNK_BYTES;
@@ -104,13 +113,16 @@ pub(crate) fn copy(
                 (passed / CHUNK_BYTES * CHUNK_BYTES).max(chunk_end)
             };
         } else {
-            let buffers = IoBuffers::from_vec(vec![0; chunk_bytes as usize]);
-            layer.read(&buffers, at_bytes).map_err(io_error(source, "read"))?;
-            let mut data = buffers.to_vec(chunk_bytes as usize);
-            data.resize(data.len().next_multiple_of(SECTOR_SIZE as usize), 0);
-            for (start, end) in runs_of_data(&data, unit_bytes as usize) {
-                sink(data[start..end].to_vec(), at_bytes + start as u64)
-                    .map_err(io_error(target, "write"))?;
+            let padded = chunk_bytes.next_multiple_of(SECTOR_SIZE) as usize;
+            chunk
+                .slice(chunk_bytes as usize, padded - chunk_bytes as usize)
+                .fill_from(&[0; SECTOR_SIZE as usize]);
+            layer.read(&chunk.slice(0, chunk_bytes as usize), at_bytes).map_err(io_error(source, "read"))?;
+            chunk.copy_out(&mut data[..padded]);
+            for (start, end) in runs_of_data(&data[..padded], unit_bytes as usize) {
+                let buffers = chunk.slice(start, end - start);
+                let run = Run { buffers, data: &data[start..end], at_bytes: at_bytes + start as u64 };
+                sink(run).map_err(io_error(target, "write"))?;
             }
             at_bytes += chunk_bytes;
         }
