@@ -212,6 +212,11 @@ fn nonsense(what: impl Into<String>) -> OciImageError {
     OciImageError::nonsense(what)
 }
 
+/// What a reader of tar complains of quotes the archive, which is no help to a person.
 fn unreadable(error: &io::Error) -> OciImageError {
-    nonsense(format!("the archive cannot be read: {error}"))
+    match (error.raw_os_error(), error.kind()) {
+        (Some(_), _) => nonsense(format!("the archive cannot be read: {error}")),
+        (None, io::ErrorKind::UnexpectedEof) => nonsense("the archive is cut short"),
+        (None, _) => nonsense("the archive is damaged, or is no tar archive"),
+    }
 }
