@@ -161,15 +161,17 @@ impl Importer {
         }
     }
 
-    /// Merges OCI layers, the lowest first, into one tar archive in `output`, an empty file. `scratch` is an empty
-    /// file that holds the layers' data meanwhile. `progress` is told bytes of layers read, and their bytes in all.
+    /// Merges OCI layers, the lowest first, each a range of a file, into one tar archive in `output`, an empty file.
+    /// `scratch` is an empty file that holds the layers' data meanwhile. `progress` is told bytes of layers read, and
+    /// their bytes in all.
     ///
     /// In the archive each name is relative, without `..`, is there once, and comes after its folder; no name leads
     /// through a symbolic link; hard links lead to names before them. There are files, folders, symbolic and hard
     /// links. Owners and set-user-ID bits are those of the layers: unpack it where nobody else can look.
     ///
     /// # Errors
-    /// A layer is damaged, has another `diff_id` or is larger than the limits, or the reader failed. `output` then holds anything.
+    /// A layer is damaged, has another `diff_id` than was stated or is larger than the limits, or the reader failed.
+    /// `output` then holds anything.
     pub fn merge_layers(
         &self,
         layers: &[LayerFile<'_>],
