@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
+use image_import::Limits;
 use image_import::fuzzing::merge_in_memory;
-use image_import::{LayerCompression, Limits};
+use oci_image::LayerCompression;
 use tar::{EntryType, Header};
 
 use crate::{Notation, Script, Seed};

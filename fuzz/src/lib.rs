@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 mod fat_disk;
 pub mod foreign_image;
 pub mod guest_disk;
@@ -19,6 +20,8 @@ mod hostile_ring;
 pub mod image_layers;
 pub mod kernel_image;
 mod memory_disk;
+pub mod oci_archive;
+pub mod oci_documents;
 pub mod pci_config;
 pub mod qcow2_image;
 mod ram;
@@ -44,7 +47,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
@@ -54,6 +57,9 @@ pub const TARGETS: [Target; 15] = [
     Target { name: "vhdx", run: foreign_image::run_vhdx, seeds: foreign_image::vhdx_seeds },
     Target { name: "vmdk", run: foreign_image::run_vmdk, seeds: foreign_image::vmdk_seeds },
     Target { name: "layers", run: image_layers::run, seeds: image_layers::seeds },
+    Target { name: "oci_archive", run: oci_archive::run, seeds: oci_archive::seeds },
+    Target { name: "oci_documents", run: oci_documents::run, seeds: oci_documents::seeds },
+    Target { name: "catalogue", run: catalogue::run, seeds: catalogue::seeds },
     Target { name: "guest_disk", run: guest_disk::run, seeds: guest_disk::seeds },
     Target { name: "boot_files", run: guest_disk::run_boot_files, seeds: guest_disk::boot_files_seeds },
     Target { name: "partitions", run: guest_disk::run_partitions, seeds: guest_disk::partitions_seeds },

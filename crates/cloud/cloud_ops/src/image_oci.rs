@@ -3,20 +3,20 @@
 //! The tree gets a folder of ours with a static busybox and the first process, which mounts what a container finds
 //! mounted, brings the network up, and runs the image's command until that ends.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use ::image_build::{FileSystem, KernelKit};
-use ::image_import::{LayerCompression, LayerFile};
+use ::image_import::LayerFile;
 use first_boot::shell_quote;
-use image_sources::{
-    Compression, FetchSettings, Fetcher, OciConfig, OciImage, OciOptions, OciReference, read_archive,
-};
+use image_sources::{FetchSettings, Fetcher};
 use image_store::{
-    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
+    Architecture, BootFiles, Digest, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
     StagingFolder, UtcTime,
 };
+use oci_image::{ByteRange, LayerCompression, OciConfig, OciOptions, OciReference};
 
 use crate::image_import::new_file;
 use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
@@ -32,6 +32,15 @@ const CMDLINE: &str =
 /// Room beside the files: a file system's own, and some for the guest, in bytes.
 const SPARE_BYTES: u64 = 256 << 20;
 
+/// An image whose layers are at hand, in open files.
+struct LayeredImage<'a> {
+    architecture: Architecture,
+    digest: Digest,
+    config: OciConfig,
+    /// The lowest first.
+    layers: Vec<LayerFile<'a>>,
+}
+
 impl Images {
     /// Pulls an OCI image from its registry. It gets no alias.
     ///
@@ -44,7 +53,23 @@ impl Images {
         watch.stage(&format!("fetching {reference}"));
         let fetcher = Fetcher::new(FetchSettings::default())?;
         let image = fetcher.pull_oci(reference, &folder, options(), &mut events_of(watch))?;
-        let taken = self.take_layers(&image, &reference.to_string(), watch)?;
+        // Layers that are the same are one file.
+        let files = image.layers.iter().map(|layer| Ok((&*layer.path, open(&layer.path)?)));
+        let files = files.collect::<Result<BTreeMap<_, _>, OpError>>()?;
+        let layers = image.layers.iter().map(|layer| LayerFile {
+            file: files[&*layer.path].as_fd(),
+            range: ByteRange::whole(layer.bytes),
+            compression: layer.compression,
+            diff_id: Some(layer.diff_id),
+            name: layer.digest.short(),
+        });
+        let image = LayeredImage {
+            architecture: image.architecture,
+            digest: image.digest,
+            config: image.config,
+            layers: layers.collect(),
+        };
+        let taken = self.take_layers(image, &reference.to_string(), watch)?;
         std::fs::remove_dir_all(&folder).map_err(OpError::io("remove", &folder))?;
         Ok(taken)
     }
@@ -57,22 +82,40 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         watch.stage("reading the archive");
-        let staging = self.store.stage()?;
-        let archive = File::open(path).map_err(OpError::io("open", path))?;
-        let image = read_archive(archive, staging.path(), options())?;
-        self.take_layers(&image, name, watch)
+        let archive = open(path)?;
+        let image = self.importer.read_oci_archive(archive.as_fd(), path, options())?;
+        let layers = image.layers.iter().map(|layer| LayerFile {
+            file: archive.as_fd(),
+            range: layer.range,
+            compression: layer.compression,
+            diff_id: Some(layer.diff_id),
+            name: layer.digest.short(),
+        });
+        let image = LayeredImage {
+            architecture: image.architecture,
+            digest: image.digest,
+            config: image.config,
+            layers: layers.collect(),
+        };
+        self.take_layers(image, name, watch)
     }
 
-    fn take_layers(&self, image: &OciImage, name: &str, watch: &mut dyn Watch) -> Result<Image, OpError> {
+    fn take_layers(
+        &self,
+        image: LayeredImage<'_>,
+        name: &str,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
         let kit = self.kernel_kit(watch)?;
         let staging = self.store.stage()?;
         watch.stage("merging layers");
         let tree = staging.file("tree.tar");
+        let description = description(&image, name);
+        let identity = *image.digest.bytes();
         let data_bytes = self.merge(image, &kit, &staging, &tree, watch)?;
         watch.stage("making the disk");
         let disk = staging.file("disk");
         let size_bytes = (data_bytes + data_bytes / 4 + SPARE_BYTES).next_multiple_of(1 << 20);
-        let identity = *image.digest.bytes();
         let file_system = FileSystem { size_bytes, label: "root", identity };
         ::image_build::from_tar(&tree, staging.path(), &disk, &file_system)?;
         let (kernel, initrd) = (staging.file("kernel"), staging.file("initrd"));
@@ -81,32 +124,30 @@ impl Images {
         }
         watch.stage("taking its digest");
         let boot = BootFiles::Kernel { kernel, initrd: Some(initrd), cmdline: CMDLINE.to_owned() };
-        let new = NewImage { description: description(image, name), disk, boot };
+        let new = NewImage { description, disk, boot };
         Ok(self.store.add_image(new, &mut bytes_of(watch))?)
     }
 
     /// The layers and one of ours as one archive; the bytes of its files.
     fn merge(
         &self,
-        image: &OciImage,
+        image: LayeredImage<'_>,
         kit: &KernelKit,
         staging: &StagingFolder,
         tree: &Path,
         watch: &mut dyn Watch,
     ) -> Result<u64, OpError> {
         let own = staging.file("own.tar");
-        write_own_layer(&own, kit, &image.config).map_err(OpError::io("write", &own))?;
-        let open = |path: &Path| File::open(path).map_err(OpError::io("open", path));
-        let files = image.layers.iter().map(|layer| open(&layer.path)).collect::<Result<Vec<_>, _>>()?;
+        let own_bytes = write_own_layer(&own, kit, &image.config).map_err(OpError::io("write", &own))?;
         let own_file = open(&own)?;
-        let names: Vec<String> =
-            image.layers.iter().map(|layer| format!("layer {}", layer.digest.short())).collect();
-        let mut layers = Vec::new();
-        for ((layer, file), name) in image.layers.iter().zip(&files).zip(&names) {
-            layers.push(LayerFile { file: file.as_fd(), compression: compression(layer.compression)?, name });
-        }
-        let compression = LayerCompression::None;
-        layers.push(LayerFile { file: own_file.as_fd(), compression, name: "Yagura's own layer" });
+        let mut layers = image.layers;
+        layers.push(LayerFile {
+            file: own_file.as_fd(),
+            range: ByteRange::whole(own_bytes),
+            compression: LayerCompression::None,
+            diff_id: None,
+            name: "of Yagura's own".to_owned(),
+        });
         let (output, scratch) = (new_file(tree)?, new_file(&staging.file("scratch"))?);
         let merged =
             self.importer.merge_layers(&layers, output.as_fd(), scratch.as_fd(), &mut bytes_of(watch))?;
@@ -138,26 +179,18 @@ fn options() -> OciOptions {
     OciOptions { architecture: Architecture::of_host(), bytes_max: FILE_BYTES_MAX }
 }
 
-fn compression(compression: Compression) -> Result<LayerCompression, OpError> {
-    match compression {
-        Compression::None => Ok(LayerCompression::None),
-        Compression::Gzip => Ok(LayerCompression::Gzip),
-        Compression::Zstd => Ok(LayerCompression::Zstd),
-        Compression::Xz => {
-            Err(OpError::Refused("a layer is compressed by xz, which no OCI image may be".to_owned()))
-        }
-    }
+fn open(path: &Path) -> Result<File, OpError> {
+    File::open(path).map_err(OpError::io("open", path))
 }
 
-fn description(image: &OciImage, name: &str) -> ImageDescription {
-    let label =
-        |key: &str| image.config.labels.get(key).filter(|text| !text.chars().any(char::is_control)).cloned();
+fn description(image: &LayeredImage<'_>, name: &str) -> ImageDescription {
+    let title = image.config.title.clone().filter(|text| !text.chars().any(char::is_control));
     ImageDescription {
         os: "oci".to_owned(),
         release: image.digest.short(),
         architecture: image.architecture,
         variant: "default".to_owned(),
-        description: label("org.opencontainers.image.title").unwrap_or_else(|| name.to_owned()),
+        description: title.unwrap_or_else(|| name.to_owned()),
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: USUAL_MEMORY_BYTES,
@@ -170,8 +203,8 @@ fn description(image: &OciImage, name: &str) -> ImageDescription {
 /// What the initial RAM disk mounts over, which an image need not bring, and our own.
 const FOLDERS: [&str; 5] = ["dev/", "proc/", "sys/", "run/", ".yagura/"];
 
-/// The files that make a tree boot.
-fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io::Result<()> {
+/// Writes the files that make a tree boot; the layer's length in bytes.
+fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io::Result<u64> {
     let busybox = std::fs::read(&kit.busybox)?;
     let command = command(config);
     let files: [(&str, &[u8]); 4] = [
@@ -194,7 +227,9 @@ fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io:
         header.set_mode(0o755);
         archive.append_data(&mut header, name, bytes)?;
     }
-    archive.into_inner()?.sync_all()
+    let file = archive.into_inner()?;
+    file.sync_all()?;
+    Ok(file.metadata()?.len())
 }
 
 /// A line of shell that starts what a container of the image would run. Everything of the image's is quoted.

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use image_store::Architecture;
+use oci_image::{ArchivedImage, OciOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -17,16 +18,14 @@ use rustix::process::Signal;
 use tracing::debug;
 
 use crate::CHILD_COMMAND;
+use crate::answers::{check_archived, check_boot, check_described, impossible};
 use crate::compression::Compression;
 use crate::error::ImportError;
-use crate::inputs::{Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, LayerFile, Merged};
+use crate::inputs::{Boot, BootOutputs, Converted, Described, DiskFile, LayerFile, Merged};
 use crate::limits::{Limits, human};
+use crate::text::printable;
 use crate::wire::{Answer, DiskPart, Job, LayerPart, Order, Outcome, send_order, take_frame};
 
-/// Longest text that a child's answer may bring, in bytes.
-const TEXT_BYTES_MAX: usize = 4096;
-/// Most notes, and most lines of an os-release.
-const LINES_MAX: usize = 64;
 /// How long a child that has hung up may take to end.
 const END_GRACE: Duration = Duration::from_secs(2);
 const END_POLL: Duration = Duration::from_millis(5);
@@ -144,15 +143,35 @@ impl Importer {
         }
     }
 
-    /// Merges OCI layers, the lowest first, into one tar archive in `output`, an empty file. `scratch` is an empty
-    /// file that holds the layers' data meanwhile. `progress` is told bytes of layers read, and their bytes in all.
+    /// Finds the OCI image in an archive, and where its layers lie. These are not looked at.
+    ///
+    /// # Errors
+    /// The archive makes no sense, holds no image for these processors or too large a one, or the reader failed.
+    pub fn read_oci_archive(
+        &self,
+        archive: BorrowedFd<'_>,
+        name: &Path,
+        options: OciOptions,
+    ) -> Result<ArchivedImage, ImportError> {
+        let name = name.display().to_string();
+        let job = Job::ReadOciArchive { name: name.clone(), options };
+        match self.run(&name, job, &[archive], &mut |_, _| ())? {
+            Outcome::OciArchive(image) => check_archived(image, length_of(archive)?, options, &name),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Merges OCI layers, the lowest first, each a range of a file, into one tar archive in `output`, an empty file.
+    /// `scratch` is an empty file that holds the layers' data meanwhile. `progress` is told bytes of layers read, and
+    /// their bytes in all.
     ///
     /// In the archive each name is relative, without `..`, is there once, and comes after its folder; no name leads
     /// through a symbolic link; hard links lead to names before them. There are files, folders, symbolic and hard
     /// links. Owners and set-user-ID bits are those of the layers: unpack it where nobody else can look.
     ///
     /// # Errors
-    /// A layer is damaged or larger than the limits, or the reader failed. `output` then holds anything.
+    /// A layer is damaged, has another `diff_id` than was stated or is larger than the limits, or the reader failed.
+    /// `output` then holds anything.
     pub fn merge_layers(
         &self,
         layers: &[LayerFile<'_>],
@@ -160,12 +179,10 @@ impl Importer {
         scratch: BorrowedFd<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Merged, ImportError> {
-        let parts = layers
-            .iter()
-            .map(|layer| LayerPart { compression: layer.compression, name: layer.name.to_owned() });
-        let job = Job::MergeLayers { layers: parts.collect() };
-        let name = layers.first().map(|layer| layer.name.to_owned()).unwrap_or_default();
-        let mut files: Vec<BorrowedFd<'_>> = layers.iter().map(|layer| layer.file).collect();
+        let mut files: Vec<BorrowedFd<'_>> = Vec::new();
+        let parts = layers.iter().map(|layer| part_of(layer, &mut files)).collect();
+        let job = Job::MergeLayers { files: files.len(), layers: parts };
+        let name = layers.first().map(|layer| layer.name.clone()).unwrap_or_default();
         files.extend([output, scratch]);
         match self.run(&name, job, &files, progress)? {
             Outcome::Merged(merged) if length_of(output)? == merged.archive_bytes => Ok(merged),
@@ -318,70 +335,22 @@ fn part(disk: &DiskFile<'_>) -> DiskPart {
     DiskPart { format: disk.format.name().to_owned(), name: disk.name.display().to_string() }
 }
 
-fn failed(operation: &'static str) -> impl Fn(io::Error) -> ImportError {
-    move |source| ImportError::Child { operation, source }
+/// A layer with its file's index among `files`, where each file is once: one message does not carry many.
+fn part_of<'a>(layer: &LayerFile<'a>, files: &mut Vec<BorrowedFd<'a>>) -> LayerPart {
+    let known = files.iter().position(|file| file.as_raw_fd() == layer.file.as_raw_fd());
+    let file = known.unwrap_or_else(|| {
+        files.push(layer.file);
+        files.len() - 1
+    });
+    let LayerFile { file: _, range, compression, diff_id, name } = layer.clone();
+    LayerPart { file, range, compression, diff_id, name }
 }
 
-fn impossible(name: &str, what: &'static str) -> ImportError {
-    ImportError::Impossible { name: printable(name), what }
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> ImportError {
+    move |source| ImportError::Child { operation, source }
 }
 
 fn length_of(file: BorrowedFd<'_>) -> Result<u64, ImportError> {
     let stat = fstat(file).map_err(|errno| failed("look at what was written by")(errno.into()))?;
     Ok(stat.st_size as u64)
-}
-
-fn check_described(described: Described, name: &str) -> Result<Described, ImportError> {
-    let Described { size_bytes, kind, backing } = described;
-    let long =
-        kind.len() > TEXT_BYTES_MAX || backing.as_ref().is_some_and(|name| name.len() > TEXT_BYTES_MAX);
-    if long {
-        return Err(impossible(name, "a description without end"));
-    }
-    Ok(Described { size_bytes, kind: printable(&kind), backing: backing.as_deref().map(printable) })
-}
-
-/// The same in text that can be shown, or nothing if there is too much of it.
-fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
-    let Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, chosen_by, notes, os_release, root } = boot;
-    if kernel_bytes == 0 || notes.len() > LINES_MAX || os_release.len() > LINES_MAX {
-        return Err(impossible(name, "no kernel, or text without end"));
-    }
-    // Half a command line would boot something else.
-    if cmdline.len() > TEXT_BYTES_MAX {
-        return Err(impossible(name, "a command line without end"));
-    }
-    let pairs = os_release.iter().map(|(key, value)| (printable(key), printable(value)));
-    Ok(Boot {
-        kernel_bytes,
-        initrd_bytes,
-        cmdline: printable(&cmdline),
-        kernel_path: printable(&kernel_path),
-        chosen_by: printable(&chosen_by),
-        notes: notes.iter().map(|note| printable(note)).collect(),
-        os_release: pairs.collect(),
-        root: root.map(|root| BootRoot {
-            kind: printable(&root.kind),
-            partition: root.partition,
-            uuid: root.uuid.as_deref().map(printable),
-            partition_uuid: root.partition_uuid.as_deref().map(printable),
-            subvolume: root.subvolume.as_deref().map(printable),
-        }),
-    })
-}
-
-/// Text of bounded length without anything that a terminal or a log would obey.
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len().min(TEXT_BYTES_MAX));
-    for c in text.chars() {
-        if line.len() >= TEXT_BYTES_MAX {
-            line.push('…');
-            break;
-        }
-        match c {
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
 }

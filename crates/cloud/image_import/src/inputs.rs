@@ -4,6 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use disk::SourceFormat;
+use image_store::Digest;
+use oci_image::{ByteRange, LayerCompression};
 use serde::{Deserialize, Serialize};
 
 /// An open file with a disk in it.
@@ -83,26 +85,19 @@ pub struct BootRoot {
     pub subvolume: Option<String>,
 }
 
-/// How a layer is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LayerCompression {
-    /// Not at all.
-    None,
-    /// gzip, of any number of members.
-    Gzip,
-    /// zstd, of any number of frames.
-    Zstd,
-}
-
-/// An OCI layer: a tar archive.
-#[derive(Clone, Copy, Debug)]
+/// An OCI layer: a tar archive in a range of a file.
+#[derive(Clone, Debug)]
 pub struct LayerFile<'a> {
-    /// Open for reading only.
+    /// Open for reading only. Layers of one file share its descriptor.
     pub file: BorrowedFd<'a>,
+    /// Where in the file it lies.
+    pub range: ByteRange,
     /// As the manifest states it.
     pub compression: LayerCompression,
+    /// The SHA-256 that it has to have when it is decompressed; nothing for a layer that is not foreign.
+    pub diff_id: Option<Digest>,
     /// What messages call it.
-    pub name: &'a str,
+    pub name: String,
 }
 
 /// What became of layers that were merged.

@@ -15,6 +15,7 @@
 //! Whoever uses an [`Importer`] that starts this program again has to call [`child_main`] in `main` when
 //! [`CHILD_COMMAND`] is the first argument, before anything else.
 
+mod answers;
 mod child;
 mod compression;
 mod error;
@@ -23,6 +24,7 @@ mod inputs;
 mod layers;
 mod limits;
 mod position;
+mod text;
 mod unpack;
 mod wire;
 
@@ -32,9 +34,7 @@ pub use child::child_main;
 pub use compression::Compression;
 pub use error::ImportError;
 pub use importer::Importer;
-pub use inputs::{
-    Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerCompression, LayerFile, Merged,
-};
+pub use inputs::{Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerFile, Merged};
 pub use limits::Limits;
 pub use unpack::{UnpackError, unpack};
 

@@ -7,7 +7,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use disk::SourceFormat;
-use image_store::Architecture;
+use image_store::{Architecture, Digest};
+use oci_image::{ArchivedImage, ByteRange, LayerCompression, OciOptions};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -16,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::compression::Compression;
-use crate::inputs::{Boot, Converted, Described, LayerCompression, Merged};
+use crate::inputs::{Boot, Converted, Described, Merged};
 use crate::limits::Limits;
 
 /// Longest frame, in bytes.
@@ -39,7 +40,8 @@ pub(crate) enum Job {
     Describe { disk: DiskPart },
     Convert { disk: DiskPart },
     ReadBoot { disks: Vec<DiskPart>, architecture: Architecture },
-    MergeLayers { layers: Vec<LayerPart> },
+    ReadOciArchive { name: String, options: OciOptions },
+    MergeLayers { files: usize, layers: Vec<LayerPart> },
     Unpack { compression: Compression, name: String },
 }
 
@@ -57,7 +59,11 @@ impl DiskPart {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LayerPart {
+    /// Which of the job's files it lies in.
+    pub(crate) file: usize,
+    pub(crate) range: ByteRange,
     pub(crate) compression: LayerCompression,
+    pub(crate) diff_id: Option<Digest>,
     pub(crate) name: String,
 }
 
@@ -81,6 +87,7 @@ pub(crate) enum Outcome {
     Merged(Merged),
     /// So many bytes came out.
     Unpacked(u64),
+    OciArchive(ArchivedImage),
 }
 
 /// A frame as it goes over the socket.
@@ -161,6 +168,8 @@ pub(crate) fn receive_order(socket: &File) -> io::Result<(Order, Vec<OwnedFd>)> 
 
 #[cfg(test)]
 mod tests {
+    use oci_image::{ArchivedLayer, CONFIG_BYTES_MAX, LAYERS_MAX, OciConfig};
+
     use super::*;
 
     #[test]
@@ -173,6 +182,24 @@ mod tests {
         bytes.push(tail);
         assert!(matches!(take_frame(&mut bytes).unwrap(), Some(Answer::Failed(text)) if text == "no"));
         assert!(bytes.is_empty());
+    }
+
+    /// The longest image that is let through.
+    #[test]
+    fn images_in_archives_fit_into_a_frame() {
+        let digest = Digest::from_bytes([0xAB; 32]);
+        let range = ByteRange { offset_bytes: u64::MAX, length_bytes: u64::MAX };
+        let compression = LayerCompression::Zstd;
+        let layers = vec![ArchivedLayer { range, compression, digest, diff_id: digest }; LAYERS_MAX];
+        let long =
+            OciConfig { env: vec!["x".repeat(255); CONFIG_BYTES_MAX / 256 - 1], ..OciConfig::default() };
+        let short = OciConfig { env: vec![String::new(); CONFIG_BYTES_MAX - 2], ..OciConfig::default() };
+        for config in [long, short] {
+            assert!((CONFIG_BYTES_MAX - 256..=CONFIG_BYTES_MAX).contains(&config.words_bytes()));
+            let (architecture, layers) = (Architecture::X86_64, layers.clone());
+            let image = ArchivedImage { architecture, digest, layers, config };
+            frame(&Answer::Done(Box::new(Outcome::OciArchive(image)))).unwrap();
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Where images come from: a catalogue of vendors, addresses, files, OCI registries and archives.
+//! Where images come from: a catalogue of vendors, addresses, files and OCI registries.
 //!
 //! ```text
 //!  a name ──► Source::parse ──► Catalogue: entry, vendor's file, checksum ──┐
 //!                          ├──► Url ────────────────────────────────────────┴──► Fetcher::download ──► unpack ──► disk
 //!                          ├──► File ─────────────────────────────────────────────────────────────────► unpack ──► disk
-//!                          └──► Oci ──► Fetcher::pull_oci, read_archive ──► OciImage: layers and configuration
+//!                          └──► Oci ──► Fetcher::pull_oci ──► OciImage: layers and configuration
 //! ```
 //!
 //! What comes out are files that were checked against the digest that was promised; what is *in* them is
@@ -27,6 +27,6 @@ pub use catalogue::{
 pub use fetch::{Download, FetchError, FetchEvent, FetchEvents, FetchSettings, Fetched, Fetcher};
 pub use file_kind::{FileFormat, FileKind, FileKindError};
 pub use image_import::Compression;
-pub use oci::{Layer, OciConfig, OciError, OciImage, OciOptions, OciReference, read_archive};
+pub use oci::{Layer, OciError, OciImage};
 pub use progress::{Progress, RateMeter};
 pub use source::{Source, SourceError};

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use image_store::Alias;
+use oci_image::OciReference;
 use reqwest::Url;
 
 use crate::file_kind::FileKind;
-use crate::oci::OciReference;
 
 /// A place where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,19 +1,17 @@
-//! OCI images from a registry on the loopback interface, and from archives.
+//! OCI images from a registry on the loopback interface.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
 mod server;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Duration;
 
-use image_sources::{
-    Compression, FetchEvent, FetchSettings, Fetcher, OciError, OciImage, OciOptions, read_archive,
-};
+use image_sources::{FetchEvent, FetchSettings, Fetcher, OciError, OciImage};
 use image_store::Architecture;
+use oci_image::{LayerCompression, OciOptions};
 use server::{Asked, Piece, Reply, Server, body, file};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -144,8 +142,8 @@ fn an_image_is_pulled_from_an_index_of_several_platforms() {
     let pulled = pull.pull(&server, ":1.0", OPTIONS).unwrap();
     image.check(&pulled);
     assert_eq!(pulled.digest.to_string(), digest(image.manifest.as_bytes()));
-    assert_eq!(pulled.layers[0].compression, Compression::None);
-    assert_eq!(pulled.layers[1].compression, Compression::Gzip);
+    assert_eq!(pulled.layers[0].compression, LayerCompression::None);
+    assert_eq!(pulled.layers[1].compression, LayerCompression::Gzip);
     let progress = pull.events.iter().rev().find_map(|event| match event {
         FetchEvent::Progress(progress) => Some(*progress),
         _ => None,
@@ -306,170 +304,4 @@ fn a_layer_that_breaks_off_goes_on() {
     let mut pull = Pull::new();
     image.check(&pull.pull(&server, ":1.0", OPTIONS).unwrap());
     assert!(pull.events.contains(&FetchEvent::Resumed { from_bytes: 10_000 }));
-}
-
-/// A tar archive of these entries.
-fn archive(entries: &[(&str, &[u8])]) -> File {
-    let mut builder = tar::Builder::new(tempfile::tempfile().unwrap());
-    for (name, bytes) in entries {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, *bytes).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-fn read(archive: File, folder: &Path) -> Result<OciImage, OciError> {
-    read_archive(archive, folder, OPTIONS)
-}
-
-fn layout(image: &Image) -> Vec<(String, Vec<u8>)> {
-    let mut entries = vec![("oci-layout".to_owned(), b"{}".to_vec())];
-    let blob = |(name, bytes): (&String, &Vec<u8>)| (name.replace("sha256:", "blobs/sha256/"), bytes.clone());
-    entries.extend(image.blobs.iter().map(blob));
-    let index =
-        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, descriptor(INDEX, image.index.as_bytes(), ""));
-    entries.push(("index.json".to_owned(), index.into_bytes()));
-    entries
-}
-
-fn packed(entries: &[(String, Vec<u8>)]) -> File {
-    archive(&entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect::<Vec<_>>())
-}
-
-#[test]
-fn an_oci_archive_is_read() {
-    let image = Image::new();
-    let folder = tempfile::tempdir().unwrap();
-    let found = read(packed(&layout(&image)), folder.path()).unwrap();
-    image.check(&found);
-    assert_eq!(found.digest.to_string(), digest(image.manifest.as_bytes()));
-}
-
-#[test]
-fn what_docker_save_writes_is_read() {
-    let layers = [body(3000), body(2000)];
-    let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","config":null,"rootfs":{{"type":"layers","diff_ids":["{}","{}"]}}}}"#,
-        digest(&layers[0]),
-        digest(&layers[1])
-    );
-    let manifest = br#"[{"Config":"c.json","RepoTags":["a:b"],"Layers":["one/layer.tar","two/layer.tar"]}]"#;
-    let saved = |second: &[u8], manifest: &[u8]| {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = archive(&[
-            ("c.json", config.as_bytes()),
-            ("./one/layer.tar", &layers[0]),
-            ("two/layer.tar", second),
-            ("manifest.json", manifest),
-        ]);
-        read(archive, folder.path())
-            .map(|image| image.layers.iter().map(|layer| fs::read(&layer.path).unwrap()).collect::<Vec<_>>())
-    };
-    assert_eq!(saved(&layers[1], manifest).unwrap(), layers);
-    let error = saved(&layers[0], manifest).unwrap_err().to_string();
-    assert!(error.contains("two/layer.tar is damaged"), "{error}");
-    let error = saved(&layers[1], b"[]").unwrap_err().to_string();
-    assert!(error.contains("holds 0 images"), "{error}");
-    let escape = br#"[{"Config":"c.json","Layers":["one/layer.tar","../../../../etc/passwd"]}]"#;
-    let error = saved(&layers[1], escape).unwrap_err().to_string();
-    assert!(error.contains("no file ../../"), "{error}");
-}
-
-#[test]
-fn hostile_archives_are_refused() {
-    let image = Image::new();
-    let folder = tempfile::tempdir().unwrap();
-    let refuse = |entries: &[(String, Vec<u8>)], words: &str| {
-        let error = read(packed(entries), folder.path()).unwrap_err().to_string();
-        assert!(error.contains(words), "{words}: {error}");
-    };
-    let good = layout(&image);
-    let without = |name: &str| good.iter().filter(|(known, _)| known != name).cloned().collect::<Vec<_>>();
-    let layer = format!("blobs/sha256/{}", hex(&image.layers[0]));
-    refuse(&[], "neither an index.json");
-    refuse(&without(&layer), "no file");
-    let mut twice = good.clone();
-    twice.push(good[1].clone());
-    refuse(&twice, "twice");
-    let mut damaged = good.clone();
-    damaged.iter_mut().find(|(name, _)| *name == layer).unwrap().1[5] ^= 1;
-    refuse(&damaged, "is damaged");
-    let config = format!("blobs/sha256/{}", hex(image.config.as_bytes()));
-    let mut changed = good.clone();
-    changed.iter_mut().find(|(name, _)| *name == config).unwrap().1[5] ^= 1;
-    refuse(&changed, "is damaged");
-    let mut long = good.clone();
-    long.last_mut().unwrap().1 = vec![b' '; 5 << 20];
-    refuse(&long, "too long");
-    let many: Vec<(String, Vec<u8>)> = (0..9000).map(|at| (format!("{at}"), Vec::new())).collect();
-    refuse(&many, "more than 8192 entries");
-}
-
-#[test]
-fn changed_archives_are_refused_or_say_the_same() {
-    let image = Image::new();
-    let mut good = Vec::new();
-    std::io::Read::read_to_end(&mut rewound(packed(&layout(&image))), &mut good).unwrap();
-    let random = body(4 * 3000);
-    let mut refused = 0;
-    for change in random.chunks(4) {
-        let at = usize::from(change[0]) << 16 | usize::from(change[1]) << 8 | usize::from(change[2]);
-        let mut bad = good.clone();
-        // Headers and documents are a small part of it, and get half of the changes.
-        let at = if change[3] & 1 == 0 { at % bad.len() } else { at % bad.len() / 512 * 512 + at % 160 };
-        let at = at.min(bad.len() - 1);
-        bad[at] ^= change[3] | 1;
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, &bad).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        match read(file, folder.path()) {
-            Ok(found) => assert_eq!(found.digest.to_string(), digest(image.manifest.as_bytes())),
-            Err(error) => {
-                refused += 1;
-                assert!(matches!(error, OciError::Nonsense(_) | OciError::Platform { .. }), "{error}");
-            }
-        }
-    }
-    assert!(refused > 1500, "{refused}");
-}
-
-fn rewound(mut file: File) -> File {
-    std::io::Seek::rewind(&mut file).unwrap();
-    file
-}
-
-#[test]
-fn an_index_that_leads_to_itself_ends() {
-    // An index cannot name its own digest; a chain longer than anybody needs stands for it.
-    let mut entries = Vec::new();
-    let mut next = b"{}".to_vec();
-    for _ in 0..8 {
-        entries.push((format!("blobs/sha256/{}", hex(&next)), next.clone()));
-        next = format!(r#"{{"manifests":[{}]}}"#, descriptor(INDEX, &next, "")).into_bytes();
-    }
-    entries.push(("index.json".to_owned(), next));
-    let error = read(packed(&entries), tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
-    assert!(error.contains("without end"), "{error}");
-}
-
-#[test]
-fn archives_cannot_claim_more_than_they_have() {
-    let folder = tempfile::tempdir().unwrap();
-    for size in [1 << 20, 1 << 40, 0x7FFF_FFFF_FFFF_FFFF_u64] {
-        let mut header = tar::Header::new_gnu();
-        header.set_path("index.json").unwrap();
-        header.set_size(size);
-        header.set_cksum();
-        let mut archive = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut archive, header.as_bytes()).unwrap();
-        std::io::Write::write_all(&mut archive, &[0; 2048]).unwrap();
-        std::io::Seek::rewind(&mut archive).unwrap();
-        let error = read(archive, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("no sound OCI image"), "{size}: {error}");
-    }
-    let mut random = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut random, &body(100_000)).unwrap();
-    assert!(read(random, folder.path()).is_err());
 }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use disk::{DiskReader, SourceFile, describe_source};
-use rustix::fs::fstat;
 
 use super::{Answered, in_words};
 use crate::inputs::{Converted, Described};
 use crate::limits::{Limits, human};
+use crate::position::length_bytes;
 use crate::wire::DiskPart;
 
 /// What messages call the file that is written.
@@ -28,7 +28,7 @@ pub(super) fn convert(
     limits: &Limits,
     progress: impl FnMut(u64, u64),
 ) -> Answered<Converted> {
-    let source_bytes = fstat(&file).map_err(|error| in_words(&error))?.st_size as u64;
+    let source_bytes = length_bytes(&file).map_err(|error| in_words(&error))?;
     let reader = DiskReader::open(vec![source(part, file)?]).map_err(|error| in_words(&error))?;
     check_size(&part.name, reader.len_bytes(), limits)?;
     let data_bytes_max = limits.data_bytes_for(source_bytes);

@@ -2,6 +2,7 @@
 
 mod boot;
 mod disks;
+mod oci;
 
 use std::error::Error;
 use std::fs::File;
@@ -15,6 +16,8 @@ use host_sys::sandbox;
 
 use crate::layers;
 use crate::limits::Limits;
+use crate::position::length_bytes;
+use crate::text::printable;
 use crate::unpack::unpack;
 use crate::wire::{Answer, Job, Order, Outcome, frame, receive_order};
 
@@ -49,8 +52,12 @@ fn serve() -> io::Result<()> {
     let outcome = catch_unwind(AssertUnwindSafe(|| work(job, files, &limits, &mut parent)));
     match outcome {
         Ok(Ok(outcome)) => parent.tell(&Answer::Done(Box::new(outcome))),
-        Ok(Err(complaint)) => parent.tell(&Answer::Failed(complaint)),
-        Err(panic) => parent.tell(&Answer::Failed(format!("its reader gave up ({})", panic_text(&*panic)))),
+        // What was read may be quoted at any length; an answer is a bounded frame.
+        Ok(Err(complaint)) => parent.tell(&Answer::Failed(printable(&complaint))),
+        Err(panic) => {
+            let complaint = format!("its reader gave up ({})", panic_text(&*panic));
+            parent.tell(&Answer::Failed(printable(&complaint)))
+        }
     }
 }
 
@@ -81,15 +88,17 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let disk = disks::open_chain(&disks, sources, limits)?;
             boot::read(disk, architecture, outputs, limits).map(Outcome::Boot)
         }
-        Job::MergeLayers { layers } => {
-            let sources = layers.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
-            let sources = layers.into_iter().zip(sources).collect();
-            let (output, scratch) = (files.next()?, files.next()?);
-            layers::merge(sources, output, scratch, limits, progress).map(Outcome::Merged)
+        Job::ReadOciArchive { name, options } => {
+            oci::read_archive(&name, &files.next()?, options).map(Outcome::OciArchive)
+        }
+        Job::MergeLayers { files: count, layers } => {
+            let sources = (0..count).map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
+            let outputs = (files.next()?, files.next()?);
+            layers::merge(&sources, &layers, outputs, limits, progress).map(Outcome::Merged)
         }
         Job::Unpack { compression, name } => {
             let (source, target) = (files.next()?, files.next()?);
-            let all = rustix::fs::fstat(&source).map_err(|error| in_words(&error))?.st_size as u64;
+            let all = length_bytes(&source).map_err(|error| in_words(&error))?;
             let mut told = progress;
             unpack(source, compression, target, limits.data_bytes, &mut |done| told(done, all))
                 .map(Outcome::Unpacked)

@@ -2,12 +2,19 @@
 
 use std::io;
 
+use image_store::Digest;
+
 use crate::limits::human;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LayerError {
     #[error("it is damaged ({0}); get the image again")]
     Damaged(&'static str),
+    #[error(
+        "it is damaged (unpacked it is {found}, but the image's configuration says {stated}); \
+         get the image again"
+    )]
+    DiffId { found: Digest, stated: Digest },
     #[error("it is cut short; get the image again")]
     CutShort,
     #[error("it uses {0}, which is not supported; build the image with another tool")]

@@ -1,13 +1,15 @@
-//! Layers as streams: read from their files, unpacked, and counted.
+//! Layers as streams: read from their files, unpacked, counted, and hashed.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
+use image_store::Digest;
+use oci_image::LayerCompression;
+use sha2::{Digest as _, Sha256};
 
 use super::error::LayerError;
-use crate::inputs::LayerCompression;
 
 /// Bytes of a file that are read at once.
 const CHUNK_BYTES: usize = 128 << 10;
@@ -29,6 +31,35 @@ pub(super) fn unpacked<'a>(
             Box::new(BufReader::new(decoder))
         }
     })
+}
+
+/// Takes the SHA-256 of what is read, where one is stated.
+pub(super) struct Hashed<'a> {
+    unpacked: &'a mut dyn Read,
+    stated: Option<(Digest, Sha256)>,
+}
+
+impl<'a> Hashed<'a> {
+    pub(super) fn new(unpacked: &'a mut dyn Read, diff_id: Option<Digest>) -> Hashed<'a> {
+        Hashed { unpacked, stated: diff_id.map(|diff_id| (diff_id, Sha256::new())) }
+    }
+
+    /// Whether what was read is what was stated.
+    pub(super) fn check(self) -> Result<(), LayerError> {
+        let Some((stated, hasher)) = self.stated else { return Ok(()) };
+        let found = Digest::from_bytes(hasher.finalize().into());
+        if found == stated { Ok(()) } else { Err(LayerError::DiffId { found, stated }) }
+    }
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let length = self.unpacked.read(out)?;
+        if let Some((_, hasher)) = &mut self.stated {
+            hasher.update(&out[..length]);
+        }
+        Ok(length)
+    }
 }
 
 /// How many bytes all layers together may still unpack to.

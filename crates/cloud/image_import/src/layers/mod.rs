@@ -1,7 +1,7 @@
 //! Merging the layers of an OCI image (image-spec, "Image Layer Filesystem Changeset") into one archive.
 //!
 //! ```text
-//! layer ─► input (unpacked, counted) ─► archive (entries) ─► tree in memory ─► output (a clean archive)
+//! layer ─► input (unpacked, counted, hashed) ─► archive (entries) ─► tree in memory ─► output (a clean archive)
 //!                                          └── data of files ─► scratch ──────────┘
 //! ```
 //!
@@ -19,17 +19,17 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::fstat;
+use oci_image::LayerCompression;
 
 use self::archive::{Archive, Entry, Kind};
 use self::error::LayerError;
-use self::input::{Budget, unpacked};
+use self::input::{Budget, Hashed, unpacked};
 use self::names::{Marker, Path};
 use self::tree::{Content, Inode, Tree};
 use crate::child::{Answered, in_words};
-use crate::inputs::{Dropped, LayerCompression, Merged};
+use crate::inputs::{Dropped, Merged};
 use crate::limits::Limits;
-use crate::position::{PositionReader, PositionWriter};
+use crate::position::{PositionReader, PositionWriter, length_bytes};
 use crate::wire::LayerPart;
 
 /// Bytes of data that are moved at once.
@@ -53,24 +53,32 @@ impl Scratch for File {
 
 /// The job: see [`Importer::merge_layers`](crate::Importer::merge_layers).
 pub(crate) fn merge(
-    sources: Vec<(LayerPart, File)>,
-    output: File,
-    scratch: File,
+    files: &[File],
+    layers: &[LayerPart],
+    (output, scratch): (File, File),
     limits: &Limits,
     mut progress: impl FnMut(u64, u64),
 ) -> Answered<Merged> {
-    let lengths = sources.iter().map(|(_, file)| fstat(file).map(|stat| stat.st_size as u64));
-    let all_bytes = lengths.sum::<Result<u64, _>>().map_err(|error| in_words(&error))?;
-    let mut merge = Merge::new(limits, all_bytes, scratch);
+    let files = files.iter().map(|file| Ok((file, length_bytes(file)?)));
+    let files: Vec<(&File, u64)> = files.collect::<io::Result<_>>().map_err(|error| in_words(&error))?;
+    // Layers may lie over each other: what may come out goes by what there is, not by what they have together.
+    let source_bytes = files.iter().map(|(_, file_bytes)| *file_bytes).fold(0, u64::saturating_add);
+    let all_bytes = layers.iter().map(|layer| layer.range.length_bytes).fold(0, u64::saturating_add);
+    let mut merge = Merge::new(limits, source_bytes, scratch);
     let mut done_bytes = 0;
-    for (part, file) in sources {
-        let bad = |error: LayerError| format!("layer {}: {}", part.name, in_words(&error));
-        let mut reader = PositionReader::new(file, |bytes| {
+    for layer in layers {
+        let bad = |error: LayerError| format!("layer {}: {}", layer.name, in_words(&error));
+        let (file, file_bytes) = files.get(layer.file).ok_or("a file is missing from the order")?;
+        if !layer.range.lies_in(*file_bytes) {
+            return Err(bad(LayerError::CutShort));
+        }
+        let mut reader = PositionReader::new(file, layer.range, |bytes| {
             done_bytes += bytes;
             progress(done_bytes, all_bytes);
         });
-        let mut unpacked = unpacked(part.compression, &mut reader).map_err(|error| bad(error.into()))?;
-        merge.add_layer(&mut *unpacked).map_err(bad)?;
+        let mut unpacked = unpacked(layer.compression, &mut reader).map_err(|error| bad(error.into()))?;
+        let mut hashed = Hashed::new(&mut *unpacked, layer.diff_id);
+        merge.add_layer(&mut hashed).and_then(|()| hashed.check()).map_err(bad)?;
     }
     let output = PositionWriter::new(output, u64::MAX);
     merge.write(output).map_err(|error| format!("the merged layers: {}", in_words(&error)))
@@ -103,7 +111,7 @@ impl<'a, S: Scratch> Merge<'a, S> {
         }
     }
 
-    /// Puts a layer over those before it.
+    /// Puts a layer over those before it. All of it is read, to what is behind the archive's end.
     pub(crate) fn add_layer(&mut self, unpacked: &mut dyn Read) -> Result<(), LayerError> {
         self.tree.begin_layer()?;
         let mut archive = Archive::new(unpacked, self.budget.clone());

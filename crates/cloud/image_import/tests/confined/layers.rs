@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use image_import::{ImportError, Importer, LayerCompression, LayerFile, Limits, Merged};
+use image_import::{ImportError, Importer, LayerFile, Limits, Merged};
+use image_store::Digest;
+use oci_image::{ByteRange, LayerCompression};
+use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::{Folder, all_importers, importer};
@@ -39,32 +43,32 @@ fn merge(
     importer: &Importer,
     layers: &[(LayerCompression, Vec<u8>)],
 ) -> Result<Merged, ImportError> {
-    let files: Vec<File> = layers
-        .iter()
-        .map(|(_, bytes)| {
-            File::open(folder.write("layer", bytes))
-                .and_then(|file| {
-                    fs::remove_file(folder.path("layer"))?;
-                    Ok(file)
-                })
-                .unwrap()
-        })
-        .collect();
-    let layers: Vec<LayerFile<'_>> = files
-        .iter()
-        .zip(layers)
-        .map(|(file, (compression, _))| LayerFile {
-            file: file.as_fd(),
-            compression: *compression,
-            name: "sha256:abc",
-        })
-        .collect();
+    let files: Vec<File> = layers.iter().map(|(_, bytes)| folder.unnamed(bytes)).collect();
+    let layers = files.iter().zip(layers).map(|(file, (compression, bytes))| LayerFile {
+        file: file.as_fd(),
+        range: ByteRange::whole(bytes.len() as u64),
+        compression: *compression,
+        diff_id: None,
+        name: "sha256:abc".to_owned(),
+    });
+    merge_files(folder, importer, &layers.collect::<Vec<_>>())
+}
+
+fn merge_files(
+    folder: &Folder,
+    importer: &Importer,
+    layers: &[LayerFile<'_>],
+) -> Result<Merged, ImportError> {
     let (output, scratch) = (folder.new_file("out.tar"), folder.new_file("scratch"));
     let mut told = (0, 0);
     let merged =
-        importer.merge_layers(&layers, output.as_fd(), scratch.as_fd(), &mut |done, all| told = (done, all));
+        importer.merge_layers(layers, output.as_fd(), scratch.as_fd(), &mut |done, all| told = (done, all));
     assert!(told.0 <= told.1);
     merged
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
 }
 
 /// Everything below a folder: path, and contents or target.
@@ -184,4 +188,103 @@ fn bombs_and_nonsense_end_in_a_line_that_names_the_layer() {
         let ImportError::Refused(line) = error else { panic!("{error:?}") };
         assert!(line.contains("layer sha256:abc") && line.contains(words), "{line}");
     }
+}
+
+/// A layer as it is, and packed in each way.
+fn packings(plain: &[u8]) -> [(LayerCompression, Vec<u8>); 3] {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
+    [
+        (LayerCompression::None, plain.to_vec()),
+        (LayerCompression::Gzip, gzip.finish().unwrap()),
+        (LayerCompression::Zstd, zstd::bulk::compress(plain, 3).unwrap()),
+    ]
+}
+
+#[test]
+fn a_layer_is_what_its_configuration_says_to_its_last_byte() {
+    let folder = Folder::new();
+    let mut plain = layer(&[(EntryType::Regular, "a", "", "1")]);
+    // `tar` pads its archives; all of it is part of the digest.
+    plain.resize(plain.len() + 5120, 0);
+    plain.push(7);
+    for (compression, packed) in packings(&plain) {
+        let file = folder.unnamed(&packed);
+        let merge = |diff_id: &[u8]| {
+            let layer = LayerFile {
+                file: file.as_fd(),
+                range: ByteRange::whole(packed.len() as u64),
+                compression,
+                diff_id: Some(digest(diff_id)),
+                name: "sha256:abc".to_owned(),
+            };
+            merge_files(&folder, &importer(), &[layer])
+        };
+        assert_eq!(merge(&plain).unwrap().data_bytes, 1, "{compression:?}");
+        for other in [&plain[..plain.len() - 1], &plain[1..], b""] {
+            let error = merge(other).unwrap_err();
+            let ImportError::Refused(line) = error else { panic!("{error:?}") };
+            assert!(line.starts_with("layer sha256:abc: it is damaged"), "{line}");
+            assert!(
+                line.contains(&digest(&plain).to_string()) && line.contains("get the image again"),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn layers_are_ranges_of_one_file_however_many() {
+    let folder = Folder::new();
+    let mut file = b"something before".to_vec();
+    let mut ranges = Vec::new();
+    for index in 0..300 {
+        let name = format!("{index:03}");
+        let plain = layer(&[(EntryType::Regular, &name, "", &name), (EntryType::Regular, "last", "", &name)]);
+        let (compression, packed) = packings(&plain)[index % 3].clone();
+        let (offset_bytes, length_bytes) = (file.len() as u64, packed.len() as u64);
+        ranges.push((ByteRange { offset_bytes, length_bytes }, compression, digest(&plain)));
+        file.extend(packed);
+        file.push(1);
+    }
+    let file_bytes = file.len() as u64;
+    let file = folder.unnamed(&file);
+    let layer = |(range, compression, diff_id): &(ByteRange, LayerCompression, Digest)| LayerFile {
+        file: file.as_fd(),
+        range: *range,
+        compression: *compression,
+        diff_id: Some(*diff_id),
+        name: "sha256:abc".to_owned(),
+    };
+    let mut layers: Vec<LayerFile<'_>> = ranges.iter().map(layer).collect();
+    let merged = merge_files(&folder, &importer(), &layers).unwrap();
+    assert_eq!(merged.data_bytes, 301 * 3);
+    let output = Command::new("tar").arg("-xOf").arg(folder.path("out.tar")).arg("last").output().unwrap();
+    assert_eq!(output.stdout, b"299");
+    // The archive was cut meanwhile, or who says where its layers are lies.
+    for (offset_bytes, length_bytes) in [(file_bytes - 1, 2), (u64::MAX, 2), (u64::MAX - 1, 1)] {
+        layers[0].range = ByteRange { offset_bytes, length_bytes };
+        let error = merge_files(&folder, &importer(), &layers).unwrap_err().to_string();
+        assert!(error.contains("layer sha256:abc") && error.contains("cut short"), "{error}");
+    }
+}
+
+#[test]
+fn what_may_come_out_goes_by_the_file_not_by_layers_over_each_other() {
+    let folder = Folder::new();
+    let zeros = layer(&[(EntryType::Regular, "zeros", "", &"\0".repeat(1 << 20))]);
+    let packed = zstd::bulk::compress(&zeros, 19).unwrap();
+    let file = folder.unnamed(&packed);
+    let layer = LayerFile {
+        file: file.as_fd(),
+        range: ByteRange::whole(packed.len() as u64),
+        compression: LayerCompression::Zstd,
+        diff_id: Some(digest(&zeros)),
+        name: "sha256:abc".to_owned(),
+    };
+    let limits = Limits { data_bytes: 3 << 20, ..Limits::default() };
+    let merge =
+        |count| merge_files(&folder, &importer().with_limits(limits.clone()), &vec![layer.clone(); count]);
+    assert_eq!(merge(2).unwrap().data_bytes, 1 << 20);
+    assert!(merge(3).unwrap_err().to_string().contains("unpacks to more than 3 MiB"));
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod archives;
 mod boot;
 mod children;
 mod disks;
@@ -65,6 +66,14 @@ impl Folder {
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         std::fs::write(self.path(name), bytes).unwrap();
         self.path(name)
+    }
+
+    /// A file with these bytes, open for reading only.
+    fn unnamed(&self, bytes: &[u8]) -> File {
+        let path = self.write("unnamed", bytes);
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        file
     }
 
     /// Has a disk copied to the file `out`.

@@ -4,19 +4,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use image_store::{Checksum, ChecksumKind, Digest};
+use oci_image::{
+    DOCUMENT_BYTES_MAX, Descriptor, Manifest, OciImageError, OciOptions, OciReference, check_sizes, choose,
+    layer_compression, parse_config, parse_manifest,
+};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{
-    ACCEPTED, DOCUMENT_BYTES_MAX, Descriptor, Manifest, choose, layer_compression, nonsense, parse,
-    parse_config, parse_manifest,
-};
-use super::{Layer, OciError, OciImage, OciOptions, OciReference, check_sizes};
+use super::{Layer, OciError, OciImage};
 use crate::fetch::{Download, FetchError, FetchEvent, FetchEvents, Fetcher};
 use crate::progress::Progress;
 
+/// Media types that a registry is asked for.
+const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
 /// Longest answer of a token service that is read.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
@@ -193,7 +198,8 @@ impl<'a> Registry<'a> {
         }
         let short = self.fetcher.ask(&url, &HeaderMap::new(), TOKEN_BYTES_MAX, events)?;
         let Some(body) = short.body else { return Err(self.login()) };
-        let token: Token = parse(&body, "registry's token")?;
+        let token: Token = serde_json::from_slice(&body)
+            .map_err(|error| nonsense(format!("its registry's token cannot be read: {error}")))?;
         let token = token.token.or(token.access_token).unwrap_or_default();
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| nonsense("the registry's token cannot be sent"))?;
@@ -242,6 +248,10 @@ fn of_all(event: FetchEvent, before: u64, total: u64) -> FetchEvent {
     let rate = progress.rate_bytes_per_s;
     let left = (rate > 0).then(|| Duration::from_secs(total.saturating_sub(done_bytes).div_ceil(rate)));
     FetchEvent::Progress(Progress { done_bytes, total_bytes: Some(total), left, ..progress })
+}
+
+fn nonsense(what: impl Into<String>) -> OciError {
+    OciImageError::nonsense(what).into()
 }
 
 fn digest_of(bytes: &[u8]) -> Digest {

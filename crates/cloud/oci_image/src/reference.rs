@@ -38,7 +38,7 @@ impl OciReference {
     }
 
     /// What the registry is asked for: the digest, else the tag.
-    pub(crate) fn version(&self) -> String {
+    pub fn version(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.clone(),
@@ -47,7 +47,7 @@ impl OciReference {
     }
 
     /// Whether the registry is on this host, where plain HTTP is good enough.
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
