@@ -42,6 +42,16 @@ pub const LAB: &[Need] = &[need("qemu-system-x86_64", "qemu-system-x86"), need("
 pub const JOBS: &[Need] =
     &[need("setpriv", "util-linux"), need("unshare", "util-linux"), need("ip", "iproute2")];
 
+/// What tests take besides; those whose tools are missing say so and are skipped.
+pub const TESTS: &[Need] = &[
+    need("qemu-img", "qemu-utils"),
+    need("mkfs.vfat", "dosfstools"),
+    need("mcopy", "mtools"),
+    need("mkfs.xfs", "xfsprogs"),
+    need("mkfs.btrfs", "btrfs-progs"),
+    need("sfdisk", "fdisk"),
+];
+
 /// Programs are missing that this process cannot install.
 #[derive(Debug)]
 pub struct Missing {
@@ -57,29 +67,38 @@ impl Display for Missing {
 impl Error for Missing {}
 
 /// Sees to it that every program in `needs` is there, installing what is missing where that is allowed.
+///
+/// # Errors
+/// [`Missing`] where it is not allowed; apt's own.
 pub fn require(needs: &[&[Need]]) -> Result<()> {
-    let mut missing: Vec<&str> = needs
-        .iter()
-        .flat_map(|list| list.iter())
-        .filter(|need| process::find(need.program).is_none())
-        .map(|need| need.package)
-        .collect();
-    missing.sort_unstable();
-    missing.dedup();
-    if missing.is_empty() {
+    let packages = missing(needs);
+    if packages.is_empty() {
         return Ok(());
     }
-    let wanted = missing.join(" ");
-    let Some(rights) = Rights::get() else {
-        bail!("missing programs; install them with: apt-get install {wanted}")
-    };
-    if process::find("apt-get").is_none() {
-        bail!("missing programs, and this host has no apt-get; install what Debian calls: {wanted}");
-    }
+    install(&packages)?;
+    // A package may have displaced an older or newer one that is needed, too.
+    let displaced = missing(needs);
+    if displaced.is_empty() { Ok(()) } else { install(&displaced) }
+}
+
+/// The packages of programs that are not there.
+fn missing(needs: &[&[Need]]) -> Vec<&'static str> {
+    let needs = needs.iter().flat_map(|list| list.iter());
+    let mut packages: Vec<&str> =
+        needs.filter(|need| process::find(need.program).is_none()).map(|need| need.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let wanted = packages.join(" ");
+    let rights = Rights::get().filter(|_| process::find("apt-get").is_some());
+    let Some(rights) = rights else { return Err(Missing { packages: wanted }.into()) };
     let step = crate::progress::step(format!("installing {wanted}"));
     let install = || {
         let mut command = rights.command("apt-get");
-        command.args(["install", "--yes", "--no-install-recommends"]).args(&missing);
+        command.args(["install", "--yes", "--no-install-recommends"]).args(packages);
         process::run(&mut command)
     };
     if install().is_err() {

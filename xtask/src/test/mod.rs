@@ -44,6 +44,11 @@ const SLOW_STEPS: &[Step] = &[("deny", extras::deny), ("fuzz", extras::fuzz), ("
 /// Runs every step, whatever becomes of the ones before, and ends with the count.
 pub fn run(arguments: &Arguments) -> Result<()> {
     packages::require(&[packages::BUILD])?;
+    let tools = [packages::TESTS, packages::LAB, packages::JOBS, packages::GUESTS];
+    match packages::require(&tools) {
+        Err(error) if error.is::<packages::Missing>() => println!("some tests will be skipped: {error}"),
+        outcome => outcome?,
+    }
     let mut tally = Tally::default();
     let slow: &[Step] = if arguments.all { SLOW_STEPS } else { &[] };
     for (name, step) in STEPS.iter().chain(slow) {

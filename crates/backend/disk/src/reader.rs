@@ -40,7 +40,7 @@ impl DiskReader {
         }
         for source in chain.into_iter().rev() {
             let format = source.format;
-            let host = source.host()?;
+            let (host, extents) = source.host()?;
             let bad = bad_source(&host.path, format);
             let identity = fstat(&host.file).map(|stat| (stat.st_dev, stat.st_ino));
             let identity = identity.map_err(|errno| bad(io::Error::from(errno).into()))?;
@@ -50,7 +50,7 @@ impl DiskReader {
             seen.push(identity);
             behind = Some(match format {
                 SourceFormat::Raw if behind.is_none() => Arc::new(RawLayer::new(host)),
-                _ => open_layer(Arc::new(host), format, behind).map_err(bad)?.layer,
+                _ => open_layer(Arc::new(host), format, behind, extents).map_err(bad)?.layer,
             });
         }
         let layer = behind.ok_or_else(|| OpenError::Missing(name.clone()))?;
@@ -62,7 +62,7 @@ impl DiskReader {
     /// # Errors
     /// What is wrong with it.
     pub fn open_file(file: Arc<dyn ImageFile>, format: SourceFormat) -> Result<DiskReader, FormatError> {
-        let layer = open_layer(file, format, None)?.layer;
+        let layer = open_layer(file, format, None, Vec::new())?.layer;
         Ok(DiskReader { layer, name: PathBuf::from("(memory)") })
     }
 

@@ -15,6 +15,7 @@ use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
 use crate::offline::DiskFormat;
 use crate::qcow2::{self, BackingName, FormatError, Image};
+use crate::{vhdx, vmdk};
 
 /// How a disk that is imported lies in its file. Machines run on [`DiskFormat`]s only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum SourceFormat {
     Qcow2,
     /// Hyper-V's format, fixed or dynamic.
     Vhdx,
-    /// VMware's format in one file: sparse or stream-optimized.
+    /// VMware's format: in one file, sparse or stream-optimized, or a descriptor with files beside it.
     Vmdk,
 }
 
@@ -89,18 +90,29 @@ pub struct SourceFile {
     pub format: SourceFormat,
     /// What messages call it; it is not opened.
     pub name: PathBuf,
+    /// The files that it names in [`SourceInfo::extents`], open for reading, in that order.
+    pub extents: Vec<File>,
 }
 
 impl SourceFile {
+    /// A file with all of the disk in it.
+    pub fn new(file: File, format: SourceFormat, name: impl Into<PathBuf>) -> SourceFile {
+        SourceFile { file, format, name: name.into(), extents: Vec::new() }
+    }
+
     /// The file as the code of a format sees it. Nothing is done that takes a name.
-    pub(crate) fn host(self) -> Result<HostFile, OpenError> {
-        let (path, file) = (self.name, self.file);
-        let size_bytes = measure(&file).map_err(|source| OpenError::Io {
-            path: path.clone(),
-            operation: "measure",
-            source,
-        })?;
-        Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path })
+    pub(crate) fn host(self) -> Result<(HostFile, Vec<Arc<dyn ImageFile>>), OpenError> {
+        let path = self.name;
+        let host = |file: File| {
+            let size_bytes = measure(&file).map_err(|source| OpenError::Io {
+                path: path.clone(),
+                operation: "measure",
+                source,
+            })?;
+            Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: path.clone() })
+        };
+        let extents = self.extents.into_iter().map(|file| Ok(Arc::new(host(file)?) as Arc<dyn ImageFile>));
+        Ok((host(self.file)?, extents.collect::<Result<_, _>>()?))
     }
 }
 
@@ -123,6 +135,9 @@ pub struct SourceInfo {
     pub kind: String,
     /// The file behind it, which it names.
     pub backing: Option<BackingName>,
+    /// The files beside it that hold its data, by their names in its folder. They may be anything: whoever opens
+    /// them keeps to that folder.
+    pub extents: Vec<String>,
 }
 
 /// Reads what a file says about the disk in it.
@@ -131,8 +146,9 @@ pub struct SourceInfo {
 /// It cannot be read, or is no such thing.
 pub fn describe_source(source: SourceFile) -> Result<SourceInfo, OpenError> {
     let format = source.format;
-    let host = source.host()?;
+    let (host, _) = source.host()?;
     let bad = bad_source(&host.path, format);
+    let mut extents = Vec::new();
     let (size_bytes, kind, backing) = match format {
         SourceFormat::Raw => (host.size_bytes, "raw".to_owned(), None),
         SourceFormat::Qcow2 => {
@@ -141,11 +157,18 @@ pub fn describe_source(source: SourceFile) -> Result<SourceInfo, OpenError> {
             (size_bytes, kind, info.backing)
         }
         SourceFormat::Vhdx | SourceFormat::Vmdk => {
-            let opened = open_layer(Arc::new(host.clone()), format, None).map_err(bad)?;
-            (opened.layer.size_bytes(), opened.kind, None)
+            let named =
+                if format == SourceFormat::Vmdk { vmdk::describe(&host).map_err(&bad)? } else { None };
+            if let Some((kind, size_bytes, names)) = named {
+                extents = names;
+                (size_bytes, kind, None)
+            } else {
+                let opened = open_layer(Arc::new(host.clone()), format, None, Vec::new()).map_err(bad)?;
+                (opened.layer.size_bytes(), opened.kind, None)
+            }
         }
     };
-    Ok(SourceInfo { format, size_bytes, kind, backing })
+    Ok(SourceInfo { format, size_bytes, kind, backing, extents })
 }
 
 pub(crate) fn bad_source(path: &Path, format: SourceFormat) -> impl Fn(FormatError) -> OpenError + use<> {
@@ -159,11 +182,12 @@ pub(crate) struct Opened {
     pub(crate) kind: String,
 }
 
-/// Opens any format but raw with `behind` as what is behind it.
+/// Opens any format but raw with `behind` as what is behind it, and `extents` as what it names beside it.
 pub(crate) fn open_layer(
     file: Arc<dyn ImageFile>,
     format: SourceFormat,
     behind: Option<Arc<dyn Layer>>,
+    extents: Vec<Arc<dyn ImageFile>>,
 ) -> Result<Opened, FormatError> {
     if behind.is_some() && format != SourceFormat::Qcow2 {
         return Err(FormatError::unsupported(format!("a file behind one that is {format}")));
@@ -179,8 +203,8 @@ pub(crate) fn open_layer(
                 _ => Ok(Opened { layer: Arc::new(image), kind: "qcow2".to_owned() }),
             }
         }
-        SourceFormat::Vhdx => crate::vhdx::open(file),
-        SourceFormat::Vmdk => crate::vmdk::open(file),
+        SourceFormat::Vhdx => vhdx::open(file),
+        SourceFormat::Vmdk => vmdk::open(file, extents),
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use ::image_import::{BootOutputs, DiskFile, ImportError};
 use disk::SourceFormat;
 use image_store::{
-    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, StagingFolder,
-    UtcTime,
+    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
+    StagingFolder, UtcTime,
 };
 
 use crate::{Images, OpError, Watch, bytes_of};
@@ -54,7 +54,11 @@ impl Images {
         let target = new_file(&raw)?;
         watch.stage("reading the disk");
         let disk = DiskFile { file: source.as_fd(), format, name: path };
-        self.importer.convert(disk, target.as_fd(), &mut bytes_of(watch))?;
+        // What a stranger's disk names is not looked for among this host's files.
+        let folder = path.parent().filter(|_| options.source.kind == SourceKind::File);
+        let extents = folder.map(|folder| self.importer.open_extents(disk, folder)).transpose()?;
+        let extents = extents.unwrap_or_default();
+        self.importer.convert(disk, &extents, target.as_fd(), &mut bytes_of(watch))?;
         let found = self.look(&staging, &raw, path, watch)?;
         self.adopt(raw, found, options, watch)
     }

@@ -9,18 +9,27 @@ use crate::text::{TEXT_BYTES_MAX, printable};
 /// Most notes, and most lines of an os-release.
 const LINES_MAX: usize = 64;
 
+/// Most files of a disk.
+const EXTENTS_MAX: usize = 128;
+/// Longest name of a file on Linux.
+const NAME_BYTES_MAX: usize = 255;
+
 pub(crate) fn impossible(name: &str, what: &'static str) -> ImportError {
     ImportError::Impossible { name: printable(name), what }
 }
 
 pub(crate) fn check_described(described: Described, name: &str) -> Result<Described, ImportError> {
-    let Described { size_bytes, kind, backing } = described;
+    let Described { size_bytes, kind, backing, extents } = described;
     let long =
         kind.len() > TEXT_BYTES_MAX || backing.as_ref().is_some_and(|name| name.len() > TEXT_BYTES_MAX);
-    if long {
+    if long || extents.len() > EXTENTS_MAX {
         return Err(impossible(name, "a description without end"));
     }
-    Ok(Described { size_bytes, kind: printable(&kind), backing: backing.as_deref().map(printable) })
+    if extents.iter().any(|name| name.len() > NAME_BYTES_MAX || name.contains(char::is_control)) {
+        return Err(impossible(name, "names that are none"));
+    }
+    let (kind, backing) = (printable(&kind), backing.as_deref().map(printable));
+    Ok(Described { size_bytes, kind, backing, extents })
 }
 
 /// The same in text that can be shown, or nothing if there is too much of it.
@@ -101,6 +110,15 @@ mod tests {
     fn refused(image: ArchivedImage) -> String {
         let options = OciOptions { architecture: Architecture::X86_64, bytes_max: 500 };
         check_archived(image, 1000, options, "a.tar").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_of_extents_are_not_believed() {
+        let described = |extents| Described { size_bytes: 1, kind: String::new(), backing: None, extents };
+        assert!(check_described(described(vec!["a-flat.vmdk".to_owned()]), "a").is_ok());
+        for bad in [vec!["a\nb".to_owned()], vec!["a".repeat(256)], vec!["a".to_owned(); 129]] {
+            check_described(described(bad), "a").unwrap_err();
+        }
     }
 
     #[test]

@@ -9,6 +9,16 @@ pub enum ImportError {
     /// The image is damaged, or wants what is not given.
     #[error("{0}")]
     Refused(String),
+    /// A file that the disk's own names.
+    #[error("disk {name} has data in '{extent}', which cannot be opened beside it")]
+    Extent {
+        /// The disk.
+        name: String,
+        /// The file, as it names it.
+        extent: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The child broke off.
     #[error(
         "{name} made its reader fail ({how}): the image is damaged or malicious; \

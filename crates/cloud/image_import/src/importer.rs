@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use disk::SourceFormat;
+use host_sys::open_beneath::open_beneath;
 use image_store::Architecture;
 use oci_image::{ArchivedImage, OciOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -73,8 +75,29 @@ impl Importer {
         }
     }
 
-    /// Copies the disk in a file to `target`, an empty regular file, as a raw disk with holes. `progress` is told
-    /// the bytes done and the bytes in all.
+    /// Opens the files in `folder` that a disk's own file names and that hold its data: a VMDK descriptor's. Nothing
+    /// outside of the folder is opened, and no symbolic link is followed.
+    ///
+    /// # Errors
+    /// It is no such disk, a file is not there, or the reader failed.
+    pub fn open_extents(&self, disk: DiskFile<'_>, folder: &Path) -> Result<Vec<File>, ImportError> {
+        if disk.format != SourceFormat::Vmdk {
+            return Ok(Vec::new());
+        }
+        let names = self.describe(disk)?.extents;
+        let missing = |extent: &str| {
+            let (name, extent) = (disk.name.display().to_string(), printable(extent));
+            move |source| ImportError::Extent { name, extent, source }
+        };
+        let open = |name: &String| {
+            let folder = File::open(folder).map_err(missing(name))?;
+            open_beneath(&folder, Path::new(name)).map_err(missing(name))
+        };
+        names.iter().map(open).collect()
+    }
+
+    /// Copies the disk in a file, and in what [`open_extents`](Importer::open_extents) found beside it, to `target`,
+    /// an empty regular file, as a raw disk with holes. `progress` is told the bytes done and the bytes in all.
     ///
     /// # Errors
     /// The disk is damaged, has a file behind it, is larger than the limits, or the reader failed. `target` then
@@ -82,12 +105,16 @@ impl Importer {
     pub fn convert(
         &self,
         disk: DiskFile<'_>,
+        extents: &[File],
         target: BorrowedFd<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Converted, ImportError> {
-        let job = Job::Convert { disk: part(&disk) };
+        let job = Job::Convert { disk: part(&disk), extents: extents.len() };
         let name = disk.name.display().to_string();
-        match self.run(&name, job, &[disk.file, target], progress)? {
+        let mut files = vec![disk.file];
+        files.extend(extents.iter().map(AsFd::as_fd));
+        files.push(target);
+        match self.run(&name, job, &files, progress)? {
             Outcome::Converted(converted) if length_of(target)? == converted.size_bytes => Ok(converted),
             Outcome::Converted(_) => Err(impossible(&name, "a length that the disk does not have")),
             _ => Err(impossible(&name, "another job's outcome")),

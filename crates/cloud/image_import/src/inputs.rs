@@ -28,6 +28,8 @@ pub struct Described {
     pub kind: String,
     /// The file behind it, as it names it. Such an image cannot be imported.
     pub backing: Option<String>,
+    /// The files beside it that hold its data, as it names them.
+    pub extents: Vec<String>,
 }
 
 /// What became of a disk that was copied.

@@ -37,12 +37,30 @@ pub(crate) struct Order {
 /// What is to be done.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Job {
-    Describe { disk: DiskPart },
-    Convert { disk: DiskPart },
-    ReadBoot { disks: Vec<DiskPart>, architecture: Architecture },
-    ReadOciArchive { name: String, options: OciOptions },
-    MergeLayers { files: usize, layers: Vec<LayerPart> },
-    Unpack { compression: Compression, name: String },
+    Describe {
+        disk: DiskPart,
+    },
+    /// The disk's own file names so many others.
+    Convert {
+        disk: DiskPart,
+        extents: usize,
+    },
+    ReadBoot {
+        disks: Vec<DiskPart>,
+        architecture: Architecture,
+    },
+    ReadOciArchive {
+        name: String,
+        options: OciOptions,
+    },
+    MergeLayers {
+        files: usize,
+        layers: Vec<LayerPart>,
+    },
+    Unpack {
+        compression: Compression,
+        name: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

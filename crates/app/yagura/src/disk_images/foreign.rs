@@ -50,7 +50,10 @@ pub(super) fn convert(
 fn import(disk: DiskFile<'_>, raw: &File) -> anyhow::Result<()> {
     let bar = Bar::new();
     let mut progress = |done_bytes, all_bytes| bar.show(done_bytes, all_bytes);
-    Importer::this_program().convert(disk, raw.as_fd(), &mut progress)?;
+    let importer = Importer::this_program();
+    let folder = disk.name.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let extents = importer.open_extents(disk, folder.unwrap_or(Path::new(".")))?;
+    importer.convert(disk, &extents, raw.as_fd(), &mut progress)?;
     Ok(())
 }
 

@@ -1,13 +1,13 @@
-//! The header of a sparse extent, and the descriptor inside it.
+//! The header of a file with grains, and the descriptor inside it.
 
+use super::descriptor;
 use crate::contract::SECTOR_SIZE;
 use crate::image_file::{ImageFile, read_vec};
 use crate::qcow2::FormatError;
 
 const MAGIC: &[u8; 4] = b"KDMV";
-/// Of extents of ESX, and of a descriptor that stands alone.
+/// Of sparse extents of ESX.
 const ESX_MAGIC: &[u8; 4] = b"COWD";
-const DESCRIPTOR_START: &[u8] = b"# Disk DescriptorFile";
 const HEADER_BYTES: usize = 512;
 const VERSION_MAX: u32 = 3;
 /// Flags.
@@ -21,10 +21,7 @@ const DEFLATE: u16 = 1;
 /// Bounds of what may be claimed.
 const GRAIN_SECTORS: std::ops::RangeInclusive<u64> = 8..=(16 << 20) / SECTOR_SIZE;
 const TABLE_ENTRIES_MAX: u64 = 512;
-const DESCRIPTOR_BYTES_MAX: u64 = 1 << 20;
 const SIZE_BYTES_MAX: u64 = 1 << 62;
-/// A disk without one in front of which it stands.
-const NO_PARENT: &str = "ffffffff";
 
 /// What counts of a header.
 pub(super) struct Header {
@@ -39,15 +36,9 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header of a file, and what kind of image it says that this is.
-    pub(super) fn read(file: &dyn ImageFile, file_bytes: u64) -> Result<(Header, String), FormatError> {
+    /// The header of a file.
+    pub(super) fn read(file: &dyn ImageFile, file_bytes: u64) -> Result<Header, FormatError> {
         let first = read_vec(file, 0, HEADER_BYTES)?;
-        if first.starts_with(DESCRIPTOR_START) {
-            return Err(FormatError::unsupported(
-                "a VMDK descriptor that names other files (give the file with the data: a -flat.vmdk is raw; \
-                 or export the machine as OVA, which makes one file)",
-            ));
-        }
         if first.starts_with(ESX_MAGIC) {
             return Err(FormatError::unsupported("a sparse extent of ESX (export the machine as OVA)"));
         }
@@ -55,11 +46,10 @@ impl Header {
             return Err(FormatError::NotThis("a VMDK image"));
         }
         let mut header = Header::parse(&first)?;
-        let kind = header.check_descriptor(file, file_bytes)?;
         if header.directory_offset == AT_END {
             header.directory_offset = footer_directory(file, file_bytes)?;
         }
-        Ok((header, kind))
+        Ok(header)
     }
 
     fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
@@ -95,43 +85,30 @@ impl Header {
         })
     }
 
-    /// Refuses images that need other files; says what kind this one is.
-    fn check_descriptor(&self, file: &dyn ImageFile, file_bytes: u64) -> Result<String, FormatError> {
+    /// What kind of image a file says that it is which is all of one.
+    ///
+    /// # Errors
+    /// It is a part of one, stands in front of another, or is of a kind that nobody knows.
+    pub(super) fn kind(&self, file: &dyn ImageFile, file_bytes: u64) -> Result<String, FormatError> {
         if self.descriptor_offset == 0 || self.descriptor_bytes == 0 {
             return Err(FormatError::unsupported(
-                "one of several files of a VMDK image (export the machine as OVA, which makes one file)",
+                "one of several files of a VMDK image (give the file that names them, which is text)",
             ));
         }
         let offset = self.descriptor_offset.checked_mul(SECTOR_SIZE);
         let offset = offset.filter(|offset| *offset < file_bytes);
-        let Some(offset) = offset.filter(|_| self.descriptor_bytes <= DESCRIPTOR_BYTES_MAX) else {
+        let Some(offset) = offset.filter(|_| self.descriptor_bytes <= descriptor::BYTES_MAX) else {
             return Err(FormatError::damaged("its descriptor is at an impossible place"));
         };
         let text = read_vec(file, offset, self.descriptor_bytes as usize)?;
         let text = String::from_utf8_lossy(&text);
         let text = text.split('\0').next().unwrap_or_default();
-        if value(text, "parentCID").is_some_and(|parent| !parent.eq_ignore_ascii_case(NO_PARENT)) {
-            return Err(FormatError::unsupported(
-                "a VMDK image with a parent (a snapshot: remove the snapshots, or export the machine as OVA)",
-            ));
-        }
-        match value(text, "createType") {
-            Some(kind @ ("monolithicSparse" | "streamOptimized")) => Ok(kind.to_owned()),
-            Some(kind) => Err(FormatError::unsupported(format!(
-                "the VMDK kind '{}' (export the machine as OVA, which makes one file)",
-                kind.escape_default()
-            ))),
-            None => Err(FormatError::damaged("its descriptor does not say of which kind it is")),
+        descriptor::check_parent(text)?;
+        match descriptor::kind(text)? {
+            kind @ ("monolithicSparse" | "streamOptimized") => Ok(kind.to_owned()),
+            kind => Err(descriptor::unsupported_kind(kind)),
         }
     }
-}
-
-/// The value of `KEY="VALUE"` or `KEY=VALUE`.
-fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim().eq_ignore_ascii_case(key)).then(|| value.trim().trim_matches('"'))
-    })
 }
 
 fn directory_offset(bytes: &[u8]) -> Result<u64, FormatError> {

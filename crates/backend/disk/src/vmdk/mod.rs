@@ -1,13 +1,15 @@
-//! VMDK images in one file (VMware's "Virtual Disk Format 5.0"): monolithicSparse and streamOptimized, for
-//! reading.
+//! VMDK images (VMware's "Virtual Disk Format 5.0") for reading: in one file, and descriptors with theirs.
 //!
 //! ```text
+//! descriptor ─► files: raw ones, and those with grains
 //! header (or the footer at the end) ─► grain directory ─► grain tables ─► grains, each perhaps deflated
 //! ```
 //!
-//! A descriptor that names other files is refused: those are files of this host, and who made the image must not
-//! choose them.
+//! A descriptor names files of this host, which who made it must not choose. It may name what lies in its own folder,
+//! and whoever opens that keeps to it.
 
+mod descriptor;
+mod extents;
 mod grain;
 mod header;
 
@@ -16,9 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use guest_memory::IoBuffers;
 
+use self::descriptor::Descriptor;
+use self::extents::Extents;
 use self::header::Header;
 use crate::contract::SECTOR_SIZE;
-use crate::image_file::{ImageFile, fill_with_zeros};
+use crate::image_file::{ImageFile, fill_with_zeros, read_vec};
 use crate::layer::Layer;
 use crate::offline::MapPiece;
 use crate::qcow2::FormatError;
@@ -50,13 +54,44 @@ struct Vmdk {
     inflated: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
-/// Opens the image in `file`.
-pub(crate) fn open(file: Arc<dyn ImageFile>) -> Result<Opened, FormatError> {
-    let file_bytes = file.len_bytes()?;
-    let (header, kind) = Header::read(&*file, file_bytes)?;
-    let tables = TablePages::new(Arc::clone(&file), file_bytes);
-    let layer = Vmdk { file, file_bytes, header, tables, inflated: Mutex::default() };
+/// Opens the image in `file`, whose descriptor names `extents`, if it is one.
+pub(crate) fn open(
+    file: Arc<dyn ImageFile>,
+    extents: Vec<Arc<dyn ImageFile>>,
+) -> Result<Opened, FormatError> {
+    if let Some(descriptor) = read_descriptor(&*file)? {
+        let layer = Arc::new(Extents::open(&descriptor, extents)?);
+        return Ok(Opened { layer, kind: descriptor.kind });
+    }
+    let layer = open_extent(file)?;
+    let kind = layer.header.kind(&*layer.file, layer.file_bytes)?;
     Ok(Opened { layer: Arc::new(layer), kind })
+}
+
+/// What a descriptor says: kind, length, files. Nothing for a file that is none.
+pub(crate) fn describe(file: &dyn ImageFile) -> Result<Option<(String, u64, Vec<String>)>, FormatError> {
+    let found = read_descriptor(file)?;
+    Ok(found.map(|found| {
+        let names = found.names().map(str::to_owned).collect();
+        (found.kind, found.size_bytes, names)
+    }))
+}
+
+fn read_descriptor(file: &dyn ImageFile) -> Result<Option<Descriptor>, FormatError> {
+    let length = file.len_bytes()?.min(descriptor::BYTES_MAX) as usize;
+    if !read_vec(file, 0, descriptor::START.len().min(length))?.starts_with(descriptor::START) {
+        return Ok(None);
+    }
+    let text = read_vec(file, 0, length)?;
+    Descriptor::parse(&String::from_utf8_lossy(&text)).map(Some)
+}
+
+/// Opens a file with grains, which may be all of an image.
+fn open_extent(file: Arc<dyn ImageFile>) -> Result<Vmdk, FormatError> {
+    let file_bytes = file.len_bytes()?;
+    let header = Header::read(&*file, file_bytes)?;
+    let tables = TablePages::new(Arc::clone(&file), file_bytes);
+    Ok(Vmdk { file, file_bytes, header, tables, inflated: Mutex::default() })
 }
 
 impl Vmdk {

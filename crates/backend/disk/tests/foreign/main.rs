@@ -174,7 +174,7 @@ fn vmdk_images_that_lie_are_told() {
     let deflated = |at, bytes: &[u8]| with(Grains::Deflated, at, bytes);
     let marker = 1024;
     for (image, words) in [
-        (flat.to_vec(), "a VMDK descriptor that names other files"),
+        (flat.to_vec(), "'/etc/shadow', which is no file beside its descriptor"),
         (plain(0, b"COWD"), "a sparse extent of ESX"),
         (plain(0, b"nope"), "does not begin as a VMDK image does"),
         (plain(4, &9u32.to_le_bytes()), "VMDK version 9"),
@@ -274,7 +274,7 @@ fn temporary(bytes: &[u8]) -> File {
 }
 
 fn source(file: &File, format: SourceFormat, name: &str) -> SourceFile {
-    SourceFile { file: file.try_clone().unwrap(), format, name: name.into() }
+    SourceFile::new(file.try_clone().unwrap(), format, name)
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! VHDX and VMDK as QEMU writes them.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use disk::{DiskReader, SourceFile, SourceFormat};
+use disk::{DiskReader, OpenError, SourceFile, SourceFormat};
 
 use super::{Folder, MIB, contents};
 
 /// Reads an image whole.
 fn read(folder: &Folder, name: &str, format: SourceFormat) -> Vec<u8> {
     let file = File::open(folder.path(name)).unwrap();
-    let reader = DiskReader::open(vec![SourceFile { file, format, name: name.into() }]).unwrap();
+    let reader = DiskReader::open(vec![SourceFile::new(file, format, name)]).unwrap();
     let target = File::options().write(true).create(true).truncate(true).open(folder.path("copy")).unwrap();
     reader.copy_to(target, Path::new("copy"), u64::MAX, |_, _| {}).unwrap();
     fs::read(folder.path("copy")).unwrap()
@@ -49,11 +50,11 @@ fn empty_images_are_zeros() {
     for (kind, format) in [("vhdx", SourceFormat::Vhdx), ("vmdk", SourceFormat::Vmdk)] {
         folder.qemu_img(&format!("create -q -f {kind} image 500G"));
         let file = File::open(folder.path("image")).unwrap();
-        let source = SourceFile { file, format, name: "image".into() };
+        let source = SourceFile::new(file, format, "image");
         let info = disk::describe_source(source).unwrap();
         assert_eq!(info.size_bytes, 500 << 30);
         let file = File::open(folder.path("image")).unwrap();
-        let reader = DiskReader::open(vec![SourceFile { file, format, name: "image".into() }]).unwrap();
+        let reader = DiskReader::open(vec![SourceFile::new(file, format, "image")]).unwrap();
         let target = File::create(folder.path("copy")).unwrap();
         let written = reader.copy_to(target, Path::new("copy"), 0, |_, _| {}).unwrap();
         assert_eq!((written, fs::metadata(folder.path("copy")).unwrap().len()), (0, 500 << 30));
@@ -84,20 +85,54 @@ fn what_qemu_writes_into_them_we_read() {
     }
 }
 
+/// A descriptor opened with what it names, as far as `extents` goes.
+fn with_extents(folder: &Folder, name: &str, extents: usize) -> Result<DiskReader, OpenError> {
+    let open = |name: &str| File::open(folder.path(name)).unwrap();
+    let info = disk::describe_source(SourceFile::new(open(name), SourceFormat::Vmdk, name))?;
+    let files = info.extents.iter().take(extents).map(|name| open(name)).collect();
+    let whole = SourceFile::new(open(name), SourceFormat::Vmdk, name);
+    DiskReader::open(vec![SourceFile { extents: files, ..whole }])
+}
+
 #[test]
-fn kinds_that_name_other_files_are_refused() {
+fn disks_in_several_files_are_read() {
     let Some(folder) = Folder::new() else { return };
-    for kind in ["monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat"] {
-        folder.qemu_img(&format!("create -q -f vmdk -o subformat={kind} image.vmdk 10M"));
-        let file = File::open(folder.path("image.vmdk")).unwrap();
-        let source = SourceFile { file, format: SourceFormat::Vmdk, name: "image.vmdk".into() };
-        let error = DiskReader::open(vec![source]).map(|_| ()).unwrap_err();
-        assert!(format!("{error:?}").contains("names other files"), "{kind}: {error:?}");
+    // Five extents of at most 2 GiB, or of all.
+    let size = (9 << 30) + 512;
+    let raw = File::create(folder.path("a.raw")).unwrap();
+    raw.set_len(size).unwrap();
+    for at in [0, (2 << 30) - 4096, (4 << 30) + 512, size - 512] {
+        raw.write_all_at(&[1; 512], at).unwrap();
     }
+    for (kind, files) in [("monolithicFlat", 1), ("twoGbMaxExtentSparse", 5), ("twoGbMaxExtentFlat", 5)] {
+        folder.qemu_img(&format!("convert -f raw -O vmdk -o subformat={kind} a.raw image.vmdk"));
+        let reader = with_extents(&folder, "image.vmdk", usize::MAX).unwrap();
+        let target = File::create(folder.path("copy")).unwrap();
+        reader.copy_to(target, Path::new("copy"), 1 << 20, |_, _| {}).unwrap();
+        folder.qemu_img("compare -q -f raw -F raw a.raw copy");
+        let error = with_extents(&folder, "image.vmdk", files - 1).map(|_| ()).unwrap_err();
+        assert!(format!("{error:?}").contains("is not given"), "{kind}: {error:?}");
+        let parts = || {
+            let entries = fs::read_dir(folder.path("")).unwrap().map(|entry| entry.unwrap().path());
+            entries.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("image"))
+        };
+        if kind != "twoGbMaxExtentSparse" {
+            let last = parts().filter(|path| !path.ends_with("image.vmdk")).max().unwrap();
+            File::options().write(true).open(last).unwrap().set_len(256).unwrap();
+            let error = with_extents(&folder, "image.vmdk", usize::MAX).map(|_| ()).unwrap_err();
+            assert!(format!("{error:?}").contains("is too short"), "{kind}: {error:?}");
+        }
+        parts().for_each(|path| fs::remove_file(path).unwrap());
+    }
+}
+
+#[test]
+fn images_in_front_of_others_are_refused() {
+    let Some(folder) = Folder::new() else { return };
     folder.qemu_img("create -q -f vmdk behind.vmdk 10M");
     folder.qemu_img("create -q -f vmdk -b behind.vmdk -F vmdk front.vmdk");
     let file = File::open(folder.path("front.vmdk")).unwrap();
-    let source = SourceFile { file, format: SourceFormat::Vmdk, name: "front.vmdk".into() };
+    let source = SourceFile::new(file, SourceFormat::Vmdk, "front.vmdk");
     let error = DiskReader::open(vec![source]).map(|_| ()).unwrap_err();
     assert!(format!("{error:?}").contains("a VMDK image with a parent"), "{error:?}");
 }

@@ -1,7 +1,7 @@
 //! Jobs on disks.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use disk::{DiskReader, SourceFile, describe_source};
 
@@ -18,18 +18,21 @@ pub(super) fn describe(part: &DiskPart, file: File, limits: &Limits) -> Answered
     let info = describe_source(source(part, file)?).map_err(|error| in_words(&error))?;
     check_size(&part.name, info.size_bytes, limits)?;
     let backing = info.backing.map(|backing| backing.path);
-    Ok(Described { size_bytes: info.size_bytes, kind: info.kind, backing })
+    Ok(Described { size_bytes: info.size_bytes, kind: info.kind, backing, extents: info.extents })
 }
 
 pub(super) fn convert(
     part: &DiskPart,
     file: File,
+    extents: Vec<File>,
     target: File,
     limits: &Limits,
     progress: impl FnMut(u64, u64),
 ) -> Answered<Converted> {
-    let source_bytes = length_bytes(&file).map_err(|error| in_words(&error))?;
-    let reader = DiskReader::open(vec![source(part, file)?]).map_err(|error| in_words(&error))?;
+    let lengths = extents.iter().chain([&file]).map(length_bytes);
+    let source_bytes = lengths.sum::<Result<u64, _>>().map_err(|error| in_words(&error))?;
+    let source = SourceFile { extents, ..source(part, file)? };
+    let reader = DiskReader::open(vec![source]).map_err(|error| in_words(&error))?;
     check_size(&part.name, reader.len_bytes(), limits)?;
     let data_bytes_max = limits.data_bytes_for(source_bytes);
     let data_bytes = reader
@@ -49,7 +52,7 @@ pub(super) fn open_chain(parts: &[DiskPart], files: Vec<File>, limits: &Limits) 
 }
 
 fn source(part: &DiskPart, file: File) -> Answered<SourceFile> {
-    Ok(SourceFile { file, format: part.format()?, name: PathBuf::from(&part.name) })
+    Ok(SourceFile::new(file, part.format()?, &part.name))
 }
 
 fn check_size(name: &str, size_bytes: u64, limits: &Limits) -> Answered<()> {

@@ -78,9 +78,10 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
     let progress = |done, all| parent.progress(done, all);
     match job {
         Job::Describe { disk } => disks::describe(&disk, files.next()?, limits).map(Outcome::Described),
-        Job::Convert { disk } => {
-            let (source, target) = (files.next()?, files.next()?);
-            disks::convert(&disk, source, target, limits, progress).map(Outcome::Converted)
+        Job::Convert { disk, extents } => {
+            let source = files.next()?;
+            let extents = (0..extents).map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
+            disks::convert(&disk, source, extents, files.next()?, limits, progress).map(Outcome::Converted)
         }
         Job::ReadBoot { disks, architecture } => {
             let sources = disks.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;

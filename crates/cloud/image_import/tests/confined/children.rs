@@ -60,7 +60,7 @@ fn answers_that_cannot_be_are_not_believed() {
         // Another job's outcome: Done(Converted { 5, 5 }).
         r"printf '\4\0\0\0\3\1\5\5' >&0; exec sleep 1",
         // A description that is longer than it says.
-        r"printf '\6\0\0\0\3\0\5\0\0\0' >&0; exec sleep 1",
+        r"printf '\7\0\0\0\3\0\5\0\0\0\0' >&0; exec sleep 1",
     ] {
         let error = ask(script);
         assert!(matches!(error, ImportError::Impossible { .. }), "{script}: {error:?}");

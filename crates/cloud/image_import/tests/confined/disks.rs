@@ -78,6 +78,9 @@ fn foreign_formats_are_copied() {
         ("b.vhdx", SourceFormat::Vhdx, "-O vhdx -o subformat=fixed,block_size=2M"),
         ("a.vmdk", SourceFormat::Vmdk, "-O vmdk"),
         ("b.vmdk", SourceFormat::Vmdk, "-O vmdk -o subformat=streamOptimized"),
+        ("c.vmdk", SourceFormat::Vmdk, "-O vmdk -o subformat=monolithicFlat"),
+        ("d.vmdk", SourceFormat::Vmdk, "-O vmdk -o subformat=twoGbMaxExtentSparse"),
+        ("e.vmdk", SourceFormat::Vmdk, "-O vmdk -o subformat=twoGbMaxExtentFlat"),
     ] {
         if !qemu_img(&folder, &format!("convert -f raw {options} a.raw {name}")) {
             return;
@@ -94,6 +97,38 @@ fn foreign_formats_are_copied() {
                 assert!(line.contains(name) && line.contains("does not begin as"), "{line}");
             }
         }
+    }
+}
+
+#[test]
+fn disks_in_several_files_reach_nothing_but_their_folder() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    folder.write("secret", &[7; 4096]);
+    folder.write("in/good-flat.vmdk", &[8; 4096]);
+    std::os::unix::fs::symlink("../secret", folder.path("in/link")).unwrap();
+    std::os::unix::fs::symlink("good-flat.vmdk", folder.path("in/harmless")).unwrap();
+    let read = |extent: &str| {
+        let text =
+            format!("# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"{extent}\" 0\n");
+        folder.write("in/disk.vmdk", text.as_bytes());
+        let (source, target) = (File::open(folder.path("in/disk.vmdk")).unwrap(), folder.new_file("out"));
+        let disk =
+            DiskFile { file: source.as_fd(), format: SourceFormat::Vmdk, name: Path::new("disk.vmdk") };
+        let extents = importer().open_extents(disk, &folder.path("in")).map_err(|error| error.to_string())?;
+        let converted = importer().convert(disk, &extents, target.as_fd(), &mut |_, _| ());
+        converted.map(|converted| converted.size_bytes).map_err(|error| error.to_string())
+    };
+    assert_eq!(read("good-flat.vmdk"), Ok(4096));
+    assert_eq!(fs::read(folder.path("out")).unwrap(), [8; 4096]);
+    for (extent, words) in [
+        ("link", "cannot be opened beside it"),
+        ("harmless", "cannot be opened beside it"),
+        ("missing", "cannot be opened beside it"),
+        ("../secret", "which is no file beside its descriptor"),
+    ] {
+        let line = read(extent).unwrap_err();
+        assert!(line.contains("disk.vmdk") && line.contains(words), "{line}");
     }
 }
 

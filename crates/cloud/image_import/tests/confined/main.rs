@@ -85,7 +85,8 @@ impl Folder {
     ) -> Result<Converted, ImportError> {
         let (source, target) = (File::open(self.path(name)).unwrap(), self.new_file("out"));
         let disk = DiskFile { file: source.as_fd(), format, name: Path::new(name) };
-        importer.convert(disk, target.as_fd(), &mut |_, _| ())
+        let extents = importer.open_extents(disk, self.0.path())?;
+        importer.convert(disk, &extents, target.as_fd(), &mut |_, _| ())
     }
 
     fn new_file(&self, name: &str) -> File {
