@@ -419,19 +419,19 @@ fn half_an_installation_says_what_is_missing() {
     let folder = TempDir::new().unwrap();
     let alone = folder.path().join("yagura");
     fs::copy(env!("CARGO_BIN_EXE_yagura"), &alone).unwrap();
-    let said = |command: &mut Command| {
-        let output = output(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    let said = |arguments: &[&str]| {
+        let mut command = Command::new(&alone);
+        command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+        let output = output(command.spawn().unwrap());
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+        line
     };
-    let (status, line) = said(Command::new(&alone).args(["run", "--kernel", "vmlinuz"]));
-    assert_eq!((status, line.lines().count()), (Some(1), 1), "{line}");
-    assert!(line.contains("yagura-vmm is missing; it belongs beside"), "{line}");
-    fs::write(folder.path().join("order"), "of another build").unwrap();
-    let vmm = env!("CARGO_BIN_EXE_yagura-vmm");
-    let by_hand = said(&mut Command::new(vmm));
-    assert_eq!(by_hand.0, Some(1));
-    assert!(by_hand.1.contains("is started by 'yagura run', not by hand"), "{}", by_hand.1);
-    let (status, line) = said(Command::new(vmm).arg(folder.path().join("order")));
-    assert_eq!(status, Some(1));
-    assert!(line.contains("of different builds"), "{line}");
+    for arguments in [&["run", "--image", "debian/12"][..], &["image", "list"], &["list"]] {
+        assert!(said(arguments).contains("yagura-cloud is missing; it belongs beside"));
+    }
+    let order = folder.path().join("order");
+    fs::write(&order, "of another build").unwrap();
+    assert!(said(&["run-order", order.to_str().unwrap()]).contains("of different builds"));
+    assert!(said(&["run-order", "/does/not/exist"]).contains("cannot be read"));
 }

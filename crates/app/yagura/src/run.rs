@@ -1,55 +1,62 @@
-//! `yagura run`: from what was asked for to the process of a VM.
+//! `yagura run`: from what was asked for to a VM.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
-use yagura_vmm::{Order, hand_over};
+use yagura_vmm::{Order, beside, hand_over};
 
 use crate::cli::RunArguments;
 use crate::images;
 use crate::settings::{Request, gather};
 
-/// Becomes the process of a VM. Returns only if that cannot be.
-pub fn run(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
+/// Runs a VM in this process; where it is made of an image, `become_cloud` goes on.
+pub fn run(
+    arguments: RunArguments,
+    log: LevelFilter,
+    become_cloud: impl FnOnce() -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    let RunArguments { settings, config, rm: _, kvm_device } = arguments;
+    let config = config.as_deref();
+    let settings = gather(settings, config)?;
+    match settings.image_choices(config)? {
+        None => yagura_vmm::run(order(settings.request(config)?, kvm_device, log)),
+        Some(_) => become_cloud(),
+    }
+}
+
+/// Becomes the process of a VM that is made of an image. Returns only if that cannot be.
+pub fn run_image(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
     let RunArguments { settings, config, rm, kvm_device } = arguments;
     let config = config.as_deref();
     let settings = gather(settings, config)?;
-    let Some(choices) = settings.image_choices(config)? else {
-        return become_vm(settings.request(config)?, kvm_device, log, &[], Vec::new());
-    };
+    let choices = settings.image_choices(config)?.context("no image is given; add --image IMAGE")?;
     let images = images::images()?;
     let images::Prepared { settings: instance, held } =
         images::instance(&images, &choices, settings.has_kernel())?;
     let name = instance.name.clone();
-    let answer =
-        settings.with_instance(instance).request(config).map_err(anyhow::Error::from).and_then(|request| {
-            let afterwards = if rm { removal(&name)? } else { Vec::new() };
-            become_vm(request, kvm_device, log, &held, afterwards)
-        });
+    let request = settings.with_instance(instance).request(config).map_err(anyhow::Error::from);
+    let error = match request.and_then(|request| {
+        let afterwards = if rm { removal(&name)? } else { Vec::new() };
+        Ok(Order { afterwards, ..order(request, kvm_device, log) })
+    }) {
+        Ok(order) => hand_over(&order, &held),
+        Err(error) => error,
+    };
     if rm {
         images::forget(&images, &name)?;
     }
-    answer
+    Err(error)
 }
 
 /// What removes a VM that was made of an image.
 fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
-    let own = std::env::current_exe().context("cannot find out where yagura is")?;
-    Ok(vec![own.into(), "delete".into(), name.as_str().into()])
+    Ok(vec![beside("yagura")?.into(), "delete".into(), name.as_str().into()])
 }
 
-fn become_vm(
-    request: Request,
-    kvm_device: PathBuf,
-    log: LevelFilter,
-    held: &[File],
-    afterwards: Vec<OsString>,
-) -> anyhow::Result<u8> {
+fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
     let Request { spec, engine, jit, control } = request;
-    let order = Order { spec, engine, jit, kvm_device, control, log: log.to_string(), afterwards };
-    Err(hand_over(&order, held))
+    Order { spec, engine, jit, kvm_device, control, log: log.to_string(), afterwards: Vec::new() }
 }

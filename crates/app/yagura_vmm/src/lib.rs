@@ -1,11 +1,11 @@
 //! The process of one VM, and how it is started.
 //!
 //! ```text
-//! yagura run ─ Order ─► hand_over ── exec: descriptor of the order ──► yagura-vmm: main ─► engine ─► vm_runtime
+//! yagura run ─────────────────────────────────────────────────────────────────────► Order ─► run ─► engine ─► vm_runtime
+//! another program ─ Order ─► hand_over ── exec: descriptor of the order ──► obey ────┘
 //! ```
 //!
-//! `yagura-vmm` is an executable of its own, as each VM pays for the pages and the relocations of its executable
-//! (ADR 6). Nobody types its name: it lies beside `yagura`, which becomes it.
+//! It is no part of programs that do more, as each VM pays for the pages and the relocations of its executable (ADR 6).
 
 mod engine;
 pub mod logging;
@@ -14,18 +14,24 @@ mod order;
 mod run;
 mod say;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-pub use order::{EngineChoice, Order, Translation, hand_over};
+use anyhow::Context;
+
+pub use order::{EngineChoice, Order, Translation, beside, hand_over, ordered};
+pub use run::run;
 pub use say::say;
 
 /// Exit status where something is wrong with the host or with what was given.
 pub const FAILED: u8 = 1;
 
-/// What `yagura-vmm` does: takes the order that its argument leads to, and runs the VM until it ends.
-pub fn main() -> ExitCode {
-    host_sys::memory::share_one_heap();
-    let answer = order::receive().and_then(run::run);
+/// Takes the order at `path`, where [`ordered`] found it, and runs its VM until that ends.
+pub fn obey(path: &Path) -> ExitCode {
+    let answer = order::receive(path).and_then(|order| {
+        logging::start(order.log.parse().context("the level of the log")?)?;
+        run::run(order)
+    });
     match answer {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

@@ -16,10 +16,12 @@ use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 use vm_spec::{BadValue, VmSpec, nearest};
 
-/// The executable of a VM's process, beside the one that is typed.
-const EXECUTABLE: &str = "yagura-vmm";
+/// The executable of a VM's process.
+const EXECUTABLE: &str = "yagura";
+/// Its first argument where the second one leads to an order. Nobody types it.
+const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura-vmm ", env!("CARGO_PKG_VERSION"), ", order 1\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 1\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,11 +104,7 @@ pub fn hand_over(order: &Order, held: &[File]) -> anyhow::Error {
 }
 
 fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
-    let own = std::env::current_exe().context("cannot find out where yagura is")?;
-    let program = own.with_file_name(EXECUTABLE);
-    if !program.exists() {
-        bail!("{} is missing; it belongs beside {}: install both", program.display(), own.display());
-    }
+    let program = beside(EXECUTABLE)?;
     let file = write(order).context("cannot write down what to run")?;
     for file in held.iter().chain([&file]) {
         rustix::io::fcntl_setfd(file.as_fd(), FdFlags::empty()).context("cannot keep a file open")?;
@@ -114,8 +112,21 @@ fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
     let mut command = Command::new(&program);
     // What `ps` shows from the first moment on.
     command.arg0(format!("yagura: {}", order.spec.name));
-    command.arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    command.arg(COMMAND).arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// The executable of this name beside this process's own.
+///
+/// # Errors
+/// It is not there.
+pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find out where this program is")?;
+    let program = own.with_file_name(name);
+    if !program.exists() {
+        bail!("{} is missing; it belongs beside {}: install both", program.display(), own.display());
+    }
+    Ok(program)
 }
 
 fn write(order: &Order) -> anyhow::Result<File> {
@@ -125,17 +136,19 @@ fn write(order: &Order) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Takes the order that the first argument leads to.
-pub(crate) fn receive() -> anyhow::Result<Order> {
-    let Some(path) = std::env::args_os().nth(1) else {
-        bail!("{EXECUTABLE} is started by 'yagura run', not by hand; see 'yagura run --help'");
-    };
+/// Where the order of a process with these arguments is, if it has one.
+pub fn ordered(mut arguments: impl Iterator<Item = OsString>) -> Option<PathBuf> {
+    arguments.nth(1).filter(|command| command == COMMAND)?;
+    arguments.next().map(PathBuf::from)
+}
+
+pub(crate) fn receive(path: &Path) -> anyhow::Result<Order> {
     let mut bytes = Vec::new();
-    File::open(&path)
+    File::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
-        .with_context(|| format!("the order {} cannot be read", Path::new(&path).display()))?;
+        .with_context(|| format!("the order {} cannot be read", path.display()))?;
     let order = bytes.strip_prefix(BUILD.as_bytes()).and_then(|order| postcard::from_bytes(order).ok());
-    order.context("yagura and yagura-vmm are of different builds; install both again")
+    order.context("yagura and yagura-cloud are of different builds; install both again")
 }
 
 #[cfg(test)]

@@ -10,12 +10,14 @@ use vm_runtime::{Options, Outcome};
 use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
 
 use crate::engine::{self, Chosen};
-use crate::logging;
 use crate::meminfo::{self, MemoryFacts};
 use crate::order::Order;
 use crate::say::say;
 
-/// Runs a VM, and then what is to be done afterwards; the exit status.
+/// Runs a VM in this process until it ends, and then what is to be done afterwards; the exit status.
+///
+/// # Errors
+/// What is wrong with the host or with what was given, in one line.
 pub fn run(order: Order) -> anyhow::Result<u8> {
     // A VM runs without a title, too.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {}", order.spec.name));
@@ -27,9 +29,8 @@ pub fn run(order: Order) -> anyhow::Result<u8> {
 }
 
 fn run_vm(order: Order) -> anyhow::Result<u8> {
-    let Order { spec, engine, jit, kvm_device, control, log, afterwards: _ } = order;
+    let Order { spec, engine, jit, kvm_device, control, log: _, afterwards: _ } = order;
     let name = &spec.name;
-    logging::start(log.parse().context("the level of the log")?)?;
     let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
     let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
     if let Some(warning) = warning.flatten() {

@@ -180,7 +180,7 @@ impl<'s> Driver<'s> {
         loop {
             let ready = self.poller.wait(timeout);
             if ready.is_empty() && timeout.take().is_some() {
-                host_sys::memory::give_back_start_up_code();
+                host_sys::memory::give_back_start_up_memory();
             }
             for token in ready {
                 let end = match token {
@@ -274,7 +274,7 @@ impl<'s> Driver<'s> {
     fn resume<V: Vm>(&mut self, cycle: &PowerCycle<V>) {
         if self.phase == Phase::Paused {
             cycle.resume();
-            host_sys::memory::give_back_start_up_code();
+            host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
             self.events.tell("resumed", None);
         }

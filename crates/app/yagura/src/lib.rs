@@ -1,0 +1,82 @@
+//! What a person types, in two executables out of one command line.
+//!
+//! ```text
+//! yagura ─► cli ─┬─ run ────► settings (flags over file) ─► Order ─► the VM, in this process
+//!                ├─ doctor ─► facts of this host ─► rows ─► table or JSON
+//!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
+//!                                                          ├─ image, list, delete ─► cloud_ops, image_store
+//!                                                          └─ disk ─► images, offline
+//! ```
+//!
+//! The process of a VM is small and has no code that speaks to a network; ADR 6 says what that is worth. Errors travel
+//! as `anyhow` and are printed once, here. Knows no device and no machine.
+
+mod cli;
+mod complaint;
+mod disk_images;
+mod doctor;
+mod images;
+mod logging;
+mod print;
+mod progress;
+mod run;
+mod settings;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command as Process, ExitCode};
+
+use anyhow::Context;
+use clap::Parser;
+use yagura_vmm::logging::LevelFilter;
+
+use cli::{Cli, Command};
+
+/// The executable for everything but running a machine.
+const CLOUD: &str = "yagura-cloud";
+
+/// What `yagura` does.
+pub fn typed() -> ExitCode {
+    host_sys::memory::share_one_heap();
+    if let Some(order) = yagura_vmm::ordered(std::env::args_os()) {
+        return yagura_vmm::obey(&order);
+    }
+    carry_out(|command, level| match command {
+        Command::Run(arguments) => run::run(*arguments, level, become_cloud),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::List(_) | Command::Delete(_) | Command::Image(_) | Command::Disk(_) => become_cloud(),
+    })
+}
+
+/// What `yagura-cloud` does.
+pub fn cloud() -> ExitCode {
+    carry_out(|command, level| match command {
+        Command::Run(arguments) => run::run_image(*arguments, level),
+        Command::List(arguments) => images::list_instances(&arguments),
+        Command::Delete(arguments) => images::delete_instances(&arguments),
+        Command::Image(command) => images::run(&command),
+        Command::Disk(command) => disk_images::run(&command),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    })
+}
+
+fn carry_out(act: impl FnOnce(Command, LevelFilter) -> anyhow::Result<u8>) -> ExitCode {
+    let Cli { log, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return complaint::about_command_line(&error),
+    };
+    let answer = logging::level(log).and_then(|level| {
+        yagura_vmm::logging::start(level)?;
+        act(command, level)
+    });
+    match answer {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => complaint::about_failure(&error),
+    }
+}
+
+/// This process becomes `yagura-cloud` with the same arguments. Returns only if that cannot be.
+fn become_cloud() -> anyhow::Result<u8> {
+    let program = yagura_vmm::beside(CLOUD)?;
+    let error = Process::new(&program).arg0("yagura").args(std::env::args_os().skip(1)).exec();
+    Err(error).with_context(|| format!("cannot start {}", program.display()))
+}
