@@ -17,7 +17,7 @@ use crate::qcow2::{
 };
 
 pub use convert::{ConvertOptions, convert};
-pub(crate) use convert::{Run, copy};
+pub(crate) use convert::{HOLE_BYTES, Run, copy};
 pub use map::{MapPiece, map};
 
 /// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.

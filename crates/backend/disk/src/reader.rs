@@ -12,7 +12,7 @@ use crate::contract::SECTOR_SIZE;
 use crate::host_file::{HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
-use crate::offline::{OfflineError, Run, copy};
+use crate::offline::{HOLE_BYTES, OfflineError, Run, copy};
 use crate::qcow2::FormatError;
 use crate::source::{SourceFile, SourceFormat, bad_source, open_layer};
 
@@ -118,7 +118,7 @@ impl DiskReader {
             }
             target.write(run.buffers, run.at_bytes)
         };
-        let copied = copy(&*self.layer, &self.name, target_name, SECTOR_SIZE, sink, progress);
+        let copied = copy(&*self.layer, &self.name, target_name, HOLE_BYTES, sink, progress);
         if written_bytes > data_bytes_max {
             return Err(OfflineError::Expands { path: self.name.clone(), limit_bytes: data_bytes_max });
         }

@@ -16,6 +16,8 @@ use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
 
 /// Bytes that are read at once: the largest cluster.
 const CHUNK_BYTES: u64 = 2 << 20;
+/// Smallest hole that is left in a raw file: file systems know no smaller ones.
+pub(crate) const HOLE_BYTES: u64 = 4096;
 
 /// What to make of a disk.
 #[derive(Clone, Debug)]
@@ -47,7 +49,7 @@ pub fn convert(
         None => {
             file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
             let sink = |run: Run<'_>| file.write(run.buffers, run.at_bytes);
-            copy(&*layer, source, target, SECTOR_SIZE, sink, progress)?;
+            copy(&*layer, source, target, HOLE_BYTES, sink, progress)?;
             file.sync().map_err(io_error(target, "write"))
         }
         Some(image) => {
