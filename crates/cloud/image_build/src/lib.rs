@@ -115,10 +115,13 @@ fn bootstrap(
     std::fs::write(&added, recipe.added_files().map_err(io("write", &added))?)
         .map_err(io("write", &added))?;
     // Hooks that run before any package is configured: initramfs-tools reads its settings when the kernel is.
-    let tar_in = format!("tar-in '{}' /", added.display());
-    command.arg(format!("--essential-hook={tar_in}"));
-    for script in recipe.scripts() {
-        command.arg(format!("--customize-hook={script}"));
+    let quoted = |path: &Path| first_boot::shell_quote(&path.display().to_string());
+    command.arg(format!("--essential-hook=tar-in {} /", quoted(&added)));
+    for (name, script) in recipe.scripts() {
+        // In a file, so that a failure does not repeat all of it.
+        let path = work.join(name);
+        std::fs::write(&path, script).map_err(io("write", &path))?;
+        command.arg(format!("--customize-hook=sh -e {} \"$1\"", quoted(&path)));
     }
     command.arg(&recipe.codename).arg(tree).arg(&sources);
     program::watch(&mut command, |line| {

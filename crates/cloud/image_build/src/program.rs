@@ -50,7 +50,8 @@ pub fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result<(), Bu
         let Ok(bytes) = bytes else { break };
         let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         line(&text);
-        if !text.is_empty() {
+        // What begins like this is mmdebstrap's account of what it does, after a failure too.
+        if !text.is_empty() && !text.starts_with("I: ") {
             last.push(text);
         }
         if last.len() > TAIL_LINES {

@@ -133,9 +133,10 @@ impl Recipe {
     }
 
     /// The shell commands that finish the new system.
-    pub(crate) fn scripts(&self) -> impl Iterator<Item = &str> {
-        let server = self.server.then_some(DEBIAN);
-        server.into_iter().chain(Some(self.customize.as_str()).filter(|text| !text.trim().is_empty()))
+    pub(crate) fn scripts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = Some(self.customize.as_str()).filter(|text| !text.trim().is_empty());
+        let server = self.server.then_some(("server", DEBIAN));
+        server.into_iter().chain(own.map(|text| ("customize", text)))
     }
 
     /// Files that are there before packages are configured, as a tar archive.

@@ -10,9 +10,10 @@ echo "root=/dev/vda ro console=ttyS0 quiet tsc=reliable no_timer_check" >"$root/
 # Each instance has an identity of its own, and keys of its own.
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id" "$root"/etc/ssh/ssh_host_*
-for unit in systemd-networkd.service systemd-resolved.service serial-getty@ttyS0.service; do
-    chroot "$root" systemctl --quiet enable "$unit"
-done
+chroot "$root" systemctl --quiet enable systemd-networkd.service serial-getty@ttyS0.service
+if [ -e "$root/lib/systemd/system/systemd-resolved.service" ]; then
+    chroot "$root" systemctl --quiet enable systemd-resolved.service
+fi
 if [ -e "$root/usr/lib/first-boot/run" ]; then
     chroot "$root" systemctl --quiet enable first-boot.service first-boot-late.service
 fi
