@@ -30,6 +30,10 @@ const WHOLE: u8 = 0x80;
 /// Checksums stay as they come to be.
 const UNSUMMED: u8 = 1;
 const DEFLATED: u8 = 2;
+/// The rest of the input is a descriptor's, whose files are raw and sound ones in turn.
+const SEVERAL: u8 = 0x40;
+const DESCRIPTOR_START: &[u8] = b"# Disk DescriptorFile\ncreateType=\"vmfs\"\n";
+const RAW_EXTENT_BYTES: u32 = 64 << 10;
 
 /// A file in memory.
 struct Bytes(Vec<u8>);
@@ -99,6 +103,12 @@ pub fn run_vmdk(data: &[u8]) {
     if flags & WHOLE != 0 {
         return read_all(script.remaining().to_vec(), SourceFormat::Vmdk);
     }
+    if flags & SEVERAL != 0 {
+        let raw = || (1..=RAW_EXTENT_BYTES).map(|at| (at >> 8) as u8).collect();
+        let extents = (0..8).map(|number| if number % 2 == 0 { raw() } else { sound_vmdk(flags) });
+        let text = [DESCRIPTOR_START, script.remaining()].concat();
+        return read_several(text, extents.collect(), SourceFormat::Vmdk);
+    }
     let mut image = sound_vmdk(flags);
     while let Some(page) = script.operation(u8::MAX) {
         let at = usize::from(page) << 8 | usize::from(script.u8());
@@ -115,7 +125,12 @@ fn sound_vmdk(flags: u8) -> Vec<u8> {
 }
 
 fn read_all(image: Vec<u8>, format: SourceFormat) {
-    let Ok(disk) = DiskReader::open_file(Arc::new(Bytes(image)), format) else { return };
+    read_several(image, Vec::new(), format);
+}
+
+fn read_several(image: Vec<u8>, extents: Vec<Vec<u8>>, format: SourceFormat) {
+    let extents = extents.into_iter().map(|bytes| Arc::new(Bytes(bytes)) as Arc<dyn ImageFile>).collect();
+    let Ok(disk) = DiskReader::open_file(Arc::new(Bytes(image)), extents, format) else { return };
     let mut front = vec![0; disk.len_bytes().min(READ_MAX) as usize];
     let first = disk.read_at(0, &mut front);
     let mut again = vec![1; front.len()];
@@ -158,6 +173,8 @@ pub fn vhdx_seeds() -> Vec<Seed> {
     ]
 }
 
+const SEVERAL_EXTENTS: &[u8] = b"RW 8 FLAT \"a\" 8\nRW 4097 SPARSE \"b\"\nRW 5 ZERO\nRDONLY 100 VMFS \"c\"\n";
+
 /// Inputs to start from.
 pub fn vmdk_seeds() -> Vec<Seed> {
     let changed = |flags: u8| Notation::new().u8(flags).u8(0).u8(12).u8(1).u8(5).u8(3).u8(0x41).finish();
@@ -169,5 +186,6 @@ pub fn vmdk_seeds() -> Vec<Seed> {
         ("changed_deflated", changed(DEFLATED)),
         ("whole_plain", whole(0)),
         ("whole_deflated", whole(DEFLATED)),
+        ("several", Notation::new().u8(SEVERAL).bytes(SEVERAL_EXTENTS).finish()),
     ]
 }

@@ -57,12 +57,16 @@ impl DiskReader {
         Ok(DiskReader { layer, name })
     }
 
-    /// The disk in one file that need not be one of the host's; nothing is behind it.
+    /// The disk in a file, and in those that it names, that need not be the host's; nothing is behind it.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn open_file(file: Arc<dyn ImageFile>, format: SourceFormat) -> Result<DiskReader, FormatError> {
-        let layer = open_layer(file, format, None, Vec::new())?.layer;
+    pub fn open_file(
+        file: Arc<dyn ImageFile>,
+        extents: Vec<Arc<dyn ImageFile>>,
+        format: SourceFormat,
+    ) -> Result<DiskReader, FormatError> {
+        let layer = open_layer(file, format, None, extents)?.layer;
         Ok(DiskReader { layer, name: PathBuf::from("(memory)") })
     }
 

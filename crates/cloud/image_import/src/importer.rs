@@ -85,13 +85,15 @@ impl Importer {
             return Ok(Vec::new());
         }
         let names = self.describe(disk)?.extents;
-        let missing = |extent: &str| {
-            let (name, extent) = (disk.name.display().to_string(), printable(extent));
-            move |source| ImportError::Extent { name, extent, source }
-        };
-        let open = |name: &String| {
-            let folder = File::open(folder).map_err(missing(name))?;
-            open_beneath(&folder, Path::new(name)).map_err(missing(name))
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = File::open(folder).map_err(failed("open a folder for"))?;
+        let open = |extent: &String| {
+            open_beneath(&folder, Path::new(extent)).map_err(|source| {
+                let (name, extent) = (disk.name.display().to_string(), printable(extent));
+                ImportError::Extent { name, extent, source }
+            })
         };
         names.iter().map(open).collect()
     }

@@ -50,7 +50,7 @@ impl ImageFile for Bytes {
 }
 
 fn open(bytes: Vec<u8>, format: SourceFormat) -> Result<DiskReader, FormatError> {
-    DiskReader::open_file(Arc::new(Bytes(bytes)), format)
+    DiskReader::open_file(Arc::new(Bytes(bytes)), Vec::new(), format)
 }
 
 /// What is wrong with an image, in words: when it is opened, or else when it is read.
