@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Time for the machine to come up.
 const BOOT_SECONDS: u64 = 90;
+/// A machine that says nothing and uses no processor at all over such a time has lost an interrupt, which QEMU's AMD-V
+/// does now and then on a busy host. One that waits for something ticks.
+const STILL: Duration = Duration::from_secs(30);
 /// Time beyond a job's own limit, which the agent watches from inside.
 const GRACE: Duration = Duration::from_secs(20);
 /// Lines of the console that are shown when the machine itself goes wrong.
@@ -125,6 +128,7 @@ fn run_once(material: &guests::Lab, group: Group, plan: &Plan, jobs: &[&Job], st
         }
     });
     let mut watch = Watch {
+        process: machine.child.id(),
         lines,
         group,
         plan,
@@ -151,7 +155,17 @@ fn run_once(material: &guests::Lab, group: Group, plan: &Plan, jobs: &[&Job], st
     }
 }
 
+/// Processor time of a process, in the kernel's ticks (proc_pid_stat(5), `utime` and `stime`).
+fn processor_ticks(process: u32) -> Result<u64> {
+    let path = format!("/proc/{process}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+    let ticks = fields.skip(14 - 3).take(2).map(str::parse::<u64>);
+    ticks.sum::<Result<u64, _>>().with_context(|| format!("{path} is of another kind"))
+}
+
 struct Watch<'a> {
+    process: u32,
     lines: Receiver<String>,
     group: Group,
     plan: &'a Plan,
@@ -163,16 +177,15 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Follows the console to the end marker; false if the machine ended because its timers are late.
+    /// Follows the console to the end marker; false if the machine ended because its timers are late, or stands still.
     fn until_end(&mut self) -> Result<bool> {
         let mut deadline = Instant::now() + self.plan.limit(BOOT_SECONDS);
         let mut began = Instant::now();
         self.step.at("starting the machine");
         loop {
-            let line = match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) => bail!("the lab's machine took too long"),
-                Err(RecvTimeoutError::Disconnected) => bail!("the lab's machine ended before its end marker"),
+            let Some(line) = self.next_line(deadline)? else {
+                self.step.line("the lab's machine stands still");
+                return Ok(false);
             };
             if let Some((name, verdict)) = Verdict::parse(&line) {
                 self.finish(name, began.elapsed(), verdict);
@@ -194,6 +207,25 @@ impl Watch<'_> {
                 self.step.line(&line);
             }
             self.seen.push(line);
+        }
+    }
+
+    /// The console's next line; nothing if the machine has stopped without an end.
+    fn next_line(&self, deadline: Instant) -> Result<Option<String>> {
+        let mut ticks = None;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left.min(STILL)) {
+                Ok(line) => return Ok(Some(line)),
+                Err(RecvTimeoutError::Disconnected) => bail!("the lab's machine ended before its end marker"),
+                Err(RecvTimeoutError::Timeout) if left <= STILL => bail!("the lab's machine took too long"),
+                Err(RecvTimeoutError::Timeout) => {
+                    let before = ticks.replace(processor_ticks(self.process)?);
+                    if before.is_some() && before == ticks {
+                        return Ok(None);
+                    }
+                }
+            }
         }
     }
 
