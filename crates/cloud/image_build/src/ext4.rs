@@ -1,9 +1,13 @@
 //! A disk that is one ext4 file system, out of a tar archive.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
 use crate::{BuildError, EPOCH_SECONDS, program};
+
+/// How keys of extended attributes begin in archives (star's keywords, which GNU tar writes).
+const ATTRIBUTE: &str = "SCHILY.xattr.";
 
 /// What the file system is like.
 pub struct FileSystem {
@@ -22,7 +26,8 @@ pub struct FileSystem {
 /// # Errors
 /// A program fails.
 pub fn from_tar(tree: &Path, work: &Path, image: &Path, options: &FileSystem) -> Result<(), BuildError> {
-    const STEPS: &str = "mkdir \"$2/tree\" && tar -xf \"$1\" -C \"$2/tree\" --numeric-owner --xattrs && \
+    // fakeroot forgets of which kind a file is that is given an attribute: those are set at the end.
+    const STEPS: &str = "mkdir \"$2/tree\" && tar -xf \"$1\" -C \"$2/tree\" --numeric-owner --no-xattrs && \
         mke2fs -q -t ext4 -L \"$5\" -U \"$6\" -E \"hash_seed=$6,root_owner=0:0\" \
         -O ^metadata_csum_seed,^orphan_file -d \"$2/tree\" \"$3\" \"$4\" && rm -rf \"$2/tree\"";
     let root = rustix::process::geteuid().is_root();
@@ -35,11 +40,47 @@ pub fn from_tar(tree: &Path, work: &Path, image: &Path, options: &FileSystem) ->
     command.env("E2FSPROGS_FAKE_TIME", EPOCH_SECONDS);
     program::with_system_folders(&mut command);
     program::run(&mut command)?;
-    level_times(image, work)
+    let attributes = attribute_lines(tree, work)?;
+    finish(image, work, &attributes)
 }
 
-/// Sets the times that unpacking left and no program lets one choose: those of reading and of changing an inode.
-fn level_times(image: &Path, work: &Path) -> Result<(), BuildError> {
+/// Extended attributes of the archive's files, such as `security.capability`, as lines for debugfs.
+fn attribute_lines(tree: &Path, work: &Path) -> Result<String, BuildError> {
+    let failed = || crate::io("read", tree);
+    let mut archive = tar::Archive::new(File::open(tree).map_err(failed())?);
+    let mut lines = String::new();
+    let mut count = 0;
+    for entry in archive.entries().map_err(failed())? {
+        let mut entry = entry.map_err(failed())?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let Some(extensions) = entry.pax_extensions().map_err(failed())? else { continue };
+        for extension in extensions {
+            let extension = extension.map_err(failed())?;
+            let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix(ATTRIBUTE)) else {
+                continue;
+            };
+            let value = work.join(format!("attribute-{count}"));
+            std::fs::write(&value, extension.value_bytes()).map_err(crate::io("write", &value))?;
+            count += 1;
+            let place = format!("/{}", path.trim_start_matches("./"));
+            let words = [quoted(&place), quoted(name), "-f".to_owned(), quoted(&value.display().to_string())];
+            // What cannot stand in a line is left out: debugfs would take its rest for another command.
+            if words.iter().all(|word| !word.contains('\n')) {
+                lines += &format!("ea_set {}\n", words.join(" "));
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// A word as debugfs reads it.
+fn quoted(word: &str) -> String {
+    format!("\"{}\"", word.replace('"', "\"\""))
+}
+
+/// Sets attributes, and the times that unpacking left and no program lets one choose: those of reading and of changing
+/// an inode.
+fn finish(image: &Path, work: &Path, attributes: &str) -> Result<(), BuildError> {
     let mut header = Vec::new();
     let mut command = Command::new(program::path("dumpe2fs"));
     program::watch(command.arg("-h").arg(image), |line| header.push(line.to_owned()))?;
@@ -59,7 +100,7 @@ fn level_times(image: &Path, work: &Path) -> Result<(), BuildError> {
     });
     // What is written now has a time, too, and how often the file was written to is counted.
     let head = format!("set_current_time @{EPOCH_SECONDS}\nset_super_value kbytes_written 0\n");
-    let script = head + &lines.collect::<String>();
+    let script = head + attributes + &lines.collect::<String>();
     let path = work.join("times");
     std::fs::write(&path, script).map_err(crate::io("write", &path))?;
     program::run(Command::new(program::path("debugfs")).arg("-w").arg("-f").arg(&path).arg(image))
@@ -122,5 +163,49 @@ mod tests {
         let two = image("two");
         let differing = one.iter().zip(&two).filter(|(a, b)| a != b).count();
         assert_eq!((one.len(), differing), (64 << 20, 0));
+    }
+
+    /// Of root and of others alike, whose fakeroot loses them.
+    #[test]
+    fn attributes_and_kinds_of_files_are_kept() {
+        if program::require(crate::PROGRAMS).is_err() {
+            eprintln!("skipped: no mke2fs here");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree.tar");
+        let mut archive = tar::Builder::new(File::create(&tree).unwrap());
+        let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for name in ["./plain", "./with \"quotes\" and words"] {
+            let extensions = [("SCHILY.xattr.security.capability", &capability[..]), ("mtime", b"7")];
+            archive.append_pax_extensions(extensions).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(3);
+            header.set_mode(0o755);
+            archive.append_data(&mut header, name, &b"abc"[..]).unwrap();
+        }
+        archive.finish().unwrap();
+        let (work, image) = (folder.path().join("work"), folder.path().join("image"));
+        std::fs::create_dir(&work).unwrap();
+        from_tar(
+            &tree,
+            &work,
+            &image,
+            &FileSystem { size_bytes: 64 << 20, label: "root", identity: [7; 32] },
+        )
+        .unwrap();
+        for name in ["/plain", "/with \"\"quotes\"\" and words"] {
+            let out = folder.path().join("value");
+            let script =
+                format!("ea_get -f {} \"{name}\" security.capability\nstat \"{name}\"\n", out.display());
+            let commands = folder.path().join("commands");
+            std::fs::write(&commands, script).unwrap();
+            let mut command = Command::new(program::path("debugfs"));
+            let shown = command.arg("-f").arg(commands).arg(&image).output().unwrap();
+            let shown = String::from_utf8_lossy(&shown.stdout);
+            assert!(shown.contains("Type: regular    Mode:  0755"), "{shown}");
+            assert_eq!(std::fs::read(&out).unwrap(), capability, "{shown}");
+            std::fs::remove_file(out).unwrap();
+        }
     }
 }
