@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image_store::InstanceName;
+use yagura_vmm::logging::LevelFilter;
 
 use crate::disk_images::arguments::DiskCommand;
 use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
-use yagura_vmm::logging::LevelFilter;
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
 #[derive(Parser, Debug)]

@@ -18,10 +18,10 @@ use crate::say::say;
 ///
 /// # Errors
 /// What is wrong with the host or with what was given, in one line.
-pub fn run(order: Order) -> anyhow::Result<u8> {
+pub fn run(mut order: Order) -> anyhow::Result<u8> {
     // A VM runs without a title, too.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {}", order.spec.name));
-    let afterwards = order.afterwards.clone();
+    let afterwards = std::mem::take(&mut order.afterwards);
     let answer = run_vm(order);
     let cleaned_up = clean_up(&afterwards);
     let status = answer?;

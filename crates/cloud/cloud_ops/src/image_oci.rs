@@ -11,12 +11,14 @@ use std::path::Path;
 use ::image_build::{FileSystem, KernelKit};
 use ::image_import::LayerFile;
 use first_boot::shell_quote;
-use image_sources::{FetchSettings, Fetcher};
+use image_sources::{FetchSettings, Fetcher, Layer, OciImage};
 use image_store::{
     Architecture, BootFiles, Digest, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
     StagingFolder, UtcTime,
 };
-use oci_image::{ByteRange, LayerCompression, OciConfig, OciOptions, OciReference};
+use oci_image::{
+    ArchivedImage, ArchivedLayer, ByteRange, LayerCompression, OciConfig, OciOptions, OciReference,
+};
 
 use crate::image_import::new_file;
 use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
@@ -54,22 +56,17 @@ impl Images {
         let fetcher = Fetcher::new(FetchSettings::default())?;
         let image = fetcher.pull_oci(reference, &folder, options(), &mut events_of(watch))?;
         // Layers that are the same are one file.
-        let files = image.layers.iter().map(|layer| Ok((&*layer.path, open(&layer.path)?)));
+        let OciImage { architecture, digest, config, layers } = image;
+        let files = layers.iter().map(|layer| Ok((&*layer.path, open(&layer.path)?)));
         let files = files.collect::<Result<BTreeMap<_, _>, OpError>>()?;
-        let layers = image.layers.iter().map(|layer| LayerFile {
-            file: files[&*layer.path].as_fd(),
-            range: ByteRange::whole(layer.bytes),
-            compression: layer.compression,
-            diff_id: Some(layer.diff_id),
-            name: layer.digest.short(),
+        let layers = layers.iter().map(|layer| {
+            let Layer { compression, digest, diff_id, .. } = *layer;
+            let range = ByteRange::whole(layer.bytes);
+            layer_file(&files[&*layer.path], ArchivedLayer { range, compression, digest, diff_id })
         });
-        let image = LayeredImage {
-            architecture: image.architecture,
-            digest: image.digest,
-            config: image.config,
-            layers: layers.collect(),
-        };
-        let taken = self.take_layers(image, &reference.to_string(), watch)?;
+        let layers = layers.collect();
+        let layered = LayeredImage { architecture, digest, config, layers };
+        let taken = self.take_layers(layered, &reference.to_string(), watch)?;
         std::fs::remove_dir_all(&folder).map_err(OpError::io("remove", &folder))?;
         Ok(taken)
     }
@@ -84,20 +81,9 @@ impl Images {
         watch.stage("reading the archive");
         let archive = open(path)?;
         let image = self.importer.read_oci_archive(archive.as_fd(), path, options())?;
-        let layers = image.layers.iter().map(|layer| LayerFile {
-            file: archive.as_fd(),
-            range: layer.range,
-            compression: layer.compression,
-            diff_id: Some(layer.diff_id),
-            name: layer.digest.short(),
-        });
-        let image = LayeredImage {
-            architecture: image.architecture,
-            digest: image.digest,
-            config: image.config,
-            layers: layers.collect(),
-        };
-        self.take_layers(image, name, watch)
+        let ArchivedImage { architecture, digest, config, layers } = image;
+        let layers = layers.into_iter().map(|layer| layer_file(&archive, layer)).collect();
+        self.take_layers(LayeredImage { architecture, digest, config, layers }, name, watch)
     }
 
     fn take_layers(
@@ -177,6 +163,12 @@ impl Images {
 
 fn options() -> OciOptions {
     OciOptions { architecture: Architecture::of_host(), bytes_max: FILE_BYTES_MAX }
+}
+
+/// A layer that lies in `file`, to be merged.
+fn layer_file(file: &File, layer: ArchivedLayer) -> LayerFile<'_> {
+    let ArchivedLayer { range, compression, digest, diff_id } = layer;
+    LayerFile { file: file.as_fd(), range, compression, diff_id: Some(diff_id), name: digest.short() }
 }
 
 fn open(path: &Path) -> Result<File, OpError> {

@@ -50,7 +50,7 @@ fn attribute_lines(tree: &Path, work: &Path) -> Result<String, BuildError> {
     let mut archive = tar::Archive::new(File::open(tree).map_err(failed())?);
     let mut lines = String::new();
     let mut count = 0;
-    for entry in archive.entries().map_err(failed())? {
+    for entry in archive.entries_with_seek().map_err(failed())? {
         let mut entry = entry.map_err(failed())?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let Some(extensions) = entry.pax_extensions().map_err(failed())? else { continue };
@@ -103,7 +103,18 @@ fn finish(image: &Path, work: &Path, attributes: &str) -> Result<(), BuildError>
     let script = head + attributes + &lines.collect::<String>();
     let path = work.join("times");
     std::fs::write(&path, script).map_err(crate::io("write", &path))?;
-    program::run(Command::new(program::path("debugfs")).arg("-w").arg("-f").arg(&path).arg(image))
+    let mut command = Command::new(program::path("debugfs"));
+    let output = command.arg("-w").arg("-f").arg(&path).arg(image).output();
+    let output = output.map_err(crate::io("change by debugfs", image))?;
+    // It goes on after a command that it cannot do, and ends as if it had done all. First of all it says its version.
+    let said = String::from_utf8_lossy(&output.stderr);
+    match said.lines().find(|line| !line.is_empty() && !line.starts_with("debugfs ")) {
+        None if output.status.success() => Ok(()),
+        complaint => {
+            let words = complaint.map_or_else(|| output.status.to_string(), str::to_owned);
+            Err(BuildError::Failed { program: "debugfs".to_owned(), words })
+        }
+    }
 }
 
 /// Inodes of an ext4 file system: the root's, and the first that is not reserved.
@@ -207,5 +218,24 @@ mod tests {
             assert_eq!(std::fs::read(&out).unwrap(), capability, "{shown}");
             std::fs::remove_file(out).unwrap();
         }
+    }
+
+    #[test]
+    fn attributes_that_find_no_room_are_told_of() {
+        if program::require(crate::PROGRAMS).is_err() {
+            eprintln!("skipped: no mke2fs here");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree.tar");
+        let mut archive = tar::Builder::new(File::create(&tree).unwrap());
+        archive.append_pax_extensions([("SCHILY.xattr.user.long", &[b'x'; 60_000][..])]).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        archive.append_data(&mut header, "a", &[][..]).unwrap();
+        archive.finish().unwrap();
+        let options = FileSystem { size_bytes: 64 << 20, label: "root", identity: [7; 32] };
+        let error = from_tar(&tree, folder.path(), &folder.path().join("image"), &options).unwrap_err();
+        assert!(error.to_string().starts_with("debugfs failed: "), "{error}");
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind};
 
 use serde::Serialize;
-
 use yagura_vmm::meminfo::{HugePageFacts, MemoryFacts};
 
 /// A host.

@@ -11,12 +11,12 @@ use kvm_engine::{Hardware, KvmEngine};
 use rustix::fs::Access as Mode;
 use soft_engine::SoftEngine;
 use vcpu_model::EngineError;
+use yagura_vmm::meminfo::{self, HugePageFacts, MemoryFacts};
 
 use super::facts::{
     Access, CgroupFacts, CpuFacts, EngineFacts, HostFacts, KsmFacts, KvmFacts, LandlockFacts, SeccompFacts,
     TapFacts, UserfaultfdFacts,
 };
-use yagura_vmm::meminfo::{self, HugePageFacts, MemoryFacts};
 
 /// The only version that KVM has had since 2007; [`KvmEngine::open`] takes no other.
 const KVM_API_VERSION: i32 = 12;

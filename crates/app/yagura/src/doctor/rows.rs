@@ -1,10 +1,10 @@
 //! From facts to what a person reads: feature, state, detail, what to do about it.
 
 use serde::Serialize;
+use yagura_vmm::meminfo::shown;
 
 use super::facts::{Access, CgroupFacts, HostFacts, KsmFacts, TapFacts, UserfaultfdFacts};
 use super::kvm_rows;
-use yagura_vmm::meminfo::shown;
 
 /// How much of a feature there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
