@@ -413,6 +413,25 @@ fn a_good_guest_ends_well() {
     assert_eq!(fs::read(files.path("log")).unwrap(), b"!");
 }
 
+/// A configuration that comes out of a pipe, of which each byte is there once.
+#[test]
+fn a_configuration_may_come_from_a_pipe() {
+    use std::io::Write;
+    for (text, words) in [
+        ("kernel = \"/does/not/exist\"\nengine = \"soft\"\n", "cannot use kernel /does/not/exist"),
+        ("image = \"no/such\"\n", "no image is called no/such"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let mut command = yagura(&["run", "--config", "/dev/stdin"]);
+        let mut child = command.stdin(Stdio::piped()).env("YAGURA_DIR", folder.path()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = output(child);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+        assert!(line.contains(words), "{line}");
+    }
+}
+
 /// Two files are installed, and one is typed.
 #[test]
 fn half_an_installation_says_what_is_missing() {

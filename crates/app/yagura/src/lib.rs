@@ -50,7 +50,7 @@ pub fn typed() -> ExitCode {
 /// What `yagura-cloud` does.
 pub fn cloud() -> ExitCode {
     carry_out(|command, level| match command {
-        Command::Run(arguments) => run::run_image(*arguments, level),
+        Command::Run(arguments) => run::run_by_order(*arguments, level),
         Command::List(arguments) => images::list_instances(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),
         Command::Image(command) => images::run(&command),

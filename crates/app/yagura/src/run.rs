@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
 use yagura_vmm::{Order, beside, hand_over};
@@ -20,6 +19,10 @@ pub fn run(
 ) -> anyhow::Result<u8> {
     let RunArguments { settings, config, rm: _, kvm_device } = arguments;
     let config = config.as_deref();
+    // A pipe is read once: by who can go on whatever comes out of it.
+    if config.is_some_and(|path| path.exists() && !path.is_file()) {
+        return become_cloud();
+    }
     let settings = gather(settings, config)?;
     match settings.image_choices(config)? {
         None => yagura_vmm::run(order(settings.request(config)?, kvm_device, log)),
@@ -27,12 +30,14 @@ pub fn run(
     }
 }
 
-/// Becomes the process of a VM that is made of an image. Returns only if that cannot be.
-pub fn run_image(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
+/// Becomes the process of a VM, after its image is there, if it has one. Returns only if that cannot be.
+pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
     let RunArguments { settings, config, rm, kvm_device } = arguments;
     let config = config.as_deref();
     let settings = gather(settings, config)?;
-    let choices = settings.image_choices(config)?.context("no image is given; add --image IMAGE")?;
+    let Some(choices) = settings.image_choices(config)? else {
+        return Err(hand_over(&order(settings.request(config)?, kvm_device, log), &[]));
+    };
     let images = images::images()?;
     let images::Prepared { settings: instance, held } =
         images::instance(&images, &choices, settings.has_kernel())?;

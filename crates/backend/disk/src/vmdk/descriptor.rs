@@ -7,7 +7,7 @@ use crate::qcow2::FormatError;
 pub(super) const START: &[u8] = b"# Disk DescriptorFile";
 /// Longest descriptor, in bytes.
 pub(super) const BYTES_MAX: u64 = 1 << 20;
-/// More files than any disk has: VMware's are of 2 GiB at least, or one.
+/// Most files of a disk, 256 GiB in VMware's of 2 GiB: one message to a reader carries no more than 253 descriptors.
 const EXTENTS_MAX: usize = 128;
 /// Longest name of a file on Linux.
 const NAME_BYTES_MAX: usize = 255;
@@ -51,8 +51,13 @@ impl Descriptor {
         }
         let lines = text.lines().filter_map(extent_words);
         let extents = lines.take(EXTENTS_MAX + 1).map(extent).collect::<Result<Vec<_>, _>>()?;
-        if extents.is_empty() || extents.len() > EXTENTS_MAX {
-            return Err(FormatError::damaged(format!("its descriptor has not 1 to {EXTENTS_MAX} extents")));
+        if extents.is_empty() {
+            return Err(FormatError::damaged("its descriptor has no extents"));
+        }
+        if extents.len() > EXTENTS_MAX {
+            return Err(FormatError::unsupported(format!(
+                "a VMDK image of more than {EXTENTS_MAX} extents (export the machine as OVA, which makes one file)"
+            )));
         }
         let lengths = extents.iter().map(|extent| extent.length_bytes);
         let size_bytes = lengths.fold(0, u64::saturating_add);
