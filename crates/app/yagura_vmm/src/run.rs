@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use kvm_engine::{Hardware, KvmEngine};
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
+use vm_spec::{MemorySize, VmSpec};
 
 use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
@@ -36,7 +36,6 @@ fn run_vm(order: Order) -> anyhow::Result<u8> {
     if let Some(warning) = warning.flatten() {
         say(&warning);
     }
-    spec.disks.iter().filter_map(check_disk).for_each(|warning| say(&format!("VM {name}: {warning}")));
     let options = Options { control };
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
@@ -92,16 +91,6 @@ fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<
     let available = meminfo::shown(available_bytes);
     let warning = format!("warning: {wanted} of memory: only {available} are free now; the host may run out");
     Ok((wanted.bytes() > available_bytes).then_some(warning))
-}
-
-/// Warns of a disk that is used as something else than it looks like. It is used as it was said all the same:
-/// a guest can make its disk look like anything.
-fn check_disk(disk: &DiskSpec) -> Option<String> {
-    let doubtful = disk.format == DiskFormat::Raw && disk::looks_like_qcow2(&disk.path);
-    let path = disk.path.display();
-    doubtful.then(|| {
-        format!("warning: disk {path} is used as raw, and begins like a qcow2 image; if it is one, add format=qcow2")
-    })
 }
 
 /// A line about an end that is not what a user hopes for.

@@ -43,7 +43,8 @@ pub use images::{BootFiles, Deleted, NewImage};
 pub use instances::{DiskMethod, InstanceDisk};
 pub use locks::{KeyLock, Waiting};
 pub use metadata::{
-    Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, SourceKind,
+    Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, MachineDefaults,
+    SourceKind,
 };
 pub use names::{Alias, Checksum, ChecksumKind, Digest, ImageReference, InstanceName, NameError, suggestion};
 pub use sparse::{SparseWriter, copy_sparse, hash_file};

@@ -1,4 +1,5 @@
-//! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S]`.
+//! Disks as a person describes them:
+//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,10 @@ pub struct DiskSpec {
     pub path: PathBuf,
     /// How the disk lies in it. Stated, never guessed: what a guest can write may look like anything.
     pub format: DiskFormat,
+    /// A raw disk is used whatever it looks like. Else one that looks like another format is refused.
+    pub force_raw: bool,
+    /// Size of its blocks; nothing for the host device's own, which of a file is 512 bytes.
+    pub block_size: Option<BlockSize>,
     /// The guest may not write.
     pub readonly: bool,
     /// Serial number shown to the guest.
@@ -42,6 +47,42 @@ impl FromStr for DiskFormat {
                 let hint = nearest(text, ["raw", "qcow2"]);
                 Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
             }
+        }
+    }
+}
+
+/// Size of a disk's logical blocks, which partition tables and file systems count in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlockSize {
+    /// 512 bytes, as most disks have them.
+    B512,
+    /// 4096 bytes ("4Kn").
+    B4096,
+}
+
+impl BlockSize {
+    /// In bytes.
+    pub fn bytes(self) -> u32 {
+        match self {
+            BlockSize::B512 => 512,
+            BlockSize::B4096 => 4096,
+        }
+    }
+
+    /// The size of so many bytes, if there is one.
+    pub fn of_bytes(bytes: u32) -> Option<BlockSize> {
+        [BlockSize::B512, BlockSize::B4096].into_iter().find(|size| size.bytes() == bytes)
+    }
+}
+
+impl FromStr for BlockSize {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "512" => Ok(BlockSize::B512),
+            "4096" | "4k" | "4K" => Ok(BlockSize::B4096),
+            _ => Err(BadValue(format!("'{text}' is not a block size (there are 512, 4096)"))),
         }
     }
 }
@@ -76,21 +117,24 @@ impl FromStr for DiskSerial {
 }
 
 /// Keys of a disk description.
-const KEYS: [&str; 4] = ["path", "format", "readonly", "serial"];
+const KEYS: [&str; 6] = ["path", "format", "force-raw", "block-size", "readonly", "serial"];
 
 impl FromStr for DiskSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
+        let (mut force_raw, mut block_size) = (false, None);
         for option in options(text) {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
                 ("format", Some(value)) => format = value.parse()?,
+                ("force-raw", None) => force_raw = true,
+                ("block-size", Some(value)) => block_size = Some(value.parse()?),
                 ("readonly", None) => readonly = true,
                 ("serial", Some(value)) => serial = Some(value.parse()?),
                 (key, _) if KEYS.contains(&key) => {
-                    let form = "path=FILE[,format=raw|qcow2][,readonly][,serial=S]";
+                    let form = "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]";
                     return Err(BadValue(format!("disk '{text}': write {form}")));
                 }
                 (key, _) => {
@@ -102,7 +146,23 @@ impl FromStr for DiskSpec {
             }
         }
         let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
-        Ok(DiskSpec { path, format, readonly, serial })
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial };
+        disk.check()?;
+        Ok(disk)
+    }
+}
+
+impl DiskSpec {
+    /// Checks what concerns several fields at once.
+    ///
+    /// # Errors
+    /// They do not go together.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.force_raw && self.format != DiskFormat::Raw {
+            let path = self.path.display();
+            return Err(BadValue(format!("disk {path}: force-raw is for format=raw; leave one of them out")));
+        }
+        Ok(())
     }
 }
 
@@ -126,5 +186,24 @@ mod tests {
         assert!(wrong("path=a,format=qcow").contains("did you mean 'qcow2'"));
         assert!(wrong("path=a,format").contains("write path="));
         assert!(wrong("").contains("unknown option"));
+        assert!(wrong("path=a,force-raw=on").contains("write path="));
+        assert!(wrong("path=a,format=qcow2,force-raw").contains("force-raw is for format=raw"));
+        for size in ["", "0", "1024", "4095", "4097", "8192", "512.0", "-512", "4096 "] {
+            assert!(wrong(&format!("path=a,block-size={size}")).contains("there are 512, 4096"), "{size}");
+        }
+        assert!(wrong("path=a,block-size").contains("write path="));
+    }
+
+    #[test]
+    fn raw_disks_are_forced_and_blocks_sized_by_words() {
+        let disk = |text: &str| text.parse::<DiskSpec>().unwrap();
+        assert!(disk("path=a,format=raw,force-raw").force_raw && !disk("path=a").force_raw);
+        assert_eq!(disk("path=a").block_size, None);
+        assert_eq!(disk("path=a,block-size=4096").block_size.map(BlockSize::bytes), Some(4096));
+        assert_eq!(disk("path=a,block-size=512").block_size.map(BlockSize::bytes), Some(512));
+        for size in [BlockSize::B512, BlockSize::B4096] {
+            assert_eq!(BlockSize::of_bytes(size.bytes()), Some(size));
+        }
+        assert_eq!(BlockSize::of_bytes(1024), None);
     }
 }

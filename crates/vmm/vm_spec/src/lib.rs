@@ -13,7 +13,7 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec};
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use size::{CpuCount, DiskSize, MemorySize};

@@ -50,6 +50,9 @@ pub struct CreateArguments {
     /// The format of the backing file
     #[arg(long, value_name = "FORMAT", value_parser = parse_format, requires = "backing")]
     pub backing_format: Option<DiskFormat>,
+    /// Take a backing file as raw even if it looks like another format
+    #[arg(long, requires = "backing")]
+    pub force_raw: bool,
 }
 
 /// What a qcow2 image is like.
@@ -79,6 +82,9 @@ pub struct ResizeArguments {
     /// What it is: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub disk_format: DiskFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
 }
 
 /// `yagura disk convert`
@@ -88,9 +94,12 @@ pub struct ConvertArguments {
     pub source: PathBuf,
     /// The file to make
     pub target: PathBuf,
-    /// What is read: raw, qcow2, vhdx or vmdk
+    /// What is read: raw, qcow2, vhdx, vmdk, vhd or vdi
     #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
     pub from: SourceFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
     /// What is made: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub to: DiskFormat,
@@ -126,6 +135,9 @@ pub struct InfoArguments {
     /// What it is: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub disk_format: DiskFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -178,7 +190,8 @@ Examples:
   yagura disk info web1.qcow2 --disk-format qcow2 -f json
 
 Formats are always said, never guessed: a guest can make its disk look like an image that names
-a file of this host. An image that a machine uses cannot be changed at the same time.";
+a file of this host. What is said to be raw and looks like another format is refused, unless --force-raw
+is given. An image that a machine uses cannot be changed at the same time.";
 
 const CHECK_NOTES: &str = "\
 Exit status:

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, SourceFormat};
+use disk::{
+    BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, RawContents, SourceFormat,
+};
 use host_sys::file_lock::{LockKind, try_lock};
 use image_import::{DiskFile, Importer};
 
@@ -21,7 +23,7 @@ pub(super) fn convert(
     compress: bool,
 ) -> anyhow::Result<()> {
     let file = open_source(source)?;
-    let disk = DiskFile { file: file.as_fd(), format, name: source };
+    let disk = DiskFile::new(file.as_fd(), format, source);
     match to {
         None => {
             let raw = new_file(target)?;
@@ -38,7 +40,8 @@ pub(super) fn convert(
             let raw = nameless_file(target)?;
             import(disk, &raw)?;
             let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
-            let options = ConvertOptions { from, policy, to: Some(image), compress };
+            let contents = RawContents::Any;
+            let options = ConvertOptions { from, contents, policy, to: Some(image), compress };
             let raw = PathBuf::from(format!("/proc/self/fd/{}", raw.as_raw_fd()));
             let bar = Bar::new();
             disk::convert(&raw, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance};
 use image_store::{FirstBoot, ImageReference, InstanceName, StoreError};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmName};
+use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, VmName};
 use yagura_vmm::say;
 
 use super::report;
@@ -39,13 +39,18 @@ pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> an
         Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.held),
         None => (None, Vec::new()),
     };
-    let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
+    let about = &instance.image.metadata.description;
+    let usual = about.machine.memory_bytes.unwrap_or(MemorySize::default().bytes());
+    let memory = usual.max(about.min_memory_bytes).div_ceil(1 << 20);
+    let cpus = about.machine.cpus.map(|cpus| cpus.to_string().parse()).transpose()?;
     let settings = InstanceSettings {
         name: name.as_str().parse()?,
         disks: disks(&instance)?,
         boot,
-        memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
-        waits_for_network: instance.image.metadata.description.first_boot == FirstBoot::CloudInit,
+        memory: format!("{memory}M").parse()?,
+        cpus,
+        waits_for_network: about.first_boot == FirstBoot::CloudInit,
+        cards: about.machine.cards.unwrap_or(0),
     };
     Ok(Prepared { settings, held })
 }
@@ -117,10 +122,20 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disk::DiskFormat::Raw => DiskFormat::Raw,
         disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
     };
-    let mut disks = vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None }];
-    if let Some(path) = instance.seed.clone() {
+    // Their formats are known, so that no guest can lock itself out by what it writes.
+    let ours = |path: &Path, format| DiskSpec {
+        path: path.to_owned(),
+        format,
+        force_raw: format == DiskFormat::Raw,
+        block_size: None,
+        readonly: false,
+        serial: None,
+    };
+    let block_size = instance.image.metadata.description.machine.block_bytes.and_then(BlockSize::of_bytes);
+    let mut disks = vec![DiskSpec { block_size, ..ours(&instance.disk, format) }];
+    if let Some(path) = &instance.seed {
         let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial });
+        disks.push(DiskSpec { readonly: true, serial, ..ours(path, DiskFormat::Raw) });
     }
     Ok(disks)
 }

@@ -8,8 +8,8 @@ mod report;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cloud_ops::Images;
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
+use cloud_ops::{Images, ImportOptions};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, RawContents};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
 use image_store::{Alias, GarbageOptions, Image, ImageSource};
@@ -124,10 +124,9 @@ fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
 }
 
 fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
-    let ImportArguments { path, alias, format, about } = arguments;
-    let kind =
-        format.map_or_else(|| FileKind::of_name(path), Ok).with_context(|| path.display().to_string())?;
-    let options = about.options(ImageSource::file(path));
+    let ImportArguments { path, alias, format, force_raw, about } = arguments;
+    let kind = format.or_else(|| FileKind::of_name(path));
+    let options = ImportOptions { force_raw: *force_raw, ..about.options(ImageSource::file(path)) };
     let mut stages = Stages::new();
     let image = images.import_file(path, kind, &options, &mut stages)?;
     stages.finish();
@@ -147,6 +146,7 @@ fn export(
             let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
             let options = ConvertOptions {
                 from: DiskFormat::Raw,
+                contents: RawContents::Any,
                 policy: BackingPolicy::Refuse,
                 to: Some(to),
                 compress: true,

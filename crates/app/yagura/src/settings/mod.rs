@@ -88,7 +88,13 @@ pub struct GivenSettings {
     #[serde(deserialize_with = "values::switch")]
     merge: Option<Switch>,
     /// Disk image or block device, raw unless format says otherwise; give it again for more disks
-    #[arg(long = "disk", value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S]")]
+    ///
+    /// A disk that is said to be raw and looks like another format is refused, unless force-raw is added. block-size is
+    /// what the guest sees [default: the host device's, of a file 512].
+    #[arg(
+        long = "disk",
+        value_name = "path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]"
+    )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
     /// Network card on a tap interface, or none; give it again for more cards
@@ -186,8 +192,12 @@ pub struct InstanceSettings {
     pub disks: Vec<DiskSpec>,
     /// Kernel, initial RAM disk, command line; not needed where a person names a kernel.
     pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
-    /// The least memory that its image starts with.
+    /// Its memory where nobody says otherwise.
     pub memory: MemorySize,
+    /// The vCPUs that its image's machine had.
+    pub cpus: Option<CpuCount>,
+    /// The network cards that its image's machine had.
+    pub cards: u32,
     /// Whether its guest has units that wait for a network.
     pub waits_for_network: bool,
 }
@@ -236,13 +246,24 @@ impl GivenSettings {
         self.kernel.is_some()
     }
 
+    /// What to say of network cards that an image's machine had and this one has not; nothing where a person said
+    /// something of cards.
+    pub fn missing_cards(&self, instance: &InstanceSettings) -> Option<String> {
+        let InstanceSettings { name, cards, .. } = instance;
+        let cards_of =
+            if *cards == 1 { "a network card".to_owned() } else { format!("{cards} network cards") };
+        (*cards > 0 && self.nets.is_empty()).then(|| {
+            format!("VM {name}: its image comes from a machine with {cards_of}; give --net tap=NAME for each, or --net none")
+        })
+    }
+
     fn has_card(&self) -> bool {
         self.nets.iter().any(|net| *net != NetArgument::None)
     }
 
     /// These, with what an instance brings: its disks come first, and what a person said wins.
     pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
-        let InstanceSettings { name, mut disks, boot, memory, waits_for_network } = instance;
+        let InstanceSettings { name, mut disks, boot, memory, cpus, cards: _, waits_for_network } = instance;
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
@@ -254,9 +275,8 @@ impl GivenSettings {
             self.initrd = self.initrd.or(initrd);
             self.cmdline = self.cmdline.or(Some(cmdline));
         }
-        let least =
-            if memory.bytes() > MemorySize::default().bytes() { memory } else { MemorySize::default() };
-        self.memory = self.memory.or(Some(least));
+        self.memory = self.memory.or(Some(memory));
+        self.cpus = self.cpus.or(cpus);
         self
     }
 

@@ -143,11 +143,15 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Scalar<T> {
 
 /// `[[disk]]`
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DiskTable {
     path: PathBuf,
     #[serde(default, deserialize_with = "text")]
     format: Option<vm_spec::DiskFormat>,
+    #[serde(default)]
+    force_raw: bool,
+    #[serde(default, deserialize_with = "number")]
+    block_size: Option<vm_spec::BlockSize>,
     #[serde(default)]
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
@@ -176,13 +180,12 @@ struct NetTable {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, readonly, serial }| DiskSpec {
-        path,
-        format: format.unwrap_or_default(),
-        readonly,
-        serial,
+    let disk = |DiskTable { path, format, force_raw, block_size, readonly, serial }| {
+        let format = format.unwrap_or_default();
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial };
+        disk.check().map(|()| disk).map_err(Error::custom)
     };
-    Ok(tables.into_iter().map(disk).collect())
+    tables.into_iter().map(disk).collect()
 }
 
 /// An array of module tables.
