@@ -88,8 +88,9 @@ impl FromStr for SourceFormat {
     fn from_str(text: &str) -> Result<SourceFormat, String> {
         let found = SourceFormat::ALL.into_iter().find(|format| format.name() == text);
         found.ok_or_else(|| {
-            let names = SourceFormat::ALL.map(SourceFormat::name).join(", ");
-            format!("'{text}' is not a disk format that can be read (there are {names})")
+            let names = SourceFormat::ALL.map(SourceFormat::name);
+            let hint = messages::did_you_mean(text, names);
+            format!("'{text}' is not a disk format that can be read (there are {}){hint}", names.join(", "))
         })
     }
 }

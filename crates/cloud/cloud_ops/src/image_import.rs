@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile, ImportError};
 use disk::SourceFormat;
+use host_sys::named_file::folder_of;
 use image_store::{
     Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, MachineDefaults, NewImage,
     SourceKind, StagingFolder, UtcTime,
@@ -83,8 +84,7 @@ impl Images {
             return Ok(Vec::new());
         }
         if input.is_named && options.source.kind == SourceKind::File {
-            let folder = input.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return Ok(self.importer.open_extents(disk, folder.unwrap_or(Path::new(".")))?);
+            return Ok(self.importer.open_extents(disk, folder_of(input.path))?);
         }
         let names = self.importer.describe(disk)?.extents;
         if names.is_empty() {

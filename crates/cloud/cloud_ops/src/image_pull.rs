@@ -80,7 +80,8 @@ impl Images {
             (Ok(fetched), _) => self.take_vendors(alias, entry, fetched, watch),
             (Err(OpError::Fetch(error)), Some(recipe)) if error.is_unreachable() => {
                 watch.note(&format!(
-                    "{alias}: the vendor's image cannot be had ({error}); building it from Debian's packages instead"
+                    "{alias}: the vendor's image cannot be had ({}); building it from Debian's packages instead",
+                    messages::in_words(&error)
                 ));
                 self.build(&recipe, watch)
             }
@@ -159,8 +160,7 @@ impl Images {
 
     fn unknown(&self, name: &str) -> OpError {
         let known: Vec<String> = self.offered().map(|all| all.into_keys().collect()).unwrap_or_default();
-        let hint = image_store::suggestion(name, known.iter().map(String::as_str));
-        let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
+        let hint = messages::did_you_mean(name, known.iter().map(String::as_str));
         OpError::Refused(format!("no image is called {name}, here or in the catalogue{hint}"))
     }
 }

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use ::image_import::{Appliance, ApplianceDisk, Compression, InputFile, Recognized};
 use disk::{RawContents, SourceFormat, StatedBy};
+use host_sys::named_file::{Accepts, open_named};
 use image_sources::{FileFormat, FileKind};
-use image_store::{Image, StagingFolder};
+use image_store::{Image, SourceKind, StagingFolder};
 use oci_image::ByteRange;
 
 use crate::image_import::new_file;
@@ -42,7 +43,7 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     pub(crate) fn open(&self) -> Result<File, OpError> {
-        File::open(self.path).map_err(OpError::io("open", self.path))
+        Ok(open_named(self.path, Accepts::File).map_err(OpError::io("open", self.name))?.file)
     }
 }
 
@@ -58,7 +59,12 @@ impl Images {
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        let input = Input { path, name: path, range: None, is_named: kind.is_some() };
+        // What came from elsewhere has a name of its own only here.
+        let name = match options.source.kind {
+            SourceKind::File => path,
+            _ => Path::new(&options.source.location),
+        };
+        let input = Input { path, name, range: None, is_named: kind.is_some() };
         match kind {
             Some(kind) => self.import_stated(input, kind, options, watch),
             None => self.import_by_contents(input, options, LAYERS_MAX, watch),
@@ -88,7 +94,9 @@ impl Images {
         };
         match kind.format {
             FileFormat::Ova => self.import_appliance(input, options, watch),
-            FileFormat::OciArchive => self.import_oci_archive(input.path, &options.source.location, watch),
+            FileFormat::OciArchive => {
+                self.import_oci_archive(input.path, input.name, &options.source.location, watch)
+            }
             format => {
                 let format = format.disk().unwrap_or(SourceFormat::Raw);
                 if format == SourceFormat::Raw && !options.force_raw {
@@ -131,7 +139,7 @@ impl Images {
             }
             Recognized::Appliance if input.range.is_none() => self.import_appliance(input, options, watch),
             Recognized::OciArchive if input.range.is_none() => {
-                self.import_oci_archive(input.path, &options.source.location, watch)
+                self.import_oci_archive(input.path, input.name, &options.source.location, watch)
             }
             Recognized::Appliance | Recognized::OciArchive => {
                 Err(OpError::Refused(format!("{name} is an archive in an archive; unpack it first")))

@@ -1,13 +1,16 @@
 //! Disks as a person describes them:
-//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]`.
+//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]`. A comma within the path is doubled.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::{BadValue, nearest, options};
+use crate::BadValue;
+use crate::options::{Form, text_of};
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ impl FromStr for DiskFormat {
             "raw" => Ok(DiskFormat::Raw),
             "qcow2" => Ok(DiskFormat::Qcow2),
             _ => {
-                let hint = nearest(text, ["raw", "qcow2"]);
+                let hint = did_you_mean(text, ["raw", "qcow2"]);
                 Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
             }
         }
@@ -116,43 +119,37 @@ impl FromStr for DiskSerial {
     }
 }
 
-/// Keys of a disk description.
-const KEYS: [&str; 6] = ["path", "format", "force-raw", "block-size", "readonly", "serial"];
+const FORM: Form = Form {
+    what: "disk",
+    keys: &["path", "format", "force-raw", "block-size", "readonly", "serial"],
+    shape: "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]",
+};
 
-impl FromStr for DiskSpec {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
+impl DiskSpec {
+    /// Reads a description; a path may be of any bytes.
+    ///
+    /// # Errors
+    /// It is not written as it should be, or names no file.
+    pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
         let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
         let (mut force_raw, mut block_size) = (false, None);
-        for option in options(text) {
+        for option in FORM.parse(text)? {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
-                ("format", Some(value)) => format = value.parse()?,
+                ("format", Some(value)) => format = text_of(&value)?.parse()?,
                 ("force-raw", None) => force_raw = true,
-                ("block-size", Some(value)) => block_size = Some(value.parse()?),
+                ("block-size", Some(value)) => block_size = Some(text_of(&value)?.parse()?),
                 ("readonly", None) => readonly = true,
-                ("serial", Some(value)) => serial = Some(value.parse()?),
-                (key, _) if KEYS.contains(&key) => {
-                    let form = "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]";
-                    return Err(BadValue(format!("disk '{text}': write {form}")));
-                }
-                (key, _) => {
-                    return Err(BadValue(format!(
-                        "disk '{text}': unknown option '{key}'{}",
-                        nearest(key, KEYS)
-                    )));
-                }
+                ("serial", Some(value)) => serial = Some(text_of(&value)?.parse()?),
+                _ => return Err(FORM.misshapen(text)),
             }
         }
-        let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
+        let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
         let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial };
         disk.check()?;
         Ok(disk)
     }
-}
 
-impl DiskSpec {
     /// Checks what concerns several fields at once.
     ///
     /// # Errors
@@ -163,6 +160,14 @@ impl DiskSpec {
             return Err(BadValue(format!("disk {path}: force-raw is for format=raw; leave one of them out")));
         }
         Ok(())
+    }
+}
+
+impl FromStr for DiskSpec {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        DiskSpec::parse(text.as_ref())
     }
 }
 
@@ -186,6 +191,8 @@ mod tests {
         assert!(wrong("path=a,format=qcow").contains("did you mean 'qcow2'"));
         assert!(wrong("path=a,format").contains("write path="));
         assert!(wrong("").contains("unknown option"));
+        assert!(wrong("path=a,path=b").contains("path is given twice"));
+        assert_eq!("path=a,,readonly".parse::<DiskSpec>().unwrap().path, PathBuf::from("a,readonly"));
         assert!(wrong("path=a,force-raw=on").contains("write path="));
         assert!(wrong("path=a,format=qcow2,force-raw").contains("force-raw is for format=raw"));
         for size in ["", "0", "1024", "4095", "4097", "8192", "512.0", "-512", "4096 "] {

@@ -58,3 +58,28 @@ fn the_size_of_sectors_is_kept_with_the_image_and_its_instances() {
         let _ = folder.images.store.remove_instance(&instance);
     }
 }
+
+/// A GPT and its copy stay where they are and whole: the guest moves the copy when it grows its partition.
+#[test]
+fn a_longer_disk_begins_as_the_image_and_ends_in_zeros() {
+    let folder = Folder::new();
+    for sector in [512, 4096] {
+        let name = format!("{sector}.raw");
+        folder.write(&name, &gpt(sector));
+        let image = folder.import(&name, None).0.unwrap();
+        let instance = format!("grown-{sector}").parse().unwrap();
+        let disk = folder.images.store.create_instance_disk(&image, &instance, Some(9 << 20)).unwrap();
+        let options = disk::ConvertOptions {
+            from: disk.format,
+            contents: disk::RawContents::Any,
+            policy: disk::BackingPolicy::Open,
+            to: None,
+            compress: false,
+        };
+        let copy = folder.path(&format!("copy-{sector}"));
+        disk::convert(&disk.path, &copy, &options, |_, _| ()).unwrap();
+        let bytes = std::fs::read(&copy).unwrap();
+        assert_eq!(bytes.len(), 9 << 20);
+        assert!(bytes[..4 << 20] == gpt(sector) && bytes[4 << 20..].iter().all(|byte| *byte == 0));
+    }
+}

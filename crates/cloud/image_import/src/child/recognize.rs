@@ -4,10 +4,11 @@ use std::fs::File;
 
 use disk::{DiskReader, SignatureKind, SourceFile, SourceFormat, recognize as signature_of};
 use guest_files::{Content, TableKind, identify, read_partitions};
+use messages::in_words;
 use oci_image::ByteRange;
 
+use super::Answered;
 use super::boot::Disk;
-use super::{Answered, in_words};
 use crate::appliance::is_appliance;
 use crate::compression::Compression;
 use crate::inputs::{Layout, Recognized};
