@@ -8,12 +8,13 @@
 //! ```
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ::image_import::{Appliance, ApplianceDisk, Compression, InputFile, Recognized};
 use disk::{RawContents, SourceFormat, StatedBy};
-use host_sys::named_file::{Accepts, open_named};
+use host_sys::named_file::{Accepts, folder_of, open_named};
+use host_sys::open_beneath::open_beneath;
 use image_sources::{FileFormat, FileKind};
 use image_store::{Image, SourceKind, StagingFolder};
 use oci_image::ByteRange;
@@ -94,6 +95,7 @@ impl Images {
         };
         match kind.format {
             FileFormat::Ova => self.import_appliance(input, options, watch),
+            FileFormat::Ovf => self.import_description(input, options, watch),
             FileFormat::OciArchive => {
                 self.import_oci_archive(input.path, input.name, &options.source.location, watch)
             }
@@ -148,7 +150,7 @@ impl Images {
                 "{name} is {what}, which is not read here; convert or unpack it first"
             ))),
             Recognized::Unknown => Err(OpError::Refused(format!(
-                "neither the name nor the contents of {name} say what is in it; give --format ({})",
+                "{name} is like nothing that is known, and its name does not say what is in it; give --format ({})",
                 FileFormat::names()
             ))),
         }
@@ -180,8 +182,56 @@ impl Images {
     ) -> Result<Image, OpError> {
         watch.stage("comparing the appliance with its manifest");
         let archive = input.open()?;
-        let Appliance { name, system, cpus, memory_bytes, cards, disks, notes } =
-            self.importer.read_appliance(archive.as_fd(), input.name, &mut bytes_of(watch))?;
+        let appliance = self.importer.read_appliance(archive.as_fd(), input.name, &mut bytes_of(watch))?;
+        self.import_disk_of(appliance, input, options, watch)
+    }
+
+    /// The same for a description (OVF) that lies beside its files. Nothing is opened outside of its folder.
+    fn import_description(
+        &self,
+        input: Input<'_>,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        let shown = input.name.display();
+        if options.source.kind != SourceKind::File || input.path != input.name {
+            let why = format!(
+                "{shown} has its disks in other files, which are not looked for; import an archive (OVA)"
+            );
+            return Err(OpError::Refused(why));
+        }
+        watch.stage("comparing the appliance with its manifest");
+        let folder =
+            File::open(folder_of(input.path)).map_err(OpError::io("open the folder of", input.path))?;
+        let own_name = input.path.file_name().unwrap_or_default();
+        let mut files = vec![(own_name.display().to_string(), input.open()?)];
+        let described = self.importer.read_description(input.name, &files, None, &mut |_, _| ())?;
+        let Some(name) = the_disk(input.name, &described.disks)?.file else {
+            return Err(OpError::Refused(format!("appliance {shown} has no disk")));
+        };
+        let disk = open_beneath(&folder, Path::new(&name))
+            .map_err(OpError::io("open", input.name.with_file_name(&name)))?;
+        files.push((name, disk));
+        let manifest = match open_beneath(&folder, &Path::new(own_name).with_extension("mf")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(OpError::io("open", input.name.with_extension("mf")))?),
+        };
+        let appliance =
+            self.importer.read_description(input.name, &files, manifest.as_ref(), &mut bytes_of(watch))?;
+        // Opened once: another file may have taken the name meanwhile.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", files[1].1.as_raw_fd()));
+        self.import_disk_of(appliance, Input { path: &path, ..input }, options, watch)
+    }
+
+    /// Takes the one disk of an appliance in, with the sizes and cards of its machine.
+    fn import_disk_of(
+        &self,
+        appliance: Appliance,
+        input: Input<'_>,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        let Appliance { name, system, cpus, memory_bytes, cards, disks, notes } = appliance;
         let shown = input.name.display();
         notes.iter().for_each(|note| watch.note(&format!("{shown}: {note}")));
         let ApplianceDisk { file, range, capacity_bytes } = the_disk(input.name, &disks)?;
@@ -195,7 +245,8 @@ impl Images {
         machine.cpus = machine.cpus.or(cpus);
         machine.memory_bytes = machine.memory_bytes.or(memory_bytes);
         machine.cards = machine.cards.or(Some(cards));
-        let name = input.name.join(file.unwrap_or_default());
+        let file = file.unwrap_or_default();
+        let name = if range.is_some() { input.name.join(file) } else { input.name.with_file_name(file) };
         let disk = Input { name: &name, range, is_named: false, ..input };
         self.import_by_contents(disk, &options, LAYERS_MAX, watch)
     }

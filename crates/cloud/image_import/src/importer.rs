@@ -230,6 +230,29 @@ impl Importer {
         }
     }
 
+    /// Reads what an appliance consists of whose description (OVF) lies beside its files, and compares these with the
+    /// digests in its manifest. `files` are the description and then the others, by their names.
+    ///
+    /// # Errors
+    /// The description makes no sense, a file is not what the manifest says, or the reader failed.
+    pub fn read_description(
+        &self,
+        name: &Path,
+        files: &[(String, File)],
+        manifest: Option<&File>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Appliance, ImportError> {
+        let name = name.display().to_string();
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        let source = ApplianceSource::Beside { names, has_manifest: manifest.is_some() };
+        let job = Job::ReadAppliance { source, name: name.clone() };
+        let descriptors = files.iter().map(|(_, file)| file).chain(manifest).map(AsFd::as_fd);
+        match self.run(&name, job, &descriptors.collect::<Vec<_>>(), progress)? {
+            Outcome::Appliance(appliance) => check_appliance(appliance, None, &name),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
     /// Finds the OCI image in an archive, and where its layers lie. These are not looked at.
     ///
     /// # Errors

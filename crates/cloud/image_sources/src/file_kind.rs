@@ -25,12 +25,14 @@ pub enum FileFormat {
     Vdi,
     /// A machine in an archive.
     Ova,
+    /// The description of a machine, with its disk beside it.
+    Ovf,
     /// An OCI image in an archive, or what `docker save` writes.
     OciArchive,
 }
 
 impl FileFormat {
-    const ALL: [FileFormat; 8] = [
+    const ALL: [FileFormat; 9] = [
         FileFormat::Raw,
         FileFormat::Qcow2,
         FileFormat::Vmdk,
@@ -38,6 +40,7 @@ impl FileFormat {
         FileFormat::Vhd,
         FileFormat::Vdi,
         FileFormat::Ova,
+        FileFormat::Ovf,
         FileFormat::OciArchive,
     ];
 
@@ -51,6 +54,7 @@ impl FileFormat {
             FileFormat::Vhd => "vhd",
             FileFormat::Vdi => "vdi",
             FileFormat::Ova => "ova",
+            FileFormat::Ovf => "ovf",
             FileFormat::OciArchive => "oci",
         }
     }
@@ -69,7 +73,7 @@ impl FileFormat {
             FileFormat::Vhdx => SourceFormat::Vhdx,
             FileFormat::Vhd => SourceFormat::Vhd,
             FileFormat::Vdi => SourceFormat::Vdi,
-            FileFormat::Ova | FileFormat::OciArchive => return None,
+            FileFormat::Ova | FileFormat::Ovf | FileFormat::OciArchive => return None,
         })
     }
 
@@ -84,6 +88,7 @@ impl FileFormat {
             FileFormat::Vhd => &["vhd"],
             FileFormat::Vdi => &["vdi"],
             FileFormat::Ova => &["ova"],
+            FileFormat::Ovf => &["ovf"],
             FileFormat::OciArchive => &["tar"],
         }
     }

@@ -100,7 +100,7 @@ pub struct ImportArguments {
     /// Name of the new image, such as my/server
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,
-    /// What the file is: raw, qcow2, vmdk, vhdx, vhd, vdi, ova or oci, perhaps with .gz, .xz, .zst, .bz2 or .zip
+    /// What the file is: raw, qcow2, vmdk, vhdx, vhd, vdi, ova, ovf or oci, perhaps with .gz, .xz, .zst, .bz2 or .zip
     /// [default: as its name ends, else what its contents say]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,

@@ -109,6 +109,30 @@ fn a_machine_brings_its_disk_sizes_and_cards() {
 }
 
 #[test]
+fn a_description_brings_the_disk_beside_it() {
+    let folder = Folder::new();
+    let (text, disk) = (description(&USUAL), stream_optimized());
+    folder.write("web.ovf", text.as_bytes());
+    folder.write("web-disk0.vmdk", &disk);
+    let (image, notes) = folder.import("web.ovf", None);
+    let image = image.unwrap();
+    assert!(folder.disk(&image) == raw_disk());
+    assert_eq!(image.metadata.description.machine.cards, Some(2));
+    assert!(notes.0.iter().any(|note| note.contains("no manifest")), "{:?}", notes.0);
+    let files: [(&str, &[u8]); 2] = [("web.ovf", text.as_bytes()), ("web-disk0.vmdk", &disk)];
+    folder.write("web.mf", manifest(&files).as_bytes());
+    folder.import("web.ovf", None).0.unwrap();
+    folder.write("web-disk0.vmdk", &disk[..disk.len() - 512]);
+    assert!(folder.refusal("web.ovf", None).contains("web-disk0.vmdk is not what its manifest says"));
+    std::fs::remove_file(folder.path("web-disk0.vmdk")).unwrap();
+    assert!(folder.refusal("web.ovf", None).contains("web-disk0.vmdk"));
+    // A link may lead to any file of the host.
+    folder.write("secret", &raw_disk());
+    std::os::unix::fs::symlink("secret", folder.path("web-disk0.vmdk")).unwrap();
+    assert!(folder.refusal("web.ovf", None).contains("web-disk0.vmdk"));
+}
+
+#[test]
 fn archives_that_lie_are_told() {
     let folder = Folder::new();
     let (text, disk) = (description(&USUAL), stream_optimized());
@@ -134,10 +158,7 @@ fn archives_that_lie_are_told() {
         (archive(&[files[0], files[1], files[1]]), "two files web-disk0.vmdk"),
         (archive(&[("web.ovf", two.as_bytes()), files[1], ("web-disk1.vmdk", &disk)]), "has 2 disks"),
         (archive(&[("web.ovf", outside.as_bytes()), files[1]]), "not beside its description"),
-        (
-            archive(&[files[0], ("web-disk0.vmdk", b"nothing that is known")]),
-            "neither the name nor the contents",
-        ),
+        (archive(&[files[0], ("web-disk0.vmdk", b"nothing that is known")]), "does not say what is in it"),
         (archive(&[("web.ovf", b"<a/>"), files[1]]), "none of an appliance"),
         (cut[..cut.len() - 8192].to_vec(), "cut short"),
         (b"no archive".repeat(100), "is no tar archive"),

@@ -141,9 +141,9 @@ fn what_is_said_to_be_raw_and_is_not_is_refused_unless_forced() {
 fn what_says_nothing_is_refused() {
     let folder = Folder::new();
     for (bytes, words) in [
-        (vec![0; 1 << 20], "neither the name nor the contents"),
-        (vec![7; 1 << 20], "neither the name nor the contents"),
-        (Vec::new(), "neither the name nor the contents"),
+        (vec![0; 1 << 20], "does not say what is in it; give --format"),
+        (vec![7; 1 << 20], "does not say what is in it; give --format"),
+        (Vec::new(), "does not say what is in it; give --format"),
         (b"QED\0aaaaaaaaaaaa".repeat(64), "a QED image, which is not read here"),
         (b"WithouFreSpacExt".repeat(64), "a Parallels image, which is not read here"),
         (b"7z\xbc\xaf\x27\x1c".repeat(64), "a 7z archive, which is not read here"),
@@ -186,7 +186,7 @@ fn bombs_are_stopped() {
         let path = folder.write("bomb.img", &bytes);
         let error =
             images.import_file(&path, None, &folder.options("bomb.img"), &mut super::Notes::default());
-        assert!(error.unwrap_err().to_string().contains("that are allowed"), "{ending}");
+        assert!(error.unwrap_err().to_string().contains("more than is let through"), "{ending}");
     }
     assert!(File::open(folder.path("other/staging")).is_ok());
 }

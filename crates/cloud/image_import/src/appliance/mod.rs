@@ -10,6 +10,7 @@
 //! there against damage.
 
 mod archive;
+mod beside;
 mod envelope;
 mod manifest;
 mod units;
@@ -21,16 +22,19 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::archive::is_appliance;
 pub use self::archive::read_archive;
+pub(crate) use self::beside::read_beside;
 pub use self::envelope::read_envelope;
 
 /// More disks than any machine of ours has.
 pub(crate) const DISKS_MAX: usize = 64;
 
 /// Where an appliance's files are.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ApplianceSource {
     /// In one tar archive.
     Archive,
+    /// Beside their description: its name and theirs. Their manifest, if there is one, is the last file of the job.
+    Beside { names: Vec<String>, has_manifest: bool },
 }
 
 /// A machine in an archive.
