@@ -139,7 +139,7 @@ A configuration file has the flags' names as keys; relative paths in it start at
   [[net]]
   tap = \"tap0\"
 
-Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
+Without --cmdline a unified kernel image has its own; any other kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
 ('ro' if that is readonly).
 Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
@@ -153,6 +153,7 @@ Exit status:
   6   the guest kept resetting right after its start
   8   the guest crashed its CPU, or the engine could not go on
   10  ended from outside
+  12  the guest's kernel panicked (--on-panic exit)
   an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
 
 const DOCTOR_NOTES: &str = "\

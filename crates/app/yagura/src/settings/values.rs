@@ -173,6 +173,33 @@ struct NetTable {
     queues: Option<u16>,
 }
 
+/// A path, or an array of paths.
+pub fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    deserializer.deserialize_any(Paths)
+}
+
+struct Paths;
+
+impl<'de> Visitor<'de> for Paths {
+    type Value = Vec<PathBuf>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path or a list of paths")
+    }
+
+    fn visit_str<E: Error>(self, path: &str) -> Result<Vec<PathBuf>, E> {
+        Ok(vec![path.into()])
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<PathBuf>, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(path) = list.next_element()? {
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
