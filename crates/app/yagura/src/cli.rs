@@ -139,8 +139,8 @@ A configuration file has the flags' names as keys; relative paths in it start at
   [[net]]
   tap = \"tap0\"
 
-Without --cmdline a unified kernel image has its own; any other kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
-('ro' if that is readonly).
+Without --cmdline a unified kernel image has its own command line, and any other kernel is given
+'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk ('ro' if that is readonly).
 Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
 Signals: SIGTERM presses the power button, a second one ends the VM at once.

@@ -127,7 +127,8 @@ pub struct GivenSettings {
     /// What a panic of the guest's kernel leads to: guest (its own panic= rules), restart, exit or pause
     /// [default: guest]
     ///
-    /// The guest tells of it by its driver for the pvpanic device; /events of the control socket has it in any case.
+    /// The guest tells of it by its driver for the pvpanic device; /events of the control socket has it in any case. A
+    /// guest that is paused stands still until the control socket resumes, resets or stops it, or a signal comes.
     #[arg(long, value_name = "guest|restart|exit|pause")]
     #[serde(deserialize_with = "values::text")]
     on_panic: Option<OnPanic>,

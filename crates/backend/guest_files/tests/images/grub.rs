@@ -239,6 +239,7 @@ const CASES: &[Case] = &[
         "menuentry a { linux /k C\n initrd /boot/i\n linux /boot/k C x\n initrd /boot/j }",
         "1:/boot/k 1:/boot/j|x",
     ),
+    boots("without a menu", "linux /boot/k C x\ninitrd /boot/i\nboot", "1:/boot/k 1:/boot/i|x"),
     boots("eval", "eval 'set q=7'\neval \"menuentry a { linux /boot/k C $q }\"", "1:/boot/k|7"),
     boots(
         "probe",
@@ -247,8 +248,14 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// What GRUB would find elsewhere, or where no emulator can follow.
-const REFUSED: &[Case] = &[
+/// What GRUB would find elsewhere, or where its emulator, which looks at no files, cannot follow.
+const OURS: &[Case] = &[
+    boots(
+        "fallback",
+        "set default=0\nset fallback='2 1'\nmenuentry a { linux /none C }\nmenuentry b { linux /k C b }\n\
+         menuentry c { linux /boot/k C c }",
+        "1:/boot/k|c",
+    ),
     refuses("another disk", "menuentry a { linux (hd1,gpt1)/boot/k C }", "(hd1,gpt1) is on another disk"),
     refuses(
         "another disk as root",
@@ -401,7 +408,7 @@ fn expected(text: &str) -> Chosen {
 fn paths_are_looked_up_where_the_configuration_says() {
     let Some(systems) = Systems::new(&["mke2fs", "sfdisk"]) else { return };
     let mut wrong = Vec::new();
-    for case in CASES.iter().chain(REFUSED) {
+    for case in CASES.iter().chain(OURS) {
         let found = boot(&systems.disk(case.config));
         let is_right = match (&found, case.expected) {
             (Ok(found), Ok(text)) => in_words(chosen(found)) == in_words(expected(text)),
@@ -468,7 +475,9 @@ fn by_grub(folder: &Folder, disk: &Path) -> Option<Chosen> {
     // What is waited for comes within half a second; the emulator does not end by itself.
     while let Ok(bytes) = received.recv_timeout(Duration::from_secs(20)) {
         text.push_str(&String::from_utf8_lossy(&bytes));
-        if text.contains("Press any key") || text.contains("highlighted") || text.len() > 1 << 20 {
+        if ["Press any key", "highlighted", "BASH-like"].iter().any(|end| text.contains(end))
+            || text.len() > 1 << 20
+        {
             break;
         }
     }
