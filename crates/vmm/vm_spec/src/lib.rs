@@ -9,6 +9,7 @@ mod console;
 mod disk;
 mod name;
 mod net;
+mod options;
 mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
@@ -16,7 +17,8 @@ pub use console::ConsoleSpec;
 pub use disk::{DiskFormat, DiskSerial, DiskSpec};
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
-pub use size::{CpuCount, DiskSize, MemorySize};
+pub use options::{names_with_commas, with_doubled_commas};
+pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -97,7 +99,7 @@ impl FromStr for OnPanic {
             "exit" => Ok(OnPanic::Exit),
             "pause" => Ok(OnPanic::Pause),
             _ => {
-                let hint = nearest(text, NAMES);
+                let hint = messages::did_you_mean(text, NAMES);
                 Err(BadValue(format!(
                     "'{text}' is not a reaction to a panic (there are guest, restart, exit, pause){hint}"
                 )))
@@ -123,7 +125,12 @@ impl FromStr for OnReset {
         match text {
             "restart" => Ok(OnReset::Restart),
             "exit" => Ok(OnReset::Exit),
-            _ => Err(BadValue(format!("'{text}' is not a reaction to a reset (there are restart, exit)"))),
+            _ => {
+                let hint = messages::did_you_mean(text, ["restart", "exit"]);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to a reset (there are restart, exit){hint}"
+                )))
+            }
         }
     }
 }
@@ -160,24 +167,6 @@ impl VmSpec {
         }
         Ok(self)
     }
-}
-
-/// Splits `key=value` and bare words that a person joined with commas.
-fn options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    text.split(',').map(|part| match part.split_once('=') {
-        Some((key, value)) => (key, Some(value)),
-        None => (part, None),
-    })
-}
-
-/// The one of `known` that is nearest to what was typed, as a hint, where any is near.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(2))
-        .map_or_else(String::new, |(_, name)| format!("; did you mean '{name}'?"))
 }
 
 #[cfg(test)]
@@ -232,11 +221,5 @@ mod tests {
         }
         let error = "pasue".parse::<OnPanic>().unwrap_err().0;
         assert!(error.contains("guest, restart, exit, pause") && error.contains("mean 'pause'"), "{error}");
-    }
-
-    #[test]
-    fn the_nearest_name_is_offered_only_when_near() {
-        assert_eq!(nearest("memry", ["memory", "name"]), "; did you mean 'memory'?");
-        assert_eq!(nearest("xyzzy", ["memory", "name"]), "");
     }
 }

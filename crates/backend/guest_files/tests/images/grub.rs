@@ -325,6 +325,11 @@ const OURS: &[Case] = &[
         "set a=xxxxxxxx\nwhile true; do set a=$a$a; done",
         "too many variables, or one that is",
     ),
+    refuses(
+        "a broken line inside",
+        "menuentry a { if true; then linux /boot/k C | x; fi }",
+        "GRUB's language does not know",
+    ),
     refuses("a broken line", "menuentry a { linux /boot/k C && true }", "GRUB's language does not know"),
 ];
 

@@ -122,6 +122,7 @@ impl Runner<'_> {
                 let menu = inner.first().copied().unwrap_or_default();
                 self.fail(&format!("the menu {menu} is of another loader, and is not read by '{foreign}'"))
             }
+            ("regexp", _) => self.fail("'regexp' is not known here, and its variable stays as it is"),
             (silent, _) if SILENT.contains(&silent) => {
                 self.succeeded = silent != "false";
                 Flow::Next

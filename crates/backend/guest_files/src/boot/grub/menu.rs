@@ -2,6 +2,7 @@
 
 use super::environment::Variables;
 use super::run::{Flow, Item, Loaded, Menu, Runner};
+use super::script::Statement;
 use crate::boot::entry::{Entry, Files};
 
 /// Menus inside of one another.
@@ -100,8 +101,21 @@ impl Loaded {
     }
 }
 
-fn contains_broken(body: &[super::script::Statement]) -> bool {
-    body.iter().any(|statement| matches!(statement, super::script::Statement::Broken(_)))
+/// Whether GRUB's parser would not take a body, wherever in it.
+fn contains_broken(body: &[Statement]) -> bool {
+    body.iter().any(|statement| match statement {
+        Statement::Broken(_) => true,
+        Statement::If { arms, otherwise } => {
+            let in_arm = |(condition, body): &(Vec<Statement>, Vec<Statement>)| {
+                contains_broken(condition) || contains_broken(body)
+            };
+            arms.iter().any(in_arm) || contains_broken(otherwise)
+        }
+        Statement::Loop { condition, body, .. } => contains_broken(condition) || contains_broken(body),
+        Statement::For { body, .. } => contains_broken(body),
+        Statement::Function { body, .. } | Statement::Menu { body, .. } => contains_broken(body),
+        Statement::Command(_) => false,
+    })
 }
 
 /// The item that the first part of a name means: its title, its id, or else its number.
