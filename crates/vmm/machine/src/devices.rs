@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
-use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, Pit, Rtc, Serial, SerialOutput};
+use chipset::{
+    AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc, Serial,
+    SerialOutput,
+};
 use device_model::{
-    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink, Shared,
-    shared,
+    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
+    ReportSink, Shared, lock, shared,
 };
 use guest_memory::GuestMemory;
 use pci::{PciRoot, Slot};
@@ -85,6 +88,13 @@ impl Wiring {
         self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?;
         self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(power)))?;
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
+    }
+
+    /// The panic device, and its counters.
+    pub(crate) fn pvpanic(&mut self, sink: Arc<dyn ReportSink>) -> Result<Arc<PanicCounters>, BuildError> {
+        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(sink))?;
+        let counters = lock(&device).counters();
+        Ok(counters)
     }
 
     /// The port on which test guests end the process.
