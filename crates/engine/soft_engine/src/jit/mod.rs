@@ -56,6 +56,7 @@ pub(super) struct Site {
     size: u32,
     write: bool,
     aligned: bool,
+    locked: bool,
     /// It stands for a window: what cannot be found in the TLB is not executed.
     leads: bool,
     segment: u8,
