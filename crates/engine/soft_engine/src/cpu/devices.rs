@@ -108,6 +108,7 @@ impl Core<'_> {
         let mut bytes = [0; 4];
         self.counters.count(ExitKind::PortRead);
         self.in_order(|core| core.io.port_read(port, &mut bytes[..size.min(4)]));
+        self.note_port_breakpoints(port, size);
         self.attention = true;
         u32::from_le_bytes(bytes)
     }
@@ -116,6 +117,7 @@ impl Core<'_> {
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
         self.counters.count(ExitKind::PortWrite);
         self.in_order(|core| core.io.port_write(port, &value.to_le_bytes()[..size.min(4)]));
+        self.note_port_breakpoints(port, size);
         self.attention = true;
     }
 
