@@ -296,3 +296,24 @@ impl Vm for SoftVm {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use guest_memory::{GpaRange, GuestAddress, Policy};
+
+    use super::*;
+    use crate::features;
+
+    #[test]
+    fn notices_that_nobody_takes_in_are_bounded() {
+        let range = GpaRange { start: GuestAddress(0), size_bytes: 1 << 20 };
+        let memory = GuestMemory::allocate(&[range], Policy::default()).unwrap();
+        let shared = Shared::new(memory, features::offered(), 2, Tiers::INTERPRETER);
+        for page in 0..3 * NOTICES_MAX as u64 {
+            shared.tell_others(0, Notice::Decoded { gpa: page << 12 });
+            assert!(lock(&shared.vcpus[1].notices).len() <= NOTICES_MAX);
+        }
+        assert!(shared.take_notices(1).contains(&Notice::Anything), "what was lost is made good");
+        assert!(shared.take_notices(0).is_empty());
+    }
+}

@@ -3,13 +3,13 @@
 
 mod code;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use arch_model::x86_64::{CpuModel, Registers, RunState};
 use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
-use vcpu_model::{Engine, GuestIo, Halt, Vcpu, VcpuIndex, Vm, VmConfig};
+use vcpu_model::{Engine, ExitCounters, GuestIo, Halt, Vcpu, VcpuIndex, Vm, VmConfig};
 
 pub use code::Code;
 
@@ -59,6 +59,8 @@ pub struct Ended {
     pub memory: GuestMemory,
     /// What the device remembers.
     pub device: Vec<u8>,
+    /// Of each vCPU.
+    pub counters: Vec<Arc<ExitCounters>>,
 }
 
 /// What a vCPU has around it: the debug port, and the device that all share.
@@ -145,7 +147,8 @@ impl SmpGuest {
         let device = Mutex::new(vec![0; DEVICE_BYTES]);
         let in_time = run_all(&mut vcpus, &device, time)?;
         let device = device.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(Ended { in_time, memory, device })
+        let counters = vcpus.iter().map(Vcpu::counters).collect();
+        Ok(Ended { in_time, memory, device, counters })
     }
 }
 
