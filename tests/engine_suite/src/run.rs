@@ -100,6 +100,11 @@ pub fn run_patiently(vcpu: &mut impl Vcpu) -> Result<(Halt, bool), String> {
 /// Runs until the guest stops, or is stopped after `time`, which the second value tells.
 pub fn run_for(vcpu: &mut impl Vcpu, time: Duration) -> Result<(Halt, bool), String> {
     let io = DebugPort::new(vcpu);
+    run_with(vcpu, &io, time)
+}
+
+/// The same with devices of one's own, of which the debug port is one.
+pub fn run_with(vcpu: &mut impl Vcpu, io: &impl GuestIo, time: Duration) -> Result<(Halt, bool), String> {
     let kick = vcpu.kicker();
     let (ended, end) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
@@ -109,8 +114,8 @@ pub fn run_for(vcpu: &mut impl Vcpu, time: Duration) -> Result<(Halt, bool), Str
         }
         silent
     });
-    let result = vcpu.run(&io);
-    let settled = vcpu.settle(&io);
+    let result = vcpu.run(io);
+    let settled = vcpu.settle(io);
     drop(ended);
     let silent = watch.join().map_err(|_| "the watch ended badly".to_owned())?;
     settled.map_err(text)?;

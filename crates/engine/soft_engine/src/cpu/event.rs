@@ -14,6 +14,7 @@ use super::mode::cr4;
 use super::segment::{SegmentType, is_null, null_segment, rpl, selector_error, system_type};
 use super::task::Switch;
 use super::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
+use crate::memory::order;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,7 @@ impl Core<'_> {
 
     /// Enters the handler of `event`. Nothing has changed when it raises, or the handler's task has begun.
     pub fn deliver(&mut self, event: Event) -> Exec {
+        order::drain_stores();
         match self.mode {
             Mode::Real => self.deliver_real(event),
             _ if self.is_long_mode() => self.deliver_long(event),
