@@ -15,6 +15,9 @@ use crate::outcome::{End, Frame, Outcome};
 /// Longer than any case takes, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// RFLAGS.VM: the frame is one of virtual-8086 mode, whose code segment's low bits are no privilege.
+const VM: u64 = 1 << 17;
+
 /// The device world: the debug port ends the run.
 pub struct DebugPort {
     kick: Arc<dyn Kick>,
@@ -176,7 +179,7 @@ fn read_frame(guest: &Guest, outcome: &mut Outcome) {
     let error = has_error_code(vector).then(|| take() as u32);
     let mut frame = Frame { rip: take(), cs: take() as u16, rflags: take(), ..Frame::default() };
     let inner = outcome.state.system.cs.selector & 3 != frame.cs & 3;
-    if guest.wide || inner {
+    if guest.wide || inner || frame.rflags & VM != 0 {
         (frame.rsp, frame.ss) = (take(), take() as u16);
     }
     (outcome.end, outcome.error, outcome.frame) = (End::Event(vector), error, frame);

@@ -6,6 +6,8 @@ use arch_model::x86_64::Segment;
 pub const TSS: u8 = 9;
 /// Type of a call gate.
 pub const CALL_GATE: u8 = 12;
+/// Type of a task gate.
+pub const TASK_GATE: u8 = 5;
 /// Type of an interrupt gate.
 pub const INTERRUPT_GATE: u8 = 14;
 

@@ -66,7 +66,7 @@ pub struct VmSpec {
     pub cpu_model: Option<CpuModel>,
     /// What a reset does.
     pub on_reset: OnReset,
-    /// Port on which test guests end the process with a status of their own.
+    /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
 }
 
