@@ -16,6 +16,7 @@ pub mod features;
 pub mod guest;
 pub mod known;
 pub mod layout;
+pub mod modes;
 pub mod outcome;
 pub mod round_trip;
 pub mod run;

@@ -57,12 +57,21 @@ pub fn allocate() -> Result<GuestMemory, String> {
 
 /// Runs `guest` in a VM of its own. `Err`: the engine could not.
 pub fn run(engine: &impl Engine, guest: &Guest) -> Result<Outcome, String> {
+    run_from(engine, guest, initial)
+}
+
+/// Runs `guest` from the state that `start` makes of the engine's after power-on.
+pub fn run_from(
+    engine: &impl Engine,
+    guest: &Guest,
+    start: impl FnOnce(&Guest, CpuState) -> CpuState,
+) -> Result<Outcome, String> {
     let memory = allocate()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let cpu_model = guest.xcr0.map(|_| CpuModel::V3);
     let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model }, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
-    let state = initial(guest, vcpu.state().map_err(text)?);
+    let state = start(guest, vcpu.state().map_err(text)?);
     vcpu.set_state(&state).map_err(text)?;
     let (halt, silent) = run_patiently(&mut vcpu)?;
     let state = vcpu.state().map_err(text)?;

@@ -279,14 +279,6 @@ fn halts(cases: &mut Vec<Case>) {
     let guest = with_breakpoint(&[0x90, 0xf4, 0x90], CODE + 1, 1 << 2);
     let expect = trap(&guest, 1, 2);
     cases.push(Case::new("breakpoint on hlt", section, guest, expect));
-    for (name, rflags) in [("IF clear", 2), ("IF set", 2 | IF)] {
-        let mut guest = Guest::long(0, &[0xf4, 0x90]);
-        guest.events.nmi_pending = true;
-        guest.events.interrupt_shadow = 2;
-        guest.registers.rflags = rflags;
-        let expect = Expect::event(vector::NMI).rip(guest.start + 1);
-        cases.push(Case::new(format!("NMI held by a shadow ends hlt, {name}"), section, guest, expect));
-    }
 }
 
 /// String instructions that repeat: a trap at the end of each iteration, with RF but after the last (SDM vol. 3,

@@ -8,13 +8,14 @@ use crate::tables::{Descriptor, Gate, TASK_GATE};
 
 const SWITCH: &str = "SDM vol. 3, 8.3; vol. 2, JMP, CALL, INT n, IRET";
 const CHECKS: &str = "SDM vol. 3, 8.3, table 8-1";
-/// The new task's TSS, and that of the task that faults of the new one lead to.
-const TSS_B: u64 = 0x4000;
-const TSS_C: u64 = 0x4800;
+/// The new task's TSS, and that of the task that faults of the new one lead to. Their stacks are in the page of all TSSs:
+/// a processor under emulation that leaves the guest in mid-switch, to have another page mapped, cannot begin anew.
+const TSS_B: u64 = TSS + 0x100;
+const TSS_C: u64 = TSS + 0x200;
+const STACK_B: u64 = TSS + 0xe00;
+const STACK_C: u64 = TSS + 0xc00;
 /// Where the new task begins.
 const TARGET: u64 = USER_CODE + 0x100;
-const STACK_B: u64 = STACK - 0x400;
-const STACK_C: u64 = STACK - 0x800;
 /// RFLAGS.NT.
 const NT: u64 = 1 << 14;
 /// RFLAGS.VM and IOPL 3.
