@@ -11,10 +11,11 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use messages::did_you_mean;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
-use vm_spec::{BadValue, VmSpec, nearest};
+use vm_spec::{BadValue, VmSpec};
 
 /// The executable of a VM's process.
 const EXECUTABLE: &str = "yagura";
@@ -62,7 +63,7 @@ impl FromStr for EngineChoice {
             "kvm" => Ok(EngineChoice::Kvm),
             "soft" => Ok(EngineChoice::Soft),
             _ => {
-                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                let hint = did_you_mean(text, ["auto", "kvm", "soft"]);
                 Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
             }
         }
