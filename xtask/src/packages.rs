@@ -53,6 +53,7 @@ pub const TESTS: &[Need] = &[
     need("sgdisk", "gdisk"),
     need("bzip2", "bzip2"),
     need("zip", "zip"),
+    need("grub-emu", "grub-emu"),
 ];
 
 /// Programs are missing that this process cannot install.
