@@ -85,7 +85,7 @@ fn run_on<E: Engine>(
 
 /// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
 fn of_image(line: String, spec: &VmSpec) -> String {
-    let files = std::iter::once(&spec.kernel).chain(&spec.initrd);
+    let files = std::iter::once(&spec.kernel).chain(&spec.initrds);
     let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
     nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }
@@ -120,7 +120,9 @@ fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Op
         Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
         Outcome::Panicked => Some(format!("the guest's kernel panicked; {SEE_CONSOLE}")),
         Outcome::Crash(error) => Some(format!("{}{}", in_words(error), hint(error))),
-        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
+        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Exited(_) | Outcome::Killed => {
+            None
+        }
     }
 }
 

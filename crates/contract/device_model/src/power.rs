@@ -9,6 +9,8 @@ pub enum PowerRequest {
     Shutdown,
     /// End the process with status `(value << 1) | 1` (test guests' port).
     DebugExit(u8),
+    /// End the process with this status: that of the command for which the machine was there.
+    Exit(u8),
 }
 
 /// Where devices send power requests. When `request` returns on a vCPU's thread, that vCPU executes no

@@ -11,6 +11,7 @@ pub mod code_memory;
 pub mod features;
 pub mod file_lock;
 pub mod io_buffers;
+pub mod io_port;
 pub mod memory;
 pub mod named_file;
 pub mod open_beneath;

@@ -117,7 +117,10 @@ impl Machine {
         wiring.pit(vm.irq_line(layout::PIT_GSI))?;
         let power_button = wiring.power(&power, vm.irq_line(layout::ACPI_GED_GSI))?;
         if let Some(port) = spec.debug_exit {
-            wiring.debug_exit(port, power)?;
+            wiring.debug_exit(port, Arc::clone(&power))?;
+        }
+        if spec.exit_status {
+            wiring.exit_status(power)?;
         }
         let panics = wiring.pvpanic(reports)?;
         let counters = attach_virtio(&mut wiring, spec, backends)?.with_panics(panics);
