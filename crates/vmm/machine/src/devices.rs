@@ -97,9 +97,10 @@ impl Wiring {
         Ok(counters)
     }
 
-    /// The port on which test guests end the process.
+    /// The ports on which test guests end the process, from `port` on, as far as there are ports.
     pub(crate) fn debug_exit(&mut self, port: u16, power: Arc<dyn PowerSink>) -> Result<(), BuildError> {
-        self.chip(port, 1, DebugExit::new(power)).map(drop)
+        let count = DebugExit::PORTS.min((u16::MAX - port).saturating_add(1));
+        self.chip(port, count, DebugExit::new(power)).map(drop)
     }
 
     /// A virtio device in the next free slot.

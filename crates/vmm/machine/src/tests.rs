@@ -70,8 +70,9 @@ fn every_way_to_end_a_run_reaches_the_power_sink() {
     bus.port_write(0x602, &[1]);
     bus.port_write(0x600, &[0x34]);
     bus.port_write(0xf4, &[0x2a]);
-    let expected =
-        [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, PowerRequest::DebugExit(0x2a)];
+    bus.port_write(0xf4, &[0x2b, 0, 0, 0]);
+    let exit = PowerRequest::DebugExit;
+    let expected = [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, exit(0x2a), exit(0x2b)];
     assert_eq!(s.power.take(), expected);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use machine::{Backends, Machine};
-use vcpu_model::{Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
+use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
 use vm_spec::VmSpec;
 
 use crate::driver::RunError;
@@ -75,5 +75,11 @@ impl<V: Vm> PowerCycle<V> {
     pub(crate) fn exits(&self) -> Vec<(&'static str, u64)> {
         let total = |kind| self.vcpus.iter().map(|vcpu| vcpu.counters().get(kind)).sum();
         ExitKind::ALL.into_iter().map(|kind| (kind.name(), total(kind))).collect()
+    }
+
+    /// What is kept of guest code, by figure, of all vCPUs.
+    pub(crate) fn code(&self) -> Vec<(&'static str, u64)> {
+        let total = |figure| self.vcpus.iter().map(|vcpu| vcpu.counters().code(figure)).sum();
+        CodeFigure::ALL.into_iter().map(|figure| (figure.name(), total(figure))).collect()
     }
 }

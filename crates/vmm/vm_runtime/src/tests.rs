@@ -13,6 +13,7 @@ use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
 use vm_spec::{BootProtocol, ConsoleSpec, OnPanic, OnReset, VmSpec};
 
+use crate::control::CLIENTS_MAX;
 use crate::{Options, Outcome, RunError, run};
 
 fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
@@ -189,6 +190,7 @@ fn control_requests_change_the_phase_and_read_it() {
     assert_eq!(vm.ask("PUT", "/reset").0, "HTTP/1.1 200 OK");
     assert_eq!(vm.state()["resets"], 1);
     let counters: serde_json::Value = serde_json::from_str(&vm.ask("GET", "/counters").1).unwrap();
+    assert!(counters["code"]["cold_places"].is_u64());
     assert!(counters["exits"]["port_write"].is_u64() && counters["memory"]["resident_bytes"].is_u64());
     assert_eq!(vm.ask("PUT", "/stop").0, "HTTP/1.1 200 OK");
     assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Killed));
@@ -211,6 +213,24 @@ fn wrong_requests_are_problems_and_change_nothing() {
     garbage.write_all(&[0xff; 4096]).unwrap();
     drop(garbage);
     assert_eq!(vm.state()["state"], "running");
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
+#[test]
+fn clients_beyond_the_bound_wait_for_others_to_go() {
+    let vm = sleeping();
+    let mut idle: Vec<UnixStream> =
+        (0..CLIENTS_MAX).map(|_| UnixStream::connect(&vm.socket).unwrap()).collect();
+    let mut late = UnixStream::connect(&vm.socket).unwrap();
+    write!(late, "GET /state HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(late.read(&mut [0; 64]).is_err(), "nobody serves it yet");
+    idle.clear();
+    late.set_read_timeout(None).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     vm.ask("PUT", "/stop");
     vm.running.join().unwrap().unwrap();
 }

@@ -70,7 +70,7 @@ pub struct VmSpec {
     pub on_reset: OnReset,
     /// What a panic of the guest's kernel leads to.
     pub on_panic: OnPanic,
-    /// Port on which test guests end the process with a status of their own.
+    /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
 }
 

@@ -143,7 +143,7 @@ pub struct GivenSettings {
     #[arg(long, value_name = "guest|restart|exit|pause")]
     #[serde(deserialize_with = "values::text")]
     on_panic: Option<OnPanic>,
-    /// Port on which a test guest ends this process with a status of its own, such as 0xf4
+    /// First of four ports on which a test guest ends this process with a status of its own, such as 0xf4
     #[arg(long, value_name = "PORT")]
     #[serde(deserialize_with = "values::number")]
     debug_exit: Option<PortNumber>,
