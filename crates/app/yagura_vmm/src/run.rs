@@ -85,7 +85,7 @@ fn run_on<E: Engine>(
 
 /// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
 fn of_image(line: String, spec: &VmSpec) -> String {
-    let files = std::iter::once(&spec.kernel).chain(&spec.initrd);
+    let files = std::iter::once(&spec.kernel).chain(&spec.initrds);
     let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
     nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }

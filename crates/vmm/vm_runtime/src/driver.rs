@@ -254,14 +254,16 @@ impl<'s> Driver<'s> {
         None
     }
 
+    /// vCPUs are held already; devices are stopped, too, if somebody has not done so before.
     fn pause_after_panic<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
-        if let Err(error) = cycle.pause_held() {
-            return Some(End::Crash(error));
-        }
         if self.phase == Phase::Running {
+            if let Err(error) = cycle.pause() {
+                return Some(End::Crash(error));
+            }
             self.phase = Phase::Paused;
             self.events.tell("paused", Some("the guest's kernel panicked".to_owned()));
         }
+        cycle.release();
         None
     }
 
