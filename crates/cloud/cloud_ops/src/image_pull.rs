@@ -198,7 +198,7 @@ impl Images {
         watch.stage("unpacking");
         let source = File::open(path).map_err(OpError::io("open", path))?;
         let target = staging.file("unpacked");
-        let file = crate::image_import::new_file(&target)?;
+        let file = crate::image_import::staged(&target)?;
         self.importer.unpack(source.as_fd(), compression, path, file.as_fd(), &mut bytes_of(watch))?;
         Ok(Some(target))
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EventFd, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest, PowerSink, lock,
+    Clock, Doorbells, EventFd, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest,
+    PowerSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -115,6 +116,7 @@ impl Doorbells for NoDoorbells {
 #[derive(Debug, Default)]
 pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
+    failures: Mutex<Vec<HostFailure>>,
 }
 
 impl FakePower {
@@ -122,10 +124,19 @@ impl FakePower {
     pub fn take(&self) -> Vec<PowerRequest> {
         std::mem::take(&mut *lock(&self.requests))
     }
+
+    /// The failures since the last call.
+    pub fn take_failures(&self) -> Vec<HostFailure> {
+        std::mem::take(&mut *lock(&self.failures))
+    }
 }
 
 impl PowerSink for FakePower {
     fn request(&self, request: PowerRequest) {
         lock(&self.requests).push(request);
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        lock(&self.failures).push(failure);
     }
 }

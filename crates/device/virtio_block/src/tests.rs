@@ -12,6 +12,7 @@ use virtio_core::{VIRTIO_F_VERSION_1, VirtioDevice};
 
 use crate::{BlockCounts, VirtioBlock, spec};
 
+mod failing_disk;
 mod held_disk;
 
 const SIZE_BYTES: usize = 1 << 20;
@@ -122,6 +123,7 @@ fn counters_tell_what_was_done() {
         written_bytes: 1024,
         refused: 1,
         failed: 1,
+        held: 0,
     };
     assert_eq!(counters.read(), expected);
 }

@@ -46,7 +46,13 @@ impl Chain {
         out
     }
 
-    /// A chain made by hand, for tests and fuzzing of request parsers.
+    /// Where the buffers are: those that the device reads, then those that it writes.
+    pub fn pieces(&self) -> (&[(GuestAddress, u32)], &[(GuestAddress, u32)]) {
+        (&self.readable, &self.writable)
+    }
+
+    /// A chain that was taken from a queue earlier, or made by hand for tests. Its head must be one that the driver waits
+    /// for.
     pub fn from_pieces(
         head: u16,
         readable: Vec<(GuestAddress, u32)>,

@@ -25,6 +25,10 @@ impl Counters {
         self.nets.push((id, counters));
     }
 
+    pub(crate) fn held(&self) -> u64 {
+        self.blocks.iter().map(|(_, counters)| counters.read().held).sum()
+    }
+
     pub(crate) fn read(&self) -> DeviceCounters {
         let blocks = self.blocks.iter().map(|(id, counters)| {
             let counts = counters.read();
@@ -38,6 +42,7 @@ impl Counters {
                 ("written_bytes", counts.written_bytes),
                 ("refused", counts.refused),
                 ("failed", counts.failed),
+                ("held", counts.held),
             ];
             (id.clone(), BTreeMap::from(figures))
         });

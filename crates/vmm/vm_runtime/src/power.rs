@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use device_model::{PowerRequest, PowerSink};
+use device_model::{HostFailure, PowerRequest, PowerSink};
 use vcpu_model::Kick;
 
 use crate::inbox::{Message, Outbox};
@@ -38,5 +38,9 @@ impl PowerSink for PowerLatch {
         }
         self.outbox.send(Message::Power(request));
         self.kicks.get().into_iter().flatten().for_each(|kick| kick.kick());
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        self.outbox.send(Message::HostFailure(failure));
     }
 }

@@ -30,7 +30,7 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
         merge: false,
         disks: vec![],
         nets: vec![],
-        console: ConsoleSpec::File(folder.join("console")),
+        console: format!("file={}", folder.join("console").display()).parse().unwrap(),
         virtio_console: None,
         cpu_model: None,
         on_reset,
@@ -88,7 +88,10 @@ struct Sleeping {
 fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
-    let (spec, options) = (spec(folder.path(), OnReset::Restart), Options { control: Some(socket.clone()) });
+    let (spec, options) = (
+        spec(folder.path(), OnReset::Restart),
+        Options { control: Some(socket.clone()), ..Options::default() },
+    );
     let running = std::thread::spawn(move || run(&FakeEngine::default(), &spec, &options));
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while UnixStream::connect(&socket).is_err() {

@@ -7,13 +7,15 @@
 mod boot;
 mod console;
 mod disk;
+mod file_mode;
 mod name;
 mod net;
 mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use size::{CpuCount, DiskSize, MemorySize};
