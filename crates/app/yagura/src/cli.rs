@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use image_store::InstanceName;
+use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
 
 use crate::disk_images::arguments::DiskCommand;
@@ -73,7 +73,7 @@ pub struct InstanceListArguments {
 pub struct InstanceDeleteArguments {
     /// The VMs' names
     #[arg(required = true)]
-    pub names: Vec<InstanceName>,
+    pub names: Vec<VmName>,
 }
 
 /// `yagura doctor`
@@ -138,6 +138,8 @@ A configuration file has the flags' names as keys; relative paths in it start at
   path = \"root.img\"
   [[net]]
   tap = \"tap0\"
+
+A comma within the value of an option is doubled: --disk path=a,,b.img,readonly is the file 'a,b.img'.
 
 Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
 ('ro' if that is readonly).

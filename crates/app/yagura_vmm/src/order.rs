@@ -12,10 +12,11 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use host_sys::inherited;
+use messages::did_you_mean;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
-use vm_spec::{BadValue, VmSpec, nearest};
+use vm_spec::{BadValue, VmSpec};
 
 use crate::run::named_descriptors;
 
@@ -65,7 +66,7 @@ impl FromStr for EngineChoice {
             "kvm" => Ok(EngineChoice::Kvm),
             "soft" => Ok(EngineChoice::Soft),
             _ => {
-                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                let hint = did_you_mean(text, ["auto", "kvm", "soft"]);
                 Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
             }
         }

@@ -1,6 +1,8 @@
 //! A log of what the guest says.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, fchmod, open};
@@ -20,7 +22,7 @@ impl FileLog {
     /// Opens the file at `path`. Where it is made, its permissions are `mode`, whatever the umask says.
     pub fn open(path: &Path, mode: u32) -> Result<FileLog, CharError> {
         let fd = open_or_make(path, Mode::from_raw_mode(mode))
-            .map_err(|errno| CharError::File { path: path.to_owned(), source: errno.into() })?;
+            .map_err(|errno| CharError::File { path: path.to_owned(), source: in_words(path, errno) })?;
         Ok(FileLog { output: BoundedOutput::new(Sink::Plain(fd)) })
     }
 }
@@ -40,6 +42,18 @@ fn open_or_make(path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
         // Also for a link that leads to where nothing is yet.
         Err(Errno::EXIST) => open(path, flags | OFlags::CREATE, mode),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Why a file did not open, where the kernel's answer says little.
+fn in_words(path: &Path, errno: Errno) -> io::Error {
+    let kind = path.metadata().map(|metadata| metadata.file_type());
+    match (errno, kind) {
+        (Errno::NXIO, Ok(kind)) if kind.is_fifo() => io::Error::other("it is a pipe that nobody reads"),
+        (Errno::NXIO, Ok(kind)) if kind.is_socket() => {
+            io::Error::other("it is a socket; socket=PATH listens at one")
+        }
+        _ => errno.into(),
     }
 }
 

@@ -63,15 +63,12 @@ pub enum LoadError {
 /// What is wrong with a file, whatever it is meant to be.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
-    /// It cannot be opened or looked at.
+    /// It cannot be opened, or is a folder, a device or a pipe.
     #[error("cannot open it")]
     Open(#[source] io::Error),
     /// It cannot be read.
     #[error("cannot read it")]
     Read(#[source] io::Error),
-    /// It is a folder, a device or a pipe.
-    #[error("it is not a regular file")]
-    NotRegular,
     /// It has no contents.
     #[error("it is empty")]
     Empty,
@@ -127,12 +124,12 @@ pub enum KernelFault {
     #[error("it is packed with {0} (gzip, xz, lz4 and zstd can be unpacked)")]
     UnknownCompression(&'static str),
     /// Its payload cannot be unpacked.
-    #[error("its {compression} data are bad")]
+    #[error("its {compression} data are damaged or cut short; get it again")]
     BadPayload {
         /// How it is packed.
         compression: &'static str,
-        /// The decoder's own words.
-        source: io::Error,
+        /// What the decoder says, for a log: its words are not a person's.
+        answer: io::Error,
     },
     /// It is larger than any kernel.
     #[error("it unpacks to more than {0}")]

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use host_sys::named_file::{Accepts, open_named};
+
 use crate::FileFault;
 
 /// Files up to this size are read at once, in bytes.
@@ -21,12 +23,8 @@ pub(crate) enum Source {
 impl Source {
     /// Opens a regular file that is not empty.
     pub fn open(path: &Path) -> Result<Source, FileFault> {
-        // Looked at before it is opened: opening a pipe would wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(FileFault::Open)?;
-        if !metadata.is_file() {
-            return Err(FileFault::NotRegular);
-        }
-        let (file, size_bytes) = (File::open(path).map_err(FileFault::Open)?, metadata.len());
+        let file = open_named(path, Accepts::File).map_err(FileFault::Open)?.file;
+        let size_bytes = file.metadata().map_err(FileFault::Open)?.len();
         match size_bytes {
             0 => Err(FileFault::Empty),
             1..=READ_AT_ONCE => {

@@ -13,6 +13,9 @@ pub struct Chain {
     writable: Vec<(GuestAddress, u32)>,
 }
 
+/// Buffers in guest memory: where each is, and its length in bytes.
+pub type Pieces<'a> = &'a [(GuestAddress, u32)];
+
 /// The guest's buffers do not hold what the request needs.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
@@ -47,7 +50,7 @@ impl Chain {
     }
 
     /// Where the buffers are: those that the device reads, then those that it writes.
-    pub fn pieces(&self) -> (&[(GuestAddress, u32)], &[(GuestAddress, u32)]) {
+    pub fn pieces(&self) -> (Pieces<'_>, Pieces<'_>) {
         (&self.readable, &self.writable)
     }
 

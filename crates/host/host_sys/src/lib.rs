@@ -15,6 +15,7 @@ pub mod inherited;
 pub mod io_buffers;
 pub mod limits;
 pub mod memory;
+pub mod named_file;
 pub mod new_file;
 pub mod open_beneath;
 pub mod poll;

@@ -25,6 +25,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::endings;
+use crate::named_file::folder_of;
 
 /// Who may read and write a file that nobody said anything of: its owner.
 pub const PRIVATE: u32 = 0o600;
@@ -157,11 +158,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
         }
         answer => answer,
     }
-}
-
-/// Where a file of this name lies.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A hidden name that goes with this.

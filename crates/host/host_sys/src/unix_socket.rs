@@ -61,7 +61,7 @@ pub enum ListenError {
     #[error("a file of that name is there that is no socket")]
     NotASocket,
     /// An address has no room for such a path (unix(7)).
-    #[error("the path of a socket has 107 bytes at most; give a shorter one")]
+    #[error("a socket's path has at most 107 bytes; give a shorter one")]
     PathTooLong,
     /// The host refuses.
     #[error("{operation} failed")]

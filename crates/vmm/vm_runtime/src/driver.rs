@@ -93,7 +93,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
-    driver.events.tell("ended", Some(format!("{outcome:?}")));
+    driver.events.tell("ended", Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
 }

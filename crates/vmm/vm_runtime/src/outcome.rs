@@ -1,5 +1,7 @@
 //! How a VM's process ends.
 
+use std::fmt;
+
 use vcpu_model::EngineError;
 
 /// Why the run is over, each with an exit status of its own.
@@ -19,6 +21,21 @@ pub enum Outcome {
     Crash(EngineError),
     /// Somebody ended the VM from outside: a second SIGTERM, or `stop` at the control socket.
     Killed,
+}
+
+impl fmt::Display for Outcome {
+    /// For the stream of events: what a program compares, and a person can read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Shutdown => f.write_str("shutdown"),
+            Outcome::Reset => f.write_str("reset"),
+            Outcome::ResetLoop => f.write_str("reset-loop"),
+            Outcome::DebugExit(value) => write!(f, "debug-exit {value}"),
+            Outcome::TripleFault => f.write_str("triple-fault"),
+            Outcome::Crash(error) => write!(f, "crash: {error}"),
+            Outcome::Killed => f.write_str("killed"),
+        }
+    }
 }
 
 impl Outcome {

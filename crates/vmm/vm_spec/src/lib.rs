@@ -10,6 +10,7 @@ mod disk;
 mod file_mode;
 mod name;
 mod net;
+mod options;
 mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
@@ -18,7 +19,8 @@ pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
 pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
-pub use size::{CpuCount, DiskSize, MemorySize};
+pub use options::{names_with_commas, with_doubled_commas};
+pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -89,7 +91,12 @@ impl FromStr for OnReset {
         match text {
             "restart" => Ok(OnReset::Restart),
             "exit" => Ok(OnReset::Exit),
-            _ => Err(BadValue(format!("'{text}' is not a reaction to a reset (there are restart, exit)"))),
+            _ => {
+                let hint = messages::did_you_mean(text, ["restart", "exit"]);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to a reset (there are restart, exit){hint}"
+                )))
+            }
         }
     }
 }
@@ -126,24 +133,6 @@ impl VmSpec {
         }
         Ok(self)
     }
-}
-
-/// Splits `key=value` and bare words that a person joined with commas.
-fn options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    text.split(',').map(|part| match part.split_once('=') {
-        Some((key, value)) => (key, Some(value)),
-        None => (part, None),
-    })
-}
-
-/// The one of `known` that is nearest to what was typed, as a hint, where any is near.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(2))
-        .map_or_else(String::new, |(_, name)| format!("; did you mean '{name}'?"))
 }
 
 #[cfg(test)]
@@ -183,11 +172,5 @@ mod tests {
         assert!(nets(&["tap=a", "tap=a"]).validate().is_err());
         assert!(nets(&["tap=a,mac=02:00:00:00:00:01", "tap=b,mac=02:00:00:00:00:01"]).validate().is_err());
         assert!(disks(&["path=a"; 13]).validate().unwrap_err().0.contains("at most 12"));
-    }
-
-    #[test]
-    fn the_nearest_name_is_offered_only_when_near() {
-        assert_eq!(nearest("memry", ["memory", "name"]), "; did you mean 'memory'?");
-        assert_eq!(nearest("xyzzy", ["memory", "name"]), "");
     }
 }

@@ -1,6 +1,6 @@
 //! Disks of other programs, copied by a confined child.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, Output, SourceFormat};
 use host_sys::file_lock::{LockKind, try_lock};
+use host_sys::named_file::{Accepts, folder_of, open_named};
 use host_sys::new_file::{self, NewFile};
 use image_import::{DiskFile, Importer};
 
@@ -46,12 +47,7 @@ pub(super) fn convert(
 
 /// Where there is room for a disk on its way: beside the file that is made, but not beside a device.
 fn scratch_folder(target: &Path) -> PathBuf {
-    let beside = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match beside {
-        _ if disk::is_block_device(target) => std::env::temp_dir(),
-        Some(folder) => folder.to_owned(),
-        None => PathBuf::from("."),
-    }
+    if disk::is_block_device(target) { std::env::temp_dir() } else { folder_of(target).to_owned() }
 }
 
 fn about(error: io::Error, path: &Path) -> anyhow::Error {
@@ -65,19 +61,14 @@ fn import(disk: DiskFile<'_>, raw: &File) -> anyhow::Result<()> {
     let bar = Bar::new();
     let mut progress = |done_bytes, all_bytes| bar.show(done_bytes, all_bytes);
     let importer = Importer::this_program();
-    let folder = disk.name.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let extents = importer.open_extents(disk, folder.unwrap_or(Path::new(".")))?;
+    let extents = importer.open_extents(disk, folder_of(disk.name))?;
     importer.convert(disk, &extents, raw.as_fd(), &mut progress)?;
     Ok(())
 }
 
 fn open_source(path: &Path) -> anyhow::Result<File> {
     let failed = || format!("cannot open disk {}", path.display());
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !fs::metadata(path).with_context(failed)?.is_file() {
-        bail!("disk {} is not a file", path.display());
-    }
-    let file = File::open(path).with_context(failed)?;
+    let file = open_named(path, Accepts::File).with_context(failed)?.file;
     if !try_lock(&file, LockKind::Shared).with_context(failed)? {
         bail!("disk {} is in use by another machine or process that writes to it", path.display());
     }

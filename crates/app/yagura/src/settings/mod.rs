@@ -44,16 +44,19 @@ pub struct GivenSettings {
     disk_size: Option<DiskSize>,
     /// What a new VM does at its first boot: a cloud-config document, or a script
     #[arg(long, value_name = "FILE", requires = "image")]
+    #[serde(deserialize_with = "values::path")]
     user_data: Option<PathBuf>,
     /// Network configuration of a new VM, version 2 [default: DHCP]
     #[arg(long, value_name = "FILE", requires = "image")]
+    #[serde(deserialize_with = "values::path")]
     network_config: Option<PathBuf>,
     /// Public key of a new VM's user; give it again for more [default: those in ~/.ssh]
     #[arg(long = "ssh-key", value_name = "FILE", requires = "image")]
-    #[serde(rename = "ssh-key")]
+    #[serde(rename = "ssh-key", deserialize_with = "values::paths")]
     ssh_keys: Vec<PathBuf>,
     /// Kernel: a Linux bzImage, an ELF file or a Multiboot image [default: the image's]
     #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "image"])]
+    #[serde(deserialize_with = "values::path")]
     kernel: Option<PathBuf>,
     /// Way into the kernel: auto, linux, pvh, multiboot or multiboot2 [default: auto]
     ///
@@ -64,9 +67,12 @@ pub struct GivenSettings {
     boot_protocol: Option<BootProtocol>,
     /// Initial RAM disk; for a kernel that takes modules, the first of them
     #[arg(long, value_name = "FILE")]
+    #[serde(deserialize_with = "values::path")]
     initrd: Option<PathBuf>,
     /// Boot module for a Multiboot or PVH kernel, with its command line; give it again for more modules
-    #[arg(long = "module", value_name = "PATH[=CMDLINE]")]
+    ///
+    /// An equals sign within the path is doubled.
+    #[arg(long = "module", value_name = "PATH[=CMDLINE]", value_parser = values::module_argument())]
     #[serde(rename = "module", deserialize_with = "values::modules")]
     modules: Vec<ModuleSpec>,
     /// Kernel command line [default: see below]
@@ -89,12 +95,15 @@ pub struct GivenSettings {
     merge: Option<Switch>,
     /// Disk image or block device, raw unless format says otherwise; give it again for more disks
     ///
+    /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'.
+    ///
     /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
     /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
     /// (on-error=pause).
     #[arg(
         long = "disk",
-        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]"
+        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
+        value_parser = values::disk_argument()
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
@@ -106,11 +115,11 @@ pub struct GivenSettings {
     ///
     /// A file is made with mode 0600, unless M says otherwise. On a terminal, Ctrl-] and then q ends the VM, and Ctrl-] twice
     /// sends one Ctrl-].
-    #[arg(long, value_name = "WHERE")]
+    #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     console: Option<ConsoleSpec>,
     /// Where a virtio console leads, for a guest that is to have one as well (same places)
-    #[arg(long, value_name = "WHERE")]
+    #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     virtio_console: Option<ConsoleSpec>,
     /// What executes the guest: auto, kvm or soft [default: auto]
@@ -135,6 +144,7 @@ pub struct GivenSettings {
     debug_exit: Option<PortNumber>,
     /// Serve the control API (JSON over HTTP) on this unix socket
     #[arg(long, value_name = "PATH")]
+    #[serde(deserialize_with = "values::path")]
     control: Option<PathBuf>,
 }
 
@@ -379,10 +389,11 @@ fn place(config: Option<&Path>) -> PathBuf {
     config.unwrap_or(Path::new("the configuration file")).into()
 }
 
-/// The configuration file's name where that can be a VM's name.
+/// The configuration file's name, as far as a VM can have it; what comes out of a pipe has none.
 fn default_name(config: Option<&Path>) -> VmName {
-    let stem = config.and_then(Path::file_stem).and_then(|stem| stem.to_str());
-    stem.and_then(|stem| stem.parse().ok()).unwrap_or_default()
+    let file = config.filter(|path| !path.starts_with("/dev") && !path.starts_with("/proc"));
+    let stem = file.and_then(Path::file_stem).and_then(|stem| stem.to_str());
+    stem.and_then(VmName::like).unwrap_or_default()
 }
 
 /// Messages on the serial port; a panic resets the machine instead of hanging; the first disk is the root.

@@ -98,7 +98,10 @@ fn a_path_in_use_is_refused_and_a_stale_one_replaced() {
         Err(CharError::Socket { source: ListenError::NotASocket, .. })
     ));
     let long = folder.path().join("x".repeat(120));
-    assert!(matches!(SocketServer::open(&long), Err(CharError::Socket { .. })));
+    assert!(matches!(
+        SocketServer::open(&long),
+        Err(CharError::Socket { source: ListenError::PathTooLong, .. })
+    ));
     assert!(matches!(SocketServer::open(Path::new("/nowhere/x")), Err(CharError::Socket { .. })));
 }
 

@@ -10,7 +10,9 @@ use guest_memory::IoBuffers;
 use rustix::fs::OFlags;
 
 use super::map::open_layer;
-use super::{DiskFormat, OfflineError, Output, format_error, io_error, is_block_device, new_file};
+use super::{
+    DiskFormat, OfflineError, Output, creation_error, format_error, io_error, is_block_device, new_file,
+};
 use crate::contract::SECTOR_SIZE;
 use crate::host_file::{self, HostFile};
 use crate::image_file::ImageFile;
@@ -106,7 +108,7 @@ fn copy_to_image(
 ) -> Result<(), OfflineError> {
     let target = &file.path;
     let file: Arc<dyn ImageFile> = Arc::new(file.clone());
-    qcow2::create(&file, options).map_err(format_error(target))?;
+    qcow2::create(&file, options).map_err(creation_error(target))?;
     let image = Image::open(file, None, false).map_err(format_error(target))?;
     let sink = |Run { buffers, data, at_bytes }: Run<'_>| {
         if compress { image.write_compressed(data, at_bytes) } else { image.write(&buffers, at_bytes) }

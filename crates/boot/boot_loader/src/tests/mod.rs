@@ -262,7 +262,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         ),
         (&elf64(true)[..50], "it is truncated: the ELF header is missing"),
         (&old, "its boot protocol 2.5 is too old (2.6 is the first that can be used)"),
-        (&bzimage(&gzip(b"no kernel")), "its gzip data are bad: failed to fill whole buffer"),
+        (&bzimage(&gzip(b"no kernel")), "its gzip data are damaged or cut short; get it again"),
         (&bzimage(&gzip(&[1; 100])), "it is damaged: what is packed into it is not an ELF file"),
     ];
     let path = folder.path().join("kernel");
@@ -276,8 +276,9 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         missing,
         "cannot use kernel /nonexistent/kernel: cannot open it: No such file or directory (os error 2)"
     );
-    assert!(line(Kernel::open(folder.path())).ends_with("it is not a regular file"));
-    assert!(line(Initrd::open(Path::new("/dev/null"))).ends_with("it is not a regular file"));
+    assert!(line(Kernel::open(folder.path())).ends_with("it is a folder, and a regular file is needed"));
+    let device = line(Initrd::open(Path::new("/dev/null")));
+    assert!(device.ends_with("it is a character device, and a regular file is needed"), "{device}");
     assert_eq!(
         line(load(elf64(true), &memory(1), &BootConfig::default())),
         "cannot use kernel (in memory): it does not fit into the guest's memory: it belongs at 0x100000 to \
