@@ -76,6 +76,16 @@ fn wait_for_state(monitor: &Monitor, state: &str) -> Value {
     }
 }
 
+/// What was said, once there are so many lines of it: the guest may have its answer first.
+fn said_in_lines(monitor: &Monitor, lines: usize) -> String {
+    let deadline = Instant::now() + LIMIT;
+    while monitor.said().lines().count() < lines {
+        assert!(Instant::now() < deadline, "{}", monitor.said());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    monitor.said()
+}
+
 fn a_guest_writes_and_reads_its_disk(engine: Engine) {
     for options in ["", ",format=qcow2"] {
         let mut monitor = started(engine, options);
@@ -95,7 +105,7 @@ fn a_full_host_is_told_of_once_and_reported_to_the_guest(engine: Engine) {
         monitor.send(&[b'w'; 40]);
         let answers: String = (0..40).map(|_| char::from(monitor.receive())).collect();
         assert!(answers.ends_with("1111111111"), "{answers}");
-        let said = monitor.said();
+        let said = said_in_lines(&monitor, 1);
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains("disk ") && said.contains("/disk: its file may not become longer"), "{said}");
         assert!(!said.contains("::") && !said.contains("block0"), "{said}");
@@ -116,11 +126,7 @@ fn a_paused_machine_goes_on_without_a_loss_when_there_is_room(engine: Engine) {
         assert!(paused["paused_by"].as_str().unwrap().contains("may not become longer"), "{paused}");
         // There is still no room: it pauses again, and nothing is lost by that.
         ask(&monitor, "PUT", "/resume");
-        let deadline = Instant::now() + LIMIT;
-        while monitor.said().lines().count() < 2 {
-            assert!(Instant::now() < deadline, "{}", monitor.said());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        said_in_lines(&monitor, 2);
         wait_for_state(&monitor, "paused");
         limit_files(&monitor, None);
         ask(&monitor, "PUT", "/resume");
@@ -146,7 +152,7 @@ fn a_disk_whose_file_goes_away_is_told_of() {
     expect(&mut monitor, "f", "0");
     fs::remove_file(&disk).unwrap();
     expect(&mut monitor, "fff", "000");
-    let said = monitor.said();
+    let said = said_in_lines(&monitor, 2);
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.contains("has become shorter") && said.contains("its file is gone"), "{said}");
 }
@@ -156,7 +162,7 @@ fn a_truncated_disk_is_told_of_when_it_is_read() {
     let mut monitor = started(Engine::Soft, "");
     File::options().write(true).open(monitor.kept().join("disk")).unwrap().set_len(512).unwrap();
     expect(&mut monitor, "rr", "11");
-    let said = monitor.said();
+    let said = said_in_lines(&monitor, 1);
     assert!(said.lines().count() == 1 && said.contains("has become shorter"), "{said}");
 }
 

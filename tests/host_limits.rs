@@ -216,7 +216,7 @@ fn lengths_of_files() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.lines().count() == 1 && said.contains("/new: File too large"), "{said}");
     assert!(!new.exists());
-    assert!(create("64K").status.success());
+    assert!(create("65536B").status.success());
 }
 
 /// A control socket whose process runs out of descriptors: its clients wait, and it does not spin.

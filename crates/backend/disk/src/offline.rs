@@ -3,7 +3,7 @@
 mod convert;
 mod map;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -74,6 +74,9 @@ pub enum OfflineError {
     /// What is to be made is there.
     #[error("{0} exists already; remove it or give another name")]
     Exists(PathBuf),
+    /// What has the name cannot hold a disk.
+    #[error("{0} is neither a file nor a block device: a disk cannot be written there")]
+    NotAFile(PathBuf),
     /// Raw files are not checked.
     #[error("disk {0} is raw: there is nothing in it to {1}")]
     Raw(PathBuf, &'static str),
@@ -301,7 +304,7 @@ fn check_absent(path: &Path) -> Result<(), OfflineError> {
         Ok(found) if found.file_type().is_block_device() => {
             Err(OpenError::FormatOnDevice(path.to_owned()).into())
         }
-        Ok(_) => Err(OpenError::NotADisk(path.to_owned()).into()),
+        Ok(_) => Err(OfflineError::NotAFile(path.to_owned())),
     }
 }
 

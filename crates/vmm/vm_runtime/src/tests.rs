@@ -11,7 +11,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{BootProtocol, ConsoleSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, OnReset, VmSpec};
 
 use crate::{Options, Outcome, RunError, run};
 
