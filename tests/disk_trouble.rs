@@ -64,6 +64,16 @@ fn ask(monitor: &Monitor, method: &str, path: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
+/// Reads until `text` has come.
+fn heard_until(stream: &mut UnixStream, text: &str) {
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains(text) {
+        let mut byte = [0];
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&heard));
+        heard.push(byte[0]);
+    }
+}
+
 fn wait_for_state(monitor: &Monitor, state: &str) -> Value {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -100,6 +110,10 @@ fn a_full_host_is_told_of_once_and_reported_to_the_guest(engine: Engine) {
     for options in ["", ",format=qcow2"] {
         let mut monitor = started(engine, options);
         expect(&mut monitor, "ww", "00");
+        let mut events = UnixStream::connect(monitor.path("control")).unwrap();
+        events.set_read_timeout(Some(LIMIT)).unwrap();
+        events.write_all(b"GET /events HTTP/1.1\r\nHost: vm\r\n\r\n").unwrap();
+        heard_until(&mut events, "HTTP/1.1 200 OK");
         // Room for some chunks more, at most.
         limit_files(&monitor, Some(8 * DISK_WRITER_CHUNK_BYTES));
         monitor.send(&[b'w'; 40]);
@@ -109,6 +123,7 @@ fn a_full_host_is_told_of_once_and_reported_to_the_guest(engine: Engine) {
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains("disk ") && said.contains("/disk: its file may not become longer"), "{said}");
         assert!(!said.contains("::") && !said.contains("block0"), "{said}");
+        heard_until(&mut events, "\"event\":\"host_failure\",\"detail\":\"disk ");
         let counters = &ask(&monitor, "GET", "/counters")["devices"]["block0"];
         assert!(counters["failed"].as_u64().unwrap() >= 10 && counters["held"] == 0, "{counters}");
         limit_files(&monitor, None);
@@ -178,11 +193,20 @@ fn a_disk_that_pauses_needs_somebody_who_resumes() {
 /// A file system of 2 MiB, full but for some of it.
 #[test]
 fn a_full_file_system_pauses_the_machine_until_there_is_room() {
-    let Some(mount) = monitor::SmallMount::new(2 << 20) else { return };
+    for format in ["raw", "qcow2"] {
+        let Some(mount) = monitor::SmallMount::new(2 << 20) else { return };
+        fill_and_make_room(&mount, format);
+    }
+}
+
+fn fill_and_make_room(mount: &monitor::SmallMount, format: &str) {
     let disk = mount.path().join("disk");
-    File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
+    match format {
+        "raw" => disk::create_raw(&disk, DISK_BYTES).unwrap(),
+        _ => disk::create_qcow2(&disk, &disk::CreateOptions::new(DISK_BYTES)).unwrap(),
+    }
     fs::write(mount.path().join("ballast"), vec![1; 1 << 20]).unwrap();
-    let spec = format!("path={},on-error=pause", disk.display());
+    let spec = format!("path={},format={format},on-error=pause", disk.display());
     let arguments = ["--debug-exit", "0xf4", "--control", "DIR/control", "--disk", &spec];
     let mut monitor = Engine::Soft.start(guests::disk_writer(), &arguments);
     assert_eq!(monitor.receive(), b'!');
