@@ -58,6 +58,7 @@ const USAGE: &[Case] = &[
     ("run --kernel DIR/good --engine hard", 2, &["'hard' is not an engine"]),
     ("run --kernel DIR/good --cpu-model pentium", 2, &["unknown CPU model 'pentium'", "x86-64-v3"]),
     ("run --kernel DIR/good --on-reset explode", 2, &["'explode'", "restart, exit"]),
+    ("run --kernel DIR/good --on-panic explode", 2, &["'explode'", "guest, restart, exit, pause"]),
     (
         "run --kernel DIR/good --boot-protocol multibot",
         2,

@@ -141,8 +141,8 @@ A configuration file has the flags' names as keys; relative paths in it start at
 
 A comma within the value of an option is doubled: --disk path=a,,b.img,readonly is the file 'a,b.img'.
 
-Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
-('ro' if that is readonly).
+Without --cmdline a unified kernel image has its own command line, and any other kernel is given
+'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk ('ro' if that is readonly).
 Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
 Keys: on a terminal, Ctrl-] and then q ends the VM at once, and Ctrl-] twice sends one Ctrl-]; all other keys are the
@@ -160,6 +160,7 @@ Exit status:
   6   the guest kept resetting right after its start
   8   the guest crashed its CPU, or the engine could not go on
   10  ended from outside
+  12  the guest's kernel panicked (--on-panic exit)
   an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
 
 const DOCTOR_NOTES: &str = "\

@@ -166,7 +166,7 @@ mod tests {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
             boot_protocol: vm_spec::BootProtocol::Auto,
-            initrd: Some("/boot/initrd".into()),
+            initrds: vec!["/boot/ucode".into(), "/boot/initrd".into()],
             modules: vec!["m=x y".parse().unwrap()],
             cmdline: Some("console=ttyS0".to_owned()),
             cpus: "3".parse().unwrap(),
@@ -178,6 +178,7 @@ mod tests {
             virtio_console: Some("stdio".parse().unwrap()),
             cpu_model: Some("x86-64-v2".parse().unwrap()),
             on_reset: vm_spec::OnReset::Exit,
+            on_panic: vm_spec::OnPanic::Pause,
             debug_exit: Some(0xf4),
         };
         let bytes = postcard::to_allocvec(&spec).unwrap();

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EventFd, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest,
-    PowerSink, lock,
+    Clock, Doorbells, EventFd, GuestReport, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector,
+    PowerRequest, PowerSink, ReportSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -116,6 +116,7 @@ impl Doorbells for NoDoorbells {
 #[derive(Debug, Default)]
 pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
+    reports: Mutex<Vec<GuestReport>>,
     failures: Mutex<Vec<HostFailure>>,
 }
 
@@ -128,6 +129,17 @@ impl FakePower {
     /// The failures since the last call.
     pub fn take_failures(&self) -> Vec<HostFailure> {
         std::mem::take(&mut *lock(&self.failures))
+    }
+
+    /// The guest's reports since the last call.
+    pub fn take_reports(&self) -> Vec<GuestReport> {
+        std::mem::take(&mut *lock(&self.reports))
+    }
+}
+
+impl ReportSink for FakePower {
+    fn report(&self, report: GuestReport) {
+        lock(&self.reports).push(report);
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, sync::Arc};
 
-use device_model::{EventFd, HostFailure, PowerRequest};
+use device_model::{EventFd, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{event_fd, new_event};
 use vcpu_model::{EngineError, Halt, VcpuIndex};
 
@@ -16,6 +16,8 @@ pub(crate) enum Message {
     Power(PowerRequest),
     /// The host could not do something for a device.
     HostFailure(HostFailure),
+    /// The guest told something of itself, for the first time in this run.
+    Guest(GuestReport),
     /// A vCPU left guest code for a reason of its own.
     VcpuStopped(VcpuIndex, Result<Halt, EngineError>),
     /// The person at the terminal asked for the end.
