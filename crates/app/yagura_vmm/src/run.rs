@@ -44,7 +44,7 @@ pub(crate) fn named_descriptors(order: &Order) -> Vec<RawFd> {
             ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path) => Some(path),
             ConsoleSpec::Stdio | ConsoleSpec::None => None,
         });
-    let single = [&spec.kernel, kvm_device].into_iter().chain(&spec.initrd).chain(control);
+    let single = [&spec.kernel, kvm_device].into_iter().chain(&spec.initrds).chain(control);
     let paths = single.chain(disks).chain(modules).chain(consoles);
     paths.filter_map(|path| inherited::named_by(path)).collect()
 }
@@ -120,7 +120,7 @@ fn run_on<E: Engine>(
 
 /// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
 fn of_image(line: String, spec: &VmSpec) -> String {
-    let files = std::iter::once(&spec.kernel).chain(&spec.initrd);
+    let files = std::iter::once(&spec.kernel).chain(&spec.initrds);
     let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
     nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }

@@ -114,7 +114,7 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     let spec = VmSpec { on_panic: OnPanic::Pause, ..spec(folder.path(), OnReset::Restart) };
-    let options = Options { control: Some(socket.clone()) };
+    let options = Options { control: Some(socket.clone()), ..Options::default() };
     // It tells a thousand times, which comes to one event.
     let steps = [vec![PANIC(); 1000], vec![SHUTDOWN()]].concat();
     let running = std::thread::spawn(move || run(&FakeEngine::new(vec![steps]), &spec, &options));
