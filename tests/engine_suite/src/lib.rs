@@ -17,6 +17,7 @@ pub mod guest;
 pub mod known;
 pub mod layout;
 pub mod litmus;
+pub mod modes;
 pub mod outcome;
 pub mod round_trip;
 pub mod run;

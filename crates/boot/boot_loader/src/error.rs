@@ -25,6 +25,14 @@ pub enum LoadError {
         /// What is wrong.
         source: BootFileFault,
     },
+    /// Several initrds together.
+    #[error("cannot use the {count} initrds together")]
+    Initrds {
+        /// How many.
+        count: usize,
+        /// What is wrong.
+        source: BootFileFault,
+    },
     /// A boot module.
     #[error("cannot use module {path}")]
     Module {
@@ -120,6 +128,18 @@ pub enum KernelFault {
     /// Its headers contradict themselves or the format.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
+    /// It is a unified kernel image, and its headers contradict themselves or the file.
+    #[error(transparent)]
+    Unified(#[from] unified_image::Damaged),
+    /// It is a unified kernel image for other processors.
+    #[error("it is a unified kernel image for {0}")]
+    OtherMachine(&'static str),
+    /// It is a unified kernel image with something that the machine cannot be given.
+    #[error("it is a unified kernel image with a device tree, which a machine with ACPI does not take")]
+    DeviceTree,
+    /// The kernel in a unified kernel image.
+    #[error("the kernel in this unified kernel image")]
+    InUnified(#[source] Box<KernelFault>),
     /// Its payload is packed in a way that is not understood.
     #[error("it is packed with {0} (gzip, xz, lz4 and zstd can be unpacked)")]
     UnknownCompression(&'static str),

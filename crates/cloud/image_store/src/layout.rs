@@ -160,7 +160,7 @@ mod tests {
             (staging.join("disk"), "a new file of the store of images"),
             (layout.aliases(), "the list of images' names"),
             (layout.root().to_owned(), "/var/lib/yagura"),
-            (PathBuf::from("/home/ann/images/a.raw"), "/home/ann/images/a.raw"),
+            (PathBuf::from("/srv/ann/images/a.raw"), "/srv/ann/images/a.raw"),
             (PathBuf::from("staging/disk"), "staging/disk"),
             (PathBuf::from("locks/web1"), "locks/web1"),
         ] {

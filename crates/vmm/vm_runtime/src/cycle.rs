@@ -16,6 +16,7 @@ pub(crate) struct PowerCycle<V> {
     // Dropped in this order: first whoever executes, then what it executes on.
     vcpus: Vec<VcpuThread>,
     pub(crate) machine: Machine,
+    power: Arc<PowerLatch>,
     _vm: V,
 }
 
@@ -30,8 +31,8 @@ impl<V: Vm> PowerCycle<V> {
         let count = spec.cpus.get();
         let memory = Machine::allocate_ram(spec)?;
         let vm = engine.create_vm(&VmConfig { vcpus: count, cpu_model: spec.cpu_model }, &memory)?;
-        let power = Arc::new(PowerLatch::new(outbox.clone()));
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
+        let power = Arc::new(PowerLatch::new(outbox.clone(), spec.on_panic));
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
         let mut vcpus = Vec::with_capacity(count as usize);
         for index in (0..count).map(VcpuIndex) {
             let mut vcpu = vm.create_vcpu(index)?;
@@ -45,7 +46,7 @@ impl<V: Vm> PowerCycle<V> {
             vcpus.push(thread.map_err(|source| RunError::Thread { index, source })?);
         }
         power.set_vcpus(vcpus.iter().map(VcpuThread::kicker).collect());
-        Ok(PowerCycle { vcpus, machine, _vm: vm })
+        Ok(PowerCycle { vcpus, machine, power, _vm: vm })
     }
 
     /// Lets devices and vCPUs go.
@@ -63,6 +64,11 @@ impl<V: Vm> PowerCycle<V> {
         }
         self.machine.pause();
         Ok(())
+    }
+
+    /// Holds vCPUs no longer that were held since the guest told of its panic: they go on when they are resumed.
+    pub(crate) fn release(&self) {
+        self.power.release();
     }
 
     /// Exits of all vCPUs by kind.

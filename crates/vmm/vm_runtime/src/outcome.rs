@@ -19,6 +19,8 @@ pub enum Outcome {
     TripleFault,
     /// The engine could not go on.
     Crash(EngineError),
+    /// The guest's kernel panicked, and panics end the process.
+    Panicked,
     /// Somebody ended the VM from outside: a second SIGTERM, or `stop` at the control socket.
     Killed,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Outcome {
             Outcome::TripleFault => f.write_str("triple-fault"),
             Outcome::Crash(error) => write!(f, "crash: {error}"),
             Outcome::Killed => f.write_str("killed"),
+            Outcome::Panicked => f.write_str("panicked"),
         }
     }
 }
@@ -47,6 +50,7 @@ impl Outcome {
             Outcome::ResetLoop => 6,
             Outcome::TripleFault | Outcome::Crash(_) => 8,
             Outcome::Killed => 10,
+            Outcome::Panicked => 12,
             Outcome::DebugExit(value) => (value << 1) | 1,
         }
     }
@@ -58,11 +62,17 @@ mod tests {
 
     #[test]
     fn statuses_stay_apart() {
-        let ours =
-            [Outcome::Shutdown, Outcome::Reset, Outcome::ResetLoop, Outcome::TripleFault, Outcome::Killed];
+        let ours = [
+            Outcome::Shutdown,
+            Outcome::Reset,
+            Outcome::ResetLoop,
+            Outcome::TripleFault,
+            Outcome::Killed,
+            Outcome::Panicked,
+        ];
         let mut statuses: Vec<u8> = ours.iter().map(Outcome::exit_status).collect();
         statuses.dedup();
-        assert_eq!(statuses, [0, 4, 6, 8, 10]);
+        assert_eq!(statuses, [0, 4, 6, 8, 10, 12]);
         for value in [0, 1, 0x31, 0x7f, 0xff] {
             assert_eq!(Outcome::DebugExit(value).exit_status() & 1, 1);
         }

@@ -130,7 +130,7 @@ impl<V: Vcpu> Worker<V> {
         match self.vcpu.run(&*self.bus) {
             Ok(Halt::Kicked) => match self.commands.try_recv() {
                 Ok(command) => self.obey(command),
-                Err(_) if self.power.is_requested() => Phase::Paused,
+                Err(_) if self.power.stops_vcpus() => Phase::Paused,
                 Err(_) => Phase::Running,
             },
             reason => {

@@ -7,6 +7,7 @@
 mod boot;
 mod console;
 mod disk;
+mod file_mode;
 mod name;
 mod net;
 mod options;
@@ -14,7 +15,8 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use options::{names_with_commas, with_doubled_commas};
@@ -40,15 +42,15 @@ pub const MAX_DEVICES_OF_A_KIND: usize = 12;
 pub struct VmSpec {
     /// Shown by `ps` and used in messages.
     pub name: VmName,
-    /// bzImage, ELF file or Multiboot image.
+    /// bzImage, ELF file, Multiboot image, or a unified kernel image with one of them.
     pub kernel: PathBuf,
     /// How it is entered.
     pub boot_protocol: BootProtocol,
-    /// Initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// Boot modules, in the order in which the kernel finds them, behind the initrd.
+    /// Initial RAM disks, which become one in this order, behind those of a unified kernel image.
+    pub initrds: Vec<PathBuf>,
+    /// Boot modules, in the order in which the kernel finds them, behind the initial RAM disks.
     pub modules: Vec<ModuleSpec>,
-    /// Kernel command line; `None` gets one that fits the console.
+    /// Kernel command line; `None` gets that of a unified kernel image, or else one that fits console and disks.
     pub cmdline: Option<String>,
     /// vCPUs.
     pub cpus: CpuCount,
@@ -68,8 +70,44 @@ pub struct VmSpec {
     pub cpu_model: Option<CpuModel>,
     /// What a reset does.
     pub on_reset: OnReset,
-    /// Port on which test guests end the process with a status of their own.
+    /// What a panic of the guest's kernel leads to.
+    pub on_panic: OnPanic,
+    /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
+}
+
+/// What happens when the guest's kernel tells of its panic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnPanic {
+    /// It is told, and the guest goes on as its own settings (`panic=`) have it.
+    #[default]
+    Guest,
+    /// The machine starts again.
+    Restart,
+    /// The process ends, with a status of its own.
+    Exit,
+    /// The guest stands still until somebody resumes or ends it.
+    Pause,
+}
+
+impl FromStr for OnPanic {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        const NAMES: [&str; 4] = ["guest", "restart", "exit", "pause"];
+        match text {
+            "guest" => Ok(OnPanic::Guest),
+            "restart" => Ok(OnPanic::Restart),
+            "exit" => Ok(OnPanic::Exit),
+            "pause" => Ok(OnPanic::Pause),
+            _ => {
+                let hint = messages::did_you_mean(text, NAMES);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to a panic (there are guest, restart, exit, pause){hint}"
+                )))
+            }
+        }
+    }
 }
 
 /// What happens when the guest resets its machine.
@@ -142,7 +180,7 @@ mod tests {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
             boot_protocol: BootProtocol::Auto,
-            initrd: None,
+            initrds: vec![],
             modules: vec![],
             cmdline: None,
             cpus: "1".parse().unwrap(),
@@ -154,6 +192,7 @@ mod tests {
             virtio_console: None,
             cpu_model: None,
             on_reset: OnReset::Restart,
+            on_panic: OnPanic::Guest,
             debug_exit: None,
         }
     }
@@ -170,5 +209,19 @@ mod tests {
         assert!(nets(&["tap=a", "tap=a"]).validate().is_err());
         assert!(nets(&["tap=a,mac=02:00:00:00:00:01", "tap=b,mac=02:00:00:00:00:01"]).validate().is_err());
         assert!(disks(&["path=a"; 13]).validate().unwrap_err().0.contains("at most 12"));
+    }
+
+    #[test]
+    fn reactions_to_a_panic() {
+        for (text, expected) in [
+            ("guest", OnPanic::Guest),
+            ("restart", OnPanic::Restart),
+            ("exit", OnPanic::Exit),
+            ("pause", OnPanic::Pause),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+        let error = "pasue".parse::<OnPanic>().unwrap_err().0;
+        assert!(error.contains("guest, restart, exit, pause") && error.contains("mean 'pause'"), "{error}");
     }
 }

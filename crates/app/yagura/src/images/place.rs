@@ -90,7 +90,7 @@ mod tests {
                 format!("'{blob}', {root}aliases.json"),
                 "'the file abababababab of the store of images', the list of images' names",
             ),
-            ("disk /home/a.raw: no".to_owned(), "disk /home/a.raw: no"),
+            ("disk /srv/a.raw: no".to_owned(), "disk /srv/a.raw: no"),
         ] {
             assert_eq!(places_in_words(&line, root), words);
         }

@@ -221,6 +221,8 @@ struct DiskTable {
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
+    #[serde(default, rename = "on-error", deserialize_with = "text")]
+    on_error: Option<vm_spec::OnError>,
 }
 
 /// `[[module]]`
@@ -243,14 +245,42 @@ struct NetTable {
     queues: Option<u16>,
 }
 
+/// A path, or an array of paths.
+pub fn one_or_more_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    deserializer.deserialize_any(Paths)
+}
+
+struct Paths;
+
+impl<'de> Visitor<'de> for Paths {
+    type Value = Vec<PathBuf>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path or a list of paths")
+    }
+
+    fn visit_str<E: Error>(self, path: &str) -> Result<Vec<PathBuf>, E> {
+        Ok(vec![check_name(path.to_owned()).map_err(E::custom)?])
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<PathBuf>, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(path) = list.next_element::<String>()? {
+            paths.push(check_name(path).map_err(A::Error::custom)?);
+        }
+        Ok(paths)
+    }
+}
+
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, readonly, serial }| DiskSpec {
+    let disk = |DiskTable { path, format, readonly, serial, on_error }| DiskSpec {
         path,
         format: format.unwrap_or_default(),
         readonly,
         serial,
+        on_error: on_error.unwrap_or_default(),
     };
     Ok(tables.into_iter().map(disk).collect())
 }

@@ -3,6 +3,7 @@ mod fixtures;
 mod hostile;
 mod multiboot;
 mod multiboot_hostile;
+mod unified;
 
 use std::fs;
 use std::path::Path;
@@ -109,7 +110,7 @@ fn linux_gets_its_zero_page_and_long_mode() {
     let initrd = Initrd::open(&path).unwrap();
     let config = BootConfig {
         command_line: "console=ttyS0",
-        initrd: Some(&initrd),
+        initrds: std::slice::from_ref(&initrd),
         rsdp: Some(GuestAddress(RSDP_ADDRESS)),
         ..BootConfig::default()
     };
@@ -179,7 +180,7 @@ fn pvh_gets_its_start_info_and_protected_mode() {
     let initrd = Initrd::open(&path).unwrap();
     let config = BootConfig {
         command_line: "a b",
-        initrd: Some(&initrd),
+        initrds: std::slice::from_ref(&initrd),
         rsdp: Some(GuestAddress(RSDP_ADDRESS)),
         ..BootConfig::default()
     };
@@ -223,7 +224,7 @@ fn an_initrd_needs_room_behind_the_kernel() {
     let path = folder.path().join("initrd");
     fs::write(&path, vec![1; 3 << 20]).unwrap();
     let initrd = Initrd::open(&path).unwrap();
-    let config = BootConfig { initrd: Some(&initrd), ..BootConfig::default() };
+    let config = BootConfig { initrds: std::slice::from_ref(&initrd), ..BootConfig::default() };
     let text = line(load(elf64(true), &memory(4), &config));
     let expected = "it has 3.0 MiB, but only 3.0 MiB of the guest's 4.0 MiB are free for it";
     assert_eq!(text, format!("cannot use initrd {}: {expected}", path.display()));
