@@ -265,13 +265,9 @@ impl FetchError {
     }
 }
 
-/// An address as it can be shown: without a password in it.
+/// An address as it can be shown: without a password or a token in it.
 pub(crate) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail only where there can be no user name; then there is none.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    url.to_string()
+    messages::without_login(url.as_str()).into_owned()
 }
 
 fn host(url: &Url) -> String {
