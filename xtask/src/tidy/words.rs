@@ -11,7 +11,8 @@ const NO_MESSAGES: &[&str] = &[
     "crates/engine/soft_engine/src/lockstep.rs",
 ];
 /// Macros whose text is for whoever works on the program.
-const FOR_DEVELOPERS: &[&str] = &["debug!(", "trace!(", "panic!(", "assert", "unreachable!(", "debug_struct("];
+const FOR_DEVELOPERS: &[&str] =
+    &["debug!(", "trace!(", "panic!(", "assert", "unreachable!(", "debug_struct("];
 /// Where paths are taken apart.
 const PATHS: &str = "host_sys";
 
@@ -42,7 +43,10 @@ pub fn check(tree: &Tree) -> Vec<Violation> {
 fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
     let is_test = file.path.iter().any(|part| part == "tests" || part == "tests.rs");
     let lines = file.text.lines().take_while(move |line| !is_test && line.trim() != "#[cfg(test)]");
-    lines.enumerate().map(|(index, line)| (index + 1, line)).filter(|(_, line)| !line.trim_start().starts_with("//"))
+    lines
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
 fn shows_insides(line: &str) -> bool {

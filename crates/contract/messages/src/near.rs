@@ -7,10 +7,7 @@ const BEGINNING_MIN: usize = 3;
 
 /// The one of `known` that `typed` is probably a slip of: letters added, left out, changed, or two of them exchanged, at
 /// most three, and in no more than half of the name; or else its beginning. Whether letters are capitals does not count.
-pub fn nearest<'a>(
-    typed: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let known: Vec<&str> = known.into_iter().collect();
     let typed = typed.to_lowercase();
     let length = typed.chars().count();
@@ -22,7 +19,8 @@ pub fn nearest<'a>(
     let measured = known.into_iter().map(|name| (slips(name), name));
     let nearest = measured.clone().filter(|(slips, name)| near(name, *slips)).min();
     // What is only begun is as good, where it is the beginning of one name alone.
-    let mut begun = measured.filter(|(_, name)| length >= BEGINNING_MIN && name.to_lowercase().starts_with(&typed));
+    let mut begun =
+        measured.filter(|(_, name)| length >= BEGINNING_MIN && name.to_lowercase().starts_with(&typed));
     nearest.or_else(|| begun.next().filter(|_| begun.next().is_none())).map(|(_, name)| name)
 }
 
