@@ -17,6 +17,7 @@ pub mod forms;
 mod generate;
 mod host;
 mod host_cpuid;
+pub mod known;
 mod layout;
 mod random;
 mod report;

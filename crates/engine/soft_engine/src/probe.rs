@@ -150,6 +150,11 @@ impl ProbeVm {
         Some(ProbeVm { shared, lapic, cpuid, features, counters: ExitCounters::default(), pages })
     }
 
+    /// A VM whose processor has what guests are offered, whatever the host has.
+    pub fn offered(pages: &[ProgramPage]) -> Option<ProbeVm> {
+        ProbeVm::new(features::offered(), pages)
+    }
+
     /// Whether the VM's processor has `feature`.
     pub fn has(&self, feature: CpuidFeature) -> bool {
         self.features.has(feature)

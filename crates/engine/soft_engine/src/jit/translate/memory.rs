@@ -49,7 +49,7 @@ impl Unit<'_> {
     pub(super) fn operand(&mut self, plan: &Plan, register: u8) -> Rm {
         let memory = plan.memory.expect("asked for instructions with a memory operand");
         let segment = plan.segment();
-        let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
+        let restore = plan.writes_all || plan.writes_part || plan.reads_flags();
         let access =
             Access { size: memory.size, write: memory.write, aligned: memory.aligned, segment, restore };
         self.locate(plan, access, register, |unit, shift| {
@@ -169,7 +169,7 @@ impl Unit<'_> {
             return rm;
         }
         self.asm.mov(host::RDX, host::RAX);
-        self.want_native();
+        self.want_native(0);
         Rm::At(host::RDX, disp)
     }
 
@@ -195,6 +195,6 @@ impl Unit<'_> {
         let at = self.asm.here() + 1;
         self.asm.jmp(stub);
         let edge = self.tables.edge(at, (self.ground.page | PLAIN) + u64::from(offset));
-        self.later.push(Later::Edge { label: stub, edge, save: false });
+        self.later.push(Later::Edge { label: stub, edge, save: None });
     }
 }
