@@ -22,6 +22,7 @@ mod layout;
 mod random;
 mod report;
 pub mod run;
+pub mod sweep;
 mod tolerance;
 
 pub use host::Host;

@@ -20,7 +20,7 @@ mod command {
     use clap::Parser;
     use isa_fuzz::forms::Form;
     use isa_fuzz::known::{self, Known};
-    use isa_fuzz::{Host, blocks, run};
+    use isa_fuzz::{Host, blocks, run, sweep};
     use regex_lite::Regex;
 
     /// Compares the soft engine's instructions with the host processor's.
@@ -50,6 +50,9 @@ mod command {
         /// Executes so many blocks of instructions of all forms rather than single ones.
         #[arg(long, value_name = "N")]
         blocks: Option<u64>,
+        /// Sweeps over all encodings of a mode, 64 or 32 bits, rather than forms.
+        #[arg(long, value_name = "BITS", value_parser = ["64", "32"])]
+        sweep: Option<String>,
         /// Lists the forms, and those left out with the reason, and does nothing.
         #[arg(long)]
         list: bool,
@@ -60,6 +63,7 @@ mod command {
         let outcome = match arguments.blocks {
             _ if arguments.list => list(),
             Some(blocks) => fuzz_blocks(blocks, arguments.seed),
+            None if arguments.sweep.is_some() => sweep_over(&arguments),
             None => fuzz(arguments),
         };
         match outcome {
@@ -94,6 +98,16 @@ mod command {
                 eprint!("\r{done} of {all} blocks");
             }
         })?;
+        write!(io::stdout().lock(), "{summary}")?;
+        Ok(summary.diverging == 0)
+    }
+
+    fn sweep_over(arguments: &Arguments) -> io::Result<bool> {
+        let known = sweep::Known::list()?;
+        let bits = if arguments.sweep.as_deref() == Some("32") { 32 } else { 64 };
+        let tier = if arguments.jit { Tier::Jit } else { Tier::Interpreter };
+        let plan = sweep::Plan { bits, extent: sweep::Extent::Whole, one_of: 1, tier, known: &known };
+        let summary = sweep::run(&plan)?;
         write!(io::stdout().lock(), "{summary}")?;
         Ok(summary.diverging == 0)
     }

@@ -90,10 +90,15 @@ pub fn probe_vm() -> io::Result<ProbeVm> {
     ProbeVm::new(host_cpuid::features(), &PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
+/// The VM of a processor with what guests are offered, whatever the host has.
+pub fn offered_vm() -> io::Result<ProbeVm> {
+    ProbeVm::offered(&PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
 fn vm(sides: Sides) -> io::Result<ProbeVm> {
     match sides {
         Sides::Host(_) => probe_vm(),
-        Sides::Tiers => ProbeVm::offered(&PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into()),
+        Sides::Tiers => offered_vm(),
     }
 }
 

@@ -253,6 +253,7 @@ fn address(insn: &Instruction, operand: u32, state: &UserState) -> Option<u64> {
         Register::GS => Some(state.gs_base),
         register if register.is_gpr64() => Some(state.gpr[register.number()]),
         register if register.is_gpr32() => Some(state.gpr[register.number()] & 0xffff_ffff),
+        register if register.is_gpr16() => Some(state.gpr[register.number()] & 0xffff),
         _ => Some(0),
     })
 }

@@ -4,13 +4,14 @@
 //!
 //! - Status flags that are undefined are **clear**. Handlers leave them so; generated code drops the host's
 //!   (`jit/translate.rs`) before anybody can look at them.
-//! - C0, C2 and C3 of the x87 status word, where they are undefined, stay as they were, and C1 is clear.
+//! - C0, C2 and C3 of the x87 status word, where they are undefined, stay as they were. Here alone generated code trusts the
+//!   host to do the same.
 //! - BSF and BSR of zero leave all of the destination alone. SHLD and SHRD of 16 bits by more than 16 go on as the
 //!   handlers in `exec/shift.rs` say; BSWAP of 16 bits makes zero.
 //! - RCPPS, RSQRTPS and their like, and the transcendental instructions of x87, are computed by the engine.
 //! - FPREM and FPREM1 of operands that are far apart take as many bits at a time as `softfloat::remainder` says.
 //!
-//! The last three are never done by the host's own instruction.
+//! The last three are never done by the host's own instruction, and neither is a scan's destination.
 //!
 //! Sources: Intel SDM vol. 2, "Flags Affected" of each instruction, and vol. 1, appendix A (EFLAGS cross-reference);
 //! AMD APM vol. 3, "rFLAGS Affected" of each, where U is undefined, and appendix F.

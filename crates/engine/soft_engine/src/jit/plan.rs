@@ -279,6 +279,7 @@ fn way(insn: &Instruction) -> Way {
     use Mnemonic as M;
     match mnemonic {
         M::Nop
+        | M::Reservednop
         | M::Endbr64
         | M::Prefetcht0
         | M::Prefetcht1

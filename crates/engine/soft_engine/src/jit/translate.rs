@@ -5,9 +5,7 @@
 //! leaves undefined are void in the host's: they are clear to the guest ([`undefined`](crate::undefined)), and are
 //! cleared on the way to where somebody can look at them.
 
-use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Decoder, DecoderError, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Memory, Plan, Way};
@@ -19,7 +17,7 @@ use super::words::{self, PINNED, vectors, word_at};
 use super::{Site, Tables};
 use crate::cpu::{flags, seg};
 use crate::decode::insn::Insn;
-use crate::decode::{lower, pause};
+use crate::decode::{OPTIONS, lower, pause};
 use crate::features::Features;
 use crate::memory::tlb;
 
@@ -127,7 +125,7 @@ impl Translator {
 fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     plans.clear();
     let mut info = InstructionInfoFactory::new();
-    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, OPTIONS);
     let mut insn = Instruction::default();
     while plans.len() < ground.insns_max && decoder.can_decode() {
         let at = start + decoder.position();

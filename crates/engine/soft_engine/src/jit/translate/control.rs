@@ -58,8 +58,7 @@ impl Unit<'_> {
             return false;
         }
         let mut info = InstructionInfoFactory::new();
-        let mut decoder =
-            Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, OPTIONS);
         for _ in 0..LOOK_AHEAD {
             let insn = decoder.decode();
             let end = insn.next_ip() as usize;
