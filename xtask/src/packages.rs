@@ -51,6 +51,7 @@ pub const TESTS: &[Need] = &[
     need("mkfs.btrfs", "btrfs-progs"),
     need("sfdisk", "fdisk"),
     need("qemu-x86_64", "qemu-user"),
+    need("grub-emu", "grub-emu"),
 ];
 
 /// Programs are missing that this process cannot install.

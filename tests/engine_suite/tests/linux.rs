@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
-use device_model::{PowerRequest, PowerSink, lock};
+use device_model::{GuestReport, PowerRequest, PowerSink, ReportSink, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
@@ -22,7 +22,7 @@ use machine::{Backends, Bus, Machine, MachineState};
 use sha2::{Digest, Sha256};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnPanic, OnReset, VmSpec};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -184,7 +184,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         name: "exchange".parse().unwrap(),
         kernel,
         boot_protocol: BootProtocol::Auto,
-        initrd: Some(initrd),
+        initrds: vec![initrd],
         modules: vec![],
         cmdline: Some(format!("{COMMAND_LINE} {}", guest.command_line)),
         cpus: guest.cpus.to_string().parse().unwrap(),
@@ -196,6 +196,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         virtio_console: None,
         cpu_model: Some(CpuModel::V2),
         on_reset: OnReset::Exit,
+        on_panic: OnPanic::Guest,
         debug_exit: None,
     }
 }
@@ -239,6 +240,10 @@ struct Power {
     vcpus: Mutex<Vec<Arc<dyn Kick>>>,
 }
 
+impl ReportSink for Power {
+    fn report(&self, _report: GuestReport) {}
+}
+
 impl PowerSink for Power {
     fn request(&self, request: PowerRequest) {
         lock(&self.request).get_or_insert(request);
@@ -269,7 +274,7 @@ impl<V: Vm> Running<V> {
         let config = VmConfig { vcpus: spec.cpus.get(), cpu_model: spec.cpu_model };
         let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(Power::default());
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
         let vcpus = (0..config.vcpus)
             .map(|index| vm.create_vcpu(VcpuIndex(index)))
             .collect::<std::result::Result<Vec<_>, _>>()?;

@@ -55,6 +55,29 @@ guest_code! {
 }
 
 guest_code! {
+    /// Writes `!` to COM1, tells the panic device a thousand times that its kernel panicked, writes `?`, and powers off
+    /// by the ACPI sleep control register.
+    panicker,
+    ".code32",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "mov dx, 0x505",
+    "mov ecx, 1000",
+    "mov al, 1",
+    "3: out dx, al",
+    "loop 3b",
+    "mov dx, 0x3f8",
+    "mov al, '?'",
+    "out dx, al",
+    "mov dx, 0x600",
+    "mov al, 0x34",
+    "out dx, al",
+    "2: hlt",
+    "jmp 2b",
+}
+
+guest_code! {
     /// Brings its CPU to a triple fault.
     faulter,
     ".code32",

@@ -25,6 +25,18 @@ pub struct Arguments {
     /// Run what is slow, too: every lab job, ignored tests, cargo-deny, fuzz corpora, benches.
     #[arg(long)]
     all: bool,
+    /// Run this step only; can be given several times. Together the steps are the whole run.
+    #[arg(long = "step", value_name = "NAME", value_parser = step_names())]
+    steps: Vec<String>,
+}
+
+impl Arguments {
+    /// The steps that are wanted, in order.
+    fn chosen(&self) -> impl Iterator<Item = &'static Step> {
+        let slow = if self.all { SLOW_STEPS } else { &[] };
+        let wanted = |(name, _): &&Step| self.steps.is_empty() || self.steps.iter().any(|step| step == name);
+        STEPS.iter().chain(slow).filter(wanted)
+    }
 }
 
 /// A step: its name, and what it does and counts.
@@ -41,8 +53,23 @@ const STEPS: &[Step] = &[
 
 const SLOW_STEPS: &[Step] = &[("deny", extras::deny), ("fuzz", extras::fuzz), ("bench", extras::bench)];
 
-/// Runs every step, whatever becomes of the ones before, and ends with the count.
+/// What `--step` takes. A step that belongs to `--all` runs only with it.
+fn step_names() -> Vec<&'static str> {
+    STEPS.iter().chain(SLOW_STEPS).map(|(name, _)| *name).collect()
+}
+
+/// Runs the steps, whatever becomes of the ones before, and ends with the count.
+///
+/// # Errors
+/// A step is named that only `--all` has, or tools for building are missing.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let steps: Vec<&Step> = arguments.chosen().collect();
+    for step in &arguments.steps {
+        ensure!(
+            steps.iter().any(|(name, _)| name == step),
+            "the step {step} is one of `cargo xtask test --all`"
+        );
+    }
     packages::require(&[packages::BUILD])?;
     let tools = [packages::TESTS, packages::LAB, packages::JOBS, packages::GUESTS];
     match packages::require(&tools) {
@@ -50,8 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         outcome => outcome?,
     }
     let mut tally = Tally::default();
-    let slow: &[Step] = if arguments.all { SLOW_STEPS } else { &[] };
-    for (name, step) in STEPS.iter().chain(slow) {
+    for (name, step) in steps {
         println!("=== {name}");
         let started = Instant::now();
         let failed_before = tally.failed.len();

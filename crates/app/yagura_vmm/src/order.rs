@@ -11,10 +11,11 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use messages::did_you_mean;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
-use vm_spec::{BadValue, VmSpec, nearest};
+use vm_spec::{BadValue, VmSpec};
 
 /// The executable of a VM's process.
 const EXECUTABLE: &str = "yagura";
@@ -62,7 +63,7 @@ impl FromStr for EngineChoice {
             "kvm" => Ok(EngineChoice::Kvm),
             "soft" => Ok(EngineChoice::Soft),
             _ => {
-                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                let hint = did_you_mean(text, ["auto", "kvm", "soft"]);
                 Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
             }
         }
@@ -161,7 +162,7 @@ mod tests {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
             boot_protocol: vm_spec::BootProtocol::Auto,
-            initrd: Some("/boot/initrd".into()),
+            initrds: vec!["/boot/ucode".into(), "/boot/initrd".into()],
             modules: vec!["m=x y".parse().unwrap()],
             cmdline: Some("console=ttyS0".to_owned()),
             cpus: "3".parse().unwrap(),
@@ -173,6 +174,7 @@ mod tests {
             virtio_console: Some("stdio".parse().unwrap()),
             cpu_model: Some("x86-64-v2".parse().unwrap()),
             on_reset: vm_spec::OnReset::Exit,
+            on_panic: vm_spec::OnPanic::Pause,
             debug_exit: Some(0xf4),
         };
         let bytes = postcard::to_allocvec(&spec).unwrap();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use kvm_engine::{Hardware, KvmEngine};
+use messages::in_words;
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
 use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
@@ -77,9 +78,16 @@ fn run_on<E: Engine>(
             let error = anyhow::Error::from(error);
             let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
             let hint = stuck.map_or("", hint);
-            Err(anyhow::anyhow!("VM {name}: {error:#}{hint}"))
+            Err(anyhow::anyhow!("VM {name}: {}{hint}", of_image(in_words(&*error), spec)))
         }
     }
+}
+
+/// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
+fn of_image(line: String, spec: &VmSpec) -> String {
+    let files = std::iter::once(&spec.kernel).chain(&spec.initrd);
+    let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
+    nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }
 
 /// Refuses what the host can never give, and warns of what it cannot give now.
@@ -110,7 +118,8 @@ fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Op
     match outcome {
         Outcome::ResetLoop => Some(format!("the guest kept resetting right after its start; {SEE_CONSOLE}")),
         Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
-        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error))),
+        Outcome::Panicked => Some(format!("the guest's kernel panicked; {SEE_CONSOLE}")),
+        Outcome::Crash(error) => Some(format!("{}{}", in_words(error), hint(error))),
         Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
     }
 }
@@ -125,16 +134,6 @@ fn hint(error: &EngineError, engine: &KvmEngine) -> &'static str {
     }
 }
 
-fn with_causes(error: &EngineError) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,12 +146,5 @@ mod tests {
         let warning = check_memory("4G".parse().unwrap(), host).unwrap();
         assert!(warning.unwrap().contains("only 1.0 GiB are free"));
         assert_eq!(check_memory("512M".parse().unwrap(), host).unwrap(), None);
-    }
-
-    #[test]
-    fn causes_follow_on_the_same_line() {
-        let source = std::io::Error::other("no");
-        let error = EngineError::Operation { operation: "KVM_RUN", source };
-        assert_eq!(with_causes(&error), "KVM_RUN failed: no");
     }
 }

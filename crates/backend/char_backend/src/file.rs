@@ -1,9 +1,12 @@
 //! A log of what the guest says.
 
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::output::{BoundedOutput, Sink};
 use crate::{CharBackend, CharError};
@@ -26,8 +29,20 @@ impl FileLog {
             // A named pipe without a reader refuses instead of waiting for one.
             | OFlags::NONBLOCK;
         let fd = open(path, flags, Mode::from_raw_mode(0o644))
-            .map_err(|errno| CharError::File { path: path.to_owned(), source: errno.into() })?;
+            .map_err(|errno| CharError::File { path: path.to_owned(), source: in_words(path, errno) })?;
         Ok(FileLog { output: BoundedOutput::new(Sink::Plain(fd)) })
+    }
+}
+
+/// Why a file did not open, where the kernel's answer says little.
+fn in_words(path: &Path, errno: Errno) -> io::Error {
+    let kind = path.metadata().map(|metadata| metadata.file_type());
+    match (errno, kind) {
+        (Errno::NXIO, Ok(kind)) if kind.is_fifo() => io::Error::other("it is a pipe that nobody reads"),
+        (Errno::NXIO, Ok(kind)) if kind.is_socket() => {
+            io::Error::other("it is a socket; socket=PATH listens at one")
+        }
+        _ => errno.into(),
     }
 }
 

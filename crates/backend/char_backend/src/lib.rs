@@ -60,8 +60,11 @@ pub enum CharError {
     /// Something else has that name. It is left alone.
     #[error("cannot listen on console socket {0}: a file of that name is there that is no socket")]
     NotASocket(PathBuf),
+    /// The path does not fit into a socket's address (unix(7), `sun_path`).
+    #[error("cannot listen on console socket {0}: a socket's path has at most 107 bytes")]
+    SocketPathTooLong(PathBuf),
     /// The socket could not be made.
-    #[error("cannot listen on console socket {path}: {operation} failed")]
+    #[error("cannot listen on console socket {path}")]
     Socket {
         /// As given.
         path: PathBuf,

@@ -65,7 +65,10 @@ impl SocketServer {
         let failed = |operation| {
             move |errno: Errno| CharError::Socket { path: path.to_owned(), operation, source: errno.into() }
         };
-        let address = SocketAddrUnix::new(path).map_err(failed("making an address of its path"))?;
+        let address = SocketAddrUnix::new(path).map_err(|errno| match errno {
+            Errno::NAMETOOLONG => CharError::SocketPathTooLong(path.to_owned()),
+            errno => failed("address")(errno),
+        })?;
         remove_stale(path, &address)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use host_sys::named_file::{Accepts, open_named};
+use messages::{Bytes, did_you_mean};
+
 use crate::host_file::{self, HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
 use crate::qcow2::{
@@ -46,7 +49,10 @@ impl FromStr for DiskFormat {
         match text {
             "raw" => Ok(DiskFormat::Raw),
             "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => Err(format!("'{text}' is not a disk format (there are raw, qcow2)")),
+            _ => {
+                let hint = did_you_mean(text, ["raw", "qcow2"]);
+                Err(format!("'{text}' is not a disk format (there are raw, qcow2){hint}"))
+            }
         }
     }
 }
@@ -71,7 +77,7 @@ pub enum OfflineError {
     #[error("disk {0} is raw: there is nothing in it to {1}")]
     Raw(PathBuf, &'static str),
     /// It would cut off data.
-    #[error("disk {path} has {old_bytes} bytes; making it smaller would cut off what is at its end")]
+    #[error("disk {path} has {}; making it smaller would cut off what is at its end", Bytes(*old_bytes))]
     Shrink {
         /// The file.
         path: PathBuf,
@@ -80,8 +86,8 @@ pub enum OfflineError {
     },
     /// Much data out of a small file: more than anybody's disk holds.
     #[error(
-        "disk {path} unpacks to more than {limit_bytes} bytes of data; if that is meant, convert it where it \
-         comes from"
+        "disk {path} unpacks to more than {} of data; if that is meant, convert it where it comes from",
+        Bytes(*limit_bytes)
     )]
     Expands {
         /// The file.
@@ -105,9 +111,9 @@ pub enum OfflineError {
 /// a hint only.
 pub fn looks_like_qcow2(path: &Path) -> bool {
     let mut magic = [0; 4];
-    let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    regular
-        && File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok()
+    open_named(path, Accepts::File)
+        .and_then(|mut named| io::Read::read_exact(&mut named.file, &mut magic))
+        .is_ok()
         && magic == qcow2::MAGIC
 }
 
@@ -137,7 +143,7 @@ pub fn create_raw(path: &Path, size_bytes: u64) -> Result<(), OfflineError> {
 pub fn create_qcow2(path: &Path, options: &CreateOptions) -> Result<(), OfflineError> {
     new_file(path, |file| {
         let file: Arc<dyn ImageFile> = Arc::new(file.clone());
-        qcow2::create(&file, options).map_err(format_error(path))?;
+        qcow2::create(&file, options).map_err(creation_error(path))?;
         file.sync().map_err(io_error(path, "write"))
     })
 }
@@ -151,7 +157,7 @@ pub fn resize(path: &Path, format: DiskFormat, size_bytes: u64) -> Result<(), Of
         DiskFormat::Raw => {
             let host = host_file::open(path, false)?;
             if host.kind == Kind::BlockDevice {
-                return Err(OpenError::NotADisk(path.to_owned()).into());
+                return Err(OpenError::FixedLength(path.to_owned()).into());
             }
             check_growth(path, host.size_bytes, size_bytes)?;
             host.set_len(size_bytes).map_err(io_error(path, "enlarge"))
@@ -262,6 +268,14 @@ fn new_file(
 
 fn io_error(path: &Path, operation: &'static str) -> impl Fn(io::Error) -> OfflineError {
     move |source| OfflineError::Io { path: path.to_owned(), operation, source }
+}
+
+/// What is wrong with an image that is being made; what the host refuses is no fault of the image.
+fn creation_error(path: &Path) -> impl Fn(FormatError) -> OfflineError {
+    move |source| match source {
+        FormatError::Io(answer) => io_error(path, "write")(io::Error::other(answer)),
+        source => OpenError::Format { path: path.to_owned(), source }.into(),
+    }
 }
 
 fn format_error(path: &Path) -> impl Fn(FormatError) -> OfflineError {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile, ImportError};
 use disk::SourceFormat;
+use host_sys::named_file::{Accepts, folder_of, open_named};
 use image_store::{
     Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
     StagingFolder, UtcTime,
@@ -37,29 +38,32 @@ pub struct ImportOptions {
 }
 
 impl Images {
-    /// Takes the disk in `path` in as an image. It gets no alias.
+    /// Takes the disk in `path` in as an image; `name` is what a person calls it, and has the other files of the disk
+    /// beside it. It gets no alias.
     ///
     /// # Errors
     /// The file is no such disk, is damaged or has another behind it, or the store refuses; then there is no image.
     pub fn import(
         &self,
         path: &Path,
+        name: &Path,
         format: SourceFormat,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        let source = File::open(path).map_err(OpError::io("open", path))?;
+        let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
         let target = new_file(&raw)?;
         watch.stage("reading the disk");
-        let disk = DiskFile { file: source.as_fd(), format, name: path };
+        let disk = DiskFile { file: source.as_fd(), format, name };
         // What a stranger's disk names is not looked for among this host's files.
-        let folder = path.parent().filter(|_| options.source.kind == SourceKind::File);
-        let extents = folder.map(|folder| self.importer.open_extents(disk, folder)).transpose()?;
-        let extents = extents.unwrap_or_default();
+        let extents = match options.source.kind {
+            SourceKind::File => self.importer.open_extents(disk, folder_of(name))?,
+            _ => Vec::new(),
+        };
         self.importer.convert(disk, &extents, target.as_fd(), &mut bytes_of(watch))?;
-        let found = self.look(&staging, &raw, path, watch)?;
+        let found = self.look(&staging, &raw, name, watch)?;
         self.adopt(raw, found, options, watch)
     }
 

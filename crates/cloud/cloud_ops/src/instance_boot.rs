@@ -42,7 +42,7 @@ impl Images {
             BootWay::FromDisk => self.read_plan(instance),
             BootWay::Firmware => Err(OpError::Refused(format!(
                 "image {} starts by firmware only, which Yagura does not have yet; give a kernel with --kernel",
-                instance.image.id.short()
+                self.store.name_of(&instance.image)
             ))),
         }
     }

@@ -37,7 +37,7 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let blob = image.metadata.disk;
         if !self.has_blob(&blob) {
-            return Err(StoreError::MissingBlob { image: image.id, blob });
+            return Err(StoreError::MissingBlob { image: self.name_of(image) });
         }
         self.export_blob(&blob, target, progress)
     }

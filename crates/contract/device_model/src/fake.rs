@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EventFd, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest, PowerSink, lock,
+    Clock, Doorbells, EventFd, GuestReport, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest,
+    PowerSink, ReportSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -115,12 +116,24 @@ impl Doorbells for NoDoorbells {
 #[derive(Debug, Default)]
 pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
+    reports: Mutex<Vec<GuestReport>>,
 }
 
 impl FakePower {
     /// The requests since the last call.
     pub fn take(&self) -> Vec<PowerRequest> {
         std::mem::take(&mut *lock(&self.requests))
+    }
+
+    /// The guest's reports since the last call.
+    pub fn take_reports(&self) -> Vec<GuestReport> {
+        std::mem::take(&mut *lock(&self.reports))
+    }
+}
+
+impl ReportSink for FakePower {
+    fn report(&self, report: GuestReport) {
+        lock(&self.reports).push(report);
     }
 }
 

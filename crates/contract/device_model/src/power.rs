@@ -17,3 +17,21 @@ pub trait PowerSink: Send + Sync {
     /// Asks. The first request of a run wins.
     fn request(&self, request: PowerRequest);
 }
+
+/// What a guest tells of itself by the panic device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestReport {
+    /// Its kernel panicked, and goes on as its own settings have it.
+    Panicked,
+    /// Its kernel panicked, and another kernel that was loaded for that takes over.
+    CrashLoaded,
+    /// It is about to shut down in good order.
+    ShuttingDown,
+}
+
+/// Where a guest's reports go. A guest may report as often as it likes: whoever is told sees to it that this
+/// costs nothing.
+pub trait ReportSink: Send + Sync {
+    /// Tells. Where a panic ends or pauses the run, the calling vCPU executes no further guest instruction.
+    fn report(&self, report: GuestReport);
+}

@@ -19,7 +19,7 @@ use crate::spec;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The serial number does not fit its field.
-    #[error("disk serial number {0:?} is longer than 20 bytes")]
+    #[error("disk serial number '{0}' is longer than 20 bytes")]
     SerialTooLong(String),
     /// A device has at least one queue.
     #[error("a block device needs at least one queue")]

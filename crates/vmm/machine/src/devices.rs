@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
-use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, Pit, Rtc, Serial, SerialOutput};
+use chipset::{
+    AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc, Serial,
+    SerialOutput,
+};
 use device_model::{
-    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink, Shared,
-    shared,
+    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
+    ReportSink, Shared, lock, shared,
 };
 use guest_memory::GuestMemory;
 use pci::{PciRoot, Slot};
@@ -87,9 +90,17 @@ impl Wiring {
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
     }
 
-    /// The port on which test guests end the process.
+    /// The panic device, and its counters.
+    pub(crate) fn pvpanic(&mut self, sink: Arc<dyn ReportSink>) -> Result<Arc<PanicCounters>, BuildError> {
+        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(sink))?;
+        let counters = lock(&device).counters();
+        Ok(counters)
+    }
+
+    /// The ports on which test guests end the process, from `port` on, as far as there are ports.
     pub(crate) fn debug_exit(&mut self, port: u16, power: Arc<dyn PowerSink>) -> Result<(), BuildError> {
-        self.chip(port, 1, DebugExit::new(power)).map(drop)
+        let count = DebugExit::PORTS.min((u16::MAX - port).saturating_add(1));
+        self.chip(port, count, DebugExit::new(power)).map(drop)
     }
 
     /// A virtio device in the next free slot.

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use device_model::PowerRequest;
+use device_model::{GuestReport, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::{BackendError, Backends, BuildError};
 use serde_json::{Value, json};
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_spec::{OnReset, VmSpec};
+use vm_spec::{OnPanic, OnReset, VmSpec};
 
 use crate::control::{ControlError, ControlRequest, ControlServer, Verb};
 use crate::cycle::PowerCycle;
@@ -60,6 +60,7 @@ pub enum RunError {
 enum End {
     Power(PowerRequest),
     TripleFault,
+    Panic,
     Crash(EngineError),
     Killed,
 }
@@ -85,7 +86,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let mut driver = Driver::new(spec, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
-    driver.events.tell("ended", Some(format!("{outcome:?}")));
+    driver.events.tell("ended", Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
 }
@@ -103,6 +104,8 @@ struct Driver<'s> {
     asked_to_shut_down: bool,
     started: Instant,
     resets: u32,
+    /// Power cycles in which the guest's kernel panicked.
+    panics: u32,
 }
 
 /// A cycle in which nothing has happened for so long is no longer starting.
@@ -134,6 +137,7 @@ impl<'s> Driver<'s> {
             asked_to_shut_down: false,
             started: Instant::now(),
             resets: 0,
+            panics: 0,
         })
     }
 
@@ -149,9 +153,13 @@ impl<'s> Driver<'s> {
             let end = self.serve(&cycle);
             drop(cycle);
             self.keep_control_requests();
-            let restart = self.spec.on_reset == OnReset::Restart;
+            let restarts = match end {
+                End::Power(PowerRequest::Reset) | End::TripleFault => self.spec.on_reset == OnReset::Restart,
+                End::Panic => self.spec.on_panic == OnPanic::Restart,
+                _ => false,
+            };
             match end {
-                End::Power(PowerRequest::Reset) | End::TripleFault if restart => {
+                _ if restarts => {
                     if quick_resets.is_loop(powered_on.elapsed()) {
                         return Ok(Outcome::ResetLoop);
                     }
@@ -162,6 +170,7 @@ impl<'s> Driver<'s> {
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
                 End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
                 End::TripleFault => return Ok(Outcome::TripleFault),
+                End::Panic => return Ok(Outcome::Panicked),
                 End::Crash(error) => return Ok(Outcome::Crash(error)),
                 End::Killed => return Ok(Outcome::Killed),
             }
@@ -220,10 +229,40 @@ impl<'s> Driver<'s> {
                 _ if end.is_some() => {}
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
+                Message::Guest(report) => end = self.guest_report(report, cycle),
                 Message::VcpuStopped(index, reason) => end = self.vcpu_stopped(index, reason),
             }
         }
         end
+    }
+
+    /// Tells what the guest told, and does what is to be done about a panic.
+    fn guest_report<V: Vm>(&mut self, report: GuestReport, cycle: &PowerCycle<V>) -> Option<End> {
+        match report {
+            GuestReport::CrashLoaded => self.events.tell("crash_loaded", None),
+            GuestReport::ShuttingDown => self.events.tell("shutting_down", None),
+            GuestReport::Panicked => {
+                self.panics += 1;
+                self.events.tell("panicked", None);
+                match self.spec.on_panic {
+                    OnPanic::Guest => {}
+                    OnPanic::Restart | OnPanic::Exit => return Some(End::Panic),
+                    OnPanic::Pause => return self.pause_after_panic(cycle),
+                }
+            }
+        }
+        None
+    }
+
+    fn pause_after_panic<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
+        if let Err(error) = cycle.pause_held() {
+            return Some(End::Crash(error));
+        }
+        if self.phase == Phase::Running {
+            self.phase = Phase::Paused;
+            self.events.tell("paused", Some("the guest's kernel panicked".to_owned()));
+        }
+        None
     }
 
     fn vcpu_stopped(&mut self, index: VcpuIndex, reason: Result<Halt, EngineError>) -> Option<End> {
@@ -289,6 +328,7 @@ impl<'s> Driver<'s> {
             "memory_bytes": self.spec.memory.bytes(),
             "uptime_ms": self.started.elapsed().as_millis() as u64,
             "resets": self.resets,
+            "panics": self.panics,
             "pid": std::process::id(),
         })
     }

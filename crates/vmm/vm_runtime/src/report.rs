@@ -7,11 +7,13 @@ use vcpu_model::Vm;
 
 use crate::cycle::PowerCycle;
 
-/// Counters: exits by kind, device I/O, and the host's view of this process's memory.
+/// Counters: exits by kind, what is kept of guest code, device I/O, and the host's view of this process's memory.
 pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Value {
     let exits: Map<String, Value> =
         cycle.exits().into_iter().map(|(kind, count)| (kind.to_owned(), count.into())).collect();
-    json!({ "exits": exits, "devices": cycle.machine.counters(), "memory": memory() })
+    let code: Map<String, Value> =
+        cycle.code().into_iter().map(|(figure, value)| (figure.to_owned(), value.into())).collect();
+    json!({ "exits": exits, "code": code, "devices": cycle.machine.counters(), "memory": memory() })
 }
 
 /// Memory in bytes; a figure that this kernel does not have is left out.

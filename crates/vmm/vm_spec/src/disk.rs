@@ -1,12 +1,16 @@
 //! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S]`.
+//! A comma within the path is doubled.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::{BadValue, nearest, options};
+use crate::BadValue;
+use crate::options::{Form, text_of};
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +43,7 @@ impl FromStr for DiskFormat {
             "raw" => Ok(DiskFormat::Raw),
             "qcow2" => Ok(DiskFormat::Qcow2),
             _ => {
-                let hint = nearest(text, ["raw", "qcow2"]);
+                let hint = did_you_mean(text, ["raw", "qcow2"]);
                 Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
             }
         }
@@ -75,34 +79,38 @@ impl FromStr for DiskSerial {
     }
 }
 
-/// Keys of a disk description.
-const KEYS: [&str; 4] = ["path", "format", "readonly", "serial"];
+const FORM: Form = Form {
+    what: "disk",
+    keys: &["path", "format", "readonly", "serial"],
+    shape: "path=FILE[,format=raw|qcow2][,readonly][,serial=S]",
+};
+
+impl DiskSpec {
+    /// Reads a description; a path may be of any bytes.
+    ///
+    /// # Errors
+    /// It is not written as it should be, or names no file.
+    pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
+        let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
+        for option in FORM.parse(text)? {
+            match option {
+                ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                ("format", Some(value)) => format = text_of(&value)?.parse()?,
+                ("readonly", None) => readonly = true,
+                ("serial", Some(value)) => serial = Some(text_of(&value)?.parse()?),
+                _ => return Err(FORM.misshapen(text)),
+            }
+        }
+        let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
+        Ok(DiskSpec { path, format, readonly, serial })
+    }
+}
 
 impl FromStr for DiskSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
-        for option in options(text) {
-            match option {
-                ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
-                ("format", Some(value)) => format = value.parse()?,
-                ("readonly", None) => readonly = true,
-                ("serial", Some(value)) => serial = Some(value.parse()?),
-                (key, _) if KEYS.contains(&key) => {
-                    let form = "path=FILE[,format=raw|qcow2][,readonly][,serial=S]";
-                    return Err(BadValue(format!("disk '{text}': write {form}")));
-                }
-                (key, _) => {
-                    return Err(BadValue(format!(
-                        "disk '{text}': unknown option '{key}'{}",
-                        nearest(key, KEYS)
-                    )));
-                }
-            }
-        }
-        let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
-        Ok(DiskSpec { path, format, readonly, serial })
+        DiskSpec::parse(text.as_ref())
     }
 }
 
@@ -126,5 +134,7 @@ mod tests {
         assert!(wrong("path=a,format=qcow").contains("did you mean 'qcow2'"));
         assert!(wrong("path=a,format").contains("write path="));
         assert!(wrong("").contains("unknown option"));
+        assert!(wrong("path=a,path=b").contains("path is given twice"));
+        assert_eq!("path=a,,readonly".parse::<DiskSpec>().unwrap().path, PathBuf::from("a,readonly"));
     }
 }

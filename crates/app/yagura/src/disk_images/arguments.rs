@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use disk::{DiskFormat, SourceFormat};
-use vm_spec::{BadValue, DiskSize};
+use vm_spec::{BadValue, DiskSize, cluster_bytes};
 
 use crate::cli::Format;
 
@@ -56,8 +56,8 @@ pub struct CreateArguments {
 #[derive(Args, Debug, Default)]
 pub struct ImageArguments {
     /// Cluster size of a qcow2 image, 512B to 2M [default: 64K]
-    #[arg(long, value_name = "SIZE")]
-    pub cluster_size: Option<DiskSize>,
+    #[arg(long, value_name = "SIZE", value_parser = cluster_bytes)]
+    pub cluster_size: Option<u64>,
     /// Width of a qcow2 image's reference counts, 1 to 64 [default: 16]
     #[arg(long, value_name = "BITS")]
     pub refcount_bits: Option<u32>,

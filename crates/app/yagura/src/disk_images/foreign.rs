@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, SourceFormat};
 use host_sys::file_lock::{LockKind, try_lock};
+use host_sys::named_file::{Accepts, folder_of, open_named};
 use image_import::{DiskFile, Importer};
 
 use crate::progress::Bar;
@@ -51,19 +52,14 @@ fn import(disk: DiskFile<'_>, raw: &File) -> anyhow::Result<()> {
     let bar = Bar::new();
     let mut progress = |done_bytes, all_bytes| bar.show(done_bytes, all_bytes);
     let importer = Importer::this_program();
-    let folder = disk.name.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let extents = importer.open_extents(disk, folder.unwrap_or(Path::new(".")))?;
+    let extents = importer.open_extents(disk, folder_of(disk.name))?;
     importer.convert(disk, &extents, raw.as_fd(), &mut progress)?;
     Ok(())
 }
 
 fn open_source(path: &Path) -> anyhow::Result<File> {
     let failed = || format!("cannot open disk {}", path.display());
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !fs::metadata(path).with_context(failed)?.is_file() {
-        bail!("disk {} is not a file", path.display());
-    }
-    let file = File::open(path).with_context(failed)?;
+    let file = open_named(path, Accepts::File).with_context(failed)?.file;
     if !try_lock(&file, LockKind::Shared).with_context(failed)? {
         bail!("disk {} is in use by another machine or process that writes to it", path.display());
     }

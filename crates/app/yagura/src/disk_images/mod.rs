@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use disk::{BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Repair};
+use host_sys::named_file::folder_of;
 
 use crate::cli::Format;
 use crate::print::print;
@@ -61,7 +62,7 @@ fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
 
 /// How the image at `path` names the file behind it: from its own folder, as typed from the current one.
 fn backing_name(path: &Path, behind: &Path, format: DiskFormat) -> anyhow::Result<BackingName> {
-    let same_folder = path.parent() == behind.parent();
+    let same_folder = folder_of(path) == folder_of(behind);
     let named: PathBuf = match behind.file_name() {
         Some(name) if same_folder => name.into(),
         _ => std::path::absolute(behind).with_context(|| format!("backing file {}", behind.display()))?,
@@ -76,7 +77,7 @@ fn image_options(image: &ImageArguments, size_bytes: u64, compression: Compressi
     let usual = CreateOptions::new(size_bytes);
     CreateOptions {
         version: image.qcow2_version.unwrap_or(usual.version),
-        cluster_bytes: image.cluster_size.map_or(usual.cluster_bytes, |size| size.bytes()),
+        cluster_bytes: image.cluster_size.unwrap_or(usual.cluster_bytes),
         refcount_bits: image.refcount_bits.unwrap_or(usual.refcount_bits),
         lazy_refcounts: image.lazy_refcounts,
         compression,

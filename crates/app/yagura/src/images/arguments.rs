@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloud_ops::ImportOptions;
 use disk::DiskFormat;
 use image_sources::FileKind;
-use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, InstanceName};
-use vm_spec::MemorySize;
+use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource};
+use vm_spec::{MemorySize, VmName};
 
 use crate::cli::{Format, ListFormat};
 use crate::disk_images::arguments::parse_format;
@@ -213,7 +213,7 @@ pub struct AliasArguments {
 #[derive(Args, Debug)]
 pub struct PublishArguments {
     /// The instance
-    pub instance: InstanceName,
+    pub instance: VmName,
     /// Name of the new image
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,

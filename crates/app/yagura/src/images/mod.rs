@@ -24,7 +24,7 @@ use arguments::{
 };
 
 pub use instance::{Prepared, delete as delete_instances, forget, instance, list as list_instances};
-pub use place::images;
+pub use place::{images, without_store_paths};
 
 /// Exit status of a check that found damage, as for disks.
 const DAMAGED: u8 = 6;
@@ -78,7 +78,8 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
 fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
     let PullArguments { source: text, alias, format, checksum, about } = arguments;
     let named = || format!("image {text}");
-    let source = Source::parse(text, *format).with_context(named)?;
+    // What is wrong with a name says the name.
+    let source = Source::parse(text, *format)?;
     let mut stages = Stages::new();
     let image = match &source {
         Source::Url { url, kind } => {
@@ -215,7 +216,7 @@ fn verify(images: &Images) -> anyhow::Result<u8> {
         say(&report::damage(damage));
     }
     for (image, path) in &found.damaged_metadata {
-        say(&format!("image {image}: what was known of it is damaged; it is now {}", path.display()));
+        say(&format!("image {image}: what was known of it was damaged; it is now {}", path.display()));
     }
     say(&format!("{} files with {} were read", found.blobs, report::bytes(found.bytes)));
     let sound = found.damaged.is_empty() && found.damaged_metadata.is_empty();

@@ -94,7 +94,7 @@ fn a_path_in_use_is_refused_and_a_stale_one_replaced() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
     assert!(matches!(SocketServer::open(&path), Err(CharError::NotASocket(_))));
     let long = folder.path().join("x".repeat(120));
-    assert!(matches!(SocketServer::open(&long), Err(CharError::Socket { .. })));
+    assert!(matches!(SocketServer::open(&long), Err(CharError::SocketPathTooLong(_))));
     assert!(matches!(SocketServer::open(Path::new("/nowhere/x")), Err(CharError::Socket { .. })));
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use guest_memory::IoBuffers;
 
 use super::map::open_layer;
-use super::{DiskFormat, OfflineError, format_error, io_error, new_file};
+use super::{DiskFormat, OfflineError, creation_error, format_error, io_error, new_file};
 use crate::contract::SECTOR_SIZE;
 use crate::host_file::HostFile;
 use crate::image_file::ImageFile;
@@ -69,7 +69,7 @@ fn copy_to_image(
 ) -> Result<(), OfflineError> {
     let target = &file.path;
     let file: Arc<dyn ImageFile> = Arc::new(file.clone());
-    qcow2::create(&file, options).map_err(format_error(target))?;
+    qcow2::create(&file, options).map_err(creation_error(target))?;
     let image = Image::open(file, None, false).map_err(format_error(target))?;
     let sink = |Run { buffers, data, at_bytes }: Run<'_>| {
         if compress { image.write_compressed(data, at_bytes) } else { image.write(&buffers, at_bytes) }

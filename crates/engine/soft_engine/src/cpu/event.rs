@@ -7,12 +7,14 @@
 //!                              second exception: serially, or #DF; a third: shutdown
 //! ```
 
-use arch_model::x86_64::Segment;
+use arch_model::x86_64::{RunState, Segment};
 use vcpu_model::Halt;
 
 use super::mode::cr4;
 use super::segment::{SegmentType, is_null, null_segment, rpl, selector_error, system_type};
+use super::task::Switch;
 use super::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
+use crate::memory::order;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,10 @@ const EXTERNAL: u32 = 1;
 /// IDT: the index in the error code is one of the IDT.
 const IN_IDT: u32 = 2;
 
+/// Exceptions one after the other, each raised by the delivery of the one before. Tasks that make each other available
+/// where they are saved, and ask for traps, could go on for ever, as on a processor; nobody could stop the vCPU meanwhile.
+const DELIVERIES_MAX: u32 = 64;
+
 /// A gate of the IDT (SDM vol. 3, 6.11 and 6.14.1).
 struct Gate {
     selector: u16,
@@ -69,7 +75,7 @@ impl Core<'_> {
     pub fn deliver_fault(&mut self) {
         self.drop_debug_traps();
         let Some(mut exception) = self.fault.take() else { return };
-        loop {
+        for _ in 0..DELIVERIES_MAX {
             self.take_payload(&exception);
             let event = Event {
                 vector: exception.vector,
@@ -87,32 +93,36 @@ impl Core<'_> {
                     self.take_payload(&next);
                     Exception::with_error(vector::DF, 0)
                 }
-                Together::Shutdown => {
-                    self.dead = Some(Halt::TripleFault);
-                    self.attention = true;
-                    return;
-                }
+                Together::Shutdown => return self.shut_down(),
             };
         }
+        self.shut_down();
     }
 
-    /// Delivers an interrupt; what its delivery raises is delivered in its place.
-    pub fn interrupt(&mut self, vector: u8, source: Source, return_rip: u64) {
-        let event = Event { vector, error: None, source, return_rip };
+    fn shut_down(&mut self) {
+        self.dead = Some(Halt::TripleFault);
+        self.attention = true;
+    }
+
+    /// Delivers an interrupt from outside; what its delivery raises is delivered in its place.
+    pub fn interrupt(&mut self, vector: u8) {
+        let event = Event { vector, error: None, source: Source::External, return_rip: self.rip };
         if self.deliver(event).is_err() {
-            self.rip = return_rip;
             self.deliver_fault();
         }
     }
 
-    /// Enters the handler of `event`. Nothing has changed when it raises.
+    /// Enters the handler of `event`. Nothing has changed when it raises, or the handler's task has begun.
     pub fn deliver(&mut self, event: Event) -> Exec {
+        order::drain_stores();
         match self.mode {
             Mode::Real => self.deliver_real(event),
             _ if self.is_long_mode() => self.deliver_long(event),
             _ => self.deliver_protected(event),
         }?;
         self.cpu.shadow = 0;
+        // Also one of the instruction that halted the vCPU.
+        self.cpu.run_state = RunState::Running;
         self.recheck_interrupts();
         Ok(())
     }
@@ -198,6 +208,10 @@ impl Core<'_> {
 
     fn deliver_protected(&mut self, event: Event) -> Exec {
         let gate = self.protected_gate(&event)?;
+        if gate.kind == system_type::TASK_GATE {
+            let why = Switch::Event { error: event.error, ext: ext(&event) };
+            return self.switch_task(gate.selector, why, (event.return_rip, self.pushed_flags(&event)));
+        }
         let (descriptor, mut code) = self.gate_code(&gate, &event)?;
         let from_v86 = self.mode == Mode::Virtual86;
         let new_cpl = if code.is_conforming() { self.cpl } else { code.dpl };
@@ -310,8 +324,8 @@ impl Core<'_> {
         }
         let raw: u64 = self.load_system(self.idt.base.wrapping_add(entry))?;
         let mut gate = gate_from(raw, 0, 0, error);
-        let kind_fits =
-            gate.is_interrupt() || matches!(gate.kind, system_type::TRAP_GATE | system_type::TRAP_GATE16);
+        let others = [system_type::TRAP_GATE, system_type::TRAP_GATE16, system_type::TASK_GATE];
+        let kind_fits = gate.is_interrupt() || others.contains(&gate.kind);
         if gate.is_16_bit() {
             gate.offset &= 0xffff;
         }

@@ -17,6 +17,8 @@ mod server;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+pub(crate) use server::CLIENTS_MAX;
 pub(crate) use server::ControlServer;
 
 /// What can be asked of the driver.

@@ -29,6 +29,9 @@ use crate::inbox::{Message, Outbox};
 /// nothing, is left.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
+/// Clients that are served at a time. More wait in the socket's queue until one of these goes.
+pub(crate) const CLIENTS_MAX: usize = 64;
+
 /// The socket's file goes when this is dropped, and answers that are on their way are given.
 pub(crate) struct ControlServer {
     _file: SocketFile,
@@ -79,7 +82,7 @@ async fn accept(
     };
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if clients.len() < CLIENTS_MAX => accepted,
             Some(_ended) = clients.join_next() => continue,
             _ = ending.changed() => break,
         };

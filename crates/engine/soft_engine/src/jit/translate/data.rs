@@ -52,7 +52,7 @@ impl Unit<'_> {
                 byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
-                0xf0 => op.lock = !self.ground.is_alone || is_fence(&plan.insn),
+                0xf0 => op.lock = is_locked(&plan.insn, self.ground.is_alone),
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
                 _ => {
                     rex = before;
@@ -415,6 +415,12 @@ impl Unit<'_> {
 fn documented(op: Op, modrm: u8) -> u8 {
     let is_test = op.map == 0 && matches!(op.code, 0xf6 | 0xf7) && modrm >> 3 & 7 == 1;
     if is_test { modrm & !0x38 } else { modrm }
+}
+
+/// Whether the host locks what `insn` does to memory, on a machine that `is_alone` says has one vCPU.
+pub(super) fn is_locked(insn: &Instruction, is_alone: bool) -> bool {
+    let exchanges = insn.mnemonic() == Mnemonic::Xchg && (0..2).any(|index| plan::is_memory(insn, index));
+    exchanges || insn.has_lock_prefix() && (!is_alone || is_fence(insn))
 }
 
 /// Whether a locked instruction is there for the order of other accesses alone: it changes nothing, or what it changes is
