@@ -21,7 +21,7 @@ use oci_image::{
     ArchivedImage, ArchivedLayer, ByteRange, LayerCompression, OciConfig, OciOptions, OciReference,
 };
 
-use crate::image_import::new_file;
+use crate::image_import::staged;
 use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
 use crate::{Images, OpError, Watch, bytes_of};
 
@@ -136,7 +136,7 @@ impl Images {
             diff_id: None,
             name: "of Yagura's own".to_owned(),
         });
-        let (output, scratch) = (new_file(tree)?, new_file(&staging.file("scratch"))?);
+        let (output, scratch) = (staged(tree)?, staged(&staging.file("scratch"))?);
         let merged =
             self.importer.merge_layers(&layers, output.as_fd(), scratch.as_fd(), &mut bytes_of(watch))?;
         if merged.dropped.devices > 0 {

@@ -207,7 +207,7 @@ impl Images {
         watch.stage("unpacking");
         let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
         let target = staging.file("unpacked");
-        let file = crate::image_import::new_file(&target)?;
+        let file = crate::image_import::staged(&target)?;
         self.importer.unpack(source.as_fd(), compression, name, file.as_fd(), &mut bytes_of(watch))?;
         Ok(Some(target))
     }

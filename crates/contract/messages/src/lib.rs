@@ -10,7 +10,7 @@ mod parser;
 mod size;
 mod text;
 
-pub use chain::{in_words, in_words_after};
+pub use chain::in_words;
 pub use near::{did_you_mean, nearest};
 pub use parser::parser_words;
 pub use size::Bytes;

@@ -10,7 +10,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
 use vcpu_model::{Engine, GuestIo, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, OnPanic, OnReset, VmSpec};
+use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
 
 use crate::{Backends, Machine};
 
@@ -39,7 +39,7 @@ fn setup() -> Setup {
         merge: false,
         disks: vec![format!("path={}", path("disk").display()).parse().unwrap()],
         nets: vec![],
-        console: ConsoleSpec::File(path("console")),
+        console: format!("file={}", path("console").display()).parse().unwrap(),
         virtio_console: None,
         cpu_model: None,
         on_reset: OnReset::Exit,

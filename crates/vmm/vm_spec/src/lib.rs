@@ -7,6 +7,7 @@
 mod boot;
 mod console;
 mod disk;
+mod file_mode;
 mod name;
 mod net;
 mod options;
@@ -14,7 +15,8 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use options::{names_with_commas, with_doubled_commas};

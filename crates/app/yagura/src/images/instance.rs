@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
 use host_sys::named_file::read_named;
 use image_store::{FirstBoot, ImageReference, StoreError};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmName};
+use vm_spec::{DiskFormat, DiskSpec, MemorySize, OnError, VmName};
 use yagura_vmm::say;
 
 use super::report;
@@ -126,10 +126,12 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disk::DiskFormat::Raw => DiskFormat::Raw,
         disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
     };
-    let mut disks = vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None }];
+    let on_error = OnError::default();
+    let mut disks =
+        vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None, on_error }];
     if let Some(path) = instance.seed.clone() {
         let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial });
+        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial, on_error });
     }
     Ok(disks)
 }

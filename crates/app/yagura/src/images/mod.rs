@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloud_ops::Images;
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
 use image_store::{Alias, GarbageOptions, Image, ImageSource};
@@ -137,12 +137,18 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
 
 fn export(
     images: &Images,
-    ExportArguments { image, target, disk_format }: &ExportArguments,
+    ExportArguments { image, target, mode, disk_format }: &ExportArguments,
 ) -> anyhow::Result<u8> {
     let image = images.store.resolve(image)?;
+    let target = Output { path: target, mode: mode.unwrap_or_default().bits() };
     let bar = Bar::new();
     let mut progress = |done: u64, all: u64| bar.show(done, all);
     match disk_format {
+        DiskFormat::Raw if disk::is_block_device(target.path) => {
+            let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
+            let options = ConvertOptions { from, policy, to: None, compress: false };
+            disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
+        }
         DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
         DiskFormat::Qcow2 => {
             let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };

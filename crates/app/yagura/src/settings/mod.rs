@@ -16,7 +16,7 @@ use image_store::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
     BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
-    OnPanic, OnReset, VmName, VmSpec,
+    OnError, OnPanic, OnReset, VmName, VmSpec,
 };
 use yagura_vmm::{EngineChoice, Translation};
 
@@ -100,9 +100,13 @@ pub struct GivenSettings {
     /// Disk image or block device, raw unless format says otherwise; give it again for more disks
     ///
     /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'.
+    ///
+    /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
+    /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
+    /// (on-error=pause).
     #[arg(
         long = "disk",
-        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S]",
+        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
         value_parser = values::disk_argument()
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
@@ -111,7 +115,10 @@ pub struct GivenSettings {
     #[arg(long = "net", value_name = "tap=T[,mac=M][,queues=N]|none")]
     #[serde(rename = "net", deserialize_with = "values::nets")]
     nets: Vec<NetArgument>,
-    /// Where the serial port leads: stdio, file=P, socket=P or none [default: stdio]
+    /// Where the serial port leads: stdio, file=P[,mode=M], socket=P or none [default: stdio]
+    ///
+    /// A file is made with mode 0600, unless M says otherwise. On a terminal, Ctrl-] and then q ends the VM, and Ctrl-] twice
+    /// sends one Ctrl-].
     #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     console: Option<ConsoleSpec>,
@@ -333,7 +340,7 @@ impl GivenSettings {
         let modules = self.modules.iter_mut().map(|module| &mut module.path);
         let consoles =
             [&mut self.console, &mut self.virtio_console].into_iter().filter_map(|console| match console {
-                Some(ConsoleSpec::File(path) | ConsoleSpec::Socket(path)) => Some(path),
+                Some(ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path)) => Some(path),
                 Some(ConsoleSpec::Stdio | ConsoleSpec::None) | None => None,
             });
         let single = [&mut self.kernel, &mut self.control, &mut self.user_data, &mut self.network_config];
@@ -365,6 +372,13 @@ impl GivenSettings {
             on_panic: self.on_panic.unwrap_or_default(),
             debug_exit: self.debug_exit.map(|port| port.0),
         };
+        let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
+        if let Some(disk) = waits.filter(|_| self.control.is_none()) {
+            let path = disk.path.display();
+            return Err(BadValue(format!(
+                "disk {path}: on-error=pause needs a control socket, where the machine is resumed; add --control PATH"
+            )));
+        }
         Ok(Request {
             spec: spec.validate()?,
             engine: self.engine.unwrap_or(EngineChoice::Auto),

@@ -221,6 +221,8 @@ struct DiskTable {
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
+    #[serde(default, rename = "on-error", deserialize_with = "text")]
+    on_error: Option<vm_spec::OnError>,
 }
 
 /// `[[module]]`
@@ -273,11 +275,12 @@ impl<'de> Visitor<'de> for Paths {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, readonly, serial }| DiskSpec {
+    let disk = |DiskTable { path, format, readonly, serial, on_error }| DiskSpec {
         path,
         format: format.unwrap_or_default(),
         readonly,
         serial,
+        on_error: on_error.unwrap_or_default(),
     };
     Ok(tables.into_iter().map(disk).collect())
 }
