@@ -54,7 +54,7 @@ const USAGE: &[Case] = &[
     ("run --kernel DIR/good --net tap=t,mac=52:54", 2, &["'52:54' is not a MAC address"]),
     ("run --kernel DIR/good --net tap=t,mac=ff:ff:ff:ff:ff:ff", 2, &["is not that of one card"]),
     ("run --kernel DIR/good --net tap=a-name-that-is-too-long", 2, &["not a name for a network interface"]),
-    ("run --kernel DIR/good --console tty", 2, &["write stdio, file=PATH, socket=PATH or none"]),
+    ("run --kernel DIR/good --console tty", 2, &["write stdio, file=PATH[,mode=MODE], socket=PATH or none"]),
     ("run --kernel DIR/good --engine hard", 2, &["'hard' is not an engine"]),
     ("run --kernel DIR/good --cpu-model pentium", 2, &["unknown CPU model 'pentium'", "x86-64-v3"]),
     ("run --kernel DIR/good --on-reset explode", 2, &["'explode'", "restart, exit"]),

@@ -53,6 +53,7 @@ pub const TESTS: &[Need] = &[
     need("sgdisk", "gdisk"),
     need("bzip2", "bzip2"),
     need("zip", "zip"),
+    need("qemu-x86_64", "qemu-user"),
     need("grub-emu", "grub-emu"),
 ];
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
-use device_model::{GuestReport, PowerRequest, PowerSink, ReportSink, lock};
+use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
@@ -181,6 +181,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         block_size: None,
         readonly,
         serial: serial.map(|serial| serial.parse().unwrap()),
+        on_error: vm_spec::OnError::Report,
     };
     VmSpec {
         name: "exchange".parse().unwrap(),
@@ -194,12 +195,13 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         merge: false,
         disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],
         nets: vec![],
-        console: ConsoleSpec::File(folder.join("console")),
+        console: ConsoleSpec::File { path: folder.join("console"), mode: vm_spec::FileMode::default() },
         virtio_console: None,
         cpu_model: Some(CpuModel::V2),
         on_reset: OnReset::Exit,
         on_panic: OnPanic::Guest,
         debug_exit: None,
+        exit_status: false,
     }
 }
 
@@ -212,7 +214,9 @@ struct Carried {
 }
 
 fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u32>) -> Result<Carried> {
-    let ConsoleSpec::File(console) = &spec.console else { return Err("the console is no file".into()) };
+    let ConsoleSpec::File { path: console, .. } = &spec.console else {
+        return Err("the console is no file".into());
+    };
     let printed = || fs::read_to_string(console).unwrap_or_default();
     // Opened once and used by both, as by one machine before and after a reset.
     let backends = Backends::open(spec, || ())?;
@@ -250,6 +254,10 @@ impl PowerSink for Power {
     fn request(&self, request: PowerRequest) {
         lock(&self.request).get_or_insert(request);
         lock(&self.vcpus).iter().for_each(|vcpu| vcpu.kick());
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        println!("{}: {}", failure.device, failure.what);
     }
 }
 

@@ -145,18 +145,25 @@ Without --cmdline a unified kernel image has its own command line, and any other
 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk ('ro' if that is readonly).
 Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
-Signals: SIGTERM presses the power button, a second one ends the VM at once.
+Keys: on a terminal, Ctrl-] and then q ends the VM at once, and Ctrl-] twice sends one Ctrl-]; all other keys are the
+guest's. The terminal is put back when the VM ends, however that comes about; after 'kill -9', 'reset' does it.
+
+Signals: SIGTERM presses the power button, a second one ends the VM at once. SIGTSTP stops the process and gives the
+terminal back until SIGCONT.
 
 Exit status:
   0   the guest powered off
-  1   something is wrong with the host, a file, or a setting in the configuration file
+  1   something is wrong with the host, a file, or a setting in the configuration file; the host has no threads or
+      descriptors left for a device
   2   the command line cannot be understood
   4   the guest reset its machine (--on-reset exit)
   6   the guest kept resetting right after its start
   8   the guest crashed its CPU, or the engine could not go on
   10  ended from outside
   12  the guest's kernel panicked (--on-panic exit)
-  an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
+  an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port
+A VM made of a container's image ends with the exit status of the image's command: 128 + N for a signal, 125 to 127
+where it could not be started.";
 
 const DOCTOR_NOTES: &str = "\
 Exit status:

@@ -11,11 +11,14 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use host_sys::inherited;
 use messages::did_you_mean;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 use vm_spec::{BadValue, VmSpec};
+
+use crate::run::named_descriptors;
 
 /// The executable of a VM's process.
 const EXECUTABLE: &str = "yagura";
@@ -110,6 +113,7 @@ fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
     for file in held.iter().chain([&file]) {
         rustix::io::fcntl_setfd(file.as_fd(), FdFlags::empty()).context("cannot keep a file open")?;
     }
+    inherited::pass_on(&named_descriptors(order));
     let mut command = Command::new(&program);
     // What `ps` shows from the first moment on.
     command.arg0(format!("yagura: {}", order.spec.name));
@@ -176,6 +180,7 @@ mod tests {
             on_reset: vm_spec::OnReset::Exit,
             on_panic: vm_spec::OnPanic::Pause,
             debug_exit: Some(0xf4),
+            exit_status: true,
         };
         let bytes = postcard::to_allocvec(&spec).unwrap();
         assert_eq!(postcard::from_bytes::<VmSpec>(&bytes).unwrap(), spec);

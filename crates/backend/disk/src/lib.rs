@@ -21,6 +21,7 @@ mod signature;
 mod source;
 mod table_pages;
 mod thread_queue;
+mod trouble;
 mod vdi;
 mod vhd;
 mod vhdx;
@@ -30,8 +31,8 @@ pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, 
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
-    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, claim, convert,
-    create_qcow2, create_raw, info, map, resize,
+    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
+    convert, create_qcow2, create_raw, info, is_block_device, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
@@ -42,3 +43,4 @@ pub use raw_contents::{Disguise, RawContents, StatedBy, check_raw};
 pub use reader::DiskReader;
 pub use signature::{Signature, SignatureKind, recognize};
 pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};
+pub use trouble::Trouble;

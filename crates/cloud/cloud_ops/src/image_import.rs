@@ -1,6 +1,6 @@
 //! `image import`: an image out of a disk in a file, of whatever format.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ impl Images {
         let source = input.open()?;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
-        let target = new_file(&raw)?;
+        let target = staged(&raw)?;
         watch.stage("reading the disk");
         let disk = DiskFile { file: source.as_fd(), range: input.range, format, name: input.name };
         let extents = self.extents(input, disk, options)?;
@@ -137,7 +137,7 @@ impl Images {
     ) -> Result<Found, OpError> {
         watch.stage("looking for a kernel");
         let source = File::open(raw).map_err(OpError::io("open", raw))?;
-        let outputs = (new_file(&staging.file("kernel"))?, new_file(&staging.file("initrd"))?);
+        let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
         let disk = DiskFile::new(source.as_fd(), SourceFormat::Raw, name);
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
         match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
@@ -159,10 +159,7 @@ pub(crate) struct Found {
     pub facts: Vec<(String, String)>,
 }
 
-/// A file that nobody else looks into.
-pub(crate) fn new_file(path: &Path) -> Result<File, OpError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map_err(OpError::io("make", path))
+/// A file of a staging folder.
+pub(crate) fn staged(path: &Path) -> Result<File, OpError> {
+    host_sys::new_file::staged(path).map_err(OpError::io("make", path))
 }

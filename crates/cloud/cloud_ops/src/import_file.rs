@@ -19,7 +19,7 @@ use image_sources::{FileFormat, FileKind};
 use image_store::{Image, SourceKind, StagingFolder};
 use oci_image::ByteRange;
 
-use crate::image_import::new_file;
+use crate::image_import::staged;
 use crate::image_pull::USUAL_MEMORY_BYTES;
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
 
@@ -167,7 +167,7 @@ impl Images {
         watch.stage("unpacking");
         let source = input.open()?;
         let target = staging.file("unpacked");
-        let file = new_file(&target)?;
+        let file = staged(&target)?;
         let source = InputFile { file: source.as_fd(), range: input.range, name: input.name };
         self.importer.unpack(source, compression, file.as_fd(), &mut bytes_of(watch))?;
         Ok(target)

@@ -5,12 +5,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile};
+use arch_model::x86_64::layout;
 use disk::{DiskFormat, SourceFormat};
 use image_store::{Architecture, BootWay};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use oci_init::EXIT_PORT_PARAMETER;
 
-use crate::image_import::new_file;
 use crate::{Images, Instance, OpError};
 
 /// What to start.
@@ -22,6 +21,8 @@ pub struct BootPlan {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub cmdline: String,
+    /// Whether the guest is there for a command of its image's, and tells the command's exit status.
+    pub exit_status: bool,
     /// Files without a name that the paths lead to, as long as these are open.
     pub held: Vec<File>,
 }
@@ -36,7 +37,13 @@ impl Images {
             BootWay::Kernel { kernel, initrd, cmdline } => Ok(BootPlan {
                 kernel: self.store.blob_path(kernel),
                 initrd: initrd.as_ref().map(|digest| self.store.blob_path(digest)),
-                cmdline: cmdline.clone(),
+                // Kernels of ours are those of OCI images; what runs there takes its name from the kernel.
+                cmdline: format!(
+                    "{cmdline} hostname={} {EXIT_PORT_PARAMETER}{:#x}",
+                    instance.name,
+                    layout::EXIT_STATUS_PORT
+                ),
+                exit_status: true,
                 held: Vec::new(),
             }),
             BootWay::FromDisk => self.read_plan(instance),
@@ -61,28 +68,20 @@ impl Images {
         let boot = self.importer.read_boot(&disks, Architecture::of_host(), outputs)?;
         let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
         let kernel = path_of(&kernel_file);
-        Ok(BootPlan { kernel, initrd, cmdline: boot.cmdline, held: vec![kernel_file, initrd_file] })
+        Ok(BootPlan {
+            kernel,
+            initrd,
+            cmdline: boot.cmdline,
+            exit_status: false,
+            held: vec![kernel_file, initrd_file],
+        })
     }
 }
 
 /// A file that takes room in this folder as long as it is open, and leaves nothing.
 fn nameless_file(folder: &Path) -> Result<File, OpError> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok(file.into()),
-        // Not every file system has such files.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            let path = folder.join(TEMPORARY);
-            let file = new_file(&path)?;
-            std::fs::remove_file(&path).map_err(OpError::io("remove", &path))?;
-            Ok(file)
-        }
-        Err(errno) => Err(OpError::io("make a file in", folder)(errno.into())),
-    }
+    host_sys::new_file::nameless(folder).map_err(OpError::io("make a file in", folder))
 }
-
-/// The name of a file that loses it at once.
-const TEMPORARY: &str = "boot.tmp";
 
 fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))

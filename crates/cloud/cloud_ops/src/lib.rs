@@ -18,6 +18,7 @@ mod image_pull;
 mod import_file;
 mod instance_boot;
 mod instance_create;
+mod oci_process;
 mod random;
 
 use std::collections::BTreeMap;

@@ -87,7 +87,7 @@ impl Store {
         size_bytes: u64,
     ) -> Result<DiskMethod, StoreError> {
         let raw = staging.file(RAW_DISK);
-        if sparse::clone(&self.blob_path(blob), &raw)?.is_some() {
+        if sparse::clone(&self.blob_path(blob), (&raw).into())?.is_some() {
             let file = fs::File::options().write(true).open(&raw).map_err(StoreError::io("open", &raw))?;
             let grown = file.set_len(size_bytes).and_then(|()| file.sync_all());
             grown.map_err(StoreError::io("lengthen", &raw))?;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EventFd, GuestReport, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest,
-    PowerSink, ReportSink, lock,
+    Clock, Doorbells, EventFd, GuestReport, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector,
+    PowerRequest, PowerSink, ReportSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -117,12 +117,18 @@ impl Doorbells for NoDoorbells {
 pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
     reports: Mutex<Vec<GuestReport>>,
+    failures: Mutex<Vec<HostFailure>>,
 }
 
 impl FakePower {
     /// The requests since the last call.
     pub fn take(&self) -> Vec<PowerRequest> {
         std::mem::take(&mut *lock(&self.requests))
+    }
+
+    /// The failures since the last call.
+    pub fn take_failures(&self) -> Vec<HostFailure> {
+        std::mem::take(&mut *lock(&self.failures))
     }
 
     /// The guest's reports since the last call.
@@ -140,5 +146,9 @@ impl ReportSink for FakePower {
 impl PowerSink for FakePower {
     fn request(&self, request: PowerRequest) {
         lock(&self.requests).push(request);
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        lock(&self.failures).push(failure);
     }
 }

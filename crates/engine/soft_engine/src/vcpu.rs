@@ -140,6 +140,12 @@ impl Vcpu for SoftVcpu {
             halt
         });
         self.shared.set_inside(number, false);
+        if let Some(source) = self.shared.alarm.take_failure() {
+            return Err(EngineError::Operation {
+                operation: "starting the thread for the guest's timers",
+                source,
+            });
+        }
         if let Some(jit) = &self.jit {
             let (used_bytes, drops) = jit.usage();
             tracing::debug!(vcpu = number, used_bytes, drops, "code cache");

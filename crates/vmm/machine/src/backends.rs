@@ -94,7 +94,7 @@ fn open_console(
 ) -> Result<Arc<dyn CharBackend>, CharError> {
     Ok(match spec {
         ConsoleSpec::Stdio => Arc::new(Stdio::open(on_quit)?),
-        ConsoleSpec::File(path) => Arc::new(FileLog::open(path)?),
+        ConsoleSpec::File { path, mode } => Arc::new(FileLog::open(path, mode.bits())?),
         ConsoleSpec::Socket(path) => Arc::new(SocketServer::open(path)?),
         ConsoleSpec::None => Arc::new(Null),
     })

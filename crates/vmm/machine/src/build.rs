@@ -12,7 +12,7 @@ use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, GuestMemo
 use host_sys::poll::new_event;
 use pci::{AssignError, AttachError, PciRoot, Window, Windows};
 use vcpu_model::{EngineError, Vm};
-use virtio_block::VirtioBlock;
+use virtio_block::{OnError, VirtioBlock};
 use virtio_console::VirtioConsole;
 use virtio_net::VirtioNet;
 use virtio_rng::VirtioRng;
@@ -107,7 +107,8 @@ impl Machine {
         reports: Arc<dyn ReportSink>,
     ) -> Result<Machine, BuildError> {
         let windows = pci_windows(spec.memory.bytes());
-        let mut wiring = Wiring::new(PciRoot::new(windows), memory.clone(), vm.msi(), vm.doorbells());
+        let root = PciRoot::new(windows);
+        let mut wiring = Wiring::new(root, memory.clone(), vm.msi(), vm.doorbells(), power);
         let room = new_event().map_err(BuildError::Console)?;
         let serial_room = room.try_clone().map_err(BuildError::Console)?;
         let output = Arc::clone(&backends.console);
@@ -115,9 +116,12 @@ impl Machine {
         let serial = wiring.serial(vm.irq_line(layout::COM1_GSI), output, Some(serial_room))?;
         wiring.rtc()?;
         wiring.pit(vm.irq_line(layout::PIT_GSI))?;
-        let power_button = wiring.power(&power, vm.irq_line(layout::ACPI_GED_GSI))?;
+        let power_button = wiring.power(vm.irq_line(layout::ACPI_GED_GSI))?;
         if let Some(port) = spec.debug_exit {
-            wiring.debug_exit(port, power)?;
+            wiring.debug_exit(port)?;
+        }
+        if spec.exit_status {
+            wiring.exit_status()?;
         }
         let panics = wiring.pvpanic(reports)?;
         let counters = attach_virtio(&mut wiring, spec, backends)?.with_panics(panics);
@@ -163,8 +167,13 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
     let queues = u16::try_from(spec.cpus.get()).unwrap_or(1).min(MAX_BLOCK_QUEUES);
     for (index, (disk, spec)) in backends.disks.iter().zip(&spec.disks).enumerate() {
         let serial = spec.serial.as_ref().map_or("", |serial| serial.as_str());
-        let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
         let id = format!("block{index}");
+        let on_error = match spec.on_error {
+            vm_spec::OnError::Report => OnError::Report,
+            vm_spec::OnError::Pause => OnError::Hold,
+        };
+        let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
+        let block = block.on_error(on_error, &id, Arc::clone(&wiring.sink));
         counters.add_block(id.clone(), block.counters());
         wiring.virtio(&id, Box::new(block))?;
     }

@@ -27,6 +27,10 @@ impl Counters {
         self.nets.push((id, counters));
     }
 
+    pub(crate) fn held(&self) -> u64 {
+        self.blocks.iter().map(|(_, counters)| counters.read().held).sum()
+    }
+
     pub(crate) fn with_panics(self, panics: Arc<PanicCounters>) -> Counters {
         Counters { panics: Some(panics), ..self }
     }
@@ -44,6 +48,7 @@ impl Counters {
                 ("written_bytes", counts.written_bytes),
                 ("refused", counts.refused),
                 ("failed", counts.failed),
+                ("held", counts.held),
             ];
             (id.clone(), BTreeMap::from(figures))
         });

@@ -66,11 +66,9 @@ impl<V: Vm> PowerCycle<V> {
         Ok(())
     }
 
-    /// Stops a guest that panicked, which is held since it told so.
-    pub(crate) fn pause_held(&self) -> Result<(), EngineError> {
-        let paused = self.pause();
+    /// Holds vCPUs no longer that were held since the guest told of its panic: they go on when they are resumed.
+    pub(crate) fn release(&self) {
         self.power.release();
-        paused
     }
 
     /// Exits of all vCPUs by kind.

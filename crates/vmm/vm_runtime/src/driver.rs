@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use device_model::{GuestReport, PowerRequest};
+use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::{BackendError, Backends, BuildError};
@@ -20,12 +20,15 @@ use crate::events::Events;
 use crate::inbox::{Inbox, Message};
 use crate::outcome::Outcome;
 use crate::report;
+use crate::trouble::{Told, in_words};
 
 /// How a VM is run, besides what it consists of.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where to listen for control requests.
     pub control: Option<PathBuf>,
+    /// Tells a person, in a line, what happens to the VM while it runs.
+    pub say: Option<fn(&str)>,
 }
 
 /// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`].
@@ -51,6 +54,9 @@ pub enum RunError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The host can do no more for a device. The message names the device.
+    #[error("{0}")]
+    Device(String),
     /// The host refused a descriptor.
     #[error("cannot set up the event loop")]
     EventLoop(#[from] io::Error),
@@ -62,6 +68,8 @@ enum End {
     TripleFault,
     Panic,
     Crash(EngineError),
+    /// The host has nothing left for a device: what, in words.
+    HostFailed(String),
     Killed,
 }
 
@@ -84,7 +92,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let mut driver = Driver::new(spec, engine.name(), signals, inbox, events)?;
+    let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
     driver.events.tell("ended", Some(outcome.to_string()));
     drop(control);
@@ -93,6 +101,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
 
 struct Driver<'s> {
     spec: &'s VmSpec,
+    options: &'s Options,
     engine: &'static str,
     poller: Poller,
     signals: SignalEvents,
@@ -101,6 +110,9 @@ struct Driver<'s> {
     /// Control requests that arrived while the machine was being built anew.
     waiting: VecDeque<ControlRequest>,
     phase: Phase,
+    /// Why the machine is paused, where nobody asked for it.
+    paused_by: Option<String>,
+    told: Told,
     asked_to_shut_down: bool,
     started: Instant,
     resets: u32,
@@ -117,6 +129,7 @@ const INBOX: Token = Token(1);
 impl<'s> Driver<'s> {
     fn new(
         spec: &'s VmSpec,
+        options: &'s Options,
         engine: &'static str,
         signals: SignalEvents,
         inbox: Inbox,
@@ -127,6 +140,7 @@ impl<'s> Driver<'s> {
         poller.watch(inbox.descriptor(), INBOX)?;
         Ok(Driver {
             spec,
+            options,
             engine,
             poller,
             signals,
@@ -134,6 +148,8 @@ impl<'s> Driver<'s> {
             events,
             waiting: VecDeque::new(),
             phase: Phase::Running,
+            paused_by: None,
+            told: Told::default(),
             asked_to_shut_down: false,
             started: Instant::now(),
             resets: 0,
@@ -149,6 +165,7 @@ impl<'s> Driver<'s> {
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
+            self.paused_by = None;
             self.events.tell("started", None);
             let end = self.serve(&cycle);
             drop(cycle);
@@ -169,9 +186,11 @@ impl<'s> Driver<'s> {
                 End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
                 End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
+                End::Power(PowerRequest::Exit(status)) => return Ok(Outcome::Exited(status)),
                 End::TripleFault => return Ok(Outcome::TripleFault),
                 End::Panic => return Ok(Outcome::Panicked),
                 End::Crash(error) => return Ok(Outcome::Crash(error)),
+                End::HostFailed(what) => return Err(RunError::Device(what)),
                 End::Killed => return Ok(Outcome::Killed),
             }
         }
@@ -229,6 +248,7 @@ impl<'s> Driver<'s> {
                 _ if end.is_some() => {}
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
+                Message::HostFailure(failure) => end = self.host_failure(&failure, cycle),
                 Message::Guest(report) => end = self.guest_report(report, cycle),
                 Message::VcpuStopped(index, reason) => end = self.vcpu_stopped(index, reason),
             }
@@ -254,14 +274,16 @@ impl<'s> Driver<'s> {
         None
     }
 
+    /// vCPUs are held already; devices are stopped, too, if somebody has not done so before.
     fn pause_after_panic<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
-        if let Err(error) = cycle.pause_held() {
-            return Some(End::Crash(error));
-        }
         if self.phase == Phase::Running {
+            if let Err(error) = cycle.pause() {
+                return Some(End::Crash(error));
+            }
             self.phase = Phase::Paused;
             self.events.tell("paused", Some("the guest's kernel panicked".to_owned()));
         }
+        cycle.release();
         None
     }
 
@@ -275,6 +297,45 @@ impl<'s> Driver<'s> {
             }
             Ok(Halt::Kicked | Halt::Debug) => None,
             Err(error) => Some(End::Crash(error)),
+        }
+    }
+
+    /// The host could not do something for a device: a person is told, and the machine goes on, stands still or ends.
+    fn host_failure<V: Vm>(&mut self, failure: &HostFailure, cycle: &PowerCycle<V>) -> Option<End> {
+        let control = self.options.control.as_ref().map(|path| path.display().to_string());
+        let line = in_words(failure, self.spec, control.as_deref());
+        match failure.consequence {
+            Consequence::Told => {
+                if self.told.is_new(failure) {
+                    self.events.tell("host_failure", Some(line.clone()));
+                    self.say(&line);
+                }
+                None
+            }
+            Consequence::Held => {
+                // Paused already, or what was held has been done since.
+                if self.phase == Phase::Paused || cycle.machine.held_requests() == 0 {
+                    return None;
+                }
+                self.events.tell("host_failure", Some(line.clone()));
+                if let Err(error) = self.pause(cycle) {
+                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {error}")));
+                }
+                self.say(&line);
+                self.paused_by = Some(line);
+                None
+            }
+            Consequence::Fatal => {
+                self.events.tell("host_failure", Some(line.clone()));
+                Some(End::HostFailed(line))
+            }
+        }
+    }
+
+    /// Tells a person at the terminal.
+    fn say(&self, line: &str) {
+        if let Some(say) = self.options.say {
+            say(&format!("VM {}: {line}", self.spec.name));
         }
     }
 
@@ -315,6 +376,7 @@ impl<'s> Driver<'s> {
             cycle.resume();
             host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
+            self.paused_by = None;
             self.events.tell("resumed", None);
         }
     }
@@ -323,6 +385,7 @@ impl<'s> Driver<'s> {
         json!({
             "name": self.spec.name.as_str(),
             "state": if self.phase == Phase::Running { "running" } else { "paused" },
+            "paused_by": self.paused_by,
             "engine": self.engine,
             "cpus": self.spec.cpus.get(),
             "memory_bytes": self.spec.memory.bytes(),

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use device_model::{GuestReport, PowerRequest, PowerSink, ReportSink};
+use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
 use vcpu_model::Kick;
 use vm_spec::OnPanic;
 
@@ -61,6 +61,10 @@ impl PowerSink for PowerLatch {
         }
         self.outbox.send(Message::Power(request));
         self.kick_all();
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        self.outbox.send(Message::HostFailure(failure));
     }
 }
 

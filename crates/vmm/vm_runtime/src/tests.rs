@@ -11,7 +11,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{BootProtocol, ConsoleSpec, OnPanic, OnReset, VmSpec};
+use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
 
 use crate::control::CLIENTS_MAX;
 use crate::{Options, Outcome, RunError, run};
@@ -31,12 +31,13 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
         merge: false,
         disks: vec![],
         nets: vec![],
-        console: ConsoleSpec::File(folder.join("console")),
+        console: format!("file={}", folder.join("console").display()).parse().unwrap(),
         virtio_console: None,
         cpu_model: None,
         on_reset,
         on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
+        exit_status: true,
     }
 }
 
@@ -58,6 +59,7 @@ fn each_end_has_its_outcome() {
     assert!(matches!(outcome(&[SHUTDOWN()], OnReset::Restart), Outcome::Shutdown));
     assert!(matches!(outcome(&[RESET()], OnReset::Exit), Outcome::Reset));
     assert!(matches!(outcome(&[Step::PortWrite(0xf4, vec![3])], OnReset::Exit), Outcome::DebugExit(3)));
+    assert!(matches!(outcome(&[Step::PortWrite(0x620, vec![143])], OnReset::Restart), Outcome::Exited(143)));
     assert!(matches!(outcome(&[Step::Halt(Halt::TripleFault)], OnReset::Exit), Outcome::TripleFault));
     assert!(matches!(outcome(&[Step::Halt(Halt::Shutdown)], OnReset::Restart), Outcome::Shutdown));
     assert!(matches!(outcome(&[Step::Fail("x".into())], OnReset::Restart), Outcome::Crash(_)));
@@ -114,7 +116,7 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     let spec = VmSpec { on_panic: OnPanic::Pause, ..spec(folder.path(), OnReset::Restart) };
-    let options = Options { control: Some(socket.clone()) };
+    let options = Options { control: Some(socket.clone()), ..Options::default() };
     // It tells a thousand times, which comes to one event.
     let steps = [vec![PANIC(); 1000], vec![SHUTDOWN()]].concat();
     let running = std::thread::spawn(move || run(&FakeEngine::new(vec![steps]), &spec, &options));
@@ -141,7 +143,10 @@ struct Sleeping {
 fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
-    let (spec, options) = (spec(folder.path(), OnReset::Restart), Options { control: Some(socket.clone()) });
+    let (spec, options) = (
+        spec(folder.path(), OnReset::Restart),
+        Options { control: Some(socket.clone()), ..Options::default() },
+    );
     let running = std::thread::spawn(move || run(&FakeEngine::default(), &spec, &options));
     Sleeping::reach(socket, running, folder)
 }

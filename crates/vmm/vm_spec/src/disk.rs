@@ -1,5 +1,6 @@
 //! Disks as a person describes them:
-//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]`. A comma within the path is doubled.
+//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]`.
+//! A comma within the path is doubled.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -27,6 +28,35 @@ pub struct DiskSpec {
     pub readonly: bool,
     /// Serial number shown to the guest.
     pub serial: Option<DiskSerial>,
+    /// What a request does that the host cannot carry out.
+    pub on_error: OnError,
+}
+
+/// What happens when the host cannot read or write a disk: its file system is full, say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnError {
+    /// The guest sees an I/O error.
+    #[default]
+    Report,
+    /// The machine is paused; what failed is tried again when it is resumed, and the guest sees nothing.
+    Pause,
+}
+
+impl FromStr for OnError {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "report" => Ok(OnError::Report),
+            "pause" => Ok(OnError::Pause),
+            _ => {
+                let hint = did_you_mean(text, ["report", "pause"]);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to an error (there are report, pause){hint}"
+                )))
+            }
+        }
+    }
 }
 
 /// How a disk lies in its file.
@@ -121,8 +151,8 @@ impl FromStr for DiskSerial {
 
 const FORM: Form = Form {
     what: "disk",
-    keys: &["path", "format", "force-raw", "block-size", "readonly", "serial"],
-    shape: "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]",
+    keys: &["path", "format", "force-raw", "block-size", "readonly", "serial", "on-error"],
+    shape: "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
 };
 
 impl DiskSpec {
@@ -132,7 +162,7 @@ impl DiskSpec {
     /// It is not written as it should be, or names no file.
     pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
         let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
-        let (mut force_raw, mut block_size) = (false, None);
+        let (mut force_raw, mut block_size, mut on_error) = (false, None, OnError::default());
         for option in FORM.parse(text)? {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
@@ -141,11 +171,12 @@ impl DiskSpec {
                 ("block-size", Some(value)) => block_size = Some(text_of(&value)?.parse()?),
                 ("readonly", None) => readonly = true,
                 ("serial", Some(value)) => serial = Some(text_of(&value)?.parse()?),
+                ("on-error", Some(value)) => on_error = text_of(&value)?.parse()?,
                 _ => return Err(FORM.misshapen(text)),
             }
         }
         let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
-        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial };
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
         disk.check()?;
         Ok(disk)
     }
@@ -179,7 +210,7 @@ mod tests {
     fn descriptions_are_read_and_mistakes_explained() {
         let disk: DiskSpec = "path=/a b/c.img,readonly,serial=S1".parse().unwrap();
         assert_eq!(disk.path, PathBuf::from("/a b/c.img"));
-        assert!(disk.readonly && disk.serial.unwrap().as_str() == "S1");
+        assert!(disk.readonly && disk.serial.as_ref().unwrap().as_str() == "S1");
         assert_eq!(disk.format, DiskFormat::Raw);
         assert_eq!("format=qcow2,path=a".parse::<DiskSpec>().unwrap().format, DiskFormat::Qcow2);
         let wrong = |text: &str| text.parse::<DiskSpec>().unwrap_err().0;
@@ -193,6 +224,10 @@ mod tests {
         assert!(wrong("").contains("unknown option"));
         assert!(wrong("path=a,path=b").contains("path is given twice"));
         assert_eq!("path=a,,readonly".parse::<DiskSpec>().unwrap().path, PathBuf::from("a,readonly"));
+        assert_eq!(disk.on_error, OnError::Report);
+        assert_eq!("path=a,on-error=pause".parse::<DiskSpec>().unwrap().on_error, OnError::Pause);
+        assert!(wrong("path=a,on-error=puase").contains("did you mean 'pause'"));
+        assert!(wrong("path=a,on-error").contains("write path="));
         assert!(wrong("path=a,force-raw=on").contains("write path="));
         assert!(wrong("path=a,format=qcow2,force-raw").contains("force-raw is for format=raw"));
         for size in ["", "0", "1024", "4095", "4097", "8192", "512.0", "-512", "4096 "] {

@@ -7,6 +7,7 @@
 mod boot;
 mod console;
 mod disk;
+mod file_mode;
 mod name;
 mod net;
 mod options;
@@ -14,7 +15,8 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use options::{names_with_commas, with_doubled_commas};
@@ -72,6 +74,8 @@ pub struct VmSpec {
     pub on_panic: OnPanic,
     /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
+    /// Whether the machine is there for one command, whose exit status becomes the process's.
+    pub exit_status: bool,
 }
 
 /// What happens when the guest's kernel tells of its panic.
@@ -192,6 +196,7 @@ mod tests {
             on_reset: OnReset::Restart,
             on_panic: OnPanic::Guest,
             debug_exit: None,
+            exit_status: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use disk::{DiskFormat, SourceFormat};
-use vm_spec::{BadValue, DiskSize, cluster_bytes};
+use vm_spec::{BadValue, DiskSize, FileMode, cluster_bytes};
 
 use crate::cli::Format;
 
@@ -32,6 +32,9 @@ pub enum DiskCommand {
 pub struct CreateArguments {
     /// The file to make
     pub path: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// Length of the disk, such as 10G [default: that of the backing file]
     #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
     pub size: Option<DiskSize>,
@@ -92,8 +95,11 @@ pub struct ResizeArguments {
 pub struct ConvertArguments {
     /// The disk to read
     pub source: PathBuf,
-    /// The file to make
+    /// The file to make, or a block device to write to as raw
     pub target: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// What is read: raw, qcow2, vhdx, vmdk, vhd or vdi
     #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
     pub from: SourceFormat,
@@ -191,7 +197,8 @@ Examples:
 
 Formats are always said, never guessed: a guest can make its disk look like an image that names
 a file of this host. What is said to be raw and looks like another format is refused, unless --force-raw
-is given. An image that a machine uses cannot be changed at the same time.";
+is given. An image that a machine uses cannot be changed at the same time. A file that is made appears
+whole or not at all, and takes the place of nothing.";
 
 const CHECK_NOTES: &str = "\
 Exit status:

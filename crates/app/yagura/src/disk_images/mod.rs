@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use disk::{
-    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, RawContents, Repair,
-    SourceFormat, StatedBy,
+    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, RawContents,
+    Repair, SourceFormat, StatedBy,
 };
 use host_sys::named_file::folder_of;
 
@@ -67,7 +67,8 @@ fn contents(
 }
 
 fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
-    let CreateArguments { path, size, disk_format, image, compression, .. } = arguments;
+    let CreateArguments { path, mode, size, disk_format, image, compression, .. } = arguments;
+    let output = Output { path, mode: mode.unwrap_or_default().bits() };
     let backing = arguments.backing.as_deref().zip(arguments.backing_format);
     let info = |(path, format)| {
         let contents = contents(arguments.force_raw, format, &BACKING_FORMAT)?;
@@ -82,13 +83,13 @@ fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
     if *disk_format == DiskFormat::Raw {
         let option = backing.map(|_| "--backing").or(compression.map(|_| "--compression"));
         refuse_for_raw(option.or(first_option(image)))?;
-        disk::create_raw(path, size_bytes)?;
+        disk::create_raw(output, size_bytes)?;
         return Ok(0);
     }
     let compression = compression.map_or(Compression::Zlib, Compression::from);
     let backing = backing.map(|(behind, format)| backing_name(path, behind, format)).transpose()?;
     let options = CreateOptions { backing, ..image_options(image, size_bytes, compression) };
-    disk::create_qcow2(path, &options)?;
+    disk::create_qcow2(output, &options)?;
     Ok(0)
 }
 
@@ -137,7 +138,12 @@ fn refuse_for_raw(option: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
-    let ConvertArguments { source, target, from, force_raw, to, compress, refuse_backing, image } = arguments;
+    let ConvertArguments { source, target, mode, from, force_raw, to, compress, refuse_backing, image } =
+        arguments;
+    if mode.is_some() && disk::is_block_device(target) {
+        bail!("{} is a block device: --mode is for a file that is made", target.display());
+    }
+    let output = Output { path: target, mode: mode.unwrap_or_default().bits() };
     let contents = contents(*force_raw, *from, &FROM)?;
     if *to == DiskFormat::Raw {
         refuse_for_raw(compress.map(|_| "--compress").or(first_option(image)))?;
@@ -145,13 +151,13 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
     let kind = compress.map_or(Compression::Zlib, Compression::from);
     let to = (*to == DiskFormat::Qcow2).then(|| image_options(image, 0, kind));
     let Some(from) = from.for_machines() else {
-        foreign::convert(source, *from, target, to, compress.is_some())?;
+        foreign::convert(source, *from, output, to, compress.is_some())?;
         return Ok(0);
     };
     let policy = if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open };
     let options = ConvertOptions { from, contents, policy, to, compress: compress.is_some() };
     let bar = Bar::new();
-    disk::convert(source, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
+    disk::convert(source, output, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
     Ok(0)
 }
 

@@ -7,7 +7,7 @@ use cloud_ops::ImportOptions;
 use disk::DiskFormat;
 use image_sources::FileKind;
 use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, MachineDefaults};
-use vm_spec::{BlockSize, MemorySize, VmName};
+use vm_spec::{BlockSize, FileMode, MemorySize, VmName};
 
 use crate::cli::{Format, ListFormat};
 use crate::disk_images::arguments::parse_format;
@@ -191,8 +191,11 @@ impl From<FirstBootKind> for FirstBoot {
 pub struct ExportArguments {
     /// The image
     pub image: ImageReference,
-    /// The file to make
+    /// The file to make, or a block device to write to as raw
     pub target: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// What to make: raw or qcow2
     #[arg(long, value_name = "FORMAT", default_value = "qcow2", value_parser = parse_format)]
     pub disk_format: DiskFormat,

@@ -1,6 +1,7 @@
 //! `yagura image`: the images that are here, and how they come and go.
 
 pub mod arguments;
+mod documents;
 mod instance;
 mod place;
 mod report;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloud_ops::{Images, ImportOptions};
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, RawContents};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, RawContents};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
 use image_store::{Alias, GarbageOptions, Image, ImageSource};
@@ -77,20 +78,22 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
 
 fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
     let PullArguments { source: text, alias, format, checksum, about } = arguments;
-    let named = || format!("image {text}");
+    let shown = messages::without_login(text);
+    let named = || format!("image {shown}");
     // What is wrong with a name says the name.
     let source = Source::parse(text, *format)?;
     let mut stages = Stages::new();
     let image = match &source {
         Source::Url { url, kind } => {
-            let options = about.options(ImageSource::url(url.as_str(), checksum.clone()));
+            let options =
+                about.options(ImageSource::url(&messages::without_login(url.as_str()), checksum.clone()));
             images.pull_url(url.as_str(), *kind, &options, &mut stages)
         }
-        _ if checksum.is_some() => bail!("image {text}: --checksum is for an address"),
+        _ if checksum.is_some() => bail!("image {shown}: --checksum is for an address"),
         Source::File { path, kind } => {
             images.import_file(path, *kind, &about.options(ImageSource::file(path)), &mut stages)
         }
-        _ if !about.is_empty() => bail!("image {text} says itself what it is; leave out what describes it"),
+        _ if !about.is_empty() => bail!("image {shown} says itself what it is; leave out what describes it"),
         Source::Catalogue(alias) => images.pull_named(alias, &mut stages),
         Source::Oci(reference) => images.pull_oci(reference, &mut stages),
     };
@@ -136,12 +139,19 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
 
 fn export(
     images: &Images,
-    ExportArguments { image, target, disk_format }: &ExportArguments,
+    ExportArguments { image, target, mode, disk_format }: &ExportArguments,
 ) -> anyhow::Result<u8> {
     let image = images.store.resolve(image)?;
+    let target = Output { path: target, mode: mode.unwrap_or_default().bits() };
     let bar = Bar::new();
     let mut progress = |done: u64, all: u64| bar.show(done, all);
     match disk_format {
+        DiskFormat::Raw if disk::is_block_device(target.path) => {
+            let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
+            let contents = RawContents::Any;
+            let options = ConvertOptions { from, contents, policy, to: None, compress: false };
+            disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
+        }
         DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
         DiskFormat::Qcow2 => {
             let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };

@@ -16,7 +16,7 @@ use image_store::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
     BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
-    OnPanic, OnReset, VmName, VmSpec,
+    OnError, OnPanic, OnReset, VmName, VmSpec,
 };
 use yagura_vmm::{EngineChoice, Translation};
 
@@ -42,7 +42,8 @@ pub struct GivenSettings {
     #[arg(long, value_name = "SIZE", requires = "image")]
     #[serde(deserialize_with = "values::text")]
     disk_size: Option<DiskSize>,
-    /// What a new VM does at its first boot: a cloud-config document, or a script
+    /// What a new VM does at its first boot: a cloud-config document, a script, or what else cloud-init takes; - is
+    /// standard input
     #[arg(long, value_name = "FILE", requires = "image")]
     #[serde(deserialize_with = "values::path")]
     user_data: Option<PathBuf>,
@@ -50,7 +51,7 @@ pub struct GivenSettings {
     #[arg(long, value_name = "FILE", requires = "image")]
     #[serde(deserialize_with = "values::path")]
     network_config: Option<PathBuf>,
-    /// Public key of a new VM's user; give it again for more [default: those in ~/.ssh]
+    /// File with public keys of a new VM's user; give it again for more [default: those in ~/.ssh]
     #[arg(long = "ssh-key", value_name = "FILE", requires = "image")]
     #[serde(rename = "ssh-key", deserialize_with = "values::paths")]
     ssh_keys: Vec<PathBuf>,
@@ -102,9 +103,13 @@ pub struct GivenSettings {
     /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'. A disk that is said to be raw and looks
     /// like another format is refused, unless force-raw is added. block-size is what the guest sees [default: the host
     /// device's, of a file 512].
+    ///
+    /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
+    /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
+    /// (on-error=pause).
     #[arg(
         long = "disk",
-        value_name = "path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S]",
+        value_name = "path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
         value_parser = values::disk_argument()
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
@@ -113,7 +118,10 @@ pub struct GivenSettings {
     #[arg(long = "net", value_name = "tap=T[,mac=M][,queues=N]|none")]
     #[serde(rename = "net", deserialize_with = "values::nets")]
     nets: Vec<NetArgument>,
-    /// Where the serial port leads: stdio, file=P, socket=P or none [default: stdio]
+    /// Where the serial port leads: stdio, file=P[,mode=M], socket=P or none [default: stdio]
+    ///
+    /// A file is made with mode 0600, unless M says otherwise. On a terminal, Ctrl-] and then q ends the VM, and Ctrl-] twice
+    /// sends one Ctrl-].
     #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     console: Option<ConsoleSpec>,
@@ -153,6 +161,10 @@ pub struct GivenSettings {
     #[arg(long, value_name = "PATH")]
     #[serde(deserialize_with = "values::path")]
     control: Option<PathBuf>,
+    /// Whether the machine is there for a command of its image's: not for anybody to say.
+    #[arg(skip)]
+    #[serde(skip)]
+    exit_status: bool,
 }
 
 /// A VM and how to run it, fit for use.
@@ -213,6 +225,8 @@ pub struct InstanceSettings {
     pub disks: Vec<DiskSpec>,
     /// Kernel, initial RAM disk, command line; not needed where a person names a kernel.
     pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
+    /// Whether its guest tells the exit status of a command.
+    pub exit_status: bool,
     /// Its memory where nobody says otherwise.
     pub memory: MemorySize,
     /// The vCPUs that its image's machine had.
@@ -278,16 +292,29 @@ impl GivenSettings {
         })
     }
 
-    fn has_card(&self) -> bool {
+    /// Whether the VM has a network card.
+    pub fn has_card(&self) -> bool {
         self.nets.iter().any(|net| *net != NetArgument::None)
     }
 
     /// These, with what an instance brings: its disks come first, and what a person said wins.
     pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
-        let InstanceSettings { name, mut disks, boot, memory, cpus, cards: _, waits_for_network } = instance;
+        let InstanceSettings {
+            name,
+            mut disks,
+            boot,
+            exit_status,
+            memory,
+            cpus,
+            cards: _,
+            waits_for_network,
+        } = instance;
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
+        self.exit_status = exit_status;
+        // What is there for one command ends with it, if by a crash of its kernel.
+        self.on_reset = self.on_reset.or(exit_status.then_some(OnReset::Exit));
         if let Some((kernel, initrd, mut cmdline)) = boot {
             if waits_for_network && !self.has_card() {
                 cmdline.push_str(NO_WAIT_FOR_NETWORK);
@@ -340,6 +367,7 @@ impl GivenSettings {
             on_panic: self.on_panic.or(fallback.on_panic),
             debug_exit: self.debug_exit.or(fallback.debug_exit),
             control: self.control.or(fallback.control),
+            exit_status: self.exit_status || fallback.exit_status,
         }
     }
 
@@ -349,7 +377,7 @@ impl GivenSettings {
         let modules = self.modules.iter_mut().map(|module| &mut module.path);
         let consoles =
             [&mut self.console, &mut self.virtio_console].into_iter().filter_map(|console| match console {
-                Some(ConsoleSpec::File(path) | ConsoleSpec::Socket(path)) => Some(path),
+                Some(ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path)) => Some(path),
                 Some(ConsoleSpec::Stdio | ConsoleSpec::None) | None => None,
             });
         let single = [&mut self.kernel, &mut self.control, &mut self.user_data, &mut self.network_config];
@@ -380,7 +408,15 @@ impl GivenSettings {
             on_reset: self.on_reset.unwrap_or_default(),
             on_panic: self.on_panic.unwrap_or_default(),
             debug_exit: self.debug_exit.map(|port| port.0),
+            exit_status: self.exit_status,
         };
+        let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
+        if let Some(disk) = waits.filter(|_| self.control.is_none()) {
+            let path = disk.path.display();
+            return Err(BadValue(format!(
+                "disk {path}: on-error=pause needs a control socket, where the machine is resumed; add --control PATH"
+            )));
+        }
         Ok(Request {
             spec: spec.validate()?,
             engine: self.engine.unwrap_or(EngineChoice::Auto),

@@ -78,7 +78,7 @@ fn paths_in_a_file_start_at_the_file() {
     assert_eq!(settings.kernel, Some("vms/vmlinuz".into()));
     assert_eq!(settings.initrds, [PathBuf::from("vms/ucode.img"), "/boot/initrd.img".into()]);
     assert_eq!(settings.console, Some(ConsoleSpec::Socket("vms/web1.console".into())));
-    assert_eq!(settings.virtio_console, Some(ConsoleSpec::File("vms/web1.log".into())));
+    assert_eq!(settings.virtio_console, Some("file=vms/web1.log".parse().unwrap()));
     assert_eq!(settings.control, Some("vms/web1.socket".into()));
     assert_eq!(settings.modules[0].path, PathBuf::from("vms/a.mod"));
     assert_eq!(settings.modules[1].path, PathBuf::from("/b.mod"));
@@ -153,6 +153,7 @@ fn an_instance_adds_what_a_person_left_open() {
         name: "web1".parse().unwrap(),
         disks: vec!["path=root.qcow2,format=qcow2".parse().unwrap()],
         boot: Some(("k".into(), Some("i".into()), "root=/dev/vda".to_owned())),
+        exit_status: false,
         memory: memory.parse().unwrap(),
         cpus: "3".parse().ok(),
         cards: 2,

@@ -225,6 +225,8 @@ struct DiskTable {
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
+    #[serde(default, rename = "on-error", deserialize_with = "text")]
+    on_error: Option<vm_spec::OnError>,
 }
 
 /// `[[module]]`
@@ -277,9 +279,9 @@ impl<'de> Visitor<'de> for Paths {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, force_raw, block_size, readonly, serial }| {
-        let format = format.unwrap_or_default();
-        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial };
+    let disk = |DiskTable { path, format, force_raw, block_size, readonly, serial, on_error }| {
+        let (format, on_error) = (format.unwrap_or_default(), on_error.unwrap_or_default());
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
         disk.check().map(|()| disk).map_err(Error::custom)
     };
     tables.into_iter().map(disk).collect()

@@ -21,6 +21,7 @@ use crate::contract::{Disk, DiskQueue};
 use crate::host_file::{self, OpenError, check_block_size};
 use crate::raw_contents::RawContents;
 use crate::thread_queue::ThreadQueue;
+use crate::trouble::Trouble;
 
 /// Threads of a queue without io_uring.
 const THREADS_PER_QUEUE: usize = 2;
@@ -98,6 +99,10 @@ impl Disk for RawDisk {
 
     fn can_write_zeroes(&self) -> bool {
         !self.read_only
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.storage.trouble()
     }
 
     fn open_queue(&self) -> io::Result<Box<dyn DiskQueue>> {

@@ -451,6 +451,22 @@ fn partitions_of_an_mbr() {
     }
 }
 
+#[test]
+fn a_disk_without_partitions() {
+    let Some(systems) = Systems::new(&["mke2fs"]) else { return };
+    for (config, is_found) in [
+        ("menuentry a { linux /boot/k C }", true),
+        ("set root=(hd0)\nmenuentry a { linux /boot/k C }", true),
+        ("search --label first --set=root\nmenuentry a { linux ($root)/boot/k C }", true),
+        ("menuentry a { linux (hd0,1)/boot/k C }", false),
+        ("menuentry a { linux (hd1)/boot/k C }", false),
+    ] {
+        let found = boot(&systems.first(config));
+        let kernel = found.as_ref().ok().map(|boot| (boot.kernel.partition, boot.kernel.path.as_str()));
+        assert_eq!(kernel, is_found.then_some((None, "/boot/k")), "{config} {found:?}");
+    }
+}
+
 /// What GRUB itself would start: its emulator runs the configuration, and functions stand for the commands that it
 /// lacks and tell with what they were called.
 fn by_grub(folder: &Folder, disk: &Path) -> Option<Chosen> {

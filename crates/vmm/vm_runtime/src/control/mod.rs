@@ -12,6 +12,7 @@
 //! The server has a thread of its own; each request is a message to the driver, which answers in turn.
 //! Errors are problem details (RFC 9457).
 
+mod refusals;
 mod server;
 
 use serde_json::Value;
@@ -47,8 +48,8 @@ pub enum ControlError {
     Listen {
         /// The path as given.
         path: String,
-        /// The kernel's answer.
-        source: std::io::Error,
+        /// Why.
+        source: host_sys::unix_socket::ListenError,
     },
     /// The server's thread or its event loop could not be started.
     #[error("cannot start the control socket's thread")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::mpsc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host_sys::unix_socket::{self, SocketFile};
 use http_body_util::{Either, Full};
@@ -21,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::refusals::Refusals;
 use super::{ControlError, ControlRequest, Verb};
 use crate::events::{Event, Events};
 use crate::inbox::{Message, Outbox};
@@ -54,9 +55,11 @@ impl ControlServer {
         let shown = || path.display().to_string();
         let (listener, file) =
             unix_socket::listen(path).map_err(|source| ControlError::Listen { path: shown(), source })?;
-        listener.set_nonblocking(true).map_err(ControlError::Start)?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(ControlError::Start)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(ControlError::Start)?;
         let (ending, told) = watch::channel(false);
         let (alive, done) = mpsc::channel();
         let serve = move || {
@@ -76,6 +79,7 @@ async fn accept(
     mut ending: watch::Receiver<bool>,
 ) {
     let mut clients = JoinSet::new();
+    let mut refusals = Refusals::default();
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "control socket lost"),
@@ -88,12 +92,19 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
+                refusals.end();
                 clients.spawn(converse(stream, outbox.clone(), events.clone(), ending.clone()));
             }
             // Out of descriptors or memory: those that are being served will free some.
             Err(error) => {
-                tracing::warn!(%error, "control socket refused a client");
-                tokio::task::yield_now().await;
+                let (wait, told) = refusals.count(Instant::now());
+                if let Some(times) = told {
+                    tracing::error!(%error, times, "clients of the control socket have to wait");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    _ = ending.changed() => break,
+                }
             }
         }
     }
