@@ -97,30 +97,71 @@ fn a_disk_in_front_of_another_shows_it() {
     assert_eq!(folder.json("disk map c.qcow2 --disk-format qcow2 -f json")[0]["depth"], 2);
 }
 
+/// Disks that are no raw ones, with the option that would be right for `run` and for `disk convert`.
+const DISGUISED: [(&str, &[u8], &str, &str); 5] = [
+    ("vhdx", b"vhdxfile", "--from vhdx --to qcow2", "--from vhdx"),
+    ("vmdk", b"KDMV", "--from vmdk --to qcow2", "--from vmdk"),
+    ("qed", b"QED\0", "qemu-img", "qemu-img"),
+    ("parallels", b"WithouFreSpacExt", "qemu-img", "qemu-img"),
+    ("gz", b"\x1f\x8b\x08", "unpack it first", "unpack it first"),
+];
+
 #[test]
-fn a_qcow2_image_used_as_raw_is_said_so() {
+fn no_command_uses_a_disk_of_another_format_as_raw() {
     let folder = Folder::new();
     fs::write(folder.path("kernel"), pvh_elf(guests::hello(), guests::LOAD_ADDRESS)).unwrap();
-    folder.good("disk create a.qcow2 --size 1M");
+    folder.good("disk create qcow2 --size 1M");
+    let mut disks = vec![("qcow2", "give format=qcow2", "give --from qcow2")];
+    for (name, mark, run, convert) in DISGUISED {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[..mark.len()].copy_from_slice(mark);
+        fs::write(folder.path(name), bytes).unwrap();
+        disks.push((name, run, convert));
+    }
     let run =
         "run --engine soft --kernel kernel --memory 8M --console none --on-reset exit --debug-exit 0xf4";
-    let output = folder.yagura(&format!("{run} --disk path=a.qcow2"));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("disk a.qcow2 is used as raw, and begins like a qcow2 image"), "{said}");
-    let output = folder.yagura(&format!("{run} --disk path=a.qcow2,format=qcow2"));
+    for (name, for_run, for_convert) in disks {
+        let before = fs::read(folder.path(name)).unwrap();
+        for (text, advice, force) in [
+            (format!("{run} --disk path={name}"), for_run, "force-raw"),
+            (format!("{run} --disk path={name},readonly"), for_run, "force-raw"),
+            (format!("disk convert {name} new --from raw --to qcow2"), for_convert, "--force-raw"),
+            (format!("disk create new --backing {name} --backing-format raw"), "", "--force-raw"),
+            (format!("disk resize {name} 2M --disk-format raw"), "", "--force-raw"),
+            (format!("disk info {name} --disk-format raw"), "", "--force-raw"),
+            (format!("disk map {name} --disk-format raw"), "", "--force-raw"),
+        ] {
+            let output = folder.yagura(&text);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{text}: {said}");
+            assert!(said.contains(&format!("disk {name} is said to be raw, and is a")), "{text}: {said}");
+            assert!(said.contains(advice), "{text}: {said}");
+            assert!(said.ends_with(&format!("add {force}\n")) && said.lines().count() == 1, "{text}: {said}");
+            assert!(!folder.path("new").exists(), "{text}");
+            let forced =
+                if force == "force-raw" { format!("{text},force-raw") } else { format!("{text} {force}") };
+            if text.contains("resize") {
+                assert!(fs::read(folder.path(name)).unwrap() == before, "{text}");
+            }
+            let output = folder.yagura(&forced);
+            assert!(output.stderr.is_empty(), "{forced}: {output:?}");
+            let _ = fs::remove_file(folder.path("new"));
+        }
+    }
+    let output = folder.yagura(&format!("{run} --disk path=qcow2,format=qcow2"));
     assert!(output.stderr.is_empty(), "{output:?}");
-    let check = folder.json("disk check a.qcow2 -f json");
-    assert_eq!((&check["corruptions"], &check["leaks"]), (&0.into(), &0.into()));
+    let output = folder.yagura("disk info qcow2 --disk-format qcow2 --force-raw");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--force-raw is for raw disks"));
 }
 
 #[test]
 fn foreign_disks_are_converted() {
     let folder = Folder::new();
     let data = some_data(&folder.path("a.img"), 3 << 20);
-    for format in ["vhdx", "vmdk"] {
+    for (format, of_qemu) in [("vhdx", "vhdx"), ("vmdk", "vmdk"), ("vhd", "vpc"), ("vdi", "vdi")] {
         let mut qemu_img = Command::new("qemu-img");
         qemu_img
-            .args(["convert", "-f", "raw", "-O", format, "a.img", "foreign"])
+            .args(["convert", "-f", "raw", "-O", of_qemu, "a.img", "foreign"])
             .current_dir(folder.0.path());
         match qemu_img.output() {
             Ok(output) => assert!(output.status.success(), "{output:?}"),

@@ -322,7 +322,7 @@ fn no_password_in_an_address_is_shown_or_kept() {
             "image http://127.0.0.1:1/x.raw?...: ",
         ),
         ("image pull http://me:hunter2@127.0.0.1:99999/x.raw", "127.0.0.1:99999"),
-        ("image pull http://me:hunter2@127.0.0.1:1/x.img", "does not say what is in it"),
+        ("image pull http://me:hunter2@127.0.0.1:1/x.img", "image http://127.0.0.1:1/x.img: "),
         ("image pull oci:me:hunter2@127.0.0.1:1/x:1", "before the host no user or password"),
     ] {
         let output = place.yagura(text);

@@ -1,4 +1,4 @@
-//! Targets `vhdx` and `vmdk`: an image of any bytes, or a sound one with some bytes changed, read whole.
+//! Targets `vhdx`, `vmdk`, `vhd` and `vdi`: an image of any bytes, or a sound one with some bytes changed, read whole.
 //!
 //! Always: what is read twice is the same, a copy is what was read, and nothing lies behind the end.
 
@@ -16,7 +16,10 @@ use crate::{Notation, Script, Seed};
 #[path = "../../crates/backend/disk/tests/foreign/make.rs"]
 mod make;
 
-use make::{GRAIN_BYTES, Grains, VHDX_BAT, VHDX_METADATA, sum_vhdx, vhdx, vmdk};
+use make::{
+    BLOCK_BYTES, GRAIN_BYTES, Grains, VHD_HEADER, VHDX_BAT, VHDX_METADATA, sum_vhd, sum_vhdx, vdi, vhd, vhd_footer,
+    vhdx, vmdk,
+};
 
 /// What is read of a disk, and what a copy may hold, in bytes.
 const READ_MAX: u64 = 4 << 20;
@@ -30,6 +33,8 @@ const WHOLE: u8 = 0x80;
 /// Checksums stay as they come to be.
 const UNSUMMED: u8 = 1;
 const DEFLATED: u8 = 2;
+/// A VHD image of fixed size.
+const FIXED: u8 = 4;
 /// The rest of the input is a descriptor's, whose files are raw and sound ones in turn.
 const SEVERAL: u8 = 0x40;
 const DESCRIPTOR_START: &[u8] = b"# Disk DescriptorFile\ncreateType=\"vmfs\"\n";
@@ -118,6 +123,58 @@ pub fn run_vmdk(data: &[u8]) {
     read_all(image, SourceFormat::Vmdk);
 }
 
+/// Runs one input as a VHD image.
+pub fn run_vhd(data: &[u8]) {
+    let mut script = Script::new(data);
+    let flags = script.u8();
+    if flags & WHOLE != 0 {
+        return read_all(script.remaining().to_vec(), SourceFormat::Vhd);
+    }
+    let mut image = sound_vhd(flags);
+    let end = image.len() - 512;
+    while let Some(page) = script.operation(u8::MAX) {
+        // The first half of the pages is at the front, where dynamic images have their tables; the rest at the end.
+        let at = usize::from(page & 0x7f) << 8 | usize::from(script.u8());
+        let at = if page & 0x80 == 0 { at } else { end + at };
+        let length = image.len();
+        image[at % length] = script.u8();
+    }
+    if flags & UNSUMMED == 0 {
+        sum_vhd(&mut image[end..], 64);
+        if flags & FIXED == 0 {
+            sum_vhd(&mut image[VHD_HEADER..VHD_HEADER + 1024], 36);
+        }
+    }
+    read_all(image, SourceFormat::Vhd);
+}
+
+fn sound_vhd(flags: u8) -> Vec<u8> {
+    let size = 3 * BLOCK_BYTES as u64 + 512;
+    if flags & FIXED != 0 {
+        let mut image = vec![5; size as usize];
+        image.extend(vhd_footer(2, b"vpc ", size, (3, 4, 17)));
+        return image;
+    }
+    vhd(size, &[(1, &[1; BLOCK_BYTES]), (3, &[3; 512])])
+}
+
+/// Runs one input as a VDI image.
+pub fn run_vdi(data: &[u8]) {
+    let mut script = Script::new(data);
+    if script.u8() & WHOLE != 0 {
+        return read_all(script.remaining().to_vec(), SourceFormat::Vdi);
+    }
+    let mut image = sound_vdi();
+    while let Some(page) = script.operation(16) {
+        image[usize::from(page) << 8 | usize::from(script.u8())] = script.u8();
+    }
+    read_all(image, SourceFormat::Vdi);
+}
+
+fn sound_vdi() -> Vec<u8> {
+    vdi(3 * BLOCK_BYTES as u64 + 512, &[(3, &[3; 512]), (1, &[1; BLOCK_BYTES])])
+}
+
 fn sound_vmdk(flags: u8) -> Vec<u8> {
     let kind = if flags & DEFLATED != 0 { Grains::Deflated } else { Grains::Plain };
     let noise: Vec<u8> = (0..GRAIN_BYTES).map(|at| (at * at >> 3) as u8).collect();
@@ -171,6 +228,29 @@ pub fn vhdx_seeds() -> Vec<Seed> {
         ("changed", changed.finish()),
         ("whole", whole.finish()),
     ]
+}
+
+/// Inputs to start from.
+pub fn vhd_seeds() -> Vec<Seed> {
+    let changed = |flags: u8| Notation::new().u8(flags).u8(2).u8(32).u8(1).u8(0x80).u8(48).u8(1).finish();
+    let whole = Notation::new().u8(WHOLE).bytes(&vhd(512, &[])).finish();
+    let fixed = Notation::new().u8(WHOLE).bytes(&[7; 1024]).bytes(&vhd_footer(2, b"win ", 1024, (1, 1, 2)));
+    vec![
+        ("sound", vec![0]),
+        ("fixed", vec![FIXED]),
+        ("unsummed", changed(UNSUMMED)),
+        ("changed", changed(0)),
+        ("changed_fixed", changed(FIXED)),
+        ("whole", whole),
+        ("whole_fixed", fixed.finish()),
+    ]
+}
+
+/// Inputs to start from.
+pub fn vdi_seeds() -> Vec<Seed> {
+    let changed = Notation::new().u8(0).u8(1).u8(0x78).u8(1).u8(2).u8(4).u8(0).finish();
+    let whole = Notation::new().u8(WHOLE).bytes(&vdi(512, &[(0, &[1; 512])])[..4096 + 512]).finish();
+    vec![("sound", vec![0]), ("changed", changed), ("whole", whole)]
 }
 
 const SEVERAL_EXTENTS: &[u8] = b"RW 8 FLAT \"a\" 8\nRW 4097 SPARSE \"b\"\nRW 5 ZERO\nRDONLY 100 VMFS \"c\"\n";

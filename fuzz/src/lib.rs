@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod appliance;
 pub mod catalogue;
 mod fat_disk;
 pub mod foreign_image;
@@ -47,7 +48,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
@@ -56,6 +57,9 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "qcow2", run: qcow2_image::run, seeds: qcow2_image::seeds },
     Target { name: "vhdx", run: foreign_image::run_vhdx, seeds: foreign_image::vhdx_seeds },
     Target { name: "vmdk", run: foreign_image::run_vmdk, seeds: foreign_image::vmdk_seeds },
+    Target { name: "vhd", run: foreign_image::run_vhd, seeds: foreign_image::vhd_seeds },
+    Target { name: "vdi", run: foreign_image::run_vdi, seeds: foreign_image::vdi_seeds },
+    Target { name: "appliance", run: appliance::run, seeds: appliance::seeds },
     Target { name: "layers", run: image_layers::run, seeds: image_layers::seeds },
     Target { name: "oci_archive", run: oci_archive::run, seeds: oci_archive::seeds },
     Target { name: "oci_documents", run: oci_documents::run, seeds: oci_documents::seeds },

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use disk::{Disk, DiskOperation, IoMethod, RawDisk};
+use disk::{Disk, DiskOperation, IoMethod, RawContents, RawDisk};
 use guest_memory::GuestAddress;
 use virtio_block::{Limits, Part, Request, VirtioBlock, parse};
 use virtio_core::{Chain, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1};
@@ -57,13 +57,14 @@ fn raw_disk(method: IoMethod) -> Arc<dyn Disk> {
     let file = FILE.get_or_init(|| host_sys::memory::memfd("fuzz-disk", size_bytes).expect("a small memfd"));
     file.set_len(0).and_then(|()| file.set_len(size_bytes)).expect("a memfd can be cut");
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Arc::new(RawDisk::open(&path, false).expect("nobody else has it open").with_method(method))
+    Arc::new(RawDisk::open(&path, false, RawContents::Any).expect("nobody else has it open").with_method(method))
 }
 
 /// Parses a chain of any pieces against any limits.
 fn parse_anything(driver: &HostileDriver, script: &mut Script<'_>) {
     let flags = script.u8();
     let limits = Limits {
+        block_bytes: 512,
         size_bytes: if flags & 8 != 0 { script.u64() } else { memory_disk::SIZE_BYTES as u64 },
         read_only: flags & 1 != 0,
         can_discard: flags & 2 != 0,

@@ -50,6 +50,9 @@ pub const TESTS: &[Need] = &[
     need("mkfs.xfs", "xfsprogs"),
     need("mkfs.btrfs", "btrfs-progs"),
     need("sfdisk", "fdisk"),
+    need("sgdisk", "gdisk"),
+    need("bzip2", "bzip2"),
+    need("zip", "zip"),
     need("qemu-x86_64", "qemu-user"),
     need("grub-emu", "grub-emu"),
 ];

@@ -177,6 +177,8 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
     let disk = |name: &str, readonly, serial: Option<&str>| DiskSpec {
         path: folder.join(name),
         format: vm_spec::DiskFormat::Raw,
+        force_raw: false,
+        block_size: None,
         readonly,
         serial: serial.map(|serial| serial.parse().unwrap()),
         on_error: vm_spec::OnError::Report,

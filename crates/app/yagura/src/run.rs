@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
-use yagura_vmm::{Order, beside, hand_over};
+use yagura_vmm::{Order, beside, hand_over, say};
 
 use crate::cli::RunArguments;
 use crate::images;
@@ -43,6 +43,9 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
     let images::Prepared { settings: instance, held } =
         images::instance(&images, &choices, settings.has_kernel(), settings.has_card())?;
     let name = instance.name.clone();
+    if let Some(note) = settings.missing_cards(&instance) {
+        say(&note);
+    }
     let request = settings.with_instance(instance).request(config).map_err(anyhow::Error::from);
     let error = match request.and_then(|request| {
         let afterwards = if rm { removal(&name)? } else { Vec::new() };

@@ -11,7 +11,7 @@ use kvm_engine::{Hardware, KvmEngine};
 use messages::in_words;
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
-use vm_spec::{ConsoleSpec, DiskFormat, DiskSpec, MemorySize, VmSpec};
+use vm_spec::{ConsoleSpec, MemorySize, VmSpec};
 
 use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
@@ -65,7 +65,6 @@ fn run_vm(order: Order) -> anyhow::Result<u8> {
     if let Some(warning) = warning.flatten() {
         say(&warning);
     }
-    spec.disks.iter().filter_map(check_disk).for_each(|warning| say(&format!("VM {name}: {warning}")));
     let options = Options { control, say: Some(say) };
     tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
@@ -158,16 +157,6 @@ fn check_address_space(spec: &VmSpec, engine_bytes: u64) -> anyhow::Result<()> {
          or give it less memory or fewer CPUs",
         spec.name
     )
-}
-
-/// Warns of a disk that is used as something else than it looks like. It is used as it was said all the same:
-/// a guest can make its disk look like anything.
-fn check_disk(disk: &DiskSpec) -> Option<String> {
-    let doubtful = disk.format == DiskFormat::Raw && disk::looks_like_qcow2(&disk.path);
-    let path = disk.path.display();
-    doubtful.then(|| {
-        format!("warning: disk {path} is used as raw, and begins like a qcow2 image; if it is one, add format=qcow2")
-    })
 }
 
 /// A line about an end that is not what a user hopes for.

@@ -15,9 +15,15 @@ pub trait Disk: Send + Sync {
     /// Capacity in bytes, a multiple of [`SECTOR_SIZE`]. Fixed for the disk's life.
     fn size_bytes(&self) -> u64;
 
-    /// The unit in which I/O is efficient, in bytes: a power of two from [`SECTOR_SIZE`] upwards. Requests
-    /// that are multiples of [`SECTOR_SIZE`] only are served all the same.
+    /// Blocks of the disk as its user is to see it, in bytes: a power of two from [`SECTOR_SIZE`] upwards, of which
+    /// the disk's size is a multiple. Requests that are multiples of [`SECTOR_SIZE`] only are served all the same.
     fn block_size_bytes(&self) -> u32;
+
+    /// What the host moves at least, in bytes: a power of two from [`block_size_bytes`](Disk::block_size_bytes) upwards.
+    /// Smaller writes make it read first.
+    fn physical_block_size_bytes(&self) -> u32 {
+        self.block_size_bytes()
+    }
 
     /// Whether writes are refused.
     fn is_read_only(&self) -> bool;

@@ -10,6 +10,7 @@ use host_sys::named_file::{Accepts, FileKind, NamedFile, open_named, open_named_
 
 use crate::contract::SECTOR_SIZE;
 use crate::qcow2::FormatError;
+use crate::raw_contents::Disguise;
 use crate::source::SourceFormat;
 
 /// What the host offers as storage.
@@ -61,6 +62,22 @@ pub enum OpenError {
         path: PathBuf,
         /// Its size.
         size_bytes: u64,
+    },
+    /// It was said to be raw, and looks like something else.
+    #[error("{0}")]
+    Disguised(Disguise),
+    /// Not whole blocks.
+    #[error(
+        "disk {path} is {size_bytes} bytes long, not a multiple of its block size of {block_bytes}: \
+         give it block-size=512, or make it larger by 'yagura disk resize'"
+    )]
+    BlockSize {
+        /// The file.
+        path: PathBuf,
+        /// Length of the disk.
+        size_bytes: u64,
+        /// The block size that was asked for.
+        block_bytes: u32,
     },
     /// Another opening holds a lock.
     #[error("disk {path} is in use by another machine or process{}", in_use_hint(.wanted))]
@@ -173,4 +190,13 @@ pub(crate) fn check_raw_size(path: &Path, size_bytes: u64) -> Result<(), OpenErr
         return Err(OpenError::Misaligned { path: path.to_owned(), size_bytes });
     }
     Ok(())
+}
+
+/// Checks that a disk consists of whole blocks.
+pub(crate) fn check_block_size(path: &Path, size_bytes: u64, block_bytes: u32) -> Result<(), OpenError> {
+    if size_bytes.is_multiple_of(u64::from(block_bytes)) {
+        Ok(())
+    } else {
+        Err(OpenError::BlockSize { path: path.to_owned(), size_bytes, block_bytes })
+    }
 }

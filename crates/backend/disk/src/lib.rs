@@ -7,6 +7,7 @@
 //! the commands that make and convert images. This crate knows no guest: memory arrives as
 //! [`IoBuffers`](guest_memory::IoBuffers).
 
+mod blocks;
 mod contract;
 mod host_file;
 mod image_file;
@@ -14,11 +15,15 @@ mod layer;
 mod offline;
 mod qcow2;
 mod raw;
+mod raw_contents;
 mod reader;
+mod signature;
 mod source;
 mod table_pages;
 mod thread_queue;
 mod trouble;
+mod vdi;
+mod vhd;
 mod vhdx;
 mod vmdk;
 
@@ -27,13 +32,15 @@ pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
     Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
-    convert, create_qcow2, create_raw, info, is_block_device, looks_like_qcow2, map, resize,
+    convert, create_qcow2, create_raw, info, is_block_device, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
     check as check_image, create as create_image, repair_file as repair_image,
 };
 pub use raw::{IoMethod, RawDisk};
+pub use raw_contents::{Disguise, RawContents, StatedBy, check_raw};
 pub use reader::DiskReader;
+pub use signature::{Signature, SignatureKind, recognize};
 pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};
 pub use trouble::Trouble;

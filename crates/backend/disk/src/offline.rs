@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use host_sys::named_file::{Accepts, open_named};
 use host_sys::new_file::{NewFile, PRIVATE};
 use messages::{Bytes, did_you_mean};
 
@@ -19,6 +18,7 @@ use crate::image_file::ImageFile;
 use crate::qcow2::{
     self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
 };
+use crate::raw_contents::RawContents;
 
 pub use convert::{ConvertOptions, convert};
 pub(crate) use convert::{HOLE_BYTES, Run, copy};
@@ -121,16 +121,6 @@ pub enum OfflineError {
     },
 }
 
-/// Whether the file at `path` begins as a qcow2 image does; no if that cannot be found out. For a warning or
-/// a hint only.
-pub fn looks_like_qcow2(path: &Path) -> bool {
-    let mut magic = [0; 4];
-    open_named(path, Accepts::File)
-        .and_then(|mut named| io::Read::read_exact(&mut named.file, &mut magic))
-        .is_ok()
-        && magic == qcow2::MAGIC
-}
-
 /// A disk that nobody else can open meanwhile.
 pub struct Claim(#[expect(dead_code, reason = "held for its lock")] HostFile);
 
@@ -169,10 +159,16 @@ pub fn create_qcow2<'a>(output: impl Into<Output<'a>>, options: &CreateOptions) 
 ///
 /// # Errors
 /// It cannot be opened, would become smaller, or the host refuses.
-pub fn resize(path: &Path, format: DiskFormat, size_bytes: u64) -> Result<(), OfflineError> {
+pub fn resize(
+    path: &Path,
+    format: DiskFormat,
+    contents: RawContents,
+    size_bytes: u64,
+) -> Result<(), OfflineError> {
     match format {
         DiskFormat::Raw => {
             let host = host_file::open(path, false)?;
+            contents.check(&host)?;
             if host.kind == Kind::BlockDevice {
                 return Err(OpenError::FixedLength(path.to_owned()).into());
             }
@@ -249,9 +245,9 @@ pub struct Qcow2Info {
 ///
 /// # Errors
 /// It cannot be opened, or is no such thing.
-pub fn info(path: &Path, format: DiskFormat) -> Result<DiskInfo, OfflineError> {
+pub fn info(path: &Path, format: DiskFormat, contents: RawContents) -> Result<DiskInfo, OfflineError> {
     let host = match format {
-        DiskFormat::Raw => host_file::open(path, true)?,
+        DiskFormat::Raw => open_raw(path, contents)?,
         DiskFormat::Qcow2 => qcow2::open_regular(path, true)?,
     };
     let metadata = host.file.metadata().map_err(io_error(path, "look at"))?;
@@ -264,6 +260,13 @@ pub fn info(path: &Path, format: DiskFormat) -> Result<DiskInfo, OfflineError> {
         }
     };
     Ok(DiskInfo { format, size_bytes, room_bytes, qcow2 })
+}
+
+/// Opens a raw disk for reading.
+fn open_raw(path: &Path, contents: RawContents) -> Result<HostFile, OpenError> {
+    let host = host_file::open(path, true)?;
+    contents.check(&host)?;
+    Ok(host)
 }
 
 /// A file to be made.

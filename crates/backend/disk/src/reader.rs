@@ -14,7 +14,7 @@ use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
 use crate::offline::{HOLE_BYTES, OfflineError, Run, copy};
 use crate::qcow2::FormatError;
-use crate::source::{SourceFile, SourceFormat, bad_source, open_layer};
+use crate::source::{SourceFile, SourceFormat, bad_source, image_file, open_layer};
 
 /// Most files of a chain.
 const CHAIN_MAX: usize = 32;
@@ -39,7 +39,7 @@ impl DiskReader {
             return Err(OpenError::ChainTooLong { path: name, limit: CHAIN_MAX });
         }
         for source in chain.into_iter().rev() {
-            let format = source.format;
+            let (format, range) = (source.format, source.range);
             let (host, extents) = source.host()?;
             let bad = bad_source(&host.path, format);
             let identity = fstat(&host.file).map(|stat| (stat.st_dev, stat.st_ino));
@@ -49,8 +49,8 @@ impl DiskReader {
             }
             seen.push(identity);
             behind = Some(match format {
-                SourceFormat::Raw if behind.is_none() => Arc::new(RawLayer::new(host)),
-                _ => open_layer(Arc::new(host), format, behind, extents).map_err(bad)?.layer,
+                SourceFormat::Raw if behind.is_none() && range.is_none() => Arc::new(RawLayer::new(host)),
+                _ => open_layer(image_file(host, range), format, behind, extents).map_err(bad)?.layer,
             });
         }
         let layer = behind.ok_or_else(|| OpenError::Missing(name.clone()))?;

@@ -11,11 +11,11 @@ use guest_memory::IoBuffers;
 use rustix::fs::{SeekFrom, fstat, seek};
 
 use crate::host_file::{HostFile, Kind, OpenError};
-use crate::image_file::ImageFile;
+use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::layer::{Layer, RawLayer};
 use crate::offline::DiskFormat;
 use crate::qcow2::{self, BackingName, FormatError, Image};
-use crate::{vhdx, vmdk};
+use crate::{vdi, vhd, vhdx, vmdk};
 
 /// How a disk that is imported lies in its file. Machines run on [`DiskFormat`]s only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,22 @@ pub enum SourceFormat {
     Vhdx,
     /// VMware's format: in one file, sparse or stream-optimized, or a descriptor with files beside it.
     Vmdk,
+    /// Virtual PC's format, and Azure's: fixed or dynamic.
+    Vhd,
+    /// VirtualBox's format, fixed or dynamic.
+    Vdi,
 }
 
 impl SourceFormat {
     /// All there are.
-    pub const ALL: [SourceFormat; 4] =
-        [SourceFormat::Raw, SourceFormat::Qcow2, SourceFormat::Vhdx, SourceFormat::Vmdk];
+    pub const ALL: [SourceFormat; 6] = [
+        SourceFormat::Raw,
+        SourceFormat::Qcow2,
+        SourceFormat::Vhdx,
+        SourceFormat::Vmdk,
+        SourceFormat::Vhd,
+        SourceFormat::Vdi,
+    ];
 
     /// As a person writes it.
     pub fn name(self) -> &'static str {
@@ -42,6 +52,8 @@ impl SourceFormat {
             SourceFormat::Qcow2 => "qcow2",
             SourceFormat::Vhdx => "vhdx",
             SourceFormat::Vmdk => "vmdk",
+            SourceFormat::Vhd => "vhd",
+            SourceFormat::Vdi => "vdi",
         }
     }
 
@@ -50,7 +62,7 @@ impl SourceFormat {
         match self {
             SourceFormat::Raw => Some(DiskFormat::Raw),
             SourceFormat::Qcow2 => Some(DiskFormat::Qcow2),
-            SourceFormat::Vhdx | SourceFormat::Vmdk => None,
+            SourceFormat::Vhdx | SourceFormat::Vmdk | SourceFormat::Vhd | SourceFormat::Vdi => None,
         }
     }
 }
@@ -94,15 +106,17 @@ pub struct SourceFile {
     pub name: PathBuf,
     /// The files that it names in [`SourceInfo::extents`], open for reading, in that order.
     pub extents: Vec<File>,
+    /// Where in the file the disk lies, if that is not all of it: its first byte and its length.
+    pub range: Option<(u64, u64)>,
 }
 
 impl SourceFile {
     /// A file with all of the disk in it.
     pub fn new(file: File, format: SourceFormat, name: impl Into<PathBuf>) -> SourceFile {
-        SourceFile { file, format, name: name.into(), extents: Vec::new() }
+        SourceFile { file, format, name: name.into(), extents: Vec::new(), range: None }
     }
 
-    /// The file as the code of a format sees it. Nothing is done that takes a name.
+    /// The file and those that it names. Nothing is done that takes a name.
     pub(crate) fn host(self) -> Result<(HostFile, Vec<Arc<dyn ImageFile>>), OpenError> {
         let path = self.name;
         let host = |file: File| {
@@ -118,8 +132,18 @@ impl SourceFile {
     }
 }
 
+/// The file as the code of a format sees it: all of it, or a range.
+pub(crate) fn image_file(host: HostFile, range: Option<(u64, u64)>) -> Arc<dyn ImageFile> {
+    match range {
+        None => Arc::new(host),
+        Some((start_bytes, length_bytes)) => {
+            Arc::new(Window { file: Arc::new(host), start_bytes, length_bytes })
+        }
+    }
+}
+
 /// Length of a file or block device; the position in it, which others may share, is moved on devices only.
-fn measure(file: &File) -> io::Result<u64> {
+pub(crate) fn measure(file: &File) -> io::Result<u64> {
     match fstat(file)?.st_size {
         0 => Ok(seek(file, SeekFrom::End(0))?),
         length => Ok(length as u64),
@@ -147,25 +171,27 @@ pub struct SourceInfo {
 /// # Errors
 /// It cannot be read, or is no such thing.
 pub fn describe_source(source: SourceFile) -> Result<SourceInfo, OpenError> {
-    let format = source.format;
+    let (format, range) = (source.format, source.range);
     let (host, _) = source.host()?;
     let bad = bad_source(&host.path, format);
+    let whole_bytes = host.size_bytes;
+    let file = image_file(host, range);
     let mut extents = Vec::new();
     let (size_bytes, kind, backing) = match format {
-        SourceFormat::Raw => (host.size_bytes, "raw".to_owned(), None),
+        SourceFormat::Raw => (range.map_or(whole_bytes, |(_, length)| length), "raw".to_owned(), None),
         SourceFormat::Qcow2 => {
-            let (size_bytes, info) = qcow2::describe(&host).map_err(bad)?;
+            let (size_bytes, info) = qcow2::describe(&*file).map_err(bad)?;
             let kind = format!("version {}, clusters of {} bytes", info.version, info.cluster_bytes);
             (size_bytes, kind, info.backing)
         }
-        SourceFormat::Vhdx | SourceFormat::Vmdk => {
+        SourceFormat::Vhdx | SourceFormat::Vmdk | SourceFormat::Vhd | SourceFormat::Vdi => {
             let named =
-                if format == SourceFormat::Vmdk { vmdk::describe(&host).map_err(&bad)? } else { None };
+                if format == SourceFormat::Vmdk { vmdk::describe(&*file).map_err(&bad)? } else { None };
             if let Some((kind, size_bytes, names)) = named {
                 extents = names;
                 (size_bytes, kind, None)
             } else {
-                let opened = open_layer(Arc::new(host.clone()), format, None, Vec::new()).map_err(bad)?;
+                let opened = open_layer(file, format, None, Vec::new()).map_err(bad)?;
                 (opened.layer.size_bytes(), opened.kind, None)
             }
         }
@@ -207,6 +233,47 @@ pub(crate) fn open_layer(
         }
         SourceFormat::Vhdx => vhdx::open(file),
         SourceFormat::Vmdk => vmdk::open(file, extents),
+        SourceFormat::Vhd => vhd::open(file),
+        SourceFormat::Vdi => vdi::open(file),
+    }
+}
+
+/// A range of a file.
+struct Window {
+    file: Arc<dyn ImageFile>,
+    start_bytes: u64,
+    length_bytes: u64,
+}
+
+impl ImageFile for Window {
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.length_bytes)
+    }
+
+    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
+        let length = buffers.len_bytes();
+        let there = self.length_bytes.saturating_sub(offset_bytes).min(length as u64) as usize;
+        if there > 0 {
+            self.file.read(buffers.slice(0, there), self.start_bytes.saturating_add(offset_bytes))?;
+        }
+        fill_with_zeros(&buffers.slice(there, length - there));
+        Ok(())
+    }
+
+    fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -38,6 +38,7 @@ fn description(recipe: &Recipe) -> ImageDescription {
         default_user: Some(recipe.default_user.clone()).filter(|user| !user.is_empty()),
         min_disk_bytes: recipe.size.bytes(),
         min_memory_bytes: USUAL_MEMORY_BYTES,
+        machine: image_store::MachineDefaults::default(),
         first_boot: match recipe.first_boot {
             RecipeFirstBoot::CloudInit => FirstBoot::CloudInit,
             RecipeFirstBoot::Service => FirstBoot::Yagura,

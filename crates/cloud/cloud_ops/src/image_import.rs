@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile, ImportError};
 use disk::SourceFormat;
-use host_sys::named_file::{Accepts, folder_of, open_named};
+use host_sys::named_file::folder_of;
 use image_store::{
-    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
-    StagingFolder, UtcTime,
+    Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, MachineDefaults, NewImage,
+    SourceKind, StagingFolder, UtcTime,
 };
 
+use crate::import_file::Input;
 use crate::{Images, OpError, Watch, bytes_of};
 
 /// What is said of a disk that is to be an image. What is left open is read from the disk.
@@ -33,38 +34,68 @@ pub struct ImportOptions {
     pub min_memory_bytes: u64,
     /// Smallest disk, in bytes.
     pub min_disk_bytes: u64,
+    /// What its machines have where nobody says otherwise.
+    pub machine: MachineDefaults,
+    /// A disk that is said to be raw is taken as such, whatever it looks like.
+    pub force_raw: bool,
     /// Where the disk came from.
     pub source: ImageSource,
 }
 
 impl Images {
-    /// Takes the disk in `path` in as an image; `name` is what a person calls it, and has the other files of the disk
-    /// beside it. It gets no alias.
+    /// Takes a disk in as an image. It gets no alias.
     ///
     /// # Errors
     /// The file is no such disk, is damaged or has another behind it, or the store refuses; then there is no image.
-    pub fn import(
+    pub(crate) fn import(
         &self,
-        path: &Path,
-        name: &Path,
+        input: &Input<'_>,
         format: SourceFormat,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
+        let source = input.open()?;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
         let target = staged(&raw)?;
         watch.stage("reading the disk");
-        let disk = DiskFile { file: source.as_fd(), format, name };
-        // What a stranger's disk names is not looked for among this host's files.
-        let extents = match options.source.kind {
-            SourceKind::File => self.importer.open_extents(disk, folder_of(name))?,
-            _ => Vec::new(),
-        };
+        let disk = DiskFile { file: source.as_fd(), range: input.range, format, name: input.name };
+        let extents = self.extents(input, disk, options)?;
         self.importer.convert(disk, &extents, target.as_fd(), &mut bytes_of(watch))?;
-        let found = self.look(&staging, &raw, name, watch)?;
-        self.adopt(raw, found, options, watch)
+        let mut options = options.clone();
+        let layout =
+            self.importer.read_layout(DiskFile::new(target.as_fd(), SourceFormat::Raw, input.name))?;
+        // Blocks of 512 bytes are what disks have where nothing is said.
+        let found = layout.sector_bytes.filter(|bytes| *bytes != 512);
+        options.machine.block_bytes = options.machine.block_bytes.or(found);
+        let found = self.look(&staging, &raw, input.name, watch)?;
+        self.adopt(raw, found, &options, watch)
+    }
+
+    /// The files beside a disk's own that hold its data. What a stranger's disk names is not looked for among this host's
+    /// files, nor what one names that nobody said to be of its format: a guest may have written it.
+    fn extents(
+        &self,
+        input: &Input<'_>,
+        disk: DiskFile<'_>,
+        options: &ImportOptions,
+    ) -> Result<Vec<File>, OpError> {
+        if disk.format != SourceFormat::Vmdk {
+            return Ok(Vec::new());
+        }
+        if input.is_named && options.source.kind == SourceKind::File {
+            return Ok(self.importer.open_extents(disk, folder_of(input.path))?);
+        }
+        let names = self.importer.describe(disk)?.extents;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let advice = if input.path == input.name { "; give --format vmdk if that is meant" } else { "" };
+        Err(OpError::Refused(format!(
+            "disk {} has its data in other files ({}), which are not looked for{advice}",
+            input.name.display(),
+            names.join(", ")
+        )))
     }
 
     /// The rest of the way for a raw disk in a staging folder, and for what was found on it: into the store.
@@ -87,6 +118,7 @@ impl Images {
             default_user: options.default_user.clone(),
             min_disk_bytes: options.min_disk_bytes,
             min_memory_bytes: options.min_memory_bytes,
+            machine: options.machine.clone(),
             first_boot: options.first_boot,
             source: options.source.clone(),
             built: UtcTime::now(),
@@ -106,7 +138,7 @@ impl Images {
         watch.stage("looking for a kernel");
         let source = File::open(raw).map_err(OpError::io("open", raw))?;
         let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
-        let disk = DiskFile { file: source.as_fd(), format: SourceFormat::Raw, name };
+        let disk = DiskFile::new(source.as_fd(), SourceFormat::Raw, name);
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
         match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
             Ok(boot) => Ok(Found { boot: BootFiles::FromDisk, facts: boot.os_release }),

@@ -191,6 +191,7 @@ fn description(image: &LayeredImage<'_>, name: &str) -> ImageDescription {
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: USUAL_MEMORY_BYTES,
+        machine: image_store::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::Oci, location: name.to_owned(), checksum: None },
         built: UtcTime::now(),

@@ -1,6 +1,6 @@
 //! `image publish`: an instance's disk as an image of its own.
 
-use disk::{BackingPolicy, ConvertOptions};
+use disk::{BackingPolicy, ConvertOptions, RawContents};
 use image_store::{BootFiles, BootWay, Digest, Image, ImageSource, SourceKind, StagingFolder};
 use vm_spec::VmName;
 
@@ -23,9 +23,14 @@ impl Images {
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
         watch.stage("copying the instance's disk");
-        // The overlay is one of ours, and what is behind it is a blob of the store.
-        let options =
-            ConvertOptions { from: disk.format, policy: BackingPolicy::Open, to: None, compress: false };
+        // The disk is one of ours, whatever its guest has written; what is behind an overlay is a blob of the store.
+        let options = ConvertOptions {
+            from: disk.format,
+            contents: RawContents::Any,
+            policy: BackingPolicy::Open,
+            to: None,
+            compress: false,
+        };
         disk::convert(&disk.path, &raw, &options, bytes_of(watch))?;
         let about = &origin.metadata.description;
         let source = ImageSource { kind: SourceKind::Instance, location: name.to_string(), checksum: None };
@@ -37,6 +42,7 @@ impl Images {
             first_boot: about.first_boot,
             default_user: about.default_user.clone(),
             min_memory_bytes: about.min_memory_bytes,
+            machine: about.machine.clone(),
             variant: about.variant.clone(),
             ..ImportOptions::of(source)
         };

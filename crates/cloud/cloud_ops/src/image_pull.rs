@@ -2,21 +2,16 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ::image_build::shipped;
-use disk::SourceFormat;
-use host_sys::named_file::{Accepts, open_named};
-use image_sources::{
-    CatalogueEntry, Compression, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileFormat, FileKind,
-};
+use image_sources::{CatalogueEntry, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileKind};
 use image_store::{
-    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, SourceKind, StagingFolder, StoreError,
+    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, MachineDefaults, StoreError,
 };
 
-use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
+use crate::{Images, ImportOptions, OpError, Watch};
 
 /// Longest file that is fetched or unpacked, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 30;
@@ -125,9 +120,11 @@ impl Images {
             min_memory_bytes: about.min_memory_bytes,
             min_disk_bytes: about.min_disk_bytes,
             variant: about.variant,
+            machine: about.machine,
+            force_raw: false,
             source: about.source,
         };
-        let image = self.import_file(&fetched.path, kind, &options, watch)?;
+        let image = self.import_file(&fetched.path, Some(kind), &options, watch)?;
         self.store.set_alias(alias, &image.id)?;
         forget_download(&fetched.path)?;
         Ok(image)
@@ -141,7 +138,7 @@ impl Images {
     pub fn pull_url(
         &self,
         url: &str,
-        kind: FileKind,
+        kind: Option<FileKind>,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
@@ -160,57 +157,6 @@ impl Images {
         let image = self.import_file(&fetched.path, kind, &options, watch)?;
         forget_download(&fetched.path)?;
         Ok(image)
-    }
-
-    /// Takes a file of this kind in, whatever is around the disk in it.
-    ///
-    /// # Errors
-    /// It is not what it is said to be, or the store refuses.
-    pub fn import_file(
-        &self,
-        path: &Path,
-        kind: FileKind,
-        options: &ImportOptions,
-        watch: &mut dyn Watch,
-    ) -> Result<Image, OpError> {
-        let staging = self.store.stage()?;
-        // What came from elsewhere has a name of its own only here.
-        let name = match options.source.kind {
-            SourceKind::File => path,
-            _ => Path::new(&options.source.location),
-        };
-        let unpacked = self.unpacked(path, name, kind.compression, &staging, watch)?;
-        let path = unpacked.as_deref().unwrap_or(path);
-        let format = match kind.format {
-            FileFormat::Raw => SourceFormat::Raw,
-            FileFormat::Qcow2 => SourceFormat::Qcow2,
-            FileFormat::Vmdk => SourceFormat::Vmdk,
-            FileFormat::Vhdx => SourceFormat::Vhdx,
-            FileFormat::OciArchive => {
-                return self.import_oci_archive(path, name, &options.source.location, watch);
-            }
-        };
-        self.import(path, name, format, options, watch)
-    }
-
-    /// The file without what it is compressed by; nothing where it is not.
-    fn unpacked(
-        &self,
-        path: &Path,
-        name: &Path,
-        compression: Compression,
-        staging: &StagingFolder,
-        watch: &mut dyn Watch,
-    ) -> Result<Option<PathBuf>, OpError> {
-        if compression == Compression::None {
-            return Ok(None);
-        }
-        watch.stage("unpacking");
-        let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
-        let target = staging.file("unpacked");
-        let file = crate::image_import::staged(&target)?;
-        self.importer.unpack(source.as_fd(), compression, name, file.as_fd(), &mut bytes_of(watch))?;
-        Ok(Some(target))
     }
 
     fn unknown(&self, name: &str) -> OpError {
@@ -254,6 +200,8 @@ impl ImportOptions {
             default_user: None,
             min_memory_bytes: USUAL_MEMORY_BYTES,
             min_disk_bytes: 0,
+            machine: MachineDefaults::default(),
+            force_raw: false,
             source,
         }
     }

@@ -63,13 +63,8 @@ impl Images {
         let blob = self.store.blob_path(&instance.image.metadata.disk);
         // An overlay of ours has the image's blob behind it.
         let behind = (instance.format == DiskFormat::Qcow2).then(|| open(&blob)).transpose()?;
-        let mut disks =
-            vec![DiskFile { file: own.as_fd(), format: instance.format.into(), name: &instance.disk }];
-        disks.extend(behind.as_ref().map(|file| DiskFile {
-            file: file.as_fd(),
-            format: SourceFormat::Raw,
-            name: &blob,
-        }));
+        let mut disks = vec![DiskFile::new(own.as_fd(), instance.format.into(), &instance.disk)];
+        disks.extend(behind.as_ref().map(|file| DiskFile::new(file.as_fd(), SourceFormat::Raw, &blob)));
         let boot = self.importer.read_boot(&disks, Architecture::of_host(), outputs)?;
         let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
         let kernel = path_of(&kernel_file);

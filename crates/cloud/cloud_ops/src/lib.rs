@@ -3,7 +3,7 @@
 //! ```text
 //! image_pull ──► catalogue: fetch ─► image_import ─┐
 //!      └───────► image_build (packages) ───────────┼─► image_store ─► instance_create ─► instance_boot
-//! image_import (a file) ───────────────────────────┘        (disk, seed)      (kernel out of the disk)
+//! import_file (a file) ─► image_import ─────────────┘        (disk, seed)      (kernel out of the disk)
 //! ```
 //!
 //! Used by: the command line, and whatever else acts for a person. Says how far it is to a [`Watch`]; prints
@@ -15,6 +15,7 @@ mod image_import;
 mod image_oci;
 mod image_publish;
 mod image_pull;
+mod import_file;
 mod instance_boot;
 mod instance_create;
 mod oci_process;

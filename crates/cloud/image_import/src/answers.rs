@@ -2,6 +2,7 @@
 
 use oci_image::{ArchivedImage, CONFIG_BYTES_MAX, LAYERS_MAX, OciOptions, check_sizes};
 
+use crate::appliance::{Appliance, ApplianceDisk, DISKS_MAX};
 use crate::error::ImportError;
 use crate::inputs::{Boot, BootRoot, Described};
 use crate::text::{TEXT_BYTES_MAX, printable};
@@ -58,6 +59,39 @@ pub(crate) fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
             partition_uuid: root.partition_uuid.as_deref().map(printable),
             subvolume: root.subvolume.as_deref().map(printable),
         }),
+    })
+}
+
+/// An appliance whose disks lie in its archive, in bounded text.
+pub(crate) fn check_appliance(
+    appliance: Appliance,
+    archive_bytes: Option<u64>,
+    name: &str,
+) -> Result<Appliance, ImportError> {
+    let Appliance { name: own_name, system, cpus, memory_bytes, cards, disks, notes } = appliance;
+    if disks.len() > DISKS_MAX || notes.len() > LINES_MAX + DISKS_MAX {
+        return Err(impossible(name, "disks or text without end"));
+    }
+    let is_file = |name: &String| name.len() <= NAME_BYTES_MAX && !name.contains(['/', '\0']);
+    if !disks.iter().filter_map(|disk| disk.file.as_ref()).all(is_file) {
+        return Err(impossible(name, "names that are none"));
+    }
+    let lies_there = |disk: &ApplianceDisk| match (disk.range, archive_bytes) {
+        (Some(range), Some(archive_bytes)) => range.lies_in(archive_bytes),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    if !disks.iter().all(lies_there) {
+        return Err(impossible(name, "disks that do not lie in the archive"));
+    }
+    Ok(Appliance {
+        name: own_name.as_deref().map(printable),
+        system: system.as_deref().map(printable),
+        cpus,
+        memory_bytes,
+        cards,
+        disks,
+        notes: notes.iter().map(|note| printable(note)).collect(),
     })
 }
 

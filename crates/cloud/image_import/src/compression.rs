@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a file is compressed. bzip2 is not read: hardly any vendor uses it, and it is slow.
+/// How a file is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Compression {
     /// Not at all.
@@ -14,9 +14,17 @@ pub enum Compression {
     Xz,
     /// Zstandard (RFC 8878).
     Zstd,
+    /// bzip2.
+    Bzip2,
+    /// A zip archive with one file in it.
+    Zip,
 }
 
 impl Compression {
+    /// All that are one.
+    pub const ALL: [Compression; 5] =
+        [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Bzip2, Compression::Zip];
+
     /// Its ending in a file's name.
     pub fn ending(self) -> Option<&'static str> {
         match self {
@@ -24,13 +32,13 @@ impl Compression {
             Compression::Gzip => Some("gz"),
             Compression::Xz => Some("xz"),
             Compression::Zstd => Some("zst"),
+            Compression::Bzip2 => Some("bz2"),
+            Compression::Zip => Some("zip"),
         }
     }
 
     /// What a name's ending says.
     pub fn of_ending(ending: &str) -> Option<Compression> {
-        [Compression::Gzip, Compression::Xz, Compression::Zstd]
-            .into_iter()
-            .find(|compression| compression.ending() == Some(ending))
+        Compression::ALL.into_iter().find(|compression| compression.ending() == Some(ending))
     }
 }

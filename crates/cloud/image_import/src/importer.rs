@@ -20,10 +20,13 @@ use rustix::process::Signal;
 use tracing::debug;
 
 use crate::CHILD_COMMAND;
-use crate::answers::{check_archived, check_boot, check_described, impossible};
+use crate::answers::{check_appliance, check_archived, check_boot, check_described, impossible};
+use crate::appliance::{Appliance, ApplianceSource};
 use crate::compression::Compression;
 use crate::error::ImportError;
-use crate::inputs::{Boot, BootOutputs, Converted, Described, DiskFile, LayerFile, Merged};
+use crate::inputs::{
+    Boot, BootOutputs, Converted, Described, DiskFile, InputFile, LayerFile, Layout, Merged, Recognized,
+};
 use crate::limits::{Limits, human};
 use crate::text::printable;
 use crate::wire::{Answer, DiskPart, Job, LayerPart, Order, Outcome, send_order, take_frame};
@@ -154,24 +157,98 @@ impl Importer {
         }
     }
 
-    /// Decompresses a file into `target`, an empty file; zeros become holes. `progress` is told bytes of the source
+    /// Decompresses a file, or a range of it, into `target`, an empty file; zeros become holes. `progress` is told bytes of the source
     /// that were read, and its bytes in all. Returns the bytes that came out.
     ///
     /// # Errors
     /// It is damaged, is not compressed so, holds more than the limits, or the reader failed.
     pub fn unpack(
         &self,
-        source: BorrowedFd<'_>,
+        source: InputFile<'_>,
         compression: Compression,
-        name: &Path,
         target: BorrowedFd<'_>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<u64, ImportError> {
-        let name = name.display().to_string();
-        let job = Job::Unpack { compression, name: name.clone() };
-        match self.run(&name, job, &[source, target], progress)? {
+        let name = source.name.display().to_string();
+        let job = Job::Unpack { compression, range: source.range, name: name.clone() };
+        match self.run(&name, job, &[source.file, target], progress)? {
             Outcome::Unpacked(bytes) if length_of(target)? == bytes => Ok(bytes),
             Outcome::Unpacked(_) => Err(impossible(&name, "a length that the file does not have")),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Finds out what a file is, or a range of it, by its contents. A guest can make its raw disk look like anything:
+    /// whoever asks takes care that nothing is done then that a stranger must not cause.
+    ///
+    /// # Errors
+    /// It cannot be read, or the reader failed.
+    pub fn recognize(&self, source: InputFile<'_>) -> Result<Recognized, ImportError> {
+        let name = source.name.display().to_string();
+        let job = Job::Recognize { range: source.range, name: name.clone() };
+        match self.run(&name, job, &[source.file], &mut |_, _| ())? {
+            Outcome::Recognized(Recognized::Foreign(what)) => Ok(Recognized::Foreign(printable(&what))),
+            Outcome::Recognized(recognized) => Ok(recognized),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Reads how a disk is laid out.
+    ///
+    /// # Errors
+    /// It is no such disk, or the reader failed.
+    pub fn read_layout(&self, disk: DiskFile<'_>) -> Result<Layout, ImportError> {
+        let job = Job::ReadLayout { disk: part(&disk) };
+        let name = disk.name.display().to_string();
+        match self.run(&name, job, &[disk.file], &mut |_, _| ())? {
+            Outcome::Layout(layout)
+                if layout.sector_bytes.is_none_or(|bytes| [512, 4096].contains(&bytes)) =>
+            {
+                Ok(layout)
+            }
+            Outcome::Layout(_) => Err(impossible(&name, "sectors that no disk has")),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Reads what an appliance in an archive (OVA) consists of, and compares its files with the digests in its manifest.
+    /// `progress` is told the bytes compared and the bytes in all.
+    ///
+    /// # Errors
+    /// The archive makes no sense or is not what its manifest says, or the reader failed.
+    pub fn read_appliance(
+        &self,
+        archive: BorrowedFd<'_>,
+        name: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Appliance, ImportError> {
+        let name = name.display().to_string();
+        let job = Job::ReadAppliance { source: ApplianceSource::Archive, name: name.clone() };
+        match self.run(&name, job, &[archive], progress)? {
+            Outcome::Appliance(appliance) => check_appliance(appliance, Some(length_of(archive)?), &name),
+            _ => Err(impossible(&name, "another job's outcome")),
+        }
+    }
+
+    /// Reads what an appliance consists of whose description (OVF) lies beside its files, and compares these with the
+    /// digests in its manifest. `files` are the description and then the others, by their names.
+    ///
+    /// # Errors
+    /// The description makes no sense, a file is not what the manifest says, or the reader failed.
+    pub fn read_description(
+        &self,
+        name: &Path,
+        files: &[(String, File)],
+        manifest: Option<&File>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Appliance, ImportError> {
+        let name = name.display().to_string();
+        let names = files.iter().map(|(name, _)| name.clone()).collect();
+        let source = ApplianceSource::Beside { names, has_manifest: manifest.is_some() };
+        let job = Job::ReadAppliance { source, name: name.clone() };
+        let descriptors = files.iter().map(|(_, file)| file).chain(manifest).map(AsFd::as_fd);
+        match self.run(&name, job, &descriptors.collect::<Vec<_>>(), progress)? {
+            Outcome::Appliance(appliance) => check_appliance(appliance, None, &name),
             _ => Err(impossible(&name, "another job's outcome")),
         }
     }
@@ -365,7 +442,11 @@ impl Talk<'_> {
 }
 
 fn part(disk: &DiskFile<'_>) -> DiskPart {
-    DiskPart { format: disk.format.name().to_owned(), name: disk.name.display().to_string() }
+    DiskPart {
+        format: disk.format.name().to_owned(),
+        range: disk.range,
+        name: disk.name.display().to_string(),
+    }
 }
 
 /// A layer with its file's index among `files`, where each file is once: one message does not carry many.

@@ -8,15 +8,77 @@ use image_store::Digest;
 use oci_image::{ByteRange, LayerCompression};
 use serde::{Deserialize, Serialize};
 
+use crate::compression::Compression;
+
 /// An open file with a disk in it.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskFile<'a> {
     /// Open for reading only.
     pub file: BorrowedFd<'a>,
+    /// Where in the file it lies, if that is not all of it.
+    pub range: Option<ByteRange>,
     /// As it was stated.
     pub format: SourceFormat,
     /// What messages call it; nobody opens it.
     pub name: &'a Path,
+}
+
+impl<'a> DiskFile<'a> {
+    /// A disk that is all of a file.
+    pub fn new(file: BorrowedFd<'a>, format: SourceFormat, name: &'a Path) -> DiskFile<'a> {
+        DiskFile { file, range: None, format, name }
+    }
+}
+
+/// An open file, or a range of one.
+#[derive(Clone, Copy, Debug)]
+pub struct InputFile<'a> {
+    /// Open for reading only.
+    pub file: BorrowedFd<'a>,
+    /// Where in the file, if it is not all of it.
+    pub range: Option<ByteRange>,
+    /// What messages call it; nobody opens it.
+    pub name: &'a Path,
+}
+
+/// What a file is, by its contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recognized {
+    /// A disk in a format that says so itself; a raw one where a partition table or a file system is found, and nothing
+    /// else that is known.
+    Disk(#[serde(with = "format_name")] SourceFormat),
+    /// A file that is compressed, or the one in an archive.
+    Compressed(Compression),
+    /// An appliance in an archive (OVA).
+    Appliance,
+    /// Another tar archive: an OCI image's, if anything that is read here.
+    OciArchive,
+    /// Something known that is not read here, with an article.
+    Foreign(String),
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// Formats by their names.
+mod format_name {
+    use disk::SourceFormat;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+    pub(super) fn serialize<S: Serializer>(format: &SourceFormat, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(format.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<SourceFormat, D::Error> {
+        String::deserialize(input)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// How a disk is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Sectors that its partition table counts in, in bytes: 512 or 4096; nothing where it has none.
+    pub sector_bytes: Option<u32>,
 }
 
 /// What a file says about the disk in it.

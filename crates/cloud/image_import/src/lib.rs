@@ -16,6 +16,8 @@
 //! [`CHILD_COMMAND`] is the first argument, before anything else.
 
 mod answers;
+mod appliance;
+mod archived_file;
 mod child;
 mod compression;
 mod error;
@@ -30,11 +32,16 @@ mod wire;
 
 use std::ffi::OsString;
 
+pub use appliance::{Appliance, ApplianceDisk};
+pub use archived_file::NoSuchFile;
 pub use child::child_main;
 pub use compression::Compression;
 pub use error::ImportError;
 pub use importer::Importer;
-pub use inputs::{Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, LayerFile, Merged};
+pub use inputs::{
+    Boot, BootOutputs, BootRoot, Converted, Described, DiskFile, Dropped, InputFile, LayerFile, Layout,
+    Merged, Recognized,
+};
 pub use limits::Limits;
 pub use unpack::{UnpackError, unpack};
 
@@ -49,5 +56,6 @@ pub fn is_child(mut arguments: impl Iterator<Item = OsString>) -> bool {
 /// What the fuzz targets reach past the child.
 #[doc(hidden)]
 pub mod fuzzing {
+    pub use crate::appliance::{read_archive as read_appliance, read_envelope};
     pub use crate::layers::merge_in_memory;
 }

@@ -16,8 +16,9 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::appliance::{Appliance, ApplianceSource};
 use crate::compression::Compression;
-use crate::inputs::{Boot, Converted, Described, Merged};
+use crate::inputs::{Boot, Converted, Described, Layout, Merged, Recognized};
 use crate::limits::Limits;
 
 /// Longest frame, in bytes.
@@ -59,6 +60,20 @@ pub(crate) enum Job {
     },
     Unpack {
         compression: Compression,
+        /// All of the file if there is none.
+        range: Option<ByteRange>,
+        name: String,
+    },
+    Recognize {
+        range: Option<ByteRange>,
+        name: String,
+    },
+    ReadLayout {
+        disk: DiskPart,
+    },
+    /// A tar archive; or a document that stands alone, and the list of digests beside it if there is one.
+    ReadAppliance {
+        source: ApplianceSource,
         name: String,
     },
 }
@@ -66,6 +81,7 @@ pub(crate) enum Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DiskPart {
     pub(crate) format: String,
+    pub(crate) range: Option<ByteRange>,
     pub(crate) name: String,
 }
 
@@ -106,6 +122,9 @@ pub(crate) enum Outcome {
     /// So many bytes came out.
     Unpacked(u64),
     OciArchive(ArchivedImage),
+    Recognized(Recognized),
+    Layout(Layout),
+    Appliance(Appliance),
 }
 
 /// A frame as it goes over the socket.

@@ -1,10 +1,11 @@
 //! What a file holds, as it is stated: by a person, by the catalogue, or by the file's name. Its bytes are
-//! not asked.
+//! not asked here.
 
 use std::fmt::{self, Display};
 use std::path::Path;
 use std::str::FromStr;
 
+use disk::SourceFormat;
 use image_import::Compression;
 
 /// How a disk or an image lies in a file.
@@ -18,13 +19,30 @@ pub enum FileFormat {
     Vmdk,
     /// Hyper-V's.
     Vhdx,
+    /// Virtual PC's, and Azure's.
+    Vhd,
+    /// VirtualBox's.
+    Vdi,
+    /// A machine in an archive.
+    Ova,
+    /// The description of a machine, with its disk beside it.
+    Ovf,
     /// An OCI image in an archive, or what `docker save` writes.
     OciArchive,
 }
 
 impl FileFormat {
-    const ALL: [FileFormat; 5] =
-        [FileFormat::Raw, FileFormat::Qcow2, FileFormat::Vmdk, FileFormat::Vhdx, FileFormat::OciArchive];
+    const ALL: [FileFormat; 9] = [
+        FileFormat::Raw,
+        FileFormat::Qcow2,
+        FileFormat::Vmdk,
+        FileFormat::Vhdx,
+        FileFormat::Vhd,
+        FileFormat::Vdi,
+        FileFormat::Ova,
+        FileFormat::Ovf,
+        FileFormat::OciArchive,
+    ];
 
     /// As a person writes it.
     pub fn name(self) -> &'static str {
@@ -33,8 +51,30 @@ impl FileFormat {
             FileFormat::Qcow2 => "qcow2",
             FileFormat::Vmdk => "vmdk",
             FileFormat::Vhdx => "vhdx",
+            FileFormat::Vhd => "vhd",
+            FileFormat::Vdi => "vdi",
+            FileFormat::Ova => "ova",
+            FileFormat::Ovf => "ovf",
             FileFormat::OciArchive => "oci",
         }
+    }
+
+    /// All names, for a message.
+    pub fn names() -> String {
+        FileFormat::ALL.map(FileFormat::name).join(", ")
+    }
+
+    /// The format as a disk's; nothing for what is not just a disk.
+    pub fn disk(self) -> Option<SourceFormat> {
+        Some(match self {
+            FileFormat::Raw => SourceFormat::Raw,
+            FileFormat::Qcow2 => SourceFormat::Qcow2,
+            FileFormat::Vmdk => SourceFormat::Vmdk,
+            FileFormat::Vhdx => SourceFormat::Vhdx,
+            FileFormat::Vhd => SourceFormat::Vhd,
+            FileFormat::Vdi => SourceFormat::Vdi,
+            FileFormat::Ova | FileFormat::Ovf | FileFormat::OciArchive => return None,
+        })
     }
 
     /// Endings of file names that say it without doubt. `.img` does not: it is raw for some and qcow2 for
@@ -45,6 +85,10 @@ impl FileFormat {
             FileFormat::Qcow2 => &["qcow2"],
             FileFormat::Vmdk => &["vmdk"],
             FileFormat::Vhdx => &["vhdx"],
+            FileFormat::Vhd => &["vhd"],
+            FileFormat::Vdi => &["vdi"],
+            FileFormat::Ova => &["ova"],
+            FileFormat::Ovf => &["ovf"],
             FileFormat::OciArchive => &["tar"],
         }
     }
@@ -73,8 +117,8 @@ impl FromStr for FileKind {
         let format = format.ok_or_else(|| {
             let text = text.escape_default();
             FileKindError(format!(
-                "'{text}' is not a format (there are {}; also with .gz, .xz or .zst behind them)",
-                names()
+                "'{text}' is not a format (there are {}; also with .gz, .xz, .zst, .bz2 or .zip behind them)",
+                FileFormat::names()
             ))
         })?;
         Ok(FileKind { format, compression })
@@ -82,24 +126,14 @@ impl FromStr for FileKind {
 }
 
 impl FileKind {
-    /// What the name of a file that a person gave says.
-    ///
-    /// # Errors
-    /// It says nothing, or nothing that is sure.
-    pub fn of_name(path: &Path) -> Result<FileKind, FileKindError> {
+    /// What the name of a file that a person gave says; nothing where it says nothing that is sure.
+    pub fn of_name(path: &Path) -> Option<FileKind> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let name = name.strip_suffix(".tgz").map(|stem| format!("{stem}.tar.gz")).unwrap_or(name);
         let (name, compression) = split(&name);
         let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
-        let format = FileFormat::ALL.into_iter().find(|format| format.endings().contains(&ending));
-        let format = format.ok_or_else(|| {
-            FileKindError(format!(
-                "the name of {} does not say what is in it; give --format ({})",
-                path.display(),
-                names()
-            ))
-        })?;
-        Ok(FileKind { format, compression })
+        let format = FileFormat::ALL.into_iter().find(|format| format.endings().contains(&ending))?;
+        Some(FileKind { format, compression })
     }
 }
 
@@ -118,10 +152,6 @@ fn split(name: &str) -> (&str, Compression) {
         .unwrap_or((name, Compression::None))
 }
 
-fn names() -> String {
-    FileFormat::ALL.map(FileFormat::name).join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,15 +166,19 @@ mod tests {
             ("i.tgz", "oci.gz"),
             ("d.vmdk", "vmdk"),
             ("d.raw.zst", "raw.zst"),
+            ("a.vhd.zip", "vhd.zip"),
+            ("a.vdi", "vdi"),
+            ("a.qcow2.bz2", "qcow2.bz2"),
+            ("A.OVA", "ova"),
+            ("a.vmdk.gz", "vmdk.gz"),
         ] {
             assert_eq!(FileKind::of_name(Path::new(name)).unwrap().to_string(), kind, "{name}");
             assert_eq!(kind.parse::<FileKind>().unwrap().to_string(), kind);
         }
-        for name in ["disk.img", "disk", ".", "x.xz", "x.bz2", "qcow2"] {
-            let error = FileKind::of_name(Path::new(name)).unwrap_err().to_string();
-            assert!(error.contains("--format"), "{error}");
+        for name in ["disk.img", "disk", ".", "x.xz", "x.bz2", "x.zip", "x.img.gz", "qcow2", "x.iso"] {
+            assert_eq!(FileKind::of_name(Path::new(name)), None, "{name}");
         }
-        for kind in ["", "img", "xz", "raw.bz2", "raw.xz.xz", "tar"] {
+        for kind in ["", "img", "xz", "raw.bz", "raw.xz.xz", "tar", "vpc"] {
             assert!(kind.parse::<FileKind>().is_err(), "{kind}");
         }
     }

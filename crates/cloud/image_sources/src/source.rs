@@ -17,15 +17,15 @@ pub enum Source {
     File {
         /// Where.
         path: PathBuf,
-        /// What is in it, as stated or as its name says.
-        kind: FileKind,
+        /// What is in it, as stated or as its name says; nothing where its contents are to tell.
+        kind: Option<FileKind>,
     },
     /// An address.
     Url {
         /// Which.
         url: Url,
-        /// What is in it, as stated or as its name says.
-        kind: FileKind,
+        /// The same.
+        kind: Option<FileKind>,
     },
     /// An OCI image of a registry.
     Oci(OciReference),
@@ -42,21 +42,21 @@ impl Source {
     /// with `--format`.
     ///
     /// # Errors
-    /// It is none of these, or does not say what is in the file.
+    /// It is none of these.
     pub fn parse(text: &str, kind: Option<FileKind>) -> Result<Source, SourceError> {
         let refused = |error: &dyn std::fmt::Display| SourceError(error.to_string());
-        let kind_of = |name: &Path| kind.map_or_else(|| FileKind::of_name(name), Ok);
+        let kind_of = |name: &Path| kind.or_else(|| FileKind::of_name(name));
         if text.starts_with("oci:") {
             return text.parse().map(Source::Oci).map_err(|error| refused(&error));
         }
         if text.contains("://") {
             let url = crate::fetch::parse_url(text).map_err(|error| refused(&error))?;
-            let kind = kind_of(Path::new(url.path())).map_err(|error| refused(&error))?;
+            let kind = kind_of(Path::new(url.path()));
             return Ok(Source::Url { url, kind });
         }
         if text.starts_with(['.', '/']) {
             let path = PathBuf::from(text);
-            let kind = kind_of(&path).map_err(|error| refused(&error))?;
+            let kind = kind_of(&path);
             return Ok(Source::File { path, kind });
         }
         text.parse().map(Source::Catalogue).map_err(|error| refused(&error))
@@ -75,8 +75,10 @@ mod tests {
         assert!(matches!(parse("./a.qcow2"), Ok(Source::File { .. })));
         assert!(matches!(parse("/a.raw.xz"), Ok(Source::File { .. })));
         assert!(matches!(parse("https://a.example/b.qcow2?c=d"), Ok(Source::Url { .. })));
-        assert!(Source::parse("/a.img", "qcow2".parse().ok()).is_ok());
-        for bad in ["", "oci:", "/a.img", "ftp://a.example/b.raw", "../x", "Debian", "a b"] {
+        assert!(matches!(parse("/a.img"), Ok(Source::File { kind: None, .. })), "its contents tell");
+        let stated = Source::parse("/a.img", "qcow2".parse().ok());
+        assert!(matches!(stated, Ok(Source::File { kind: Some(_), .. })));
+        for bad in ["", "oci:", "ftp://a.example/b.raw", "Debian", "a b"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -68,7 +68,8 @@ fn downloads(folder: &Path) {
 fn unpacking(folder: &Path) {
     let path = folder.join("unpacked");
     let target = fs::File::create(&path).unwrap();
-    let error = unpack(&body(2 << 20)[..], Compression::None, target, 1 << 30, &mut |_| ()).unwrap_err();
+    let error = unpack(std::io::Cursor::new(body(2 << 20)), Compression::None, target, 1 << 30, &mut |_| ())
+        .unwrap_err();
     let UnpackError::Write(source) = &error else { panic!("{error}") };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     fs::remove_file(path).unwrap();
@@ -92,6 +93,7 @@ fn adding(store: &Store) {
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: 0,
+        machine: image_store::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),

@@ -57,14 +57,16 @@ impl Store {
         name: &VmName,
         size_bytes: Option<u64>,
     ) -> Result<InstanceDisk, StoreError> {
-        let smallest = image.metadata.smallest_disk_bytes().next_multiple_of(disk::SECTOR_SIZE);
+        // A disk consists of whole blocks, whatever their size.
+        let block_bytes = image.metadata.description.machine.block_bytes.map_or(disk::SECTOR_SIZE, u64::from);
+        let smallest = image.metadata.smallest_disk_bytes().next_multiple_of(block_bytes);
         let size_bytes = size_bytes.unwrap_or(smallest);
         if size_bytes < smallest {
             let (asked_bytes, needed_bytes) = (size_bytes, smallest);
             let image = self.name_of(image);
             return Err(StoreError::DiskTooSmall { image, asked_bytes, needed_bytes });
         }
-        let size_bytes = size_bytes.next_multiple_of(disk::SECTOR_SIZE);
+        let size_bytes = size_bytes.next_multiple_of(block_bytes);
         let staging = self.stage()?;
         // Until the instance has its name, nothing but this lock keeps its blobs from being collected.
         let _lock = self.lock_shared()?;
@@ -170,7 +172,7 @@ impl Store {
         } else {
             (folder.join(RAW_DISK), DiskFormat::Raw, DiskMethod::Reflink)
         };
-        let size_bytes = disk::info(&path, format)?.size_bytes;
+        let size_bytes = disk::info(&path, format, disk::RawContents::Any)?.size_bytes;
         Ok(InstanceDisk { path, format, size_bytes, method })
     }
 

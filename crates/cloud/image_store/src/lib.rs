@@ -44,7 +44,8 @@ pub use instances::{DiskMethod, InstanceDisk};
 pub use layout::place_in_words;
 pub use locks::{KeyLock, Waiting};
 pub use metadata::{
-    Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, SourceKind,
+    Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, MachineDefaults,
+    SourceKind,
 };
 pub use names::{Alias, Checksum, ChecksumKind, Digest, ImageReference, NameError};
 pub use sparse::{SparseWriter, copy_sparse, hash_file};

@@ -191,12 +191,40 @@ pub struct ImageDescription {
     pub min_disk_bytes: u64,
     /// The least memory it starts with, in bytes.
     pub min_memory_bytes: u64,
+    /// What its machines have where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "MachineDefaults::is_empty")]
+    pub machine: MachineDefaults,
     /// What configures it.
     pub first_boot: FirstBoot,
     /// Where it came from.
     pub source: ImageSource,
     /// When it was built, as far as is known.
     pub built: UtcTime,
+}
+
+/// What an image's machines have where nobody says otherwise. What is left open is left out of the file, so that images
+/// of before have the ids that they had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MachineDefaults {
+    /// vCPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Memory, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Network cards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cards: Option<u32>,
+    /// Size of the disk's blocks, in bytes: 512 or 4096.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_bytes: Option<u32>,
+}
+
+impl MachineDefaults {
+    fn is_empty(&self) -> bool {
+        *self == MachineDefaults::default()
+    }
 }
 
 /// All that the store knows of an image.
@@ -280,6 +308,10 @@ impl ImageMetadata {
         if let Some(user) = &it.default_user {
             word("default user", user)?;
         }
+        if it.machine.block_bytes.is_some_and(|bytes| ![512, 4096].contains(&bytes)) {
+            let value = it.machine.block_bytes.unwrap_or_default().to_string();
+            return Err(bad_description("block size", &value, "there are 512 and 4096"));
+        }
         text("description", &it.description, TEXT_CHARS_MAX)?;
         text("source", &it.source.location, TEXT_CHARS_MAX)?;
         if let BootWay::Kernel { cmdline, .. } = &self.boot {
@@ -326,6 +358,7 @@ mod tests {
             default_user: Some("debian".to_owned()),
             min_disk_bytes: 2 << 30,
             min_memory_bytes: 256 << 20,
+            machine: MachineDefaults::default(),
             first_boot: FirstBoot::CloudInit,
             source: ImageSource {
                 kind: SourceKind::Catalogue,
@@ -348,6 +381,20 @@ mod tests {
         assert_eq!(image.metadata, metadata);
         assert_eq!(image.id, Digest::from_bytes(Sha256::digest(metadata.to_json()).into()));
         assert_eq!(metadata.blobs().len(), 3);
+    }
+
+    #[test]
+    fn what_a_machine_has_is_in_the_file_only_where_it_is_known() {
+        let path = Path::new("x.json");
+        let without = String::from_utf8(example().to_json()).unwrap();
+        assert!(!without.contains("machine"), "the ids of images of before are as they were");
+        let mut metadata = example();
+        metadata.description.machine =
+            MachineDefaults { block_bytes: Some(4096), ..MachineDefaults::default() };
+        let image = ImageMetadata::from_json(path, &metadata.to_json()).unwrap();
+        assert_eq!(image.metadata, metadata);
+        metadata.description.machine.block_bytes = Some(1024);
+        assert!(ImageMetadata::from_json(path, &metadata.to_json()).is_err());
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn image(store: &Store) -> Image {
         default_user: None,
         min_disk_bytes: 100 * MIB,
         min_memory_bytes: 0,
+        machine: image_store::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::now(),
@@ -61,6 +62,7 @@ fn contents(disk: &InstanceDisk, folder: &Path) -> Vec<u8> {
     let raw = folder.join("contents.raw");
     let options = disk::ConvertOptions {
         from: disk.format,
+        contents: disk::RawContents::Any,
         policy: disk::BackingPolicy::Open,
         to: None,
         compress: false,
@@ -80,7 +82,10 @@ fn check_instances(folder: &Path, expected: DiskMethod) {
     for at in 0..10 {
         let disk = create(&store, &image, &format!("web{at}"), Some(1024 * MIB));
         assert_eq!(store.instance_disk(&format!("web{at}").parse().unwrap()).unwrap(), disk);
-        assert_eq!(disk::info(&disk.path, disk.format).unwrap().size_bytes, 1024 * MIB);
+        assert_eq!(
+            disk::info(&disk.path, disk.format, disk::RawContents::Any).unwrap().size_bytes,
+            1024 * MIB
+        );
         let bytes = folder_bytes(disk.path.parent().unwrap());
         println!("instance web{at}: {} KiB in its folder", bytes >> 10);
         if expected == DiskMethod::Overlay {

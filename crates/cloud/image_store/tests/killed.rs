@@ -37,6 +37,7 @@ fn add(store: &Store, number: u8) -> Result<Image, StoreError> {
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: 0,
+        machine: image_store::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),

@@ -36,6 +36,7 @@ fn description() -> ImageDescription {
         default_user: None,
         min_disk_bytes: 4 * MIB,
         min_memory_bytes: 64 * MIB,
+        machine: image_store::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::Catalogue, location: "debian/12".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),

@@ -19,7 +19,7 @@ pub(crate) const MAX_WRITE_ZEROES_RANGES: usize = 1;
 
 /// The features that a device with this disk and so many queues offers.
 pub(crate) fn features(disk: &dyn Disk, queues: u16) -> u64 {
-    let mut features = spec::F_SEG_MAX | spec::F_BLK_SIZE;
+    let mut features = spec::F_SEG_MAX | spec::F_BLK_SIZE | spec::F_TOPOLOGY;
     features |= if disk.is_read_only() { spec::F_RO } else { spec::F_FLUSH | spec::F_CONFIG_WCE };
     if queues > 1 {
         features |= spec::F_MQ;
@@ -40,6 +40,11 @@ pub(crate) fn config_space(disk: &dyn Disk, queues: u16, writeback: bool) -> [u8
     put(spec::CONFIG_CAPACITY, &(disk.size_bytes() / SECTOR_SIZE).to_le_bytes());
     put(spec::CONFIG_SEG_MAX, &SEG_MAX.to_le_bytes());
     put(spec::CONFIG_BLK_SIZE, &disk.block_size_bytes().to_le_bytes());
+    // Nothing is aligned oddly, and no length beyond a physical block is better than another: the other fields of
+    // the topology are zero.
+    let physical_blocks = disk.physical_block_size_bytes() / disk.block_size_bytes();
+    put(spec::CONFIG_PHYSICAL_BLOCK_EXP, &[physical_blocks.max(1).ilog2() as u8]);
+    put(spec::CONFIG_MIN_IO_SIZE, &(physical_blocks.max(1) as u16).to_le_bytes());
     if !disk.is_read_only() {
         put(spec::CONFIG_WRITEBACK, &[u8::from(writeback)]);
     }

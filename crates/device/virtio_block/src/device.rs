@@ -132,7 +132,7 @@ impl VirtioDevice for VirtioBlock {
         };
         let QueueResources { queue, kick } = resources;
         let shared = Shared {
-            limits: Limits::of(&*self.disk),
+            limits: Limits::of(&*self.disk, features),
             serial: self.serial,
             counters: Arc::clone(&self.counters),
             cache: self.cache(features),

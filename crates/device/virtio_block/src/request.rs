@@ -23,6 +23,8 @@ const MAX_TRANSFER_BYTES: u64 = 1 << 30;
 pub struct Limits {
     /// Capacity of the disk in bytes.
     pub size_bytes: u64,
+    /// What ranges have to be multiples of, in bytes: [`SECTOR_SIZE`], or a multiple of it.
+    pub block_bytes: u64,
     /// Writes are refused.
     pub read_only: bool,
     /// Discards are served.
@@ -32,10 +34,16 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of `disk`.
-    pub fn of(disk: &dyn Disk) -> Limits {
+    /// Those of `disk` for a driver that negotiated `features`.
+    ///
+    /// The protocol counts in sectors of 512 bytes whatever a disk's blocks are (5.2.4), and a driver that does not read
+    /// their size cannot know better: it is served. One that does is answered as by hardware of such blocks, which
+    /// reads and writes nothing but whole ones.
+    pub fn of(disk: &dyn Disk, features: u64) -> Limits {
+        let knows_blocks = features & spec::F_BLK_SIZE != 0;
         Limits {
             size_bytes: disk.size_bytes(),
+            block_bytes: if knows_blocks { u64::from(disk.block_size_bytes()) } else { SECTOR_SIZE },
             read_only: disk.is_read_only(),
             can_discard: disk.can_discard(),
             can_write_zeroes: disk.can_write_zeroes(),
@@ -149,7 +157,11 @@ fn check_range(sector: u64, length_bytes: u64, limits: &Limits) -> Result<u64, R
     let offset_bytes = sector.checked_mul(SECTOR_SIZE);
     let end_bytes = offset_bytes.and_then(|offset_bytes| offset_bytes.checked_add(length_bytes));
     match (offset_bytes, end_bytes) {
-        (Some(offset_bytes), Some(end_bytes)) if end_bytes <= limits.size_bytes => Ok(offset_bytes),
+        (Some(offset_bytes), Some(end_bytes)) if end_bytes <= limits.size_bytes => {
+            let is_whole =
+                [offset_bytes, length_bytes].iter().all(|it| it.is_multiple_of(limits.block_bytes));
+            if is_whole { Ok(offset_bytes) } else { Err(io_error("range of parts of blocks")) }
+        }
         _ => Err(io_error("range beyond the end of the disk")),
     }
 }

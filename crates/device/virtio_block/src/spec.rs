@@ -8,6 +8,8 @@ pub(crate) const F_RO: u64 = 1 << 5;
 pub(crate) const F_BLK_SIZE: u64 = 1 << 6;
 /// `VIRTIO_BLK_F_FLUSH` (5.2.3): the disk has a cache that can be flushed.
 pub(crate) const F_FLUSH: u64 = 1 << 9;
+/// `VIRTIO_BLK_F_TOPOLOGY` (5.2.3): what I/O is efficient is in `topology`.
+pub(crate) const F_TOPOLOGY: u64 = 1 << 10;
 /// `VIRTIO_BLK_F_CONFIG_WCE` (5.2.3): the cache can be switched between writeback and writethrough.
 pub(crate) const F_CONFIG_WCE: u64 = 1 << 11;
 /// `VIRTIO_BLK_F_MQ` (5.2.3): there are `num_queues` queues.
@@ -54,6 +56,10 @@ pub(crate) const CONFIG_CAPACITY: usize = 0;
 pub(crate) const CONFIG_SEG_MAX: usize = 12;
 /// Offset of `blk_size` (5.2.4).
 pub(crate) const CONFIG_BLK_SIZE: usize = 20;
+/// Offset of `topology.physical_block_exp` (5.2.4): logical blocks of a physical one, as a power of two.
+pub(crate) const CONFIG_PHYSICAL_BLOCK_EXP: usize = 24;
+/// Offset of `topology.min_io_size` (5.2.4), in logical blocks.
+pub(crate) const CONFIG_MIN_IO_SIZE: usize = 26;
 /// Offset of `writeback` (5.2.4).
 pub(crate) const CONFIG_WRITEBACK: usize = 32;
 /// Offset of `num_queues` (5.2.4).

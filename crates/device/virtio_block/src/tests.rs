@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use device_harness::{Arena, DirectDriver, Piece, Reply};
 use device_model::AnySnapshot;
-use disk::{Disk, IoMethod, RawDisk};
+use disk::{Disk, IoMethod, RawContents, RawDisk};
 use tempfile::TempDir;
 use virtio_core::{VIRTIO_F_VERSION_1, VirtioDevice};
 
@@ -31,7 +31,12 @@ impl Fixture {
     }
 
     fn disk(&self, method: IoMethod) -> Arc<dyn Disk> {
-        Arc::new(RawDisk::open(&self.path, false).unwrap().with_method(method))
+        Arc::new(RawDisk::open(&self.path, false, RawContents::Any).unwrap().with_method(method))
+    }
+
+    fn disk_of_large_blocks(&self) -> Arc<dyn Disk> {
+        let disk = RawDisk::open(&self.path, false, RawContents::Any).unwrap();
+        Arc::new(disk.with_block_size(4096).unwrap())
     }
 
     fn contents(&self) -> Vec<u8> {
@@ -159,9 +164,41 @@ fn configuration_space_describes_the_disk() {
 }
 
 #[test]
+fn blocks_of_4096_bytes_are_offered_and_kept_to() {
+    let fixture = Fixture::new();
+    let device = device(fixture.disk_of_large_blocks(), 1);
+    let mut space = [0; 64];
+    device.read_config(0, &mut space);
+    assert_eq!(space[..8], (SIZE_BYTES as u64 / 512).to_le_bytes(), "the capacity stays in sectors");
+    assert_eq!(space[20..24], 4096u32.to_le_bytes());
+    assert_eq!(space[24..32], [0, 0, 1, 0, 0, 0, 0, 0], "topology");
+    assert_eq!(space[44..48], 8u32.to_le_bytes(), "alignment of discards");
+    let all = device.features();
+    assert!(all & spec::F_BLK_SIZE != 0 && all & spec::F_TOPOLOGY != 0);
+    drop(device);
+    for (features, status) in [(all, spec::S_IOERR), (all & !spec::F_BLK_SIZE, spec::S_OK)] {
+        let fixture = Fixture::new();
+        let disk = fixture.disk_of_large_blocks();
+        let mut driver = DirectDriver::new(Box::new(self::device(disk, 1)));
+        driver.start(features | VIRTIO_F_VERSION_1);
+        assert_eq!(request(&mut driver, spec::T_OUT, 8, &[7; 4096], 0).0, spec::S_OK);
+        assert_eq!(request(&mut driver, spec::T_IN, 8, &[], 4096).2, [7; 4096]);
+        for (kind, sector, data, room) in [
+            (spec::T_OUT, 8, vec![8; 512], 0),
+            (spec::T_OUT, 9, vec![7; 4096], 0),
+            (spec::T_IN, 8, vec![], 512),
+            (spec::T_DISCARD, 0, range(8, 7, 0), 0),
+            (spec::T_WRITE_ZEROES, 0, range(1, 8, 0), 0),
+        ] {
+            assert_eq!(request(&mut driver, kind, sector, &data, room).0, status, "{kind} at {sector}");
+        }
+    }
+}
+
+#[test]
 fn read_only_disks_say_so_and_refuse() {
     let fixture = Fixture::new();
-    let disk = RawDisk::open(&fixture.path, true).unwrap();
+    let disk = RawDisk::open(&fixture.path, true, RawContents::Any).unwrap();
     let mut driver = driver(Arc::new(disk), 1);
     let features = driver.device().features();
     assert_eq!(features & spec::F_RO, spec::F_RO);

@@ -27,6 +27,14 @@ pub fn logical_block_size(device: &File) -> io::Result<u32> {
     Ok(rustix::fs::ioctl_blksszget(device)?)
 }
 
+/// The device's physical block size in bytes (`BLKPBSZGET`): what it moves at least inside.
+///
+/// # Errors
+/// `ENOTTY` for a file that is no block device.
+pub fn physical_block_size(device: &File) -> io::Result<u32> {
+    Ok(rustix::fs::ioctl_blkpbszget(device)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,5 +44,6 @@ mod tests {
         let file = crate::memory::memfd("test", 4096).unwrap();
         assert_eq!(discard(&file, 0, 512).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(logical_block_size(&file).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(physical_block_size(&file).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use boot_loader::{Initrd, Kernel, LoadError, Module};
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
-use disk::{BackingPolicy, Disk, OpenError, Qcow2Disk, RawDisk};
+use disk::{BackingPolicy, Disk, OpenError, Qcow2Disk, RawContents, RawDisk, StatedBy};
 use net_backend::{NetBackend, Tap, TapError};
-use vm_spec::{ConsoleSpec, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec};
+use vm_spec::{BlockSize, ConsoleSpec, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec};
 
 /// A file or an interface of the host could not be opened. The message names which and why.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,29 @@ impl Backends {
     }
 }
 
+/// How the format of a machine's disk is stated.
+const DISK_OPTION: &StatedBy =
+    &StatedBy { option: "format=", force: "force-raw", takes_foreign: false, takes_packed: false };
+
 fn open_disk(spec: &DiskSpec) -> Result<Arc<dyn Disk>, OpenError> {
+    let block_bytes = spec.block_size.map(BlockSize::bytes);
     Ok(match spec.format {
-        DiskFormat::Raw => Arc::new(RawDisk::open(&spec.path, spec.readonly)?),
-        // Whoever runs the machine names its disks, and may name images with others behind them.
-        DiskFormat::Qcow2 => Arc::new(Qcow2Disk::open(&spec.path, spec.readonly, BackingPolicy::Open)?),
+        DiskFormat::Raw => {
+            let contents = if spec.force_raw { RawContents::Any } else { RawContents::Checked(DISK_OPTION) };
+            let disk = RawDisk::open(&spec.path, spec.readonly, contents)?;
+            Arc::new(match block_bytes {
+                Some(bytes) => disk.with_block_size(bytes)?,
+                None => disk,
+            })
+        }
+        DiskFormat::Qcow2 => {
+            // Whoever runs the machine names its disks, and may name images with others behind them.
+            let disk = Qcow2Disk::open(&spec.path, spec.readonly, BackingPolicy::Open)?;
+            Arc::new(match block_bytes {
+                Some(bytes) => disk.with_block_size(bytes)?,
+                None => disk,
+            })
+        }
     })
 }
 
@@ -80,4 +98,43 @@ fn open_console(
         ConsoleSpec::Socket(path) => Arc::new(SocketServer::open(path)?),
         ConsoleSpec::None => Arc::new(Null),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn disks_are_what_is_said_of_them_or_not_opened() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("disk");
+        let open = |text: &str| {
+            let spec: DiskSpec = format!("path={}{text}", path.display()).parse().unwrap();
+            open_disk(&spec).map(|disk| disk.block_size_bytes()).map_err(|error| error.to_string())
+        };
+        fs::write(&path, [0; 5 * 512]).unwrap();
+        assert_eq!((open(""), open(",block-size=512")), (Ok(512), Ok(512)));
+        let error = open(",block-size=4096").unwrap_err();
+        assert!(error.contains("2560 bytes long, not a multiple of its block size of 4096"), "{error}");
+        fs::write(&path, [0; 8192]).unwrap();
+        assert_eq!((open(",block-size=4096"), open(",readonly,block-size=4096")), (Ok(4096), Ok(4096)));
+        let mut image = [0; 8192];
+        image[..8].copy_from_slice(b"vhdxfile");
+        fs::write(&path, image).unwrap();
+        for text in ["", ",format=raw", ",readonly", ",block-size=4096"] {
+            let error = open(text).unwrap_err();
+            assert!(error.contains("is a VHDX image") && error.ends_with("add force-raw"), "{error}");
+        }
+        assert_eq!((open(",force-raw"), open(",force-raw,block-size=4096")), (Ok(512), Ok(4096)));
+        let image = folder.path().join("image");
+        disk::create_qcow2(&image, &disk::CreateOptions::new(8192)).unwrap();
+        fs::rename(&image, &path).unwrap();
+        assert_eq!((open(",format=qcow2"), open(",format=qcow2,block-size=4096")), (Ok(512), Ok(4096)));
+        assert!(open("").unwrap_err().contains("give format=qcow2"));
+        fs::remove_file(&path).unwrap();
+        disk::create_qcow2(&path, &disk::CreateOptions::new(512)).unwrap();
+        assert!(open(",format=qcow2,block-size=4096").unwrap_err().contains("512 bytes long"));
+    }
 }

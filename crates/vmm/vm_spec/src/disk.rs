@@ -1,4 +1,5 @@
-//! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]`.
+//! Disks as a person describes them:
+//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]`.
 //! A comma within the path is doubled.
 
 use std::ffi::OsStr;
@@ -19,6 +20,10 @@ pub struct DiskSpec {
     pub path: PathBuf,
     /// How the disk lies in it. Stated, never guessed: what a guest can write may look like anything.
     pub format: DiskFormat,
+    /// A raw disk is used whatever it looks like. Else one that looks like another format is refused.
+    pub force_raw: bool,
+    /// Size of its blocks; nothing for the host device's own, which of a file is 512 bytes.
+    pub block_size: Option<BlockSize>,
     /// The guest may not write.
     pub readonly: bool,
     /// Serial number shown to the guest.
@@ -79,6 +84,42 @@ impl FromStr for DiskFormat {
     }
 }
 
+/// Size of a disk's logical blocks, which partition tables and file systems count in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlockSize {
+    /// 512 bytes, as most disks have them.
+    B512,
+    /// 4096 bytes ("4Kn").
+    B4096,
+}
+
+impl BlockSize {
+    /// In bytes.
+    pub fn bytes(self) -> u32 {
+        match self {
+            BlockSize::B512 => 512,
+            BlockSize::B4096 => 4096,
+        }
+    }
+
+    /// The size of so many bytes, if there is one.
+    pub fn of_bytes(bytes: u32) -> Option<BlockSize> {
+        [BlockSize::B512, BlockSize::B4096].into_iter().find(|size| size.bytes() == bytes)
+    }
+}
+
+impl FromStr for BlockSize {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "512" => Ok(BlockSize::B512),
+            "4096" | "4k" | "4K" => Ok(BlockSize::B4096),
+            _ => Err(BadValue(format!("'{text}' is not a block size (there are 512, 4096)"))),
+        }
+    }
+}
+
 /// A serial number as virtio-block has it: at most 20 printable ASCII characters (VIRTIO 1.2, 5.2.6.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSerial(String);
@@ -110,8 +151,8 @@ impl FromStr for DiskSerial {
 
 const FORM: Form = Form {
     what: "disk",
-    keys: &["path", "format", "readonly", "serial", "on-error"],
-    shape: "path=FILE[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
+    keys: &["path", "format", "force-raw", "block-size", "readonly", "serial", "on-error"],
+    shape: "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
 };
 
 impl DiskSpec {
@@ -121,11 +162,13 @@ impl DiskSpec {
     /// It is not written as it should be, or names no file.
     pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
         let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
-        let mut on_error = OnError::default();
+        let (mut force_raw, mut block_size, mut on_error) = (false, None, OnError::default());
         for option in FORM.parse(text)? {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
                 ("format", Some(value)) => format = text_of(&value)?.parse()?,
+                ("force-raw", None) => force_raw = true,
+                ("block-size", Some(value)) => block_size = Some(text_of(&value)?.parse()?),
                 ("readonly", None) => readonly = true,
                 ("serial", Some(value)) => serial = Some(text_of(&value)?.parse()?),
                 ("on-error", Some(value)) => on_error = text_of(&value)?.parse()?,
@@ -133,7 +176,21 @@ impl DiskSpec {
             }
         }
         let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
-        Ok(DiskSpec { path, format, readonly, serial, on_error })
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
+        disk.check()?;
+        Ok(disk)
+    }
+
+    /// Checks what concerns several fields at once.
+    ///
+    /// # Errors
+    /// They do not go together.
+    pub fn check(&self) -> Result<(), BadValue> {
+        if self.force_raw && self.format != DiskFormat::Raw {
+            let path = self.path.display();
+            return Err(BadValue(format!("disk {path}: force-raw is for format=raw; leave one of them out")));
+        }
+        Ok(())
     }
 }
 
@@ -171,5 +228,24 @@ mod tests {
         assert_eq!("path=a,on-error=pause".parse::<DiskSpec>().unwrap().on_error, OnError::Pause);
         assert!(wrong("path=a,on-error=puase").contains("did you mean 'pause'"));
         assert!(wrong("path=a,on-error").contains("write path="));
+        assert!(wrong("path=a,force-raw=on").contains("write path="));
+        assert!(wrong("path=a,format=qcow2,force-raw").contains("force-raw is for format=raw"));
+        for size in ["", "0", "1024", "4095", "4097", "8192", "512.0", "-512", "4096 "] {
+            assert!(wrong(&format!("path=a,block-size={size}")).contains("there are 512, 4096"), "{size}");
+        }
+        assert!(wrong("path=a,block-size").contains("write path="));
+    }
+
+    #[test]
+    fn raw_disks_are_forced_and_blocks_sized_by_words() {
+        let disk = |text: &str| text.parse::<DiskSpec>().unwrap();
+        assert!(disk("path=a,format=raw,force-raw").force_raw && !disk("path=a").force_raw);
+        assert_eq!(disk("path=a").block_size, None);
+        assert_eq!(disk("path=a,block-size=4096").block_size.map(BlockSize::bytes), Some(4096));
+        assert_eq!(disk("path=a,block-size=512").block_size.map(BlockSize::bytes), Some(512));
+        for size in [BlockSize::B512, BlockSize::B4096] {
+            assert_eq!(BlockSize::of_bytes(size.bytes()), Some(size));
+        }
+        assert_eq!(BlockSize::of_bytes(1024), None);
     }
 }

@@ -15,7 +15,7 @@ mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec, OnError};
 pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};

@@ -53,6 +53,9 @@ pub struct CreateArguments {
     /// The format of the backing file
     #[arg(long, value_name = "FORMAT", value_parser = parse_format, requires = "backing")]
     pub backing_format: Option<DiskFormat>,
+    /// Take a backing file as raw even if it looks like another format
+    #[arg(long, requires = "backing")]
+    pub force_raw: bool,
 }
 
 /// What a qcow2 image is like.
@@ -82,6 +85,9 @@ pub struct ResizeArguments {
     /// What it is: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub disk_format: DiskFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
 }
 
 /// `yagura disk convert`
@@ -94,9 +100,12 @@ pub struct ConvertArguments {
     /// Permissions of the file in octal digits, such as 0640 [default: 0600]
     #[arg(long, value_name = "MODE")]
     pub mode: Option<FileMode>,
-    /// What is read: raw, qcow2, vhdx or vmdk
+    /// What is read: raw, qcow2, vhdx, vmdk, vhd or vdi
     #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
     pub from: SourceFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
     /// What is made: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub to: DiskFormat,
@@ -132,6 +141,9 @@ pub struct InfoArguments {
     /// What it is: raw or qcow2
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     pub disk_format: DiskFormat,
+    /// Take it as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -184,8 +196,9 @@ Examples:
   yagura disk info web1.qcow2 --disk-format qcow2 -f json
 
 Formats are always said, never guessed: a guest can make its disk look like an image that names
-a file of this host. An image that a machine uses cannot be changed at the same time. A file that is made
-appears whole or not at all, and takes the place of nothing.";
+a file of this host. What is said to be raw and looks like another format is refused, unless --force-raw
+is given. An image that a machine uses cannot be changed at the same time. A file that is made appears
+whole or not at all, and takes the place of nothing.";
 
 const CHECK_NOTES: &str = "\
 Exit status:

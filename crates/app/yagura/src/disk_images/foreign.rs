@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, Output, SourceFormat};
+use disk::{
+    BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, Output, RawContents, SourceFormat,
+};
 use host_sys::file_lock::{LockKind, try_lock};
 use host_sys::named_file::{Accepts, folder_of, open_named};
 use host_sys::new_file::{self, NewFile};
@@ -23,7 +25,7 @@ pub(super) fn convert(
     compress: bool,
 ) -> anyhow::Result<()> {
     let file = open_source(source)?;
-    let disk = DiskFile { file: file.as_fd(), format, name: source };
+    let disk = DiskFile::new(file.as_fd(), format, source);
     if to.is_none() && !disk::is_block_device(target.path) {
         let failed = |error: io::Error| about(error, target.path);
         let new = NewFile::create(target.path, target.mode).map_err(failed)?;
@@ -38,7 +40,8 @@ pub(super) fn convert(
     let raw =
         new_file::nameless(&folder).with_context(|| format!("cannot make a file in {}", folder.display()))?;
     import(disk, &raw)?;
-    let options = ConvertOptions { from: DiskFormat::Raw, policy: BackingPolicy::Refuse, to, compress };
+    let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
+    let options = ConvertOptions { from, contents: RawContents::Any, policy, to, compress };
     let raw = PathBuf::from(format!("/proc/self/fd/{}", raw.as_raw_fd()));
     let bar = Bar::new();
     disk::convert(&raw, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;

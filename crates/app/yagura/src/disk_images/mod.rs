@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use disk::{
-    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, Repair,
+    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, RawContents,
+    Repair, SourceFormat, StatedBy,
 };
 use host_sys::named_file::folder_of;
 
@@ -29,8 +30,9 @@ const CORRUPTIONS: u8 = 6;
 pub fn run(command: &DiskCommand) -> anyhow::Result<u8> {
     match command {
         DiskCommand::Create(arguments) => create(arguments),
-        DiskCommand::Resize(ResizeArguments { path, size, disk_format }) => {
-            disk::resize(path, *disk_format, size.bytes())?;
+        DiskCommand::Resize(ResizeArguments { path, size, disk_format, force_raw }) => {
+            let contents = contents(*force_raw, *disk_format, &DISK_FORMAT)?;
+            disk::resize(path, *disk_format, contents, size.bytes())?;
             Ok(0)
         }
         DiskCommand::Convert(arguments) => convert(arguments),
@@ -40,12 +42,39 @@ pub fn run(command: &DiskCommand) -> anyhow::Result<u8> {
     }
 }
 
+/// How formats are stated to these commands.
+const DISK_FORMAT: StatedBy = stated_by("--disk-format ");
+const FROM: StatedBy = StatedBy { takes_foreign: true, ..stated_by("--from ") };
+const BACKING_FORMAT: StatedBy = stated_by("--backing-format ");
+
+const fn stated_by(option: &'static str) -> StatedBy {
+    StatedBy { option, force: "--force-raw", takes_foreign: false, takes_packed: false }
+}
+
+/// What a raw disk may look like.
+fn contents(
+    force_raw: bool,
+    format: impl Into<SourceFormat>,
+    stated_by: &'static StatedBy,
+) -> anyhow::Result<RawContents> {
+    match (force_raw, format.into()) {
+        (true, SourceFormat::Raw) => Ok(RawContents::Any),
+        (true, format) => {
+            bail!("--force-raw is for raw disks, and this one is said to be {format}; leave it out")
+        }
+        (false, _) => Ok(RawContents::Checked(stated_by)),
+    }
+}
+
 fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
-    let CreateArguments { path, mode, size, disk_format, image, compression, backing, backing_format } =
-        arguments;
+    let CreateArguments { path, mode, size, disk_format, image, compression, .. } = arguments;
     let output = Output { path, mode: mode.unwrap_or_default().bits() };
-    let backing = backing.as_deref().zip(*backing_format);
-    let behind_bytes = backing.map(|(path, format)| disk::info(path, format)).transpose()?;
+    let backing = arguments.backing.as_deref().zip(arguments.backing_format);
+    let info = |(path, format)| {
+        let contents = contents(arguments.force_raw, format, &BACKING_FORMAT)?;
+        Ok::<_, anyhow::Error>(disk::info(path, format, contents)?)
+    };
+    let behind_bytes = backing.map(info).transpose()?;
     let size_bytes = match (size, behind_bytes) {
         (Some(size), _) => size.bytes(),
         (None, Some(behind)) => behind.size_bytes.next_multiple_of(disk::SECTOR_SIZE),
@@ -109,11 +138,13 @@ fn refuse_for_raw(option: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
-    let ConvertArguments { source, target, mode, from, to, compress, refuse_backing, image } = arguments;
+    let ConvertArguments { source, target, mode, from, force_raw, to, compress, refuse_backing, image } =
+        arguments;
     if mode.is_some() && disk::is_block_device(target) {
         bail!("{} is a block device: --mode is for a file that is made", target.display());
     }
     let output = Output { path: target, mode: mode.unwrap_or_default().bits() };
+    let contents = contents(*force_raw, *from, &FROM)?;
     if *to == DiskFormat::Raw {
         refuse_for_raw(compress.map(|_| "--compress").or(first_option(image)))?;
     }
@@ -124,11 +155,12 @@ fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
         return Ok(0);
     };
     let policy = if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open };
-    let options = ConvertOptions { from, policy, to, compress: compress.is_some() };
+    let options = ConvertOptions { from, contents, policy, to, compress: compress.is_some() };
     let bar = Bar::new();
     disk::convert(source, output, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
     Ok(0)
 }
+
 fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {
     let repair = arguments.repair.map(|kind| match kind {
         RepairKind::Leaks => Repair::Leaks,
@@ -147,7 +179,8 @@ fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {
 }
 
 fn info(arguments: &InfoArguments) -> anyhow::Result<u8> {
-    let info = disk::info(&arguments.path, arguments.disk_format)?;
+    let contents = contents(arguments.force_raw, arguments.disk_format, &DISK_FORMAT)?;
+    let info = disk::info(&arguments.path, arguments.disk_format, contents)?;
     print(&match arguments.format {
         Format::Table => report::info_table(&info),
         Format::Json => report::info_json(&info),
@@ -157,7 +190,8 @@ fn info(arguments: &InfoArguments) -> anyhow::Result<u8> {
 
 fn map(arguments: &InfoArguments) -> anyhow::Result<u8> {
     let mut pieces = Vec::new();
-    disk::map(&arguments.path, arguments.disk_format, |piece| pieces.push(piece))?;
+    let contents = contents(arguments.force_raw, arguments.disk_format, &DISK_FORMAT)?;
+    disk::map(&arguments.path, arguments.disk_format, contents, |piece| pieces.push(piece))?;
     print(&match arguments.format {
         Format::Table => report::map_table(&pieces),
         Format::Json => report::map_json(&pieces),

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloud_ops::ImportOptions;
 use disk::DiskFormat;
 use image_sources::FileKind;
-use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource};
-use vm_spec::{FileMode, MemorySize, VmName};
+use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, MachineDefaults};
+use vm_spec::{BlockSize, FileMode, MemorySize, VmName};
 
 use crate::cli::{Format, ListFormat};
 use crate::disk_images::arguments::parse_format;
@@ -70,7 +70,7 @@ pub struct PullArguments {
     /// Name of the new image
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,
-    /// What is at the address, such as qcow2 or raw.xz [default: as it ends]
+    /// What is at the address, such as qcow2 or raw.xz [default: as it ends, else what its contents say]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
     /// Checksum of the file at the address, such as sha256:HEX
@@ -100,9 +100,13 @@ pub struct ImportArguments {
     /// Name of the new image, such as my/server
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,
-    /// What the file is: raw, qcow2, vhdx, vmdk or oci, perhaps with .gz, .xz or .zst [default: as its name ends]
+    /// What the file is: raw, qcow2, vmdk, vhdx, vhd, vdi, ova, ovf or oci, perhaps with .gz, .xz, .zst, .bz2 or .zip
+    /// [default: as its name ends, else what its contents say]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<FileKind>,
+    /// Take the disk as raw even if it looks like another format
+    #[arg(long)]
+    pub force_raw: bool,
     /// What cannot be found out.
     #[command(flatten)]
     pub about: AboutArguments,
@@ -129,19 +133,24 @@ pub struct AboutArguments {
     /// Memory that it needs [default: 256M]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<MemorySize>,
+    /// Size of the disk's blocks, 512 or 4096 [default: what its partition table says, else 512]
+    #[arg(long, value_name = "BYTES")]
+    pub block_size: Option<BlockSize>,
 }
 
 impl AboutArguments {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
-        let AboutArguments { os, release, description, first_boot, user, memory } = self;
+        let AboutArguments { os, release, description, first_boot, user, memory, block_size } = self;
         let texts = [os, release, description, user];
-        texts.into_iter().all(Option::is_none) && first_boot.is_none() && memory.is_none()
+        let sizes = memory.is_none() && block_size.is_none();
+        texts.into_iter().all(Option::is_none) && first_boot.is_none() && sizes
     }
 
     /// The same, about an image from `source`.
     pub fn options(&self, source: ImageSource) -> ImportOptions {
-        let AboutArguments { os, release, description, first_boot, user, memory } = self.clone();
+        let AboutArguments { os, release, description, first_boot, user, memory, block_size } = self.clone();
+        let block_bytes = block_size.map(BlockSize::bytes);
         let usual = ImportOptions::of(source);
         ImportOptions {
             os,
@@ -150,6 +159,7 @@ impl AboutArguments {
             first_boot: first_boot.map_or(usual.first_boot, FirstBoot::from),
             default_user: user,
             min_memory_bytes: memory.map_or(usual.min_memory_bytes, MemorySize::bytes),
+            machine: MachineDefaults { block_bytes, ..usual.machine },
             ..usual
         }
     }

@@ -1,11 +1,12 @@
 //! VMs that are made of images: their disks outlive the processes that run them.
 
 use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
 use image_store::{FirstBoot, ImageReference, StoreError};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, OnError, VmName};
+use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, OnError, VmName};
 use yagura_vmm::say;
 
 use super::{documents, report};
@@ -38,14 +39,19 @@ pub fn instance(
         Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.exit_status, plan.held),
         None => (None, false, Vec::new()),
     };
-    let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
+    let about = &instance.image.metadata.description;
+    let usual = about.machine.memory_bytes.unwrap_or(MemorySize::default().bytes());
+    let memory = usual.max(about.min_memory_bytes).div_ceil(1 << 20);
+    let cpus = about.machine.cpus.map(|cpus| cpus.to_string().parse()).transpose()?;
     let settings = InstanceSettings {
         name: name.clone(),
         disks: disks(&instance)?,
         boot,
         exit_status,
-        memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
-        waits_for_network: instance.image.metadata.description.first_boot == FirstBoot::CloudInit,
+        memory: format!("{memory}M").parse()?,
+        cpus,
+        waits_for_network: about.first_boot == FirstBoot::CloudInit,
+        cards: about.machine.cards.unwrap_or(0),
     };
     Ok(Prepared { settings, held })
 }
@@ -131,12 +137,21 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disk::DiskFormat::Raw => DiskFormat::Raw,
         disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
     };
-    let on_error = OnError::default();
-    let mut disks =
-        vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None, on_error }];
-    if let Some(path) = instance.seed.clone() {
+    // Their formats are known, so that no guest can lock itself out by what it writes.
+    let ours = |path: &Path, format| DiskSpec {
+        path: path.to_owned(),
+        format,
+        force_raw: format == DiskFormat::Raw,
+        block_size: None,
+        readonly: false,
+        serial: None,
+        on_error: OnError::default(),
+    };
+    let block_size = instance.image.metadata.description.machine.block_bytes.and_then(BlockSize::of_bytes);
+    let mut disks = vec![DiskSpec { block_size, ..ours(&instance.disk, format) }];
+    if let Some(path) = &instance.seed {
         let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial, on_error });
+        disks.push(DiskSpec { readonly: true, serial, ..ours(path, DiskFormat::Raw) });
     }
     Ok(disks)
 }

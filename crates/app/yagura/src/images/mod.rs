@@ -9,8 +9,8 @@ mod report;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cloud_ops::Images;
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output};
+use cloud_ops::{Images, ImportOptions};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, RawContents};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
 use image_store::{Alias, GarbageOptions, Image, ImageSource};
@@ -128,10 +128,9 @@ fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
 }
 
 fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
-    let ImportArguments { path, alias, format, about } = arguments;
-    let kind =
-        format.map_or_else(|| FileKind::of_name(path), Ok).with_context(|| path.display().to_string())?;
-    let options = about.options(ImageSource::file(path));
+    let ImportArguments { path, alias, format, force_raw, about } = arguments;
+    let kind = format.or_else(|| FileKind::of_name(path));
+    let options = ImportOptions { force_raw: *force_raw, ..about.options(ImageSource::file(path)) };
     let mut stages = Stages::new();
     let image = images.import_file(path, kind, &options, &mut stages)?;
     stages.finish();
@@ -149,7 +148,8 @@ fn export(
     match disk_format {
         DiskFormat::Raw if disk::is_block_device(target.path) => {
             let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
-            let options = ConvertOptions { from, policy, to: None, compress: false };
+            let contents = RawContents::Any;
+            let options = ConvertOptions { from, contents, policy, to: None, compress: false };
             disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
         }
         DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
@@ -157,6 +157,7 @@ fn export(
             let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
             let options = ConvertOptions {
                 from: DiskFormat::Raw,
+                contents: RawContents::Any,
                 policy: BackingPolicy::Refuse,
                 to: Some(to),
                 compress: true,

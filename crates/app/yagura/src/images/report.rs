@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use image_store::{Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk};
+use image_store::{
+    Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk, MachineDefaults,
+};
 use serde::Serialize;
 use serde_json::json;
 use vm_spec::VmName;
@@ -164,6 +166,7 @@ pub fn show_table(image: &Image, aliases: &[Alias]) -> String {
         ("user", about.default_user.clone().unwrap_or_else(|| "-".to_owned())),
         ("disk", bytes(image.metadata.smallest_disk_bytes())),
         ("memory", bytes(about.min_memory_bytes)),
+        ("machine", machine(&about.machine)),
         ("source", about.source.to_string()),
         ("built", about.built.to_string()),
         ("disk's digest", image.metadata.disk.hex()),
@@ -204,6 +207,18 @@ fn or_none(names: &[String]) -> String {
 
 fn joined(aliases: &[Alias]) -> String {
     aliases.iter().map(Alias::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What its machines have where nobody says otherwise.
+fn machine(machine: &MachineDefaults) -> String {
+    let MachineDefaults { cpus, memory_bytes, cards, block_bytes } = machine;
+    let parts = [
+        cpus.map(|cpus| format!("{cpus} vCPUs")),
+        memory_bytes.map(|memory| format!("{} of memory", bytes(memory))),
+        cards.map(|cards| format!("{cards} network cards")),
+        block_bytes.map(|block| format!("a disk with blocks of {block} bytes")),
+    ];
+    or_dash(Some(parts.into_iter().flatten().collect::<Vec<_>>().join(", ")))
 }
 
 fn boot_way(way: &BootWay) -> String {

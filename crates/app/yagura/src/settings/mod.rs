@@ -100,14 +100,16 @@ pub struct GivenSettings {
     merge: Option<Switch>,
     /// Disk image or block device, raw unless format says otherwise; give it again for more disks
     ///
-    /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'.
+    /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'. A disk that is said to be raw and looks
+    /// like another format is refused, unless force-raw is added. block-size is what the guest sees [default: the host
+    /// device's, of a file 512].
     ///
     /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
     /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
     /// (on-error=pause).
     #[arg(
         long = "disk",
-        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
+        value_name = "path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
         value_parser = values::disk_argument()
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
@@ -225,8 +227,12 @@ pub struct InstanceSettings {
     pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
     /// Whether its guest tells the exit status of a command.
     pub exit_status: bool,
-    /// The least memory that its image starts with.
+    /// Its memory where nobody says otherwise.
     pub memory: MemorySize,
+    /// The vCPUs that its image's machine had.
+    pub cpus: Option<CpuCount>,
+    /// The network cards that its image's machine had.
+    pub cards: u32,
     /// Whether its guest has units that wait for a network.
     pub waits_for_network: bool,
 }
@@ -275,6 +281,17 @@ impl GivenSettings {
         self.kernel.is_some()
     }
 
+    /// What to say of network cards that an image's machine had and this one has not; nothing where a person said
+    /// something of cards.
+    pub fn missing_cards(&self, instance: &InstanceSettings) -> Option<String> {
+        let InstanceSettings { name, cards, .. } = instance;
+        let cards_of =
+            if *cards == 1 { "a network card".to_owned() } else { format!("{cards} network cards") };
+        (*cards > 0 && self.nets.is_empty()).then(|| {
+            format!("VM {name}: its image comes from a machine with {cards_of}; give --net tap=NAME for each, or --net none")
+        })
+    }
+
     /// Whether the VM has a network card.
     pub fn has_card(&self) -> bool {
         self.nets.iter().any(|net| *net != NetArgument::None)
@@ -282,7 +299,16 @@ impl GivenSettings {
 
     /// These, with what an instance brings: its disks come first, and what a person said wins.
     pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
-        let InstanceSettings { name, mut disks, boot, exit_status, memory, waits_for_network } = instance;
+        let InstanceSettings {
+            name,
+            mut disks,
+            boot,
+            exit_status,
+            memory,
+            cpus,
+            cards: _,
+            waits_for_network,
+        } = instance;
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
@@ -297,9 +323,8 @@ impl GivenSettings {
             self.initrds = either_list(self.initrds, initrd.into_iter().collect());
             self.cmdline = self.cmdline.or(Some(cmdline));
         }
-        let least =
-            if memory.bytes() > MemorySize::default().bytes() { memory } else { MemorySize::default() };
-        self.memory = self.memory.or(Some(least));
+        self.memory = self.memory.or(Some(memory));
+        self.cpus = self.cpus.or(cpus);
         self
     }
 

@@ -43,6 +43,8 @@ path = "/b.mod"
 
 [[disk]]
 path = "a,b.img"
+force-raw = true
+block-size = 4096
 [[disk]]
 path = "/c.img"
 format = "qcow2"
@@ -59,7 +61,8 @@ queues = 2
 const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --boot-protocol multiboot \
     --initrd ucode.img --initrd /boot/initrd.img --module a.mod=x=1 --module /b.mod --cmdline quiet --cpus 2 --memory 1G \
     --merge on --console socket=web1.console --virtio-console file=web1.log --engine kvm --cpu-model x86-64-v2 \
-    --on-reset exit --on-panic pause --debug-exit 0xf4 --control web1.socket --disk path=a,,b.img \
+    --on-reset exit --on-panic pause --debug-exit 0xf4 --control web1.socket \
+    --disk path=a,,b.img,force-raw,block-size=4096 \
     --disk path=/c.img,format=qcow2,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
 
 #[test]
@@ -152,8 +155,16 @@ fn an_instance_adds_what_a_person_left_open() {
         boot: Some(("k".into(), Some("i".into()), "root=/dev/vda".to_owned())),
         exit_status: false,
         memory: memory.parse().unwrap(),
+        cpus: "3".parse().ok(),
+        cards: 2,
         waits_for_network: false,
     };
+    let note = |given: &[&str]| flags(given).missing_cards(&instance("1G"));
+    assert!(note(&[]).unwrap().contains("2 network cards; give --net tap=NAME for each"));
+    assert!(note(&["--net", "tap=t"]).is_none() && note(&["--net", "none"]).is_none());
+    let one = flags(&["--cpus", "1"]).with_instance(instance("1G")).request(None).unwrap().spec;
+    let three = flags(&[]).with_instance(instance("1G")).request(None).unwrap().spec;
+    assert_eq!((one.cpus, three.cpus), ("1".parse().unwrap(), "3".parse().unwrap()));
     let spec = file.with_instance(instance("2G")).request(None).unwrap().spec;
     assert_eq!((spec.memory.bytes(), spec.cmdline.as_deref()), (1 << 30, Some("root=/dev/vda")));
     let bare = GivenSettings { image: "debian/12".parse().ok(), ..flags(&["--disk", "path=data"]) };
@@ -215,6 +226,12 @@ fn mistakes_in_a_file_name_line_key_and_remedy() {
             &["format: 'qcow' is not a disk format", "did you mean 'qcow2'"],
         ),
         ("disk = \"a\"", 1, &["disk: ", "[[disk]] and below it path"]),
+        (
+            "[[disk]]\npath = \"a\"\nblock-size = 1000",
+            3,
+            &["'1000' is not a block size (there are 512, 4096)"],
+        ),
+        ("[[disk]]\npath = \"a\"\nformat = \"qcow2\"\nforce-raw = true", 1, &["force-raw is for format=raw"]),
         (
             "name = \"a\"\n[[disk]]\nreadonly = true",
             2,

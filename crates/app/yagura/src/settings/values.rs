@@ -211,12 +211,16 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Scalar<T> {
 
 /// `[[disk]]`
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DiskTable {
     #[serde(deserialize_with = "file_name")]
     path: PathBuf,
     #[serde(default, deserialize_with = "text")]
     format: Option<vm_spec::DiskFormat>,
+    #[serde(default)]
+    force_raw: bool,
+    #[serde(default, deserialize_with = "number")]
+    block_size: Option<vm_spec::BlockSize>,
     #[serde(default)]
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
@@ -275,14 +279,12 @@ impl<'de> Visitor<'de> for Paths {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, readonly, serial, on_error }| DiskSpec {
-        path,
-        format: format.unwrap_or_default(),
-        readonly,
-        serial,
-        on_error: on_error.unwrap_or_default(),
+    let disk = |DiskTable { path, format, force_raw, block_size, readonly, serial, on_error }| {
+        let (format, on_error) = (format.unwrap_or_default(), on_error.unwrap_or_default());
+        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
+        disk.check().map(|()| disk).map_err(Error::custom)
     };
-    Ok(tables.into_iter().map(disk).collect())
+    tables.into_iter().map(disk).collect()
 }
 
 /// An array of module tables.

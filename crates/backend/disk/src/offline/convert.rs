@@ -18,6 +18,7 @@ use crate::host_file::{self, HostFile};
 use crate::image_file::ImageFile;
 use crate::layer::Layer;
 use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
+use crate::raw_contents::RawContents;
 
 /// Bytes that are read at once: the largest cluster.
 const CHUNK_BYTES: u64 = 2 << 20;
@@ -29,6 +30,8 @@ pub(crate) const HOLE_BYTES: u64 = 4096;
 pub struct ConvertOptions {
     /// The format of what is read.
     pub from: DiskFormat,
+    /// What a raw source may look like.
+    pub contents: RawContents,
     /// Whether the source may name a backing file.
     pub policy: BackingPolicy,
     /// What is written: a raw file, or an image with these options, whose size is the source's.
@@ -49,7 +52,7 @@ pub fn convert<'a>(
     options: &ConvertOptions,
     progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
-    let layer = open_layer(source, options.from, options.policy)?;
+    let layer = open_layer(source, options.from, options.contents, options.policy)?;
     let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
     let output = target.into();
     let target = output.path;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DiskFormat, OfflineError, io_error};
-use crate::host_file::{self, OpenError};
+use super::{DiskFormat, OfflineError, io_error, open_raw};
+use crate::host_file::OpenError;
 use crate::layer::{Layer, RawLayer};
 use crate::qcow2::{self, BackingPolicy};
+use crate::raw_contents::RawContents;
 
 /// A part of a disk that lies in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,13 @@ pub struct MapPiece {
 ///
 /// # Errors
 /// The disk, or what is behind it, cannot be opened or read.
-pub fn map(path: &Path, format: DiskFormat, mut each: impl FnMut(MapPiece)) -> Result<(), OfflineError> {
-    let layer = open_layer(path, format, BackingPolicy::Open)?;
+pub fn map(
+    path: &Path,
+    format: DiskFormat,
+    contents: RawContents,
+    mut each: impl FnMut(MapPiece),
+) -> Result<(), OfflineError> {
+    let layer = open_layer(path, format, contents, BackingPolicy::Open)?;
     let mut last: Option<MapPiece> = None;
     let mut at = 0;
     while at < layer.size_bytes() {
@@ -58,10 +64,11 @@ fn continues(last: &MapPiece, next: &MapPiece) -> bool {
 pub(super) fn open_layer(
     path: &Path,
     format: DiskFormat,
+    contents: RawContents,
     policy: BackingPolicy,
 ) -> Result<Arc<dyn Layer>, OpenError> {
     Ok(match format {
-        DiskFormat::Raw => Arc::new(RawLayer::new(host_file::open(path, true)?)),
+        DiskFormat::Raw => Arc::new(RawLayer::new(open_raw(path, contents)?)),
         DiskFormat::Qcow2 => Arc::new(qcow2::open_image(path, true, policy)?),
     })
 }

@@ -54,10 +54,9 @@ pub use self::header::{BackingName, Compression, FormatError};
 pub(crate) use self::image::Image;
 use self::queue::ImageQueue;
 pub use self::repair::Repair;
-pub(crate) use self::spec::MAGIC;
 use self::spec::{COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, SIZE_BYTES_MAX};
 use crate::contract::{Disk, DiskQueue, SECTOR_SIZE};
-use crate::host_file::{Kind, OpenError};
+use crate::host_file::{Kind, OpenError, check_block_size};
 use crate::image_file::ImageFile;
 use crate::offline::Qcow2Info;
 use crate::raw::{IoMethod, RingQueue, Storage};
@@ -72,6 +71,7 @@ pub struct Qcow2Disk {
     image: Arc<Image>,
     path: PathBuf,
     method: IoMethod,
+    block_size_bytes: u32,
     /// How its file was, where it is one of the host's.
     health: Option<FileHealth>,
 }
@@ -104,7 +104,22 @@ impl Qcow2Disk {
         }
         // Its length may change in either direction.
         let health = image.file.host_file().map(|file| FileHealth::of(&file, None));
-        Ok(Qcow2Disk { image: Arc::new(image), path: path.to_owned(), method: IoMethod::default(), health })
+        Ok(Qcow2Disk {
+            image: Arc::new(image),
+            path: path.to_owned(),
+            method: IoMethod::default(),
+            block_size_bytes: SECTOR_SIZE as u32,
+            health,
+        })
+    }
+
+    /// The same disk with blocks of another size, a power of two.
+    ///
+    /// # Errors
+    /// The disk does not consist of whole blocks.
+    pub fn with_block_size(self, block_size_bytes: u32) -> Result<Qcow2Disk, OpenError> {
+        check_block_size(&self.path, self.image.size_bytes, block_size_bytes)?;
+        Ok(Qcow2Disk { block_size_bytes, ..self })
     }
 
     /// The same disk with its I/O done in a given way.
@@ -121,6 +136,7 @@ impl Qcow2Disk {
             kind: Kind::File,
             size_bytes: SIZE_BYTES_MAX,
             block_size_bytes: SECTOR_SIZE as u32,
+            physical_block_bytes: SECTOR_SIZE as u32,
             path: self.path.clone(),
             health,
         }))
@@ -133,7 +149,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn block_size_bytes(&self) -> u32 {
-        SECTOR_SIZE as u32
+        self.block_size_bytes
     }
 
     fn is_read_only(&self) -> bool {

@@ -18,7 +18,8 @@ use tracing::info;
 pub(crate) use self::ring_queue::RingQueue;
 pub(crate) use self::storage::{Storage, is_unsupported, transfer};
 use crate::contract::{Disk, DiskQueue};
-use crate::host_file::{self, OpenError};
+use crate::host_file::{self, OpenError, check_block_size};
+use crate::raw_contents::RawContents;
 use crate::thread_queue::ThreadQueue;
 use crate::trouble::Trouble;
 
@@ -43,16 +44,30 @@ pub struct RawDisk {
     storage: Arc<Storage>,
     read_only: bool,
     method: IoMethod,
+    block_size_bytes: u32,
 }
 
 impl RawDisk {
-    /// Opens and locks the file or block device at `path`.
+    /// Opens and locks the file or block device at `path`. Its blocks are the device's, for a file sectors of 512 bytes.
     ///
     /// # Errors
     /// One [`OpenError`] for each thing that a person can have got wrong.
-    pub fn open(path: &Path, read_only: bool) -> Result<RawDisk, OpenError> {
-        let storage = Arc::new(Storage::new(host_file::open(path, read_only)?)?);
-        Ok(RawDisk { storage, read_only, method: IoMethod::default() })
+    pub fn open(path: &Path, read_only: bool, contents: RawContents) -> Result<RawDisk, OpenError> {
+        let host = host_file::open(path, read_only)?;
+        contents.check(&host)?;
+        let storage = Arc::new(Storage::new(host)?);
+        let block_size_bytes = storage.block_size_bytes;
+        Ok(RawDisk { storage, read_only, method: IoMethod::default(), block_size_bytes })
+    }
+
+    /// The same disk with blocks of another size, a power of two. A device's own may be larger: the host's page cache is
+    /// in between, which reads and writes all of them.
+    ///
+    /// # Errors
+    /// The disk does not consist of whole blocks.
+    pub fn with_block_size(self, block_size_bytes: u32) -> Result<RawDisk, OpenError> {
+        check_block_size(&self.storage.path, self.storage.size_bytes, block_size_bytes)?;
+        Ok(RawDisk { block_size_bytes, ..self })
     }
 
     /// The same disk with its I/O done in a given way.
@@ -67,7 +82,11 @@ impl Disk for RawDisk {
     }
 
     fn block_size_bytes(&self) -> u32 {
-        self.storage.block_size_bytes
+        self.block_size_bytes
+    }
+
+    fn physical_block_size_bytes(&self) -> u32 {
+        self.storage.physical_block_bytes.max(self.block_size_bytes)
     }
 
     fn is_read_only(&self) -> bool {

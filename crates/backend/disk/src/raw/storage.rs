@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
-use host_sys::block_device::{self, logical_block_size};
+use host_sys::block_device::{self, logical_block_size, physical_block_size};
 use host_sys::io_buffers::{readv_at, writev_at};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -25,7 +25,10 @@ pub(crate) struct Storage {
     pub(crate) file: Arc<File>,
     pub(crate) kind: Kind,
     pub(crate) size_bytes: u64,
+    /// What the host takes at least.
     pub(crate) block_size_bytes: u32,
+    /// What its device moves at least.
+    pub(crate) physical_block_bytes: u32,
     pub(crate) path: PathBuf,
     pub(crate) health: FileHealth,
 }
@@ -59,16 +62,15 @@ impl Storage {
     pub(super) fn new(host: HostFile) -> Result<Storage, OpenError> {
         let HostFile { file, kind, size_bytes, path } = host;
         check_raw_size(&path, size_bytes)?;
-        let block_size_bytes = match kind {
-            Kind::File => SECTOR_SIZE as u32,
-            Kind::BlockDevice => logical_block_size(&file).map_err(|source| OpenError::Io {
-                path: path.clone(),
-                operation: "measure",
-                source,
-            })?,
+        let sector = SECTOR_SIZE as u32;
+        let (block_size_bytes, physical_block_bytes) = match kind {
+            Kind::File => (sector, sector),
+            Kind::BlockDevice => logical_block_size(&file)
+                .and_then(|logical| Ok((logical, physical_block_size(&file)?)))
+                .map_err(|source| OpenError::Io { path: path.clone(), operation: "measure", source })?,
         };
         let health = FileHealth::of(&file, Some(size_bytes));
-        Ok(Storage { file, kind, size_bytes, block_size_bytes, path, health })
+        Ok(Storage { file, kind, size_bytes, block_size_bytes, physical_block_bytes, path, health })
     }
 
     /// What has befallen the file that no request shows.

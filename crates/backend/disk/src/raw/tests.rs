@@ -31,7 +31,7 @@ impl Fixture {
     }
 
     fn open(&self, method: IoMethod) -> RawDisk {
-        RawDisk::open(&self.path, false).unwrap().with_method(method)
+        RawDisk::open(&self.path, false, RawContents::Any).unwrap().with_method(method)
     }
 }
 
@@ -226,7 +226,7 @@ fn a_dropped_queue_has_finished_its_writes() {
 fn read_only_disks_refuse_writes() {
     for method in methods() {
         let fixture = Fixture::new();
-        let disk = RawDisk::open(&fixture.path, true).unwrap().with_method(method);
+        let disk = RawDisk::open(&fixture.path, true, RawContents::Any).unwrap().with_method(method);
         assert!(disk.is_read_only() && !disk.can_discard() && !disk.can_write_zeroes());
         let mut queue = disk.open_queue().unwrap();
         perform(&mut *queue, write(1, 0, b"x")).unwrap_err();
@@ -238,7 +238,7 @@ fn read_only_disks_refuse_writes() {
 #[test]
 fn one_writer_or_many_readers() {
     let fixture = Fixture::new();
-    let open = |read_only| RawDisk::open(&fixture.path, read_only);
+    let open = |read_only| RawDisk::open(&fixture.path, read_only, RawContents::Any);
     let reader = open(true).unwrap();
     let second_reader = open(true).unwrap();
     let refused = open(false).unwrap_err();
@@ -288,7 +288,7 @@ fn each_bad_file_has_its_own_line() {
         (PathBuf::from("/sys/devices/system/cpu/online"), "cannot be written: attach it as readonly"),
     ];
     for (path, expected) in cases {
-        let line = messages::in_words(&RawDisk::open(&path, false).unwrap_err());
+        let line = messages::in_words(&RawDisk::open(&path, false, RawContents::Any).unwrap_err());
         assert!(line.contains(expected), "{line}");
         assert!(line.contains(path.to_str().unwrap()) && !line.contains('\n'), "{line}");
     }
@@ -319,9 +319,9 @@ fn block_devices_are_disks_too() {
         return;
     };
     for method in methods() {
-        let disk = RawDisk::open(&device.0, false).unwrap().with_method(method);
+        let disk = RawDisk::open(&device.0, false, RawContents::Any).unwrap().with_method(method);
         assert_eq!((disk.size_bytes(), disk.storage.kind), (SIZE_BYTES, Kind::BlockDevice));
-        assert!(matches!(RawDisk::open(&device.0, false), Err(OpenError::InUse { .. })));
+        assert!(matches!(RawDisk::open(&device.0, false, RawContents::Any), Err(OpenError::InUse { .. })));
         let mut queue = disk.open_queue().unwrap();
         perform(&mut *queue, write(1, 0, &[7; 65536])).unwrap();
         perform(&mut *queue, request(2, DiskOperation::Discard, 1536, 4096)).unwrap();

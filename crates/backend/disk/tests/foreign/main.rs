@@ -1,7 +1,8 @@
-//! VHDX and VMDK: images made by hand, sound ones and such that lie.
+//! VHDX, VMDK, VHD and VDI: images made by hand, sound ones and such that lie.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod blocks;
 mod make;
 
 use std::fs::File;

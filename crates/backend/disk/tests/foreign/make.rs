@@ -1,4 +1,4 @@
-//! VHDX and VMDK images, made by hand for tests and fuzz targets.
+//! VHDX, VMDK, VHD and VDI images, made by hand for tests and fuzz targets.
 
 use std::io::Write;
 
@@ -157,4 +157,94 @@ fn put(bytes: &mut [u8], at: usize, data: &[u8]) {
 
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(512), 0);
+}
+
+/// Bytes of a block of ours, in VHD and in VDI images.
+pub const BLOCK_BYTES: usize = 64 << 10;
+
+/// A footer of a VHD image: its type, the program that made it, its current size, and its geometry.
+pub fn vhd_footer(kind: u32, program: &[u8; 4], size_bytes: u64, geometry: (u16, u8, u8)) -> Vec<u8> {
+    let mut footer = vec![0; 512];
+    put(&mut footer, 0, b"conectix");
+    put(&mut footer, 12, &(1u32 << 16).to_be_bytes());
+    put(&mut footer, 16, &if kind == 2 { u64::MAX } else { 512 }.to_be_bytes());
+    put(&mut footer, 28, program);
+    put(&mut footer, 40, &size_bytes.to_be_bytes());
+    put(&mut footer, 48, &size_bytes.to_be_bytes());
+    put(&mut footer, 56, &geometry.0.to_be_bytes());
+    put(&mut footer, 58, &[geometry.1, geometry.2]);
+    put(&mut footer, 60, &kind.to_be_bytes());
+    sum_vhd(&mut footer, 64);
+    footer
+}
+
+/// Where a dynamic VHD image of ours has its header and its table, in bytes.
+pub const VHD_HEADER: usize = 512;
+pub const VHD_BAT: usize = 1536;
+
+/// A dynamic VHD image with blocks of 64 KiB, of which `blocks` are there: number and contents.
+pub fn vhd(size_bytes: u64, blocks: &[(usize, &[u8])]) -> Vec<u8> {
+    let footer = vhd_footer(3, b"win ", size_bytes, (65535, 16, 255));
+    let entries = size_bytes.div_ceil(BLOCK_BYTES as u64) as usize;
+    let mut bytes = footer.clone();
+    bytes.resize(VHD_BAT, 0);
+    put(&mut bytes, VHD_HEADER, b"cxsparse");
+    put(&mut bytes, VHD_HEADER + 8, &u64::MAX.to_be_bytes());
+    put(&mut bytes, VHD_HEADER + 16, &(VHD_BAT as u64).to_be_bytes());
+    put(&mut bytes, VHD_HEADER + 24, &(1u32 << 16).to_be_bytes());
+    put(&mut bytes, VHD_HEADER + 28, &(entries as u32).to_be_bytes());
+    put(&mut bytes, VHD_HEADER + 32, &(BLOCK_BYTES as u32).to_be_bytes());
+    sum_vhd(&mut bytes[VHD_HEADER..VHD_HEADER + 1024], 36);
+    bytes.resize((VHD_BAT + entries * 4).next_multiple_of(512), 0xff);
+    for (number, contents) in blocks {
+        let place = (bytes.len() / 512) as u32;
+        put(&mut bytes, VHD_BAT + number * 4, &place.to_be_bytes());
+        bytes.extend([0xff; 512]);
+        let start = bytes.len();
+        bytes.extend(*contents);
+        bytes.resize(start + BLOCK_BYTES, 0);
+    }
+    bytes.extend(footer);
+    bytes
+}
+
+/// Makes the checksum of a VHD structure right, which is at `checksum_at` in it.
+pub fn sum_vhd(bytes: &mut [u8], checksum_at: usize) {
+    put(bytes, checksum_at, &[0; 4]);
+    let sum = bytes.iter().fold(0u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+    put(bytes, checksum_at, &(!sum).to_be_bytes());
+}
+
+/// Where a VDI image of ours has its map and its first block, in bytes.
+pub const VDI_MAP: usize = 512;
+pub const VDI_BLOCKS: usize = 4096;
+
+/// A VDI image with blocks of 64 KiB, of which `blocks` are there: number and contents.
+pub fn vdi(size_bytes: u64, blocks: &[(usize, &[u8])]) -> Vec<u8> {
+    let entries = size_bytes.div_ceil(BLOCK_BYTES as u64) as usize;
+    let mut bytes = vec![0; VDI_BLOCKS];
+    put(&mut bytes, 0, b"<<< made by hand >>>\n");
+    for (at, value) in [
+        (64, 0xbeda_107f),
+        (68, 0x1_0001),
+        (72, 400),
+        (76, 1),
+        (340, VDI_MAP as u32),
+        (344, VDI_BLOCKS as u32),
+        (360, 512),
+        (376, BLOCK_BYTES as u32),
+        (384, entries as u32),
+        (388, blocks.len() as u32),
+    ] {
+        put(&mut bytes, at, &u32::to_le_bytes(value));
+    }
+    put(&mut bytes, 368, &size_bytes.to_le_bytes());
+    put(&mut bytes, VDI_MAP, &vec![0xff; entries * 4]);
+    for (index, (number, contents)) in blocks.iter().enumerate() {
+        put(&mut bytes, VDI_MAP + number * 4, &(index as u32).to_le_bytes());
+        let start = bytes.len();
+        bytes.extend(*contents);
+        bytes.resize(start + BLOCK_BYTES, 0);
+    }
+    bytes
 }

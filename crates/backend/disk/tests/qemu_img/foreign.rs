@@ -1,4 +1,4 @@
-//! VHDX and VMDK as QEMU writes them.
+//! VHDX, VMDK, VHD and VDI as QEMU writes them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -34,9 +34,18 @@ fn what_qemu_converts_we_read() {
             ("vmdk -o zeroed_grain=on", SourceFormat::Vmdk),
             ("vmdk -o compat6", SourceFormat::Vmdk),
             ("vmdk -o subformat=streamOptimized", SourceFormat::Vmdk),
+            ("vpc", SourceFormat::Vhd),
+            ("vpc -o force_size=on", SourceFormat::Vhd),
+            ("vpc -o subformat=fixed", SourceFormat::Vhd),
+            ("vpc -o subformat=fixed,force_size=on", SourceFormat::Vhd),
+            ("vdi", SourceFormat::Vdi),
+            ("vdi -o static=on", SourceFormat::Vdi),
         ] {
             folder.qemu_img(&format!("convert -f raw -O {kind} a.raw image"));
             let copy = read(&folder, "image", format);
+            let name = kind.split(' ').next().unwrap();
+            let length: u64 = folder.virtual_size("image", name);
+            assert_eq!(copy.len() as u64, length, "{kind}, {size} bytes");
             assert!(copy[..data.len()] == data, "{kind}, {size} bytes");
             assert!(copy[data.len()..].iter().all(|byte| *byte == 0), "{kind}, {size} bytes");
             fs::remove_file(folder.path("image")).unwrap();
@@ -47,7 +56,12 @@ fn what_qemu_converts_we_read() {
 #[test]
 fn empty_images_are_zeros() {
     let Some(folder) = Folder::new() else { return };
-    for (kind, format) in [("vhdx", SourceFormat::Vhdx), ("vmdk", SourceFormat::Vmdk)] {
+    for (kind, format) in [
+        ("vhdx", SourceFormat::Vhdx),
+        ("vmdk", SourceFormat::Vmdk),
+        ("vdi", SourceFormat::Vdi),
+        ("vpc -o force_size=on", SourceFormat::Vhd),
+    ] {
         folder.qemu_img(&format!("create -q -f {kind} image 500G"));
         let file = File::open(folder.path("image")).unwrap();
         let source = SourceFile::new(file, format, "image");
@@ -65,9 +79,14 @@ fn empty_images_are_zeros() {
 #[test]
 fn what_qemu_writes_into_them_we_read() {
     let Some(folder) = Folder::new() else { return };
-    for (kind, format) in [("vhdx", SourceFormat::Vhdx), ("vmdk", SourceFormat::Vmdk)] {
+    for (kind, format) in [
+        ("vhdx", SourceFormat::Vhdx),
+        ("vmdk", SourceFormat::Vmdk),
+        ("vpc", SourceFormat::Vhd),
+        ("vdi", SourceFormat::Vdi),
+    ] {
         folder.qemu_img(&format!("create -q -f {kind} image 100M"));
-        let mut model = vec![0; 100 << 20];
+        let mut model = vec![0; folder.virtual_size("image", kind) as usize];
         let mut writes = Vec::new();
         for (at, value) in [(0u64, 1u8), (33 * MIB - 4096, 2), (99 * MIB, 3), (33 * MIB, 4)] {
             writes.extend(["-c".to_owned(), format!("write -P {value} {at} 64k")]);

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk::{
     BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, Disk, DiskFormat, IoMethod,
-    Qcow2Disk, check, convert, create_qcow2, map, resize,
+    Qcow2Disk, RawContents, check, convert, create_qcow2, map, resize,
 };
 use disk_user::User;
 use tempfile::TempDir;
@@ -57,6 +57,14 @@ impl Folder {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Length of a disk as QEMU sees it.
+    #[track_caller]
+    fn virtual_size(&self, name: &str, format: &str) -> u64 {
+        let info = self.qemu_img(&format!("info --output=json -f {format} {name}"));
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        info["virtual-size"].as_u64().unwrap()
+    }
+
     /// Asserts that QEMU and we find nothing wrong with an image.
     #[track_caller]
     fn assert_clean(&self, name: &str) {
@@ -72,6 +80,7 @@ impl Folder {
         let _ = fs::remove_file(self.path("copy.raw"));
         let options = ConvertOptions {
             from: DiskFormat::Qcow2,
+            contents: RawContents::Any,
             policy: BackingPolicy::Open,
             to: None,
             compress: false,
@@ -163,7 +172,7 @@ fn what_we_compress_qemu_reads() {
             let name = format!("{compression:?}{cluster_bytes}.qcow2");
             let image = CreateOptions { compression, cluster_bytes, ..CreateOptions::new(0) };
             let (from, policy, to) = (DiskFormat::Raw, BackingPolicy::Open, Some(image));
-            let options = ConvertOptions { from, policy, to, compress: true };
+            let options = ConvertOptions { from, contents: RawContents::Any, policy, to, compress: true };
             convert(&folder.path("a.raw"), &folder.path(&name), &options, |_, _| {}).unwrap();
             folder.assert_clean(&name);
             folder.assert_same(&name, "a.raw");
@@ -223,7 +232,7 @@ fn both_hands_make_a_disk_larger() {
     fs::write(folder.path("a.raw"), &data).unwrap();
     folder.qemu_img("create -q -f qcow2 -o cluster_size=512 -b a.raw -F raw b.qcow2 1M");
     let model = folder.work_on("b.qcow2", data[..1 << 20].to_vec(), 6);
-    resize(&folder.path("b.qcow2"), DiskFormat::Qcow2, 40 * MIB).unwrap();
+    resize(&folder.path("b.qcow2"), DiskFormat::Qcow2, RawContents::Any, 40 * MIB).unwrap();
     let mut longer = model;
     longer.resize(40 << 20, 0);
     let mut longer = folder.work_on("b.qcow2", longer, 7);
@@ -267,7 +276,7 @@ fn merged(parts: impl Iterator<Item = (u64, u64, u64, bool, bool)>) -> Vec<(u64,
 
 fn ours_as_json(path: &Path) -> Vec<(u64, u64, u64, bool, bool)> {
     let mut parts = Vec::new();
-    map(path, DiskFormat::Qcow2, |piece| {
+    map(path, DiskFormat::Qcow2, RawContents::Any, |piece| {
         parts.push((piece.start_bytes, piece.length_bytes, u64::from(piece.depth), piece.zero, piece.data));
     })
     .unwrap();

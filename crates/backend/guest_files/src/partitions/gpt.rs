@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Partition, PartitionTable, PartitionType, SECTOR_BYTES, TableKind, read_there};
+use super::{Partition, PartitionTable, PartitionType, SECTOR_SIZES, TableKind, read_there};
 use crate::bytes::{Bytes, guid_text};
 use crate::{Architecture, FsError, ReadAt};
 
@@ -54,26 +54,31 @@ const TYPES: &[(&str, PartitionType)] = &[
     ("de94bba4-06d1-4d40-a16a-bfd50179d6ac", PartitionType::Microsoft),
 ];
 
-/// Reads the primary table, or the backup when that is damaged. Nothing when there is neither.
+/// Reads the primary table, or the backup when that is damaged. Nothing when there is neither. A table of other sectors
+/// may have been there before: what is left of it at the end counts less than what is at the front.
 pub(super) fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
-    for sector_bytes in [SECTOR_BYTES, 4096] {
-        if let Some(partitions) = read_copy(disk, sector_bytes, 1)? {
-            return Ok(Some(table(partitions, Vec::new())));
+    let table = |sector_bytes, partitions, notes| PartitionTable {
+        kind: TableKind::Gpt,
+        sector_bytes: Some(sector_bytes),
+        partitions,
+        notes,
+    };
+    for sector_bytes in SECTOR_SIZES {
+        if let Some(partitions) = read_copy(disk, u64::from(sector_bytes), 1)? {
+            return Ok(Some(table(sector_bytes, partitions, Vec::new())));
         }
-        let last = (disk.len_bytes() / sector_bytes).saturating_sub(1);
+    }
+    for sector_bytes in SECTOR_SIZES {
+        let last = (disk.len_bytes() / u64::from(sector_bytes)).saturating_sub(1);
         if last > 1
-            && let Some(partitions) = read_copy(disk, sector_bytes, last)?
+            && let Some(partitions) = read_copy(disk, u64::from(sector_bytes), last)?
         {
             let note =
                 "the partition table at the front of the disk is damaged; its copy at the end was taken";
-            return Ok(Some(table(partitions, vec![note.to_owned()])));
+            return Ok(Some(table(sector_bytes, partitions, vec![note.to_owned()])));
         }
     }
     Ok(None)
-}
-
-fn table(partitions: Vec<Partition>, notes: Vec<String>) -> PartitionTable {
-    PartitionTable { kind: TableKind::Gpt, partitions, notes }
 }
 
 /// The table whose header is at `lba`, if it is sound.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Partition, PartitionTable, PartitionType, SECTOR_BYTES, TableKind, read_there};
+use super::{Partition, PartitionTable, PartitionType, TableKind, read_there};
 use crate::ReadAt;
 use crate::bytes::Bytes;
 
@@ -28,26 +28,30 @@ struct Entry {
     bootable: u8,
 }
 
-/// Reads a table; nothing when there is none.
-pub(super) fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
+/// Reads a table that counts in sectors of `sector_bytes`; nothing when there is none.
+pub(super) fn read(disk: &dyn ReadAt, sector_bytes: u32) -> io::Result<Option<PartitionTable>> {
     let Some(sector) = read_there::<512>(disk, 0)? else { return Ok(None) };
     let entries = entries(&sector);
     // A file system's boot sector has the same signature, and code or text where entries would be.
     let sound = sector[510..] == [0x55, 0xAA] && entries.iter().all(|entry| entry.bootable & 0x7F == 0);
     let used: Vec<(u32, Entry)> = (1..).zip(entries).filter(|(_, entry)| entry.is_used()).collect();
-    if !sound || used.is_empty() || !used.iter().any(|(_, entry)| entry.is_on(disk)) {
+    if !sound || used.is_empty() || !used.iter().any(|(_, entry)| entry.is_on(disk, sector_bytes)) {
         return Ok(None);
     }
-    let signature = Bytes(&sector).le32(DISK_SIGNATURE_AT).unwrap_or(0);
-    let mut table = PartitionTable { kind: TableKind::Mbr, partitions: Vec::new(), notes: Vec::new() };
+    let mut table = PartitionTable {
+        kind: TableKind::Mbr,
+        sector_bytes: Some(sector_bytes),
+        partitions: Vec::new(),
+        notes: Vec::new(),
+    };
     let mut logical = FIRST_LOGICAL;
     for (number, entry) in used {
         if entry.kind == PROTECTIVE {
             table.notes.push("the disk had a GPT, and both copies of it are damaged".to_owned());
         } else if EXTENDED.contains(&entry.kind) {
-            read_logical(disk, entry, signature, &mut logical, &mut table)?;
-        } else if entry.is_on(disk) {
-            table.partitions.push(entry.partition(number, signature));
+            read_logical(disk, sector_bytes, entry, &mut logical, &mut table)?;
+        } else if entry.is_on(disk, sector_bytes) {
+            table.partitions.push(entry.partition(number, signature(&sector), sector_bytes));
         }
     }
     table.partitions.sort_by_key(|partition| partition.number);
@@ -58,21 +62,24 @@ pub(super) fn read(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
 /// link, counted from the extended partition's start.
 fn read_logical(
     disk: &dyn ReadAt,
+    sector_bytes: u32,
     extended: Entry,
-    signature: u32,
     number: &mut u32,
     table: &mut PartitionTable,
 ) -> io::Result<()> {
+    let signature = read_there::<512>(disk, 0)?.map_or(0, |sector| signature(&sector));
     let mut link = extended.first;
     while *number < FIRST_LOGICAL + LOGICAL_LIMIT {
-        let Some(sector) = read_there::<512>(disk, link.saturating_mul(SECTOR_BYTES))? else { break };
+        let Some(sector) = read_there::<512>(disk, link.saturating_mul(u64::from(sector_bytes)))? else {
+            break;
+        };
         if sector[510..] != [0x55, 0xAA] {
             break;
         }
         let [mut entry, next, ..] = entries(&sector);
         entry.first += link;
-        if entry.is_used() && entry.is_on(disk) {
-            table.partitions.push(entry.partition(*number, signature));
+        if entry.is_used() && entry.is_on(disk, sector_bytes) {
+            table.partitions.push(entry.partition(*number, signature, sector_bytes));
         }
         *number += 1;
         if next.first == 0 || !EXTENDED.contains(&next.kind) {
@@ -82,6 +89,10 @@ fn read_logical(
     }
     table.notes.push("the chain of logical partitions does not end as it should".to_owned());
     Ok(())
+}
+
+fn signature(sector: &[u8; 512]) -> u32 {
+    Bytes(sector).le32(DISK_SIGNATURE_AT).unwrap_or(0)
 }
 
 fn entries(sector: &[u8; 512]) -> [Entry; 4] {
@@ -103,15 +114,15 @@ impl Entry {
     }
 
     /// Whether it begins on the disk; images are sometimes cut at their end, and the file system decides then.
-    fn is_on(&self, disk: &dyn ReadAt) -> bool {
-        self.first > 0 && self.first < disk.len_bytes() / SECTOR_BYTES
+    fn is_on(&self, disk: &dyn ReadAt, sector_bytes: u32) -> bool {
+        self.first > 0 && self.first < disk.len_bytes() / u64::from(sector_bytes)
     }
 
-    fn partition(&self, number: u32, signature: u32) -> Partition {
+    fn partition(&self, number: u32, signature: u32, sector_bytes: u32) -> Partition {
         Partition {
             number,
-            start_bytes: self.first * SECTOR_BYTES,
-            len_bytes: self.count * SECTOR_BYTES,
+            start_bytes: self.first * u64::from(sector_bytes),
+            len_bytes: self.count * u64::from(sector_bytes),
             kind: match self.kind {
                 0xEF => PartitionType::Esp,
                 0xEA => PartitionType::ExtendedBoot,

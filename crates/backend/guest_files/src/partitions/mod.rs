@@ -6,9 +6,10 @@ mod mbr;
 use std::io;
 
 use crate::ReadAt;
+use crate::content::{Content, identify};
 
-/// Sectors of the disks whose tables are read. Disks with sectors of 4096 bytes are found by their GPT.
-const SECTOR_BYTES: u64 = 512;
+/// Sectors of disks, in bytes. A table does not say which it counts in.
+const SECTOR_SIZES: [u32; 2] = [512, 4096];
 
 /// Which kind of table a disk has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Partition {
 pub struct PartitionTable {
     /// Which kind.
     pub kind: TableKind,
+    /// Which sectors it counts in, in bytes: 512 or 4096, by where its parts are. Nothing without a table.
+    pub sector_bytes: Option<u32>,
     /// In the order of their numbers.
     pub partitions: Vec<Partition>,
     /// What was found wrong with it, for a person.
@@ -87,10 +90,45 @@ pub fn read_partitions(disk: &dyn ReadAt) -> io::Result<PartitionTable> {
     if let Some(table) = gpt::read(disk)? {
         return Ok(table);
     }
-    if let Some(table) = mbr::read(disk)? {
+    if let Some(table) = read_mbr(disk)? {
         return Ok(table);
     }
-    Ok(PartitionTable { kind: TableKind::None, partitions: Vec::new(), notes: Vec::new() })
+    let (partitions, notes) = (Vec::new(), Vec::new());
+    Ok(PartitionTable { kind: TableKind::None, sector_bytes: None, partitions, notes })
+}
+
+/// An MBR lies in the first sector, however long that is: only what it leads to tells. Sectors of 512 bytes are meant
+/// unless nothing known lies where they lead, and something does where those of 4096 bytes do.
+fn read_mbr(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
+    let mut first = None;
+    for sector_bytes in SECTOR_SIZES {
+        let Some(table) = mbr::read(disk, sector_bytes)? else { continue };
+        for partition in &table.partitions {
+            let part = Part { disk, start_bytes: partition.start_bytes, len_bytes: partition.len_bytes };
+            if identify(&part)? != Content::Unknown {
+                return Ok(Some(table));
+            }
+        }
+        first = first.or(Some(table));
+    }
+    Ok(first)
+}
+
+/// A partition, to be looked into.
+struct Part<'a> {
+    disk: &'a dyn ReadAt,
+    start_bytes: u64,
+    len_bytes: u64,
+}
+
+impl ReadAt for Part<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes.min(self.disk.len_bytes().saturating_sub(self.start_bytes))
+    }
+
+    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(self.start_bytes.saturating_add(offset_bytes), buffer)
+    }
 }
 
 /// Reads what lies at `at`, or nothing when the disk ends before.
@@ -102,3 +140,6 @@ fn read_there<const N: usize>(disk: &dyn ReadAt, at: u64) -> io::Result<Option<[
     disk.read_at(at, &mut bytes)?;
     Ok(Some(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,8 @@ use crate::position::PositionWriter;
 /// Bytes that are written at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-struct Disk(DiskReader);
+/// A disk, for who reads file systems.
+pub(super) struct Disk(pub(super) DiskReader);
 
 impl ReadAt for Disk {
     fn len_bytes(&self) -> u64 {

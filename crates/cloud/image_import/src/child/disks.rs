@@ -31,8 +31,9 @@ pub(super) fn convert(
     limits: &Limits,
     progress: impl FnMut(u64, u64),
 ) -> Answered<Converted> {
-    let lengths = extents.iter().chain([&file]).map(length_bytes);
-    let source_bytes = lengths.sum::<Result<u64, _>>().map_err(|error| in_words(&error))?;
+    let lengths = extents.iter().map(length_bytes);
+    let own = part.range.map_or_else(|| length_bytes(&file), |range| Ok(range.length_bytes));
+    let source_bytes = lengths.chain([own]).sum::<Result<u64, _>>().map_err(|error| in_words(&error))?;
     let source = SourceFile { extents, ..source(part, file)? };
     let reader = DiskReader::open(vec![source]).map_err(|error| in_words(&error))?;
     check_size(&part.name, reader.len_bytes(), limits)?;
@@ -54,7 +55,8 @@ pub(super) fn open_chain(parts: &[DiskPart], files: Vec<File>, limits: &Limits) 
 }
 
 fn source(part: &DiskPart, file: File) -> Answered<SourceFile> {
-    Ok(SourceFile::new(file, part.format()?, &part.name))
+    let range = part.range.map(|range| (range.offset_bytes, range.length_bytes));
+    Ok(SourceFile { range, ..SourceFile::new(file, part.format()?, &part.name) })
 }
 
 fn check_size(name: &str, size_bytes: u64, limits: &Limits) -> Answered<()> {

@@ -3,6 +3,7 @@
 mod boot;
 mod disks;
 mod oci;
+mod recognize;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use host_sys::sandbox;
 use messages::in_words;
+use oci_image::ByteRange;
 
+use crate::appliance::{self, ApplianceSource};
 use crate::layers;
 use crate::limits::Limits;
-use crate::position::length_bytes;
+use crate::position::{PositionReader, length_bytes};
 use crate::text::printable;
 use crate::unpack::unpack;
 use crate::wire::{Answer, Job, Order, Outcome, frame, receive_order};
@@ -98,15 +101,50 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let outputs = (files.next()?, files.next()?);
             layers::merge(&sources, &layers, outputs, limits, progress).map(Outcome::Merged)
         }
-        Job::Unpack { compression, name } => {
+        Job::Unpack { compression, range, name } => {
             let (source, target) = (files.next()?, files.next()?);
-            let all = length_bytes(&source).map_err(|error| in_words(&error))?;
+            let range = range_of(&source, range)?;
+            let all = range.length_bytes;
             let mut told = progress;
+            let source = PositionReader::new(&source, range, |_| ());
             unpack(source, compression, target, limits.data_bytes, &mut |done| told(done, all))
                 .map(Outcome::Unpacked)
                 .map_err(|error| format!("{name}: {}", in_words(&error)))
         }
+        Job::Recognize { range, name } => {
+            let file = files.next()?;
+            let range = range_of(&file, range)?;
+            recognize::recognize(&name, file, range).map(Outcome::Recognized)
+        }
+        Job::ReadLayout { disk } => {
+            let reader = disks::open_chain(&[disk], vec![files.next()?], limits)?;
+            recognize::read_layout(reader).map(Outcome::Layout)
+        }
+        Job::ReadAppliance { source: ApplianceSource::Beside { names, has_manifest }, name } => {
+            let beside = names.into_iter().map(|name| Ok((name, files.next()?)));
+            let beside = beside.collect::<Answered<Vec<_>>>()?;
+            let manifest = has_manifest.then(|| files.next()).transpose()?;
+            let mut progress = progress;
+            appliance::read_beside(&beside, manifest.as_ref(), &mut progress)
+                .map(Outcome::Appliance)
+                .map_err(|error| format!("{name}: {}", in_words(&error)))
+        }
+        Job::ReadAppliance { source: ApplianceSource::Archive, name } => {
+            let archive = files.next()?;
+            let range = range_of(&archive, None)?;
+            let mut progress = progress;
+            let reader = PositionReader::new(&archive, range, |_| ());
+            appliance::read_archive(reader, range.length_bytes, &mut progress)
+                .map(Outcome::Appliance)
+                .map_err(|error| format!("{name}: {}", in_words(&error)))
+        }
     }
+}
+
+/// The range that was given, or all of the file.
+fn range_of(file: &File, range: Option<ByteRange>) -> Answered<ByteRange> {
+    let whole = length_bytes(file).map(ByteRange::whole).map_err(|error| in_words(&error))?;
+    Ok(range.unwrap_or(whole))
 }
 
 /// The descriptors that came with the order.

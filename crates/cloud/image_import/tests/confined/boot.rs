@@ -47,7 +47,7 @@ fn read(
     let disks: Vec<DiskFile<'_>> = files
         .iter()
         .zip(chain)
-        .map(|(file, (name, format))| DiskFile { file: file.as_fd(), format: *format, name: Path::new(name) })
+        .map(|(file, (name, format))| DiskFile::new(file.as_fd(), *format, Path::new(name)))
         .collect();
     let (kernel, initrd) = (folder.new_file("kernel"), folder.new_file("initrd"));
     let outputs = BootOutputs { kernel: kernel.as_fd(), initrd: initrd.as_fd() };

@@ -13,7 +13,7 @@ fn ask(script: &str) -> ImportError {
     let limits = Limits { time: Duration::from_secs(1), ..Limits::default() };
     let importer = Importer::new("/bin/sh".into(), vec!["-c".into(), script.into()]).with_limits(limits);
     let file = File::open("/dev/null").unwrap();
-    let disk = DiskFile { file: file.as_fd(), format: SourceFormat::Raw, name: Path::new("some\nimage") };
+    let disk = DiskFile::new(file.as_fd(), SourceFormat::Raw, Path::new("some\nimage"));
     importer.describe(disk).unwrap_err()
 }
 
@@ -74,7 +74,7 @@ fn answers_that_cannot_be_are_not_believed() {
 fn a_program_that_is_not_there_is_told_of() {
     let importer = Importer::new("/does/not/exist".into(), Vec::new());
     let file = File::open("/dev/null").unwrap();
-    let disk = DiskFile { file: file.as_fd(), format: SourceFormat::Raw, name: Path::new("x") };
+    let disk = DiskFile::new(file.as_fd(), SourceFormat::Raw, Path::new("x"));
     let error = importer.describe(disk).unwrap_err();
     assert!(matches!(error, ImportError::Child { operation: "start", .. }), "{error:?}");
 }

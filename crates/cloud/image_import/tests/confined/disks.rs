@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use disk::{
-    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, SourceFormat,
-    convert, create_qcow2,
+    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, RawContents,
+    SourceFormat, convert, create_qcow2,
 };
 use image_import::{DiskFile, ImportError, Limits};
 
@@ -31,6 +31,7 @@ fn sound_disks(folder: &Folder) -> Vec<u8> {
     let image = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
     let options = ConvertOptions {
         from: DiskFormat::Raw,
+        contents: RawContents::Any,
         policy: BackingPolicy::Refuse,
         to: Some(image),
         compress: true,
@@ -57,8 +58,7 @@ fn disks_are_described_and_copied_whoever_starts_the_child() {
     for importer in all_importers() {
         for (name, format) in [("a.raw", SourceFormat::Raw), ("a.qcow2", SourceFormat::Qcow2)] {
             let file = File::open(folder.path(name)).unwrap();
-            let described =
-                importer.describe(DiskFile { file: file.as_fd(), format, name: Path::new(name) }).unwrap();
+            let described = importer.describe(DiskFile::new(file.as_fd(), format, Path::new(name))).unwrap();
             assert_eq!((described.size_bytes, described.backing), (data.len() as u64, None));
             let converted = folder.convert(&importer, name, format).unwrap();
             assert_eq!(converted.size_bytes, data.len() as u64);
@@ -113,8 +113,7 @@ fn disks_in_several_files_reach_nothing_but_their_folder() {
             format!("# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"{extent}\" 0\n");
         folder.write("in/disk.vmdk", text.as_bytes());
         let (source, target) = (File::open(folder.path("in/disk.vmdk")).unwrap(), folder.new_file("out"));
-        let disk =
-            DiskFile { file: source.as_fd(), format: SourceFormat::Vmdk, name: Path::new("disk.vmdk") };
+        let disk = DiskFile::new(source.as_fd(), SourceFormat::Vmdk, Path::new("disk.vmdk"));
         let extents = importer().open_extents(disk, &folder.path("in")).map_err(|error| error.to_string())?;
         let converted = importer().convert(disk, &extents, target.as_fd(), &mut |_, _| ());
         converted.map(|converted| converted.size_bytes).map_err(|error| error.to_string())
@@ -138,7 +137,7 @@ fn backing_files_are_described_and_refused() {
     let backing = Some(BackingName { path: "/etc/shadow".into(), format: Some("raw".into()) });
     create_qcow2(&folder.path("a.qcow2"), &CreateOptions { backing, ..CreateOptions::new(MIB) }).unwrap();
     let file = File::open(folder.path("a.qcow2")).unwrap();
-    let disk = DiskFile { file: file.as_fd(), format: SourceFormat::Qcow2, name: Path::new("a.qcow2") };
+    let disk = DiskFile::new(file.as_fd(), SourceFormat::Qcow2, Path::new("a.qcow2"));
     assert_eq!(importer().describe(disk).unwrap().backing.as_deref(), Some("/etc/shadow"));
     let error = folder.convert(&importer(), "a.qcow2", SourceFormat::Qcow2).unwrap_err();
     assert!(error.to_string().contains("differs from a backing file"), "{error}");
@@ -161,7 +160,7 @@ fn claims_of_2_to_the_60_bytes_are_refused_in_words() {
         let error = folder.convert(&importer(), name, format).unwrap_err().to_string();
         assert!(error.contains("claims to be 1048576 TiB long"), "{error}");
         let file = File::open(folder.path(name)).unwrap();
-        let error = importer().describe(DiskFile { file: file.as_fd(), format, name: Path::new(name) });
+        let error = importer().describe(DiskFile::new(file.as_fd(), format, Path::new(name)));
         assert!(error.unwrap_err().to_string().contains("claims to be 1048576 TiB long"));
     }
 }
@@ -174,6 +173,7 @@ fn an_image_that_unpacks_without_end_is_refused() {
     let image = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
     let options = ConvertOptions {
         from: DiskFormat::Raw,
+        contents: RawContents::Any,
         policy: BackingPolicy::Refuse,
         to: Some(image),
         compress: true,

@@ -84,7 +84,7 @@ impl Folder {
         format: SourceFormat,
     ) -> Result<Converted, ImportError> {
         let (source, target) = (File::open(self.path(name)).unwrap(), self.new_file("out"));
-        let disk = DiskFile { file: source.as_fd(), format, name: Path::new(name) };
+        let disk = DiskFile::new(source.as_fd(), format, Path::new(name));
         let extents = importer.open_extents(disk, self.0.path())?;
         importer.convert(disk, &extents, target.as_fd(), &mut |_, _| ())
     }

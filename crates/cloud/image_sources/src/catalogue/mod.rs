@@ -246,6 +246,7 @@ impl CatalogueEntry {
             default_user: self.default_user.clone(),
             min_disk_bytes: self.min_disk_bytes,
             min_memory_bytes: self.min_memory_bytes,
+            machine: image_store::MachineDefaults::default(),
             first_boot: self.first_boot,
             source: ImageSource {
                 kind: SourceKind::Catalogue,

@@ -3,8 +3,13 @@ use guest_memory::GuestAddress;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { size_bytes: 64 << 10, read_only: false, can_discard: true, can_write_zeroes: true };
+const LIMITS: Limits = Limits {
+    size_bytes: 64 << 10,
+    block_bytes: 512,
+    read_only: false,
+    can_discard: true,
+    can_write_zeroes: true,
+};
 const SECTORS: u64 = LIMITS.size_bytes / SECTOR_SIZE;
 
 fn header(kind: u32, sector: u64) -> Vec<u8> {
@@ -143,4 +148,33 @@ fn the_header_may_be_split_and_buffers_may_lie_anywhere() {
 fn readable_header(memory: &GuestMemory, kind: u32, gpa: GuestAddress) -> Piece {
     guest_memory::Bytes::write_slice(&**memory, &header(kind, 0), gpa).unwrap();
     (gpa, spec::HEADER_SIZE as u32)
+}
+
+#[test]
+fn parts_of_blocks_are_refused_where_blocks_are_larger() {
+    let large = Limits { block_bytes: 4096, ..LIMITS };
+    let with = |header: Vec<u8>, data: Vec<u8>| [header, data].concat();
+    for (sector, sectors, is_whole) in [
+        (0, 8, true),
+        (8, 16, true),
+        (120, 8, true),
+        (0, 0, true),
+        (1, 8, false),
+        (0, 7, false),
+        (4, 4, false),
+    ] {
+        let bytes = sectors as usize * 512;
+        for (readable, writable) in [
+            (header(spec::T_IN, sector), vec![bytes as u32, 1]),
+            (with(header(spec::T_OUT, sector), vec![7; bytes]), vec![1]),
+            (with(header(spec::T_DISCARD, 0), range(sector, sectors, 0)), vec![1]),
+            (with(header(spec::T_WRITE_ZEROES, 0), range(sector, sectors, 1)), vec![1]),
+        ] {
+            let found = parse_with(&large, &readable, &writable);
+            assert_eq!(found.is_ok(), is_whole, "{sector}, {sectors}: {found:?}");
+            assert!(parse_with(&LIMITS, &readable, &writable).is_ok(), "sectors are served else");
+        }
+    }
+    let refusal = parse_with(&large, &header(spec::T_IN, 1), &[4096, 1]).unwrap_err();
+    assert_eq!(refusal.status, spec::S_IOERR);
 }

@@ -44,7 +44,7 @@ impl Disk for HeldDisk {
     }
 
     fn block_size_bytes(&self) -> u32 {
-        4096
+        512
     }
 
     fn is_read_only(&self) -> bool {
