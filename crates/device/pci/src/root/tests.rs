@@ -271,3 +271,46 @@ fn saved_state_goes_to_another_root() {
     to.config_port_read(0, &mut address);
     assert_eq!(address, [0; 4]);
 }
+
+#[test]
+fn a_function_that_was_taken_out_answers_nowhere() {
+    let (root, [third, fifth]) = root();
+    let mut config = root.config_ports();
+    let address = |slot: u32, register: u32| (1 << 31 | slot << 11 | register).to_le_bytes();
+    let mut set = |slot, register: u32, value: &[u8]| {
+        config.port_write(0, &address(slot, register));
+        config.port_write(4, value);
+    };
+    set(3, 4, &[2, 0]);
+    let at = lock(&third).bar_address(0).unwrap();
+    assert!(Arc::ptr_eq(&(third.clone() as Shared<dyn PciFunction>), &root.detach(Slot(3)).unwrap()));
+    assert!(root.detach(Slot(3)).is_none() && root.detach(Slot(0)).is_none());
+    let mut data = [0; 4];
+    root.memory_read(at, &mut data);
+    assert_eq!(data, [0xff; 4]);
+    root.config_port_write(0, &address(3, 0));
+    root.config_port_read(4, &mut data);
+    assert_eq!(data, [0xff; 4]);
+    // The other one is where it was, and the slot takes a new function.
+    root.config_port_write(0, &address(5, 0));
+    root.config_port_read(4, &mut data);
+    assert_eq!(u16::from_le_bytes([data[0], data[1]]), 0x1af4);
+    root.attach(Slot(3), shared(Recorder::new(7, &[NARROW]))).unwrap();
+    drop(fifth);
+}
+
+#[test]
+fn a_vcpu_that_is_still_in_a_function_maps_nothing_for_it() {
+    let (root, [third, _]) = root();
+    let inside = root.function(Slot(3)).unwrap();
+    root.detach(Slot(3)).unwrap();
+    let mut function = lock(&third);
+    function.config_write(4, &[2, 0]);
+    let address = function.bar_address(0).unwrap();
+    root.follow(&inside, &mut *function);
+    assert!(function.moves.iter().all(|(_, to)| to.is_none()));
+    drop(function);
+    let mut data = [0];
+    root.memory_read(address, &mut data);
+    assert_eq!(data, [0xff]);
+}
