@@ -10,11 +10,11 @@ use device_model::PowerRequest;
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::{BackendError, Backends, BuildError};
-use serde_json::{Value, json};
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
+use vm_control::{EventKind, Phase, Status, VERSION, Verb};
 use vm_spec::{OnReset, VmSpec};
 
-use crate::control::{ControlError, ControlRequest, ControlServer, Verb};
+use crate::control::{ControlError, ControlRequest, ControlServer, Reply};
 use crate::cycle::PowerCycle;
 use crate::events::Events;
 use crate::inbox::{Inbox, Message};
@@ -64,13 +64,6 @@ enum End {
     Killed,
 }
 
-/// Whether the guest runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    Paused,
-}
-
 /// Resets in a row, each within [`ResetLoop::QUICK`] of the machine's start, that make a loop.
 const RESET_LOOP: u32 = 10;
 
@@ -85,7 +78,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let mut driver = Driver::new(spec, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
-    driver.events.tell("ended", Some(format!("{outcome:?}")));
+    driver.events.tell(EventKind::Ended, Some(format!("{outcome:?}")));
     drop(control);
     Ok(outcome)
 }
@@ -145,7 +138,7 @@ impl<'s> Driver<'s> {
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
-            self.events.tell("started", None);
+            self.events.tell(EventKind::Started, None);
             let end = self.serve(&cycle);
             drop(cycle);
             self.keep_control_requests();
@@ -156,7 +149,7 @@ impl<'s> Driver<'s> {
                         return Ok(Outcome::ResetLoop);
                     }
                     self.resets += 1;
-                    self.events.tell("reset", None);
+                    self.events.tell(EventKind::Reset, None);
                 }
                 End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
@@ -197,7 +190,7 @@ impl<'s> Driver<'s> {
     /// The first signal presses the power button, the second pulls the plug.
     fn signal<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
         while let Ok(Some(number)) = self.signals.next() {
-            self.events.tell("signal", Some(number.to_string()));
+            self.events.tell(EventKind::Signal, Some(number.to_string()));
             if self.asked_to_shut_down {
                 return Some(End::Killed);
             }
@@ -231,7 +224,7 @@ impl<'s> Driver<'s> {
             Ok(Halt::Reset) => Some(End::Power(PowerRequest::Reset)),
             Ok(Halt::Shutdown) => Some(End::Power(PowerRequest::Shutdown)),
             Ok(Halt::TripleFault) => {
-                self.events.tell("triple_fault", Some(format!("vCPU {index}")));
+                self.events.tell(EventKind::TripleFault, Some(format!("vCPU {index}")));
                 Some(End::TripleFault)
             }
             Ok(Halt::Kicked | Halt::Debug) => None,
@@ -241,11 +234,11 @@ impl<'s> Driver<'s> {
 
     fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
         let ControlRequest { verb, reply } = request;
-        let done = Ok(json!({}));
+        let done = Ok(Reply::Done {});
         let (answer, end) = match verb {
-            Verb::State => (Ok(self.state()), None),
-            Verb::Counters => (Ok(report::counters(cycle)), None),
-            Verb::Pause => (self.pause(cycle).map(|()| json!({})), None),
+            Verb::Status => (Ok(Reply::Status(self.status())), None),
+            Verb::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
+            Verb::Pause => (self.pause(cycle).map(|()| Reply::Done {}), None),
             Verb::Resume => {
                 self.resume(cycle);
                 (done, None)
@@ -266,7 +259,7 @@ impl<'s> Driver<'s> {
         if self.phase == Phase::Running {
             cycle.pause().map_err(|error| error.to_string())?;
             self.phase = Phase::Paused;
-            self.events.tell("paused", None);
+            self.events.tell(EventKind::Paused, None);
         }
         Ok(())
     }
@@ -276,21 +269,22 @@ impl<'s> Driver<'s> {
             cycle.resume();
             host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
-            self.events.tell("resumed", None);
+            self.events.tell(EventKind::Resumed, None);
         }
     }
 
-    fn state(&self) -> Value {
-        json!({
-            "name": self.spec.name.as_str(),
-            "state": if self.phase == Phase::Running { "running" } else { "paused" },
-            "engine": self.engine,
-            "cpus": self.spec.cpus.get(),
-            "memory_bytes": self.spec.memory.bytes(),
-            "uptime_ms": self.started.elapsed().as_millis() as u64,
-            "resets": self.resets,
-            "pid": std::process::id(),
-        })
+    fn status(&self) -> Status {
+        Status {
+            protocol: VERSION,
+            name: self.spec.name.as_str().to_owned(),
+            state: self.phase,
+            engine: self.engine.to_owned(),
+            cpus: self.spec.cpus.get(),
+            memory_bytes: self.spec.memory.bytes(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            resets: self.resets,
+            pid: std::process::id(),
+        }
     }
 
     /// Messages of a machine that is gone are dropped; requests wait for the next one.
