@@ -22,6 +22,7 @@
 mod counters;
 mod event;
 mod failure;
+pub mod run_folder;
 mod status;
 mod verb;
 

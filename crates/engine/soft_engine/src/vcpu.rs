@@ -1,12 +1,14 @@
 //! One vCPU: the run loop.
 //!
 //! ```text
-//!          ┌──────────► Running ──HLT──► Halted ──interrupt, NMI──┐
+//!          ┌──────────► Running ──HLT──► Halted ─────event────────┐
 //!          │               ▲ └────────────────────────────────────┘
 //!   start-up IPI           │ INIT (boot processor)
 //!          │               │
 //!     InitReceived ◄──INIT─┴── any state
 //! ```
+//!
+//! An event that is delivered ends HLT: an interrupt, an NMI, or the debug trap of HLT itself.
 //!
 //! At each block's edge the loop looks at what others posted and at what the last instructions changed; then it
 //! executes the block at RIP. Exceptions are delivered between instructions.
@@ -17,8 +19,7 @@ use arch_model::x86_64::cpuid::Cpuid;
 use arch_model::x86_64::{CpuState, RunState};
 use vcpu_model::{EngineError, ExitCounters, ExitKind, GuestIo, Halt, Kick, Vcpu, VcpuIndex};
 
-use crate::cpu::event::Source;
-use crate::cpu::{Core, Cpu, Surroundings, gpr, vector};
+use crate::cpu::{Core, Cpu, Surroundings, gpr, shadow, vector};
 use crate::decode::block::BlockCache;
 use crate::features::Features;
 use crate::jit::{Jit, Ran};
@@ -235,28 +236,17 @@ fn execute(core: &mut Core<'_>, code: &mut Code<'_>) {
 /// Executes one instruction, with breakpoints, single step, and the end of an interrupt shadow.
 #[cold]
 fn execute_one(core: &mut Core<'_>, code: &mut Code<'_>) {
-    let stepping = core.flags.has(crate::cpu::flags::TF);
-    let shadow = core.shadow;
-    let result = core.fetch_address().and_then(|address| {
+    let before = core.begin_alone();
+    let done = core.fetch_address().and_then(|address| {
         core.check_instruction_breakpoints(address)?;
         // In the shadow of STI, which kernels execute all the time, the block that is there will do.
-        let insn = if stepping { code.blocks.one_at_rip(core)? } else { code.blocks.at_rip(core)?[0] };
+        let insn = if before.stepping { code.blocks.one_at_rip(core)? } else { code.blocks.at_rip(core)?[0] };
         core.cpu.gpr[gpr::NEXT_RIP] = core.cpu.rip.wrapping_add(insn.len.into());
-        (insn.run)(core, &insn)
+        (insn.run)(core, &insn)?;
+        let repeats = insn.is_repeated_string() && core.next_rip() == core.rip;
+        core.end_alone(before, repeats)
     });
-    let delivered = match result {
-        Ok(()) => {
-            core.cpu.rip = core.next_rip();
-            core.flags.put(crate::cpu::flags::RF, false);
-            core.take_debug_trap(stepping)
-        }
-        Err(raised) => Err(raised),
-    };
-    if core.shadow == shadow {
-        core.cpu.shadow = 0;
-        core.attention = true;
-    }
-    if delivered.is_err() {
+    if done.is_err() {
         core.deliver_fault();
     }
 }
@@ -336,21 +326,17 @@ fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
 
 fn deliver_interrupts(core: &mut Core<'_>) {
     let can_take = matches!(core.run_state, RunState::Running | RunState::Halted);
-    if !can_take || core.shadow & 1 != 0 {
+    if !can_take || core.shadow & shadow::MOV_SS != 0 {
         return;
     }
     if core.nmi_pending && !core.nmi_masked && core.shadow == 0 {
         core.cpu.nmi_pending = false;
         core.cpu.nmi_masked = true;
-        core.run_state = RunState::Running;
-        let rip = core.rip;
-        core.interrupt(vector::NMI, Source::External, rip);
+        core.interrupt(vector::NMI);
     } else if core.interrupts_enabled()
         && let Some(number) = core.lapic.accept()
     {
-        core.run_state = RunState::Running;
-        let rip = core.rip;
-        core.interrupt(number, Source::External, rip);
+        core.interrupt(number);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod features;
 pub mod file_lock;
 pub mod io_buffers;
 pub mod memory;
+pub mod named_file;
 pub mod open_beneath;
 pub mod poll;
 pub mod process_title;

@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     filled(&mut cases);
     spaces(&mut cases);
-    large_code(&mut cases);
+    large_pages(&mut cases);
     crossing_code(&mut cases);
     refusals(&mut cases);
     cases
@@ -78,30 +78,48 @@ fn calls_around(change: &[u8]) -> Guest {
     guest
 }
 
-/// Code in a large page, and INVLPG of another byte of it.
-fn large_code(cases: &mut Vec<Case>) {
+/// A large page, changed, and INVLPG of one byte of it: every translation of the page is forgotten (SDM vol. 3,
+/// 4.10.4.1), that of code as that of data, wherever in the page the byte is.
+fn large_pages(cases: &mut Vec<Case>) {
     const START: u64 = TEST_ADDRESS & !0x1f_ffff;
-    let build = |change: &[u8]| {
-        let mut guest = calls_around(change);
+    let build = |mut guest: Guest, byte: u64| {
         guest.map_test([P | W | U, P | W | U, 0, 0], 0);
         guest.put64(TEST_PD + 8, P | W | A | D | PS);
         guest.put64(TEST_PT + 8 * (TEST_PAGE >> 12), TEST_PAGE_B | P | W | A);
-        guest.put(TEST_PAGE, &[0xb0, 0xa, 0xc3]);
-        guest.put(TEST_PAGE_B, &[0xb0, 0xb, 0xc3]);
         guest.registers.rbx = START + TEST_PAGE;
         (guest.registers.rsi, guest.registers.rdi) = (TEST_PD + 8, TEST_PT | P | W | U);
-        guest.registers.rbp = START + 0x3000;
+        guest.registers.rbp = START + byte;
         guest
     };
-    // and qword [rsi], 0; invlpg [rbp]
+    // and qword [rsi], 0; invlpg [rbp]; and then mov [rsi], rdi: a table of small pages.
     let unmap: &[u8] = &[0x48, 0x83, 0x26, 0, 0x0f, 0x01, 0x7d, 0];
-    let expect = Expect::fault_at(vector::PF, 1 << 4, START + TEST_PAGE).cr2(START + TEST_PAGE);
-    let name = "code in a large page, unmapped, seen after invlpg of another byte";
-    cases.push(Case::new(name, SECTION, build(unmap), expect));
-    // The same, then mov [rsi], rdi: a table of small pages.
-    let split = build(&[unmap, &[0x48, 0x89, 0x3e]].concat());
-    let name = "code in a large page, then in a small one, seen after invlpg of another byte";
-    cases.push(Case::new(name, SECTION, split, Expect::done().rax(0xb)));
+    let split = [unmap, &[0x48, 0x89, 0x3e]].concat();
+    for (which, byte) in [("that byte", TEST_PAGE), ("another byte", 0x3000)] {
+        let mut push = |what: &str, guest: Guest, expect: Expect| {
+            let name = format!("{what}, seen after invlpg of {which}");
+            cases.push(Case::new(name, "SDM vol. 3, 4.10.4.1", guest, expect));
+        };
+        let code = |change: &[u8]| {
+            let mut guest = build(calls_around(change), byte);
+            guest.put(TEST_PAGE, &[0xb0, 0xa, 0xc3]);
+            guest.put(TEST_PAGE_B, &[0xb0, 0xb, 0xc3]);
+            guest
+        };
+        let expect = Expect::fault_at(vector::PF, 1 << 4, START + TEST_PAGE).cr2(START + TEST_PAGE);
+        push("code in a large page, unmapped", code(unmap), expect);
+        push("code in a large page, then in a small one", code(&split), Expect::done().rax(0xb));
+        let data = |change: &[u8]| {
+            let mut guest = build(Guest::long(0, &[&LOAD, change, &LOAD].concat()), byte);
+            guest.put64(TEST_PAGE, 0xa);
+            guest.put64(TEST_PAGE_B, 0xb);
+            guest
+        };
+        let guest = data(unmap);
+        let second = guest.start + (LOAD.len() + unmap.len()) as u64;
+        let expect = Expect::fault_at(vector::PF, 0, second).cr2(START + TEST_PAGE);
+        push("data in a large page, unmapped", guest, expect);
+        push("data in a large page, then in a small one", data(&split), Expect::done().rax(0xb));
+    }
 }
 
 /// An instruction whose bytes are in two pages, the second of which is remapped.

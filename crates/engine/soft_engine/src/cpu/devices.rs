@@ -92,6 +92,7 @@ impl Core<'_> {
         let mut bytes = [0; 4];
         self.counters.count(ExitKind::PortRead);
         self.io.port_read(port, &mut bytes[..size.min(4)]);
+        self.note_port_breakpoints(port, size);
         self.attention = true;
         u32::from_le_bytes(bytes)
     }
@@ -101,6 +102,7 @@ impl Core<'_> {
         self.journal.note_unrepeatable();
         self.counters.count(ExitKind::PortWrite);
         self.io.port_write(port, &value.to_le_bytes()[..size.min(4)]);
+        self.note_port_breakpoints(port, size);
         self.attention = true;
     }
 

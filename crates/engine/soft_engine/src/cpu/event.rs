@@ -7,11 +7,12 @@
 //!                              second exception: serially, or #DF; a third: shutdown
 //! ```
 
-use arch_model::x86_64::Segment;
+use arch_model::x86_64::{RunState, Segment};
 use vcpu_model::Halt;
 
 use super::mode::cr4;
 use super::segment::{SegmentType, is_null, null_segment, rpl, selector_error, system_type};
+use super::task::Switch;
 use super::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
 
 /// Where an event comes from.
@@ -96,16 +97,15 @@ impl Core<'_> {
         }
     }
 
-    /// Delivers an interrupt; what its delivery raises is delivered in its place.
-    pub fn interrupt(&mut self, vector: u8, source: Source, return_rip: u64) {
-        let event = Event { vector, error: None, source, return_rip };
+    /// Delivers an interrupt from outside; what its delivery raises is delivered in its place.
+    pub fn interrupt(&mut self, vector: u8) {
+        let event = Event { vector, error: None, source: Source::External, return_rip: self.rip };
         if self.deliver(event).is_err() {
-            self.rip = return_rip;
             self.deliver_fault();
         }
     }
 
-    /// Enters the handler of `event`. Nothing has changed when it raises.
+    /// Enters the handler of `event`. Nothing has changed when it raises, or the handler's task has begun.
     pub fn deliver(&mut self, event: Event) -> Exec {
         match self.mode {
             Mode::Real => self.deliver_real(event),
@@ -113,6 +113,8 @@ impl Core<'_> {
             _ => self.deliver_protected(event),
         }?;
         self.cpu.shadow = 0;
+        // Also one of the instruction that halted the vCPU.
+        self.cpu.run_state = RunState::Running;
         self.recheck_interrupts();
         Ok(())
     }
@@ -198,6 +200,10 @@ impl Core<'_> {
 
     fn deliver_protected(&mut self, event: Event) -> Exec {
         let gate = self.protected_gate(&event)?;
+        if gate.kind == system_type::TASK_GATE {
+            let why = Switch::Event { error: event.error, ext: ext(&event) };
+            return self.switch_task(gate.selector, why, (event.return_rip, self.pushed_flags(&event)));
+        }
         let (descriptor, mut code) = self.gate_code(&gate, &event)?;
         let from_v86 = self.mode == Mode::Virtual86;
         let new_cpl = if code.is_conforming() { self.cpl } else { code.dpl };
@@ -310,8 +316,8 @@ impl Core<'_> {
         }
         let raw: u64 = self.load_system(self.idt.base.wrapping_add(entry))?;
         let mut gate = gate_from(raw, 0, 0, error);
-        let kind_fits =
-            gate.is_interrupt() || matches!(gate.kind, system_type::TRAP_GATE | system_type::TRAP_GATE16);
+        let others = [system_type::TRAP_GATE, system_type::TRAP_GATE16, system_type::TASK_GATE];
+        let kind_fits = gate.is_interrupt() || others.contains(&gate.kind);
         if gate.is_16_bit() {
             gate.offset &= 0xffff;
         }

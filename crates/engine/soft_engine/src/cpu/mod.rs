@@ -14,6 +14,7 @@ mod reset;
 pub mod segment;
 pub mod stack;
 pub mod state;
+pub mod task;
 mod word;
 
 use std::ops::{Deref, DerefMut};
@@ -24,7 +25,7 @@ use vcpu_model::{ExitCounters, GuestIo};
 pub use fault::{Exception, Exec, Raised, vector};
 pub use flags::Flags;
 pub use mode::Mode;
-pub use registers::{Cpu, Fpu, X87Register, gpr, seg};
+pub use registers::{Cpu, Fpu, X87Register, gpr, seg, shadow};
 pub use word::Word;
 
 use crate::memory::journal::Journal;
@@ -73,7 +74,8 @@ pub struct Core<'m> {
     alarm_ns: Option<u64>,
     io: &'m dyn GuestIo,
     counters: &'m ExitCounters,
-    /// Bits for DR6 of a debug trap that is due when the instruction ends.
+    /// Bits for DR6 of a debug trap that is due when the instruction ends. Counts, as the next, for an instruction that is
+    /// looked at alone, whose start clears both.
     debug_trap: u64,
     aftermath: debug::Aftermath,
 }

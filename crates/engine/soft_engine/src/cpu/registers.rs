@@ -102,6 +102,14 @@ pub struct Msrs {
     pub kvm_poll_control: u64,
 }
 
+/// What holds events off until the end of the next instruction.
+pub mod shadow {
+    /// MOV SS and POP SS: all interrupts, breakpoints on that instruction, and debug traps (SDM vol. 3, 6.8.3).
+    pub const MOV_SS: u8 = 1;
+    /// STI that sets IF: interrupts that IF masks, and NMIs (SDM vol. 2, STI).
+    pub const STI: u8 = 2;
+}
+
 /// Architectural state: what a saved state holds, but for the local APIC, and what follows from it.
 #[repr(C)]
 #[derive(Clone, Debug)]
@@ -148,8 +156,11 @@ pub struct Cpu {
     pub run_state: RunState,
     /// Another vCPU asked this one out of its current or next HLT (KVM_HC_KICK_CPU).
     pub unhalted: bool,
-    /// Interrupt shadow: bit 0 MOV SS, bit 1 STI; it lasts for one instruction.
+    /// Bits of [`shadow`]; it lasts for one instruction.
     pub shadow: u8,
+    /// Bits for DR6 of the data breakpoints that MOV SS or POP SS hit: the trap comes behind the next instruction, as
+    /// [`shadow::MOV_SS`] says.
+    pub held_traps: u64,
     /// NMIs wait for IRET.
     pub nmi_masked: bool,
     /// An NMI waits.

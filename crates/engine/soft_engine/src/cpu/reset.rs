@@ -52,6 +52,7 @@ impl Cpu {
             run_state: if index == 0 { RunState::Running } else { RunState::Uninitialized },
             unhalted: false,
             shadow: 0,
+            held_traps: 0,
             nmi_masked: false,
             nmi_pending: false,
             sipi_vector: 0,

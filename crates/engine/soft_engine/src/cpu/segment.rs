@@ -288,6 +288,20 @@ pub fn null_segment(selector: u16, dpl: u8) -> Segment {
     Segment { selector, dpl, unusable: true, ..Segment::default() }
 }
 
+/// A segment register of virtual-8086 mode (SDM vol. 3, 21.2.1).
+pub fn virtual_segment(selector: u16) -> Segment {
+    Segment {
+        selector,
+        base: u64::from(selector) << 4,
+        limit: 0xffff,
+        kind: READ_WRITE | ACCESSED,
+        code_or_data: true,
+        dpl: 3,
+        present: true,
+        ..Segment::default()
+    }
+}
+
 /// Whether `len` bytes at `offset` are inside the limit (SDM vol. 3, 5.3).
 pub(super) fn is_within(segment: &Segment, offset: u64, len: u32) -> bool {
     let last = offset + u64::from(len.max(1)) - 1;

@@ -1,10 +1,13 @@
 //! To and from the engine-neutral state.
 
-use arch_model::x86_64::{CpuState, ExtendedState, PendingEvents, Registers, RunState, SystemRegisters};
+use arch_model::x86_64::{
+    CpuState, ExtendedState, PendingEvents, PendingException, Registers, RunState, SystemRegisters,
+};
 
+use super::debug::BREAKPOINTS;
 use super::mode::{cr0, efer};
 use super::registers::{Cpu, Fpu, X87Register};
-use super::{Flags, Mode, gpr, msr, seg};
+use super::{Flags, Mode, gpr, msr, seg, shadow, vector};
 use crate::platform::Lapic;
 use crate::vm::Shared;
 
@@ -27,6 +30,7 @@ pub fn save(cpu: &Cpu, lapic: &Lapic, shared: &Shared) -> CpuState {
         msrs: msr::save(cpu, lapic, shared),
         lapic: lapic.save(),
         events: PendingEvents {
+            exception: held_trap(cpu),
             interrupt_shadow: cpu.shadow,
             nmi_pending: cpu.nmi_pending,
             nmi_masked: cpu.nmi_masked,
@@ -55,7 +59,10 @@ pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuSta
     restore_extended(cpu, &state.extended);
     cpu.debug = state.debug;
     cpu.run_state = state.run_state;
-    cpu.shadow = state.events.interrupt_shadow & 3;
+    // What halts has ended its shadow.
+    let halted = state.run_state == RunState::Halted;
+    cpu.shadow = if halted { 0 } else { state.events.interrupt_shadow & (shadow::MOV_SS | shadow::STI) };
+    cpu.held_traps = held_traps(cpu.shadow, &state.events);
     cpu.nmi_pending = state.events.nmi_pending || state.events.nmi_injected;
     cpu.nmi_masked = state.events.nmi_masked;
     cpu.sipi_vector = state.events.sipi_vector;
@@ -70,6 +77,24 @@ pub fn restore(cpu: &mut Cpu, lapic: &mut Lapic, shared: &Shared, state: &CpuSta
         cpu.segments[seg::SS].dpl
     };
     cpu.mode = Mode::Real;
+}
+
+/// The debug trap that waits for the end of the instruction behind MOV SS.
+fn held_trap(cpu: &Cpu) -> Option<PendingException> {
+    let trap = PendingException {
+        vector: vector::DB,
+        error_code: None,
+        injected: false,
+        payload: Some(cpu.held_traps),
+    };
+    (cpu.held_traps != 0).then_some(trap)
+}
+
+/// The bits for DR6 of such a trap.
+fn held_traps(shadow: u8, events: &PendingEvents) -> u64 {
+    let is_held =
+        |trap: &PendingException| shadow & shadow::MOV_SS != 0 && trap.vector == vector::DB && !trap.injected;
+    events.exception.filter(is_held).and_then(|trap| trap.payload).unwrap_or(0) & BREAKPOINTS
 }
 
 fn registers(cpu: &Cpu) -> Registers {

@@ -44,6 +44,8 @@ pub mod prefix {
     pub const LOCK: u8 = 1;
     pub const REP: u8 = 2;
     pub const REPNE: u8 = 4;
+    /// One of the last two, before a string instruction.
+    pub const REPEATED: u8 = 8;
 }
 
 /// A decoded instruction. Independent of where it stands: branch targets and RIP-relative operands are relative.
@@ -93,5 +95,10 @@ impl Insn {
     #[inline(always)]
     pub fn is_locked(&self) -> bool {
         self.prefixes & prefix::LOCK != 0
+    }
+
+    /// Whether it is a string instruction that repeats itself.
+    pub fn is_repeated_string(&self) -> bool {
+        self.prefixes & prefix::REPEATED != 0
     }
 }

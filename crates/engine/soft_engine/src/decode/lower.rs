@@ -78,6 +78,7 @@ fn prefixes(insn: &Instruction) -> u8 {
     bit(insn.has_lock_prefix(), prefix::LOCK)
         | bit(insn.has_rep_prefix(), prefix::REP)
         | bit(insn.has_repne_prefix(), prefix::REPNE)
+        | bit(exec::is_repeated_string(insn), prefix::REPEATED)
 }
 
 fn operand(insn: &Instruction, index: u32, imm: &mut u64) -> Operand {

@@ -1,10 +1,13 @@
-//! Far jumps, calls and returns, and IRET (SDM vol. 2: JMP, CALL, RET, IRET; vol. 3, 5.8).
+//! Far jumps, calls and returns, and IRET, to code and to tasks (SDM vol. 2: JMP, CALL, RET, IRET; vol. 3, 5.8, 8.3).
 
 use arch_model::x86_64::Segment;
 use iced_x86::{Code, Mnemonic, OpKind};
 
 use super::Form;
-use crate::cpu::segment::{Descriptor, SegmentType, is_null, null_segment, rpl, selector_error, system_type};
+use crate::cpu::segment::{
+    Descriptor, SegmentType, is_null, null_segment, rpl, selector_error, system_type, virtual_segment,
+};
+use crate::cpu::task::Switch;
 use crate::cpu::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
 use crate::decode::insn::{Handler, Insn, OperandKind};
 
@@ -59,7 +62,7 @@ fn jump<const DIRECT: u8>(core: &mut Core<'_>, insn: &Insn) -> Exec {
             }
             load_code(core, code.0, code.1, gate.selector, gate.offset, core.cpl)
         }
-        _ => core.general_protection(selector_error(selector)),
+        _ => to_task(core, descriptor, &segment, selector, Switch::Jump),
     }
 }
 
@@ -83,8 +86,30 @@ fn call<const DIRECT: u8>(core: &mut Core<'_>, insn: &Insn) -> Exec {
             let gate = call_gate(core, descriptor, &segment, selector)?;
             call_through(core, &gate)
         }
-        _ => core.general_protection(selector_error(selector)),
+        _ => to_task(core, descriptor, &segment, selector, Switch::Call),
     }
+}
+
+/// A jump or call to a TSS or through a task gate (SDM vol. 3, 8.3), neither of which IA-32e mode has.
+fn to_task(
+    core: &mut Core<'_>,
+    descriptor: Descriptor,
+    segment: &Segment,
+    selector: u16,
+    why: Switch,
+) -> Exec {
+    let error = selector_error(selector);
+    let is_gate = segment.kind == system_type::TASK_GATE;
+    let is_task = is_gate || matches!(segment.kind, system_type::TSS | system_type::TSS16);
+    let privileged = segment.dpl < core.cpl.max(rpl(selector));
+    if core.is_long_mode() || segment.code_or_data || !is_task || privileged {
+        return core.general_protection(error);
+    }
+    if is_gate && !segment.present {
+        return core.raise(Exception::with_error(vector::NP, error));
+    }
+    let task = if is_gate { (descriptor.raw >> 16) as u16 } else { selector };
+    core.switch_task(task, why, (core.next_rip(), core.flags.get() & !flags::RF))
 }
 
 /// Pushes CS and the return address, both or neither.
@@ -398,8 +423,7 @@ fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         return core.general_protection(0);
     }
     if core.mode.is_protected() && core.flags.has(flags::NT) {
-        // A return from a nested task: 64-bit mode has no tasks; this CPU's other modes have no task switches.
-        return core.general_protection(0);
+        return return_to_task(core);
     }
     let offset = core.peek(SIZE, 0)?;
     let selector = core.peek(SIZE, step)? as u16;
@@ -408,12 +432,44 @@ fn interrupt_return<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
         return real_interrupt_return(core, SIZE, offset, selector, rflags);
     }
     if rflags & flags::VM != 0 && core.cpl == 0 && !core.is_long_mode() && SIZE == 4 {
-        // Virtual-8086 mode is not offered (CPUID.VME is clear and so is this way into it).
-        return core.general_protection(0);
+        return return_to_virtual(core, offset, selector, rflags);
     }
     let back =
         Return { selector, offset, size: SIZE, stack_depth: 3 * step, released: 0, rflags: Some(rflags) };
     return_to(core, &back)
+}
+
+/// A return from a nested task, of which IA-32e mode has none.
+fn return_to_task(core: &mut Core<'_>) -> Exec {
+    if core.is_long_mode() {
+        return core.general_protection(0);
+    }
+    let link: u16 = core.load_system(core.tr.base)?;
+    core.switch_task(link, Switch::Return, (core.next_rip(), core.flags.get() & !flags::RF))
+}
+
+/// Into virtual-8086 mode: a frame of nine, and all flags as they are in it (SDM vol. 3, 21.2.5).
+fn return_to_virtual(core: &mut Core<'_>, offset: u64, selector: u16, rflags: u64) -> Exec {
+    let mut frame = [0; 6];
+    for (index, value) in frame.iter_mut().enumerate() {
+        *value = core.peek(4, 12 + 4 * index as i64)?;
+    }
+    let [sp, ss, es, ds, fs, gs] = frame;
+    if offset > 0xffff {
+        return core.general_protection(0);
+    }
+    core.cpu.flags.set(rflags);
+    core.take_resume_flag();
+    core.cpu.cpl = 3;
+    let segments = [(seg::CS, selector.into()), (seg::SS, ss), (seg::ES, es), (seg::DS, ds), (seg::FS, fs)];
+    for (register, selector) in segments.into_iter().chain([(seg::GS, gs)]) {
+        core.set_segment(register, virtual_segment(selector as u16));
+    }
+    core.set_next_rip(offset);
+    core.cpu.gpr[gpr::RSP] = sp;
+    core.update_mode();
+    core.recheck_interrupts();
+    Ok(())
 }
 
 fn real_interrupt_return(core: &mut Core<'_>, size: u8, offset: u64, selector: u16, rflags: u64) -> Exec {
@@ -423,7 +479,8 @@ fn real_interrupt_return(core: &mut Core<'_>, size: u8, offset: u64, selector: u
     core.load_real_segment(seg::CS, selector);
     core.set_next_rip(offset);
     core.set_stack_pointer(core.stack_offset(3 * i64::from(size)));
-    set_popped_flags(core, rflags & !(flags::VM | flags::VIF | flags::VIP), size, 0);
+    let cpl = core.cpl;
+    set_popped_flags(core, rflags & !(flags::VIF | flags::VIP), size, cpl);
     core.update_view();
     Ok(())
 }

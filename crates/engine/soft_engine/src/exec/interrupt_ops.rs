@@ -7,7 +7,7 @@ use super::Form;
 use crate::cpu::debug::BS;
 use crate::cpu::event::{Event, Source};
 use crate::cpu::mode::efer;
-use crate::cpu::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
+use crate::cpu::{Core, Exec, Mode, flags, gpr, seg, vector};
 use crate::decode::insn::{Handler, Insn};
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -56,7 +56,7 @@ fn int3(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 
 fn int1(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     // A trap like any other of the CPU: no gate's privilege level stops it.
-    core.raise(Exception { trap: true, ..Exception::plain(vector::DB) })
+    core.trap_behind(0)
 }
 
 fn into(core: &mut Core<'_>, _insn: &Insn) -> Exec {
@@ -125,17 +125,14 @@ fn sysret<const SIZE: u8>(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.set_next_rip(if long { target } else { target & 0xffff_ffff });
     enter(core, flat(code, true, 3, long), flat((selector + 8) | 3, false, 3, true));
     core.recheck_interrupts();
-    if core.flags.has(flags::TF) {
-        // TF counts as SYSRET leaves it: the trap comes before the next instruction.
-        return core.raise(Exception { payload: BS, trap: true, ..Exception::plain(vector::DB) });
-    }
+    // TF counts as SYSRET leaves it, so the trap comes before the next instruction.
     core.cancel_single_step();
-    Ok(())
+    if core.flags.has(flags::TF) { core.trap_behind(BS) } else { Ok(()) }
 }
 
 fn sysenter(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     let selector = core.msrs.sysenter_cs & 0xfffc;
-    if !core.mode.is_protected() || selector == 0 {
+    if core.mode == Mode::Real || selector == 0 {
         return core.general_protection(0);
     }
     let long = core.is_long_mode();

@@ -155,7 +155,8 @@ pub fn ends_block(insn: &Instruction) -> bool {
         || is_system(insn.mnemonic())
 }
 
-fn is_repeated_string(insn: &Instruction) -> bool {
+/// Whether `insn` is a string instruction that may go back to itself.
+pub fn is_repeated_string(insn: &Instruction) -> bool {
     insn.is_string_instruction() && (insn.has_rep_prefix() || insn.has_repne_prefix())
 }
 

@@ -7,7 +7,7 @@ use iced_x86::{Mnemonic, OpKind};
 use super::{Form, by_size};
 use crate::cpu::mode::cr4;
 use crate::cpu::segment::{SegmentType, is_null, rpl, system_type};
-use crate::cpu::{Core, Exec, Mode, Word, flags, seg};
+use crate::cpu::{Core, Exec, Mode, Word, flags, seg, shadow};
 use crate::decode::insn::{Handler, Insn};
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -69,11 +69,10 @@ fn mov_to_segment(core: &mut Core<'_>, insn: &Insn) -> Exec {
     Ok(())
 }
 
-/// Loading SS holds interrupts and debug traps off for one instruction (SDM vol. 3, 6.8.3).
+/// Loading SS by MOV or POP holds interrupts and debug traps off for one instruction (SDM vol. 3, 6.8.3).
 fn shadow_after_ss(core: &mut Core<'_>, register: usize) {
     if register == seg::SS {
-        core.cpu.shadow = 1;
-        core.hold_debug_traps();
+        core.cpu.shadow = shadow::MOV_SS;
         core.attention = true;
     }
 }

@@ -8,7 +8,7 @@ use super::vector::xsave;
 use super::{Form, by_size};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::segment::{is_null, null_segment, selector_error, system_type};
-use crate::cpu::{Core, Exception, Exec, Mode, Word, flags, gpr, seg, vector};
+use crate::cpu::{Core, Exception, Exec, Mode, Word, flags, gpr, seg, shadow, vector};
 use crate::decode::insn::{Handler, Insn};
 use crate::platform::SendIpi;
 
@@ -358,7 +358,7 @@ fn sti(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     check_interrupt_flag(core)?;
     if !core.flags.has(flags::IF) {
         core.cpu.flags.put(flags::IF, true);
-        core.cpu.shadow = 2;
+        core.cpu.shadow = shadow::STI;
         core.attention = true;
     }
     Ok(())

@@ -145,6 +145,12 @@ impl<'m> Core<'m> {
         self.store_at(Place { address, segment: seg::DS, view: View::Supervisor }, value)
     }
 
+    /// Raises what an access of the CPU's own to `len` bytes, at most a page, at a linear address would raise.
+    pub fn probe_system(&mut self, address: u64, len: u32, kind: Kind) -> Exec {
+        let address = address & self.linear_mask();
+        self.pieces(Place { address, segment: seg::DS, view: View::Supervisor }, len as usize, kind).map(drop)
+    }
+
     /// A push of event delivery: with supervisor privilege whatever CPL was, on the stack at a linear address.
     pub fn store_stack<T: Word>(&mut self, address: u64, value: T, user: bool) -> Exec {
         let view = if user { View::User } else { View::Supervisor };

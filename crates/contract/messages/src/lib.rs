@@ -1,0 +1,17 @@
+//! Messages to people: one line that says what, where, and what to do.
+//!
+//! Whatever comes from outside goes through here before a person sees it: causes of errors in the words of libraries and
+//! of the kernel ([`in_words`], [`parser_words`]), and text that strangers wrote ([`one_line`], [`shortened`]). Pure text:
+//! nothing here does I/O or knows what a machine is.
+
+mod chain;
+mod near;
+mod parser;
+mod size;
+mod text;
+
+pub use chain::{in_words, in_words_after};
+pub use near::{did_you_mean, nearest};
+pub use parser::parser_words;
+pub use size::Bytes;
+pub use text::{one_line, shortened};
