@@ -37,9 +37,8 @@ pub enum Next {
 impl VmEvents {
     pub(crate) fn listen(socket: &Path) -> Result<VmEvents, ClientError> {
         let runtime = exchange::runtime(socket)?;
-        let answer = runtime.block_on(async {
-            timeout(PATIENCE, exchange::send(socket, Method::Get, EVENTS_PATH)).await
-        });
+        let answer = runtime
+            .block_on(async { timeout(PATIENCE, exchange::send(socket, Method::Get, EVENTS_PATH)).await });
         let answer = answer.map_err(|_| ClientError::Silent(socket.to_owned()))??;
         let socket = socket.to_owned();
         if !answer.status().is_success() {

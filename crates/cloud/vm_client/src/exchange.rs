@@ -32,14 +32,19 @@ pub(crate) fn answer(socket: &Path, method: Method, path: &str) -> Result<Bytes,
 }
 
 /// Sends a request; the answer's body follows as it is read.
-pub(crate) async fn send(socket: &Path, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+pub(crate) async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<Response<Incoming>, ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_vm(socket, error))?;
     let lost = |error: hyper::Error| connection(socket, io::Error::other(error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
     // It ends with the answer, whose end or failure the reader of the body sees.
     tokio::spawn(connection);
     let request = Request::builder().method(method.as_str()).uri(path).header("host", "vm");
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
+    let request =
+        request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
     sender.send_request(request).await.map_err(lost)
 }
 
@@ -53,7 +58,9 @@ fn connection(socket: &Path, source: io::Error) -> ClientError {
 
 fn unreachable_vm(socket: &Path, error: io::Error) -> ClientError {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(socket.to_owned()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning(socket.to_owned())
+        }
         io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
         _ => connection(socket, error),
     }

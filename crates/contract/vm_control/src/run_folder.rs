@@ -34,7 +34,8 @@ mod tests {
     #[test]
     fn each_user_has_a_folder_of_his_own() {
         let at = |set: &[(&str, &str)], is_root| {
-            let find = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+            let find =
+                |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
             folder(find, is_root)
         };
         assert_eq!(at(&[("XDG_RUNTIME_DIR", "/run/user/0")], true), Some("/run/yagura/vms".into()));
