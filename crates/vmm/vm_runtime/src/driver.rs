@@ -133,8 +133,9 @@ impl<'s> Driver<'s> {
     /// Power cycle after power cycle, until one ends for good.
     fn power_cycles<E: Engine>(&mut self, engine: &E, backends: &Backends) -> Result<Outcome, RunError> {
         let mut quick_resets = ResetLoop::default();
+        let cpuid = engine.guest_cpuid(self.spec.cpu_model)?;
         loop {
-            let cycle = PowerCycle::prepare(engine, self.spec, backends, &self.inbox.outbox())?;
+            let cycle = PowerCycle::prepare(engine, (self.spec, &cpuid), backends, &self.inbox.outbox())?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
