@@ -3,19 +3,18 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Device, EISAName, Equal, Field, FieldAccessType, FieldEntry,
-    FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, MethodCall, Name,
-    Notify, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Store, ZERO,
+    FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, Name, Notify, OpRegion,
+    OpRegionSpace, Package, Path, ResourceTemplate, Store, ZERO,
 };
 use acpi_tables::sdt::Sdt;
 use arch_model::x86_64::layout::{
-    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_GED_PORTS, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT,
-    RTC_PORT,
+    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT, RTC_PORT,
 };
 use guest_memory::GpaRange;
 
 use crate::fixed::last_bus;
 use crate::spec::*;
-use crate::{AcpiConfig, OEM_ID, OEM_REVISION, OEM_TABLE_ID, slots, to_bytes};
+use crate::{AcpiConfig, OEM_ID, OEM_REVISION, OEM_TABLE_ID, to_bytes};
 
 /// DSDT revision with 64-bit integers (ACPI 6.4, 5.2.11.1).
 const REVISION: u8 = 2;
@@ -65,7 +64,6 @@ fn pci_root(config: &AcpiConfig, body: &mut Vec<u8>) {
         ],
         body,
     );
-    slots::build(config.slots, body);
 }
 
 /// Addresses that belong to the machine and not to a device: PCI configuration space (PCI Firmware 3.3,
@@ -73,7 +71,7 @@ fn pci_root(config: &AcpiConfig, body: &mut Vec<u8>) {
 fn reserved(ecam: GpaRange, body: &mut Vec<u8>) {
     let ecam = Memory32Fixed::new(true, ecam.start.0 as u32, ecam.size_bytes as u32);
     let power = IO::new(ACPI_POWER_PORT, ACPI_POWER_PORT, 1, POWER_PORTS);
-    let events = IO::new(ACPI_GED_PORT, ACPI_GED_PORT, 1, ACPI_GED_PORTS as u8);
+    let events = IO::new(ACPI_GED_PORT, ACPI_GED_PORT, 1, 1);
     device(
         "MRES",
         &[
@@ -134,10 +132,7 @@ fn generic_events(body: &mut Vec<u8>) {
     let pressed = Equal::new(&masked, &EVENT_POWER_BUTTON);
     let notify = Notify::new(&button, &NOTIFY_BUTTON_PRESSED);
     let tell = If::new(&pressed, vec![&notify]);
-    let slots_changed = And::new(&ZERO, &seen, &EVENT_PCI_SLOTS);
-    let look = MethodCall::new(slots::LOOK.into(), Vec::new());
-    let look_at_slots = If::new(&slots_changed, vec![&look]);
-    let on_event = Method::new("_EVT".into(), 1, true, vec![&read, &tell, &look_at_slots]);
+    let on_event = Method::new("_EVT".into(), 1, true, vec![&read, &tell]);
     device(
         "GED_",
         &[

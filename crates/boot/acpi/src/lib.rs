@@ -7,7 +7,6 @@
 
 mod dsdt;
 mod fixed;
-mod slots;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -45,8 +44,6 @@ pub struct AcpiConfig {
     pub mmio64: Option<GpaRange>,
     /// Whether COM1 is there.
     pub serial: bool,
-    /// PCI slots whose functions come and go while the guest runs, a bit a slot.
-    pub slots: u32,
 }
 
 /// Why the tables were not made.
@@ -111,7 +108,7 @@ pub fn write_to(config: &AcpiConfig, memory: &GuestMemory) -> Result<GuestAddres
 }
 
 fn check(config: &AcpiConfig) -> Result<(), AcpiError> {
-    let AcpiConfig { vcpus, ecam, mmio32, mmio64, serial: _, slots: _ } = config;
+    let AcpiConfig { vcpus, ecam, mmio32, mmio64, serial: _ } = config;
     if !(1..=MAX_PROCESSORS).contains(vcpus) {
         return Err(AcpiError::Processors(*vcpus));
     }

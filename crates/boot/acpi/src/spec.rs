@@ -14,12 +14,6 @@ pub const RESET_VALUE: u8 = 1;
 pub const SLEEP_TYPE_S5: u8 = 5;
 /// Power button bit of the event register at `layout::ACPI_GED_PORT`. The chip is `chipset::AcpiGed`.
 pub const EVENT_POWER_BUTTON: u8 = 1;
-/// Bit of the same register: look at the registers of PCI slots, from `layout::ACPI_SLOTS_PORT`.
-pub const EVENT_PCI_SLOTS: u8 = 2;
-/// Notification that a device may have come or gone (5.6.6, table 5.169).
-pub const NOTIFY_DEVICE_CHECK: u8 = 1;
-/// Notification that a device is to be ejected (5.6.6, table 5.169).
-pub const NOTIFY_EJECT_REQUEST: u8 = 3;
 /// Notification that a button was pressed (5.6.6, table 5.171).
 pub const NOTIFY_BUTTON_PRESSED: u8 = 0x80;
 

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EjectSink, EventFd, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest,
-    PowerSink, lock,
+    Clock, Doorbells, EventFd, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest, PowerSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -128,24 +127,5 @@ impl FakePower {
 impl PowerSink for FakePower {
     fn request(&self, request: PowerRequest) {
         lock(&self.requests).push(request);
-    }
-}
-
-/// An eject sink that remembers the slots.
-#[derive(Debug, Default)]
-pub struct FakeEjectSink {
-    slots: Mutex<Vec<u8>>,
-}
-
-impl FakeEjectSink {
-    /// The slots that were freed since the last call.
-    pub fn ejected(&self) -> Vec<u8> {
-        std::mem::take(&mut *lock(&self.slots))
-    }
-}
-
-impl EjectSink for FakeEjectSink {
-    fn eject(&self, slot: u8) {
-        lock(&self.slots).push(slot);
     }
 }

@@ -17,9 +17,3 @@ pub trait PowerSink: Send + Sync {
     /// Asks. The first request of a run wins.
     fn request(&self, request: PowerRequest);
 }
-
-/// Who is told that the guest has given up a PCI slot: its driver is done with the function.
-pub trait EjectSink: Send + Sync {
-    /// Tells. Called on a vCPU's thread, so it takes the function off the bus and leaves the rest to others.
-    fn eject(&self, slot: u8);
-}

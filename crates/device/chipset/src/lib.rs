@@ -14,7 +14,7 @@ mod ports;
 mod rtc;
 mod serial_16550;
 
-pub use acpi_ged::{AcpiGed, EVENT_PCI_SLOTS, EVENT_POWER_BUTTON};
+pub use acpi_ged::{AcpiGed, EVENT_POWER_BUTTON};
 pub use acpi_power::{
     AcpiPower, RESET_OFFSET, RESET_VALUE, SLEEP_CONTROL_OFFSET, SLEEP_STATUS_OFFSET, SLEEP_TYPE_S5,
 };

@@ -54,11 +54,6 @@ pub const PCI_CONFIG_PORT: u16 = 0xcf8;
 pub const ACPI_POWER_PORT: u16 = 0x600;
 /// First port of the ACPI generic event device.
 pub const ACPI_GED_PORT: u16 = 0x610;
-/// Its ports: a byte of events, then from [`ACPI_SLOTS_PORT`] on three registers of 32 bits.
-pub const ACPI_GED_PORTS: u16 = 16;
-/// Where its registers about PCI slots begin, a bit a slot in each: slots with a new function, slots that the
-/// guest is asked to give up, and slots that it gives up.
-pub const ACPI_SLOTS_PORT: u16 = ACPI_GED_PORT + 4;
 /// Interrupt input of the ACPI generic event device.
 pub const ACPI_GED_GSI: u32 = 9;
 

@@ -131,16 +131,6 @@ impl PciRoot {
         }
     }
 
-    /// Takes the function out of `slot` and returns it, if there is one: from now on nothing answers there. A vCPU
-    /// that is in the function now comes out of it as ever; the host bridge in slot 0 stays.
-    pub fn detach(&self, slot: Slot) -> Option<Shared<dyn PciFunction>> {
-        let mut table = self.write_table();
-        let found = table.functions.binary_search_by_key(&slot, |attached| attached.slot);
-        let position = found.ok().filter(|_| slot != Slot(0))?;
-        table.routes.forget(slot);
-        Some(table.functions.remove(position).function)
-    }
-
     /// The windows that the host bridge forwards.
     pub fn windows(&self) -> Windows {
         self.bus.windows
@@ -172,9 +162,8 @@ impl PciRoot {
                 address,
                 size_bytes: bar.size_bytes,
             });
-            if self.write_table().set_route(attached, bar.index, route) {
-                function.bar_moved(bar.index, address);
-            }
+            self.write_table().routes.set(attached.slot, bar.index, route);
+            function.bar_moved(bar.index, address);
         }
     }
 
@@ -194,18 +183,6 @@ impl PciRoot {
 
     fn write_table(&self) -> RwLockWriteGuard<'_, Table> {
         self.bus.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    /// Maps a region of a function anew. `false` where the function has been taken off the bus meanwhile.
-    fn set_route(&mut self, attached: &Attached, bar: u8, route: Option<Route>) -> bool {
-        let position = self.functions.binary_search_by_key(&attached.slot, |other| other.slot);
-        let is_here = position.is_ok_and(|at| Arc::ptr_eq(&self.functions[at].function, &attached.function));
-        if is_here {
-            self.routes.set(attached.slot, bar, route);
-        }
-        is_here
     }
 }
 

@@ -42,11 +42,6 @@ impl Routes {
         }
     }
 
-    /// Maps no region of `slot` any more.
-    pub(super) fn forget(&mut self, slot: Slot) {
-        self.routes.retain(|route| route.slot != slot);
-    }
-
     /// Who answers an access of `len` bytes at `address`.
     pub(super) fn find(&self, address: u64, len: usize) -> Target {
         let hit = self.routes.iter().find_map(|route| {
