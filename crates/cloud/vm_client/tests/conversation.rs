@@ -1,6 +1,6 @@
 //! The client against sockets that answer well, badly, slowly and not at all.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -17,14 +17,14 @@ fn with_head(status: &str, body: &str) -> String {
 }
 
 /// Answers one connection with `answer`, whatever it asks, and tells what it was asked.
-fn once(socket: &Path, answer: String) -> thread::JoinHandle<String> {
-    let listener = UnixListener::bind(socket).unwrap();
+fn once(socket: &Path, answer: String) -> thread::JoinHandle<io::Result<String>> {
+    let listener = UnixListener::bind(socket);
     thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener?.accept()?;
         let mut request = vec![0; 4096];
-        let length = stream.read(&mut request).unwrap();
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned()
+        let length = stream.read(&mut request)?;
+        stream.write_all(answer.as_bytes())?;
+        Ok(String::from_utf8_lossy(&request[..length]).lines().next().unwrap_or_default().to_owned())
     })
 }
 
@@ -39,11 +39,11 @@ fn a_vm_is_asked_in_its_own_words() {
     let asked = once(&path, with_head("200 OK", STATUS));
     let status = VmClient::new(&path).status().unwrap();
     assert_eq!((status.name.as_str(), status.state), ("web1", Phase::Running));
-    assert_eq!(asked.join().unwrap(), "GET /state HTTP/1.1");
+    assert_eq!(asked.join().unwrap().unwrap(), "GET /state HTTP/1.1");
     std::fs::remove_file(&path).unwrap();
     let asked = once(&path, with_head("200 OK", "{}"));
     VmClient::new(&path).ask(Verb::PowerButton).unwrap();
-    assert_eq!(asked.join().unwrap(), "PUT /power-button HTTP/1.1");
+    assert_eq!(asked.join().unwrap().unwrap(), "PUT /power-button HTTP/1.1");
 }
 
 #[test]

@@ -269,7 +269,7 @@ pub fn common(mut cpuid: Cpuid, other: &[CpuidLeaf]) -> Cpuid {
 /// run there. What is no feature of a named model (sizes, names, topology) may differ.
 pub fn lacking(wanted: &[CpuidLeaf], offered: &[CpuidLeaf]) -> Vec<&'static str> {
     let (mut wanted, mut offered) = (wanted.to_vec(), offered.to_vec());
-    let mut has = |cpuid: &mut [CpuidLeaf], feature: &Feature| {
+    let has = |cpuid: &mut [CpuidLeaf], feature: &Feature| {
         feature.word.of(cpuid).is_some_and(|bits| *bits >> feature.bit & 1 == 1)
     };
     let lacks = |feature: &&Feature| has(&mut wanted, feature) && !has(&mut offered, feature);
