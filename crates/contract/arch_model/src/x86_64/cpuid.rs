@@ -455,7 +455,7 @@ mod tests {
             let leaf = |function| CpuidLeaf { function, ..CpuidLeaf::default() };
             vec![CpuidLeaf { ebx: maker, ..leaf(0) }, CpuidLeaf { eax, ..leaf(KVM_FEATURES) }]
         };
-        let features = |one, other| common(one, &other)[1].eax;
+        let features = |one: Cpuid, other: Cpuid| common(one, &other)[1].eax;
         assert_eq!(features(engine(1, 0b1000_1011), engine(1, 0b1000_1001)), 0b1000_1001);
         assert_eq!(features(engine(1, 0b1000_1011), engine(2, 0b1000_1001)), 0b0000_1001);
         assert_eq!(features(engine(1, !0), Vec::new()), 0);
