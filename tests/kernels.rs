@@ -5,7 +5,7 @@
 mod monitor;
 
 use monitor::{Engine, on_each_engine};
-use test_guests::{entries, linux_image, multiboot_image, multiboot2_image};
+use test_guests::{entries, linux_image, multiboot_image, multiboot2_image, unified_image};
 
 /// What the guests find in their module or initrd and write to the exit port.
 const FOUND: u8 = 0x5a;
@@ -13,6 +13,7 @@ const FOUND: u8 = 0x5a;
 on_each_engine!(
     multiboot_kernels_are_entered_and_told_of_their_modules,
     linux_images_without_payload_are_entered_in_either_mode,
+    a_unified_kernel_image_brings_its_initrd_along,
 );
 
 /// The byte that `image` wrote to the exit port.
@@ -42,4 +43,15 @@ fn linux_images_without_payload_are_entered_in_either_mode(engine: Engine) {
     assert_eq!(written(engine, &narrow, &["--initrd", "MODULE"]), Some(FOUND.into()));
     let long = linux_image(entries::linux_entry_64(), true);
     assert_eq!(written(engine, &long, &["--initrd", "MODULE"]), Some(FOUND.into()));
+}
+
+fn a_unified_kernel_image_brings_its_initrd_along(engine: Engine) {
+    let kernel = linux_image(entries::linux_entry_64(), true);
+    let image = unified_image(&[(".cmdline", b"quiet"), (".linux", &kernel), (".initrd", &[FOUND; 5000])]);
+    assert_eq!(written(engine, &image, &[]), Some(FOUND.into()));
+    // What is given besides stands behind it.
+    let other = unified_image(&[(".initrd", &[FOUND + 1; 3]), (".linux", &kernel)]);
+    assert_eq!(written(engine, &other, &["--initrd", "MODULE"]), Some((FOUND + 1).into()));
+    let bare = unified_image(&[(".linux", &kernel)]);
+    assert_eq!(written(engine, &bare, &["--initrd", "MODULE", "--initrd", "MODULE"]), Some(FOUND.into()));
 }

@@ -18,6 +18,7 @@ on_each_engine!(
     the_process_shows_its_vm,
     a_console_on_pipes_a_file_and_a_socket,
     a_paused_guest_stands_still_and_goes_on_where_it_was,
+    a_panic_leads_to_what_was_asked_for,
     a_guest_that_does_anything_to_its_devices_only_harms_itself,
 );
 
@@ -34,6 +35,27 @@ fn each_way_to_end_has_its_exit_status(engine: Engine) {
     assert_eq!(echo.receive(), b'!');
     echo.send(b"q");
     assert_eq!(echo.wait().code(), Some(0x15 << 1 | 1));
+}
+
+fn a_panic_leads_to_what_was_asked_for(engine: Engine) {
+    // Without a wish it is told of, and the guest goes on.
+    assert_eq!(exit_status(engine, guests::panicker(), &[]), Some(0));
+    let mut ended = engine.start(guests::panicker(), &["--on-panic", "exit", "--console", "file=DIR/log"]);
+    assert_eq!(ended.wait().code(), Some(12));
+    assert_eq!(fs::read(ended.path("log")).unwrap(), b"!", "nothing is executed behind a panic");
+    assert_eq!(exit_status(engine, guests::panicker(), &["--on-panic", "restart"]), Some(6));
+
+    let mut paused = engine.start(guests::panicker(), &["--on-panic", "pause", "--control", "DIR/control"]);
+    assert_eq!(paused.receive(), b'!');
+    let deadline = Instant::now() + LIMIT;
+    while ask(&paused, "GET", "/state").1["state"] != "paused" {
+        assert!(Instant::now() < deadline, "the guest goes on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(ask(&paused, "GET", "/counters").1["devices"]["pvpanic"]["panicked"], 1);
+    assert_eq!(ask(&paused, "PUT", "/resume").0, "HTTP/1.1 200 OK");
+    assert_eq!(paused.receive(), b'?', "it tells again and again, and is paused once");
+    assert_eq!(paused.wait().code(), Some(0));
 }
 
 fn the_first_sigterm_presses_a_button_and_the_second_kills(engine: Engine) {

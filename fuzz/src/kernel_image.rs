@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
     let Ok(kernel) = Kernel::parse(script.remaining().to_vec()) else { return };
     let config = BootConfig {
         command_line: if flags & 8 != 0 { "console=ttyS0 panic=-1" } else { "" },
-        initrd: (flags & 4 != 0).then(initrd),
+        initrds: if flags & 4 != 0 { std::slice::from_ref(initrd()) } else { &[] },
         modules: if flags & 0x40 != 0 { modules() } else { &[] },
         rsdp: Some(GuestAddress(0xe_0000)),
         protocol: match (flags & 3, flags & 0x80 != 0) {

@@ -77,6 +77,7 @@ pub struct Monitor {
     input: Option<ChildStdin>,
     output: Receiver<u8>,
     pub folder: tempfile::TempDir,
+    kept: Option<tempfile::TempDir>,
 }
 
 impl Monitor {
@@ -98,7 +99,8 @@ impl Monitor {
             .arg(kernel);
         let path = folder.path().to_str().unwrap().to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", &path)));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let errors = std::fs::File::create(folder.path().join("stderr")).unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let input = child.stdin.take();
         let mut stdout = child.stdout.take().unwrap();
         let (sender, output) = channel();
@@ -106,12 +108,27 @@ impl Monitor {
             let mut byte = [0];
             while stdout.read(&mut byte).is_ok_and(|count| count == 1) && sender.send(byte[0]).is_ok() {}
         });
-        Monitor { child, input, output, folder }
+        Monitor { child, input, output, folder, kept: None }
     }
 
     /// A file in the test's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Removes `folder` only after the process has ended.
+    pub fn keep(&mut self, folder: tempfile::TempDir) {
+        self.kept = Some(folder);
+    }
+
+    /// The folder that is kept.
+    pub fn kept(&self) -> &std::path::Path {
+        self.kept.as_ref().unwrap().path()
+    }
+
+    /// What it has said on standard error.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.path("stderr")).unwrap()
     }
 
     /// The process's number.
@@ -153,5 +170,52 @@ impl Drop for Monitor {
         // Fails when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A small file system in memory, mounted in a namespace of its own that a sleeping process holds.
+pub struct SmallMount {
+    holder: Child,
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SmallMount {
+    /// Nothing where this host does not let its users have one.
+    pub fn new(size_bytes: u64) -> Option<SmallMount> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        let script =
+            format!("mount -t tmpfs -o size={size_bytes} small {path} && echo ready && exec sleep 300");
+        let mut holder = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut ready = [0; 5];
+        let mounted = holder.stdout.take().unwrap().read_exact(&mut ready).is_ok() && &ready == b"ready";
+        // A process sees another's file systems through its root, where it may trace it.
+        let path = PathBuf::from(format!("/proc/{}/root{path}", holder.id()));
+        let mount = SmallMount { holder, path, _folder: folder };
+        if !mounted || std::fs::write(mount.path.join("probe"), "").is_err() {
+            println!("SKIPPED: no file system can be mounted in a namespace here");
+            return None;
+        }
+        std::fs::remove_file(mount.path.join("probe")).unwrap();
+        Some(mount)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallMount {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
     }
 }

@@ -50,6 +50,7 @@ pub const TESTS: &[Need] = &[
     need("mkfs.xfs", "xfsprogs"),
     need("mkfs.btrfs", "btrfs-progs"),
     need("sfdisk", "fdisk"),
+    need("grub-emu", "grub-emu"),
 ];
 
 /// Programs are missing that this process cannot install.

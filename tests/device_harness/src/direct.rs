@@ -64,6 +64,11 @@ impl DirectDriver {
         &mut *self.device
     }
 
+    /// Another device of the same kind takes the place of this one, whose queues are stopped.
+    pub fn replace_device(&mut self, device: Box<dyn VirtioDevice>) {
+        self.device = device;
+    }
+
     /// Starts all queues with `features` negotiated.
     pub fn start(&mut self, features: u64) {
         self.features = features;

@@ -21,6 +21,7 @@ pub struct EchoControl {
     shown: Arc<AtomicU32>,
     resets: Arc<AtomicU32>,
     refuses: Arc<AtomicBool>,
+    starves: Arc<AtomicBool>,
 }
 
 impl EchoControl {
@@ -40,6 +41,11 @@ impl EchoControl {
     /// Lets the device refuse to start queues, or start them again.
     pub fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::SeqCst);
+    }
+
+    /// Lets the host have no descriptors left when a queue is started.
+    pub fn starve(&self) {
+        self.starves.store(true, Ordering::SeqCst);
     }
 }
 
@@ -107,6 +113,10 @@ impl VirtioDevice for EchoDevice {
     ) -> Result<(), StartError> {
         if self.control.refuses.load(Ordering::SeqCst) {
             return Err(StartError::Protocol("the test refuses"));
+        }
+        if self.control.starves.load(Ordering::SeqCst) {
+            // EMFILE (errno(3)).
+            return Err(StartError::Backend(std::io::Error::from_raw_os_error(24)));
         }
         let QueueResources { queue, kick } = resources;
         let worker = Worker::start("echo", kick, EchoHandler { queue }).map_err(StartError::Worker)?;

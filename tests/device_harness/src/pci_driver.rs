@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use device_model::fake::{FakeMsi, NoDoorbells};
+use device_model::fake::{FakeMsi, FakePower, NoDoorbells};
 use device_model::{AnySnapshot, Device, Doorbells, Shared, lock, shared};
 use pci::{PciRoot, Slot, Window, Windows};
 use virtio_core::{VirtioDevice, VirtioPci, spec};
@@ -47,6 +47,7 @@ pub struct PciDriver {
     function: Shared<VirtioPci>,
     msi: FakeMsi,
     rings: Vec<RingDriver>,
+    machine: Arc<FakePower>,
 }
 
 impl PciDriver {
@@ -70,10 +71,16 @@ impl PciDriver {
     ) -> PciDriver {
         let msi = FakeMsi::default();
         let function = VirtioPci::new("virtio-test", device, arena.memory().clone(), &msi, doorbells);
-        let function = shared(function.expect("the transport is built"));
+        let machine = Arc::new(FakePower::default());
+        let function = shared(function.expect("the transport is built").part_of(machine.clone()));
         let root = PciRoot::new(WINDOWS);
         root.attach(SLOT, function.clone()).expect("the slot is free");
-        PciDriver { arena, root, function, msi, rings }
+        PciDriver { arena, root, function, msi, rings, machine }
+    }
+
+    /// The machine that is told of failures.
+    pub fn machine(&self) -> &FakePower {
+        &self.machine
     }
 
     /// The function, for what the machine does to it: pause, save, reset.

@@ -15,6 +15,9 @@ use crate::outcome::{End, Frame, Outcome};
 /// Longer than any case takes, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// RFLAGS.VM: the frame is one of virtual-8086 mode, whose code segment's low bits are no privilege.
+const VM: u64 = 1 << 17;
+
 /// The device world: the debug port ends the run.
 pub struct DebugPort {
     kick: Arc<dyn Kick>,
@@ -54,12 +57,21 @@ pub fn allocate() -> Result<GuestMemory, String> {
 
 /// Runs `guest` in a VM of its own. `Err`: the engine could not.
 pub fn run(engine: &impl Engine, guest: &Guest) -> Result<Outcome, String> {
+    run_from(engine, guest, initial)
+}
+
+/// Runs `guest` from the state that `start` makes of the engine's after power-on.
+pub fn run_from(
+    engine: &impl Engine,
+    guest: &Guest,
+    start: impl FnOnce(&Guest, CpuState) -> CpuState,
+) -> Result<Outcome, String> {
     let memory = allocate()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let cpu_model = guest.xcr0.map(|_| CpuModel::V3);
     let vm = engine.create_vm(&VmConfig::of(engine, 1, cpu_model).map_err(text)?, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
-    let state = initial(guest, vcpu.state().map_err(text)?);
+    let state = start(guest, vcpu.state().map_err(text)?);
     vcpu.set_state(&state).map_err(text)?;
     let (halt, silent) = run_patiently(&mut vcpu)?;
     let state = vcpu.state().map_err(text)?;
@@ -100,6 +112,11 @@ pub fn run_patiently(vcpu: &mut impl Vcpu) -> Result<(Halt, bool), String> {
 /// Runs until the guest stops, or is stopped after `time`, which the second value tells.
 pub fn run_for(vcpu: &mut impl Vcpu, time: Duration) -> Result<(Halt, bool), String> {
     let io = DebugPort::new(vcpu);
+    run_with(vcpu, &io, time)
+}
+
+/// The same with devices of one's own, of which the debug port is one.
+pub fn run_with(vcpu: &mut impl Vcpu, io: &impl GuestIo, time: Duration) -> Result<(Halt, bool), String> {
     let kick = vcpu.kicker();
     let (ended, end) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {
@@ -109,8 +126,8 @@ pub fn run_for(vcpu: &mut impl Vcpu, time: Duration) -> Result<(Halt, bool), Str
         }
         silent
     });
-    let result = vcpu.run(&io);
-    let settled = vcpu.settle(&io);
+    let result = vcpu.run(io);
+    let settled = vcpu.settle(io);
     drop(ended);
     let silent = watch.join().map_err(|_| "the watch ended badly".to_owned())?;
     settled.map_err(text)?;
@@ -176,7 +193,7 @@ fn read_frame(guest: &Guest, outcome: &mut Outcome) {
     let error = has_error_code(vector).then(|| take() as u32);
     let mut frame = Frame { rip: take(), cs: take() as u16, rflags: take(), ..Frame::default() };
     let inner = outcome.state.system.cs.selector & 3 != frame.cs & 3;
-    if guest.wide || inner {
+    if guest.wide || inner || frame.rflags & VM != 0 {
         (frame.rsp, frame.ss) = (take(), take() as u16);
     }
     (outcome.end, outcome.error, outcome.frame) = (End::Event(vector), error, frame);

@@ -4,8 +4,12 @@ use arch_model::x86_64::Segment;
 
 /// Type of an available 32- or 64-bit TSS (SDM vol. 3, table 3-2).
 pub const TSS: u8 = 9;
+/// In a TSS's type: busy.
+pub const BUSY: u8 = 2;
 /// Type of a call gate.
 pub const CALL_GATE: u8 = 12;
+/// Type of a task gate.
+pub const TASK_GATE: u8 = 5;
 /// Type of an interrupt gate.
 pub const INTERRUPT_GATE: u8 = 14;
 

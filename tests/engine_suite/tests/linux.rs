@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use arch_model::x86_64::cpuid::{self, Cpuid};
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
-use device_model::{PowerRequest, PowerSink, lock};
+use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
@@ -23,7 +23,7 @@ use machine::{Backends, Bus, Machine, MachineState};
 use sha2::{Digest, Sha256};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnPanic, OnReset, VmSpec};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -170,12 +170,13 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         format: vm_spec::DiskFormat::Raw,
         readonly,
         serial: serial.map(|serial| serial.parse().unwrap()),
+        on_error: vm_spec::OnError::Report,
     };
     VmSpec {
         name: "exchange".parse().unwrap(),
         kernel,
         boot_protocol: BootProtocol::Auto,
-        initrd: Some(initrd),
+        initrds: vec![initrd],
         modules: vec![],
         cmdline: Some(COMMAND_LINE.to_owned()),
         cpus: guest.cpus.to_string().parse().unwrap(),
@@ -183,10 +184,11 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         merge: false,
         disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],
         nets: vec![],
-        console: ConsoleSpec::File(folder.join("console")),
+        console: ConsoleSpec::File { path: folder.join("console"), mode: vm_spec::FileMode::default() },
         virtio_console: None,
         cpu_model: Some(CpuModel::V2),
         on_reset: OnReset::Exit,
+        on_panic: OnPanic::Guest,
         debug_exit: None,
     }
 }
@@ -200,7 +202,9 @@ struct Carried {
 }
 
 fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u32>) -> Result<Carried> {
-    let ConsoleSpec::File(console) = &spec.console else { return Err("the console is no file".into()) };
+    let ConsoleSpec::File { path: console, .. } = &spec.console else {
+        return Err("the console is no file".into());
+    };
     let printed = || fs::read_to_string(console).unwrap_or_default();
     // Opened once and used by both, as by one machine before and after a reset.
     let backends = Backends::open(spec, || ())?;
@@ -232,10 +236,18 @@ struct Power {
     vcpus: Mutex<Vec<Arc<dyn Kick>>>,
 }
 
+impl ReportSink for Power {
+    fn report(&self, _report: GuestReport) {}
+}
+
 impl PowerSink for Power {
     fn request(&self, request: PowerRequest) {
         lock(&self.request).get_or_insert(request);
         lock(&self.vcpus).iter().for_each(|vcpu| vcpu.kick());
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        println!("{}: {}", failure.device, failure.what);
     }
 }
 
@@ -268,7 +280,7 @@ impl<V: Vm> Running<V> {
         let config = VmConfig { vcpus: spec.cpus.get(), cpuid };
         let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(Power::default());
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
         let vcpus = (0..config.vcpus)
             .map(|index| vm.create_vcpu(VcpuIndex(index)))
             .collect::<std::result::Result<Vec<_>, _>>()?;

@@ -6,10 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use arch_model::x86_64::{CpuState, Registers, SystemRegisters};
-use engine_suite::guest::{Guest, descriptor};
-use engine_suite::layout::{RAM_SIZE, USER_CODE32};
-use engine_suite::run::{allocate, initial, read_ram, run_for};
+use engine_suite::layout::RAM_SIZE;
+use engine_suite::modes::MODES;
+use engine_suite::run::{allocate, read_ram, run_for};
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, Vcpu, VcpuIndex, Vm, VmConfig};
@@ -43,77 +42,6 @@ impl Random {
             if value >> 32 & 3 == 0 { LEADS[value as usize % LEADS.len()] } else { value as u8 }
         };
         (0..len).map(|_| byte(self)).collect()
-    }
-}
-
-/// What code is executed in.
-#[derive(Clone, Copy, Debug)]
-enum Mode {
-    /// 64-bit, of a privilege level.
-    Long(u8),
-    /// 32-bit in long mode.
-    Compatibility,
-    /// 32-bit without paging, of a privilege level.
-    Protected(u8),
-    /// 16-bit segments without paging.
-    Small,
-    /// Virtual-8086.
-    Virtual86,
-    /// Real.
-    Real,
-}
-
-const MODES: [Mode; 8] = [
-    Mode::Long(0),
-    Mode::Long(3),
-    Mode::Protected(0),
-    Mode::Protected(3),
-    Mode::Real,
-    Mode::Compatibility,
-    Mode::Small,
-    Mode::Virtual86,
-];
-
-/// RFLAGS.VM.
-const VM: u64 = 1 << 17;
-
-impl Mode {
-    fn guest(self, code: &[u8]) -> Guest {
-        let mut guest = match self {
-            Mode::Long(cpl) => Guest::long(cpl, code),
-            Mode::Compatibility => Guest::long(3, code),
-            Mode::Protected(cpl) => Guest::protected(cpl, code),
-            Mode::Virtual86 => Guest::protected(3, code),
-            Mode::Small | Mode::Real => Guest::protected(0, code),
-        };
-        match self {
-            Mode::Compatibility => guest.system.cs = descriptor(USER_CODE32).segment(USER_CODE32),
-            Mode::Small => guest.system.cs.default_big = false,
-            Mode::Virtual86 => {
-                guest.registers.rflags |= VM;
-                real_segments(&mut guest.registers, &mut guest.system);
-            }
-            _ => {}
-        }
-        guest
-    }
-
-    fn state(self, guest: &Guest, power_on: CpuState) -> CpuState {
-        let Mode::Real = self else { return initial(guest, power_on) };
-        let mut state = power_on;
-        state.registers = Registers { rflags: 2, ..guest.registers };
-        real_segments(&mut state.registers, &mut state.system);
-        state
-    }
-}
-
-/// Segments that lead to 64 KiB at the code's place, and RIP in them.
-fn real_segments(registers: &mut Registers, system: &mut SystemRegisters) {
-    let start = registers.rip;
-    registers.rip = start & 0xf;
-    for segment in [&mut system.cs, &mut system.ss, &mut system.ds, &mut system.es] {
-        (segment.selector, segment.base, segment.limit) = ((start >> 4) as u16, start & !0xf, 0xffff);
-        (segment.dpl, segment.default_big, segment.granular) = (3, false, false);
     }
 }
 

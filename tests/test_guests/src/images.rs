@@ -53,3 +53,24 @@ pub fn linux_image(code: &[u8], long: bool) -> Vec<u8> {
 fn words(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
+
+/// A unified kernel image (PE format, sections 2 to 4) for x86-64 of these sections: name, contents.
+pub fn unified_image(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    const PE: usize = 0x80;
+    const SECTIONS: usize = PE + 24;
+    let mut file = vec![0; 0x400];
+    let set = |file: &mut Vec<u8>, at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    set(&mut file, 0, b"MZ");
+    set(&mut file, 0x3c, &[PE as u8]);
+    set(&mut file, PE, b"PE\0\0\x64\x86");
+    set(&mut file, PE + 6, &[sections.len() as u8]);
+    for (index, (name, contents)) in sections.iter().enumerate() {
+        let at = SECTIONS + index * 40;
+        let (size, start) = (contents.len() as u32, file.len() as u32);
+        set(&mut file, at, name.as_bytes());
+        set(&mut file, at + 8, &size.to_le_bytes());
+        set(&mut file, at + 16, &[size.to_le_bytes(), start.to_le_bytes()].concat());
+        file.extend_from_slice(contents);
+    }
+    file
+}

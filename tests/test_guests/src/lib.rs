@@ -12,7 +12,7 @@ pub mod guests;
 mod images;
 
 pub use elf::pvh_elf;
-pub use images::{linux_image, multiboot_image, multiboot2_image};
+pub use images::{linux_image, multiboot_image, multiboot2_image, unified_image};
 
 /// Defines a function that returns assembled guest code. Intel syntax; choose the mode with `.code16`,
 /// `.code32` or `.code64` first.

@@ -1,5 +1,5 @@
 //! `yagura run --image debian/12` where there is no image yet: from its name to a shell, and once more with the disk
-//! that the first machine left.
+//! that the first machine left, at last with a panic that ends the monitor.
 
 use std::fs;
 use std::path::Path;
@@ -15,12 +15,13 @@ use crate::{packages, process, progress, workspace};
 /// Its name.
 pub const NAME: &str = "image";
 /// A line about it.
-pub const ABOUT: &str = "debian/12 from nothing to a shell, configured by user data; its disk a second time";
+pub const ABOUT: &str =
+    "debian/12 from nothing to a shell, configured by user data; its disk a second time; a panic";
 
 const USER_DATA: &str = "#cloud-config\npassword: open\nchpasswd: {expire: false}\nwrite_files:\n  \
     - {path: /etc/motd, content: \"it's here\\n\"}\nruncmd:\n  - touch /var/lib/late\n";
 
-/// Builds the image, and boots an instance of it twice.
+/// Builds the image, and boots an instance of it three times.
 pub fn hold() -> Result<()> {
     packages::require(&[packages::BUILD, packages::GUESTS, packages::JOBS])?;
     let yagura = workspace::build_yagura()?;
@@ -37,7 +38,7 @@ pub fn hold() -> Result<()> {
         ("systemctl is-system-running --wait", "running"),
         ("echo kept >/var/lib/kept; sync", ""),
     ];
-    boot(&yagura, folder.path(), &["--user-data", &user_data, "--disk-size", "8G"], checks)?;
+    boot(&yagura, folder.path(), &["--user-data", &user_data, "--disk-size", "8G"], checks, SWITCHED_OFF)?;
     step.done();
     let step = progress::step("the same instance again");
     boot(
@@ -45,13 +46,31 @@ pub fn hold() -> Result<()> {
         folder.path(),
         &[],
         &[("cat /var/lib/kept", "kept"), ("ls /run/first-boot 2>&1 | wc -l", "1")],
+        SWITCHED_OFF,
     )?;
+    step.done();
+    let step = progress::step("the same instance, whose kernel panics");
+    // udev has loaded the driver that tells of it.
+    let checks: &[(&str, &str)] = &[("lsmod | grep -c ^pvpanic_mmio", "1")];
+    boot(&yagura, folder.path(), &["--on-panic", "exit"], checks, PANICKED)?;
     step.done();
     Ok(())
 }
 
-/// One life of the instance: somebody logs in, looks, and switches it off.
-fn boot(yagura: &Path, place: &Path, arguments: &[&str], checks: &[(&str, &str)]) -> Result<()> {
+/// How a life of the instance ends: what is typed, and the monitor's exit status.
+type Ending = (&'static str, i32);
+
+const SWITCHED_OFF: Ending = ("poweroff\n", 0);
+const PANICKED: Ending = ("echo c >/proc/sysrq-trigger\n", 12);
+
+/// One life of the instance: somebody logs in, looks, and ends it.
+fn boot(
+    yagura: &Path,
+    place: &Path,
+    arguments: &[&str],
+    checks: &[(&str, &str)],
+    (last, expected_status): Ending,
+) -> Result<()> {
     let started = Instant::now();
     let mut command = process::bound_to_us(yagura);
     command.args(["run", "--image", "debian/12", "--name", "web1", "--engine", "soft", "--net", "none"]);
@@ -73,9 +92,9 @@ fn boot(yagura: &Path, place: &Path, arguments: &[&str], checks: &[(&str, &str)]
         let printed = console.command(line, patience)?;
         ensure!(printed.trim() == *expected, "`{line}` printed {printed:?}, not {expected:?}");
     }
-    console.send("poweroff\n")?;
+    console.send(last)?;
     console.expect_end(patience)?;
     let status = child.wait()?;
-    ensure!(status.success(), "the monitor ended with {status}");
+    ensure!(status.code() == Some(expected_status), "the monitor ended with {status}");
     Ok(())
 }

@@ -10,6 +10,7 @@ mod names;
 mod tests;
 mod tiers;
 mod tree;
+mod words;
 
 use anyhow::{Result, ensure};
 use std::fmt::{self, Display};
@@ -53,7 +54,7 @@ pub fn run() -> Result<()> {
 /// The violations in the tree at `root`.
 pub fn check(root: &Path) -> Result<Vec<Violation>> {
     let tree = Tree::read(root)?;
-    let checks = [tiers::check, lints::check, names::check, files::check, documents::check];
+    let checks = [tiers::check, lints::check, names::check, files::check, documents::check, words::check];
     let mut violations: Vec<Violation> = checks.iter().flat_map(|check| check(&tree)).collect();
     violations.sort();
     Ok(violations)

@@ -222,3 +222,26 @@ fn an_architecture_that_names_what_is_not_there() {
     fake.write("ARCHITECTURE.md", "# Nothing\n");
     fake.assert_found("architecture", "no table");
 }
+
+#[test]
+fn messages_show_no_insides_and_paths_are_taken_apart_in_one_place() {
+    const FILE: &str = "crates/backend/disk/src/lib.rs";
+    for (line, rule) in [
+        ("let text = format!(\"{error:?}\");", "message"),
+        ("#[error(\"no {0:?}\")]", "message"),
+        ("say(&format!(\"{error:#}\"));", "message"),
+        ("let folder = path.parent();", "path"),
+    ] {
+        let fake = Fake::new();
+        fake.write(FILE, &format!("//! A disk.\n{line}\n"));
+        fake.assert_found(rule, "disk/src/lib.rs:2");
+        for good in [format!("// {line}"), format!("#[cfg(test)]\nmod tests {{ {line} }}")] {
+            fake.write(FILE, &format!("//! A disk.\n{good}\n"));
+            assert_eq!(fake.violations(), [], "{good}");
+        }
+    }
+    let fake = Fake::new();
+    fake.write(FILE, "//! A disk.\ndebug!(\"{error:?}\");\n");
+    fake.write("crates/host/host_sys/src/lib.rs", "//! Says what it is for.\nlet folder = path.parent();\n");
+    assert_eq!(fake.violations(), []);
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use image_store::InstanceName;
+use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
 
 use crate::disk_images::arguments::DiskCommand;
@@ -73,7 +73,7 @@ pub struct InstanceListArguments {
 pub struct InstanceDeleteArguments {
     /// The VMs' names
     #[arg(required = true)]
-    pub names: Vec<InstanceName>,
+    pub names: Vec<VmName>,
 }
 
 /// `yagura doctor`
@@ -139,20 +139,28 @@ A configuration file has the flags' names as keys; relative paths in it start at
   [[net]]
   tap = \"tap0\"
 
-Without --cmdline the kernel is given 'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk
-('ro' if that is readonly).
+A comma within the value of an option is doubled: --disk path=a,,b.img,readonly is the file 'a,b.img'.
+
+Without --cmdline a unified kernel image has its own command line, and any other kernel is given
+'console=ttyS0 panic=-1', and 'root=/dev/vda rw' if there is a disk ('ro' if that is readonly).
 Multiboot kernels are given command lines as they are typed; some (Xen) take the first word for their file's name.
 
-Signals: SIGTERM presses the power button, a second one ends the VM at once.
+Keys: on a terminal, Ctrl-] and then q ends the VM at once, and Ctrl-] twice sends one Ctrl-]; all other keys are the
+guest's. The terminal is put back when the VM ends, however that comes about; after 'kill -9', 'reset' does it.
+
+Signals: SIGTERM presses the power button, a second one ends the VM at once. SIGTSTP stops the process and gives the
+terminal back until SIGCONT.
 
 Exit status:
   0   the guest powered off
-  1   something is wrong with the host, a file, or a setting in the configuration file
+  1   something is wrong with the host, a file, or a setting in the configuration file; the host has no threads or
+      descriptors left for a device
   2   the command line cannot be understood
   4   the guest reset its machine (--on-reset exit)
   6   the guest kept resetting right after its start
   8   the guest crashed its CPU, or the engine could not go on
   10  ended from outside
+  12  the guest's kernel panicked (--on-panic exit)
   an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
 
 const DOCTOR_NOTES: &str = "\

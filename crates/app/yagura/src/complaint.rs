@@ -3,15 +3,18 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use messages::in_words;
 use yagura_vmm::{FAILED, say};
+
+use crate::images::without_store_paths;
 
 /// The command line cannot be understood.
 const USAGE: u8 = 2;
 
 /// Prints an error with all its causes.
 pub fn about_failure(error: &anyhow::Error) -> ExitCode {
-    say(&format!("{error:#}"));
+    say(&without_store_paths(&in_words(&**error)));
     ExitCode::from(FAILED)
 }
 
@@ -25,6 +28,12 @@ pub fn about_command_line(error: &clap::Error) -> ExitCode {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
         }
+        ErrorKind::InvalidUtf8 => {
+            say("an argument is not text in UTF-8; of other bytes only names of files can be");
+        }
+        ErrorKind::UnknownArgument if size_behind_path(error).is_some() => {
+            say(&size_behind_path(error).unwrap_or_default());
+        }
         _ => say(&bad_value(error).unwrap_or_else(|| shortened(&error.render().to_string()))),
     }
     ExitCode::from(USAGE)
@@ -35,6 +44,18 @@ fn bad_value(error: &clap::Error) -> Option<String> {
     let reason = error.source()?;
     let argument = error.get(ContextKind::InvalidArg)?;
     Some(format!("{argument}: {reason}"))
+}
+
+/// `disk create FILE 50`, as other programs have it.
+fn size_behind_path(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else { return None };
+    let is_create = usage.to_string().contains("disk create");
+    let is_size = argument.starts_with(|c: char| c.is_ascii_digit());
+    let unit = if argument.bytes().all(|byte| byte.is_ascii_digit()) { "G" } else { "" };
+    (is_create && is_size).then(|| {
+        format!("unexpected argument '{argument}'; if it is the disk's size, did you mean --size {argument}{unit}?")
+    })
 }
 
 /// clap's paragraphs without usage and decoration, as clauses of one line.

@@ -27,6 +27,7 @@ use std::process::{Command as Process, ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
+use host_sys::inherited;
 use yagura_vmm::logging::LevelFilter;
 
 use cli::{Cli, Command};
@@ -37,6 +38,9 @@ const CLOUD: &str = "yagura-cloud";
 /// What `yagura` does.
 pub fn typed() -> ExitCode {
     host_sys::memory::share_one_heap();
+    if let Err(status) = survive_limits() {
+        return status;
+    }
     if let Some(order) = yagura_vmm::ordered(std::env::args_os()) {
         return yagura_vmm::obey(&order);
     }
@@ -49,6 +53,9 @@ pub fn typed() -> ExitCode {
 
 /// What `yagura-cloud` does.
 pub fn cloud() -> ExitCode {
+    if let Err(status) = survive_limits() {
+        return status;
+    }
     carry_out(|command, level| match command {
         Command::Run(arguments) => run::run_by_order(*arguments, level),
         Command::List(arguments) => images::list_instances(&arguments),
@@ -64,6 +71,7 @@ fn carry_out(act: impl FnOnce(Command, LevelFilter) -> anyhow::Result<u8>) -> Ex
         Ok(cli) => cli,
         Err(error) => return complaint::about_command_line(&error),
     };
+    shut_foreign_files(&command);
     let answer = logging::level(log).and_then(|level| {
         yagura_vmm::logging::start(level)?;
         act(command, level)
@@ -71,6 +79,35 @@ fn carry_out(act: impl FnOnce(Command, LevelFilter) -> anyhow::Result<u8>) -> Ex
     match answer {
         Ok(status) => ExitCode::from(status),
         Err(error) => complaint::about_failure(&error),
+    }
+}
+
+/// Less address space than that is not enough for any command.
+const LEAST_BYTES: u64 = 24 << 20;
+
+/// A write beyond `ulimit -f` is an error of that write; too low a `ulimit -v` is told before anything wants memory.
+fn survive_limits() -> Result<(), ExitCode> {
+    // Where that cannot be had, such a write stays the end of the process.
+    let _ = host_sys::limits::survive_file_size_limit();
+    match host_sys::limits::mappable_bytes() {
+        Some(left_bytes) if left_bytes < LEAST_BYTES => {
+            yagura_vmm::say("'ulimit -v' or 'ulimit -d' leaves this process too little memory; raise it");
+            Err(ExitCode::from(yagura_vmm::FAILED))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A caller's files that nobody named are none of ours. A VM closes them itself, when it knows all of its paths; until
+/// then they are kept from whatever prepares it.
+fn shut_foreign_files(command: &Command) {
+    let arguments = std::env::args_os();
+    let named: Vec<_> = arguments
+        .flat_map(|argument| inherited::named_in(&argument.to_string_lossy()).collect::<Vec<_>>())
+        .collect();
+    match command {
+        Command::Run(_) => {}
+        _ => inherited::close_all_but(&named),
     }
 }
 

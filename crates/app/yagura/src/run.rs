@@ -32,6 +32,7 @@ pub fn run(
 
 /// Becomes the process of a VM, after its image is there, if it has one. Returns only if that cannot be.
 pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
+    host_sys::inherited::keep_from_children();
     let RunArguments { settings, config, rm, kvm_device } = arguments;
     let config = config.as_deref();
     let settings = gather(settings, config)?;

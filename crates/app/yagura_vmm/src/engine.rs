@@ -36,11 +36,11 @@ fn best(engine: SoftEngine, kvm_device: &Path) -> Chosen {
     };
     let engine = match KvmEngine::open(kvm_device).context("no KVM") {
         Ok(engine) => engine,
-        Err(error) => return soft(format!("{error:#}")),
+        Err(error) => return soft(messages::in_words(&*error)),
     };
     match engine.probe() {
         Ok(report) if report.hardware == Hardware::Present => Chosen::Kvm(engine),
         Ok(_) => soft("the KVM of this host has no hardware behind it".to_owned()),
-        Err(error) => soft(format!("the KVM of this host runs no guest ({error})")),
+        Err(error) => soft(format!("the KVM of this host runs no guest ({})", messages::in_words(&error))),
     }
 }

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use messages::in_words;
 
 pub use order::{EngineChoice, Order, Translation, beside, hand_over, ordered};
 pub use run::run;
@@ -35,7 +36,7 @@ pub fn obey(path: &Path) -> ExitCode {
     match answer {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            say(&format!("{error:#}"));
+            say(&in_words(&*error));
             ExitCode::from(FAILED)
         }
     }

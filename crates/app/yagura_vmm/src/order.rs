@@ -11,10 +11,14 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
+use host_sys::inherited;
+use messages::did_you_mean;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
-use vm_spec::{BadValue, VmSpec, nearest};
+use vm_spec::{BadValue, VmSpec};
+
+use crate::run::named_descriptors;
 
 /// The executable of a VM's process.
 const EXECUTABLE: &str = "yagura";
@@ -62,7 +66,7 @@ impl FromStr for EngineChoice {
             "kvm" => Ok(EngineChoice::Kvm),
             "soft" => Ok(EngineChoice::Soft),
             _ => {
-                let hint = nearest(text, ["auto", "kvm", "soft"]);
+                let hint = did_you_mean(text, ["auto", "kvm", "soft"]);
                 Err(BadValue(format!("'{text}' is not an engine (there are auto, kvm, soft){hint}")))
             }
         }
@@ -109,6 +113,7 @@ fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
     for file in held.iter().chain([&file]) {
         rustix::io::fcntl_setfd(file.as_fd(), FdFlags::empty()).context("cannot keep a file open")?;
     }
+    inherited::pass_on(&named_descriptors(order));
     let mut command = Command::new(&program);
     // What `ps` shows from the first moment on.
     command.arg0(format!("yagura: {}", order.spec.name));
@@ -161,7 +166,7 @@ mod tests {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
             boot_protocol: vm_spec::BootProtocol::Auto,
-            initrd: Some("/boot/initrd".into()),
+            initrds: vec!["/boot/ucode".into(), "/boot/initrd".into()],
             modules: vec!["m=x y".parse().unwrap()],
             cmdline: Some("console=ttyS0".to_owned()),
             cpus: "3".parse().unwrap(),
@@ -173,6 +178,7 @@ mod tests {
             virtio_console: Some("stdio".parse().unwrap()),
             cpu_model: Some("x86-64-v2".parse().unwrap()),
             on_reset: vm_spec::OnReset::Exit,
+            on_panic: vm_spec::OnPanic::Pause,
             debug_exit: Some(0xf4),
         };
         let bytes = postcard::to_allocvec(&spec).unwrap();

@@ -1,13 +1,17 @@
 //! Runs what is wholly known, until it ends.
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::fd::RawFd;
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use host_sys::{inherited, limits};
 use kvm_engine::{Hardware, KvmEngine};
+use messages::in_words;
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmSpec};
+use vm_spec::{ConsoleSpec, DiskFormat, DiskSpec, MemorySize, VmSpec};
 
 use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
@@ -19,6 +23,8 @@ use crate::say::say;
 /// # Errors
 /// What is wrong with the host or with what was given, in one line.
 pub fn run(mut order: Order) -> anyhow::Result<u8> {
+    inherited::close_all_but(&named_descriptors(&order));
+    limits::raise_descriptor_limit();
     // A VM runs without a title, too.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {}", order.spec.name));
     let afterwards = std::mem::take(&mut order.afterwards);
@@ -26,6 +32,29 @@ pub fn run(mut order: Order) -> anyhow::Result<u8> {
     let cleaned_up = clean_up(&afterwards);
     let status = answer?;
     cleaned_up.map(|()| status)
+}
+
+/// The descriptors that the order's paths lead to: files that were opened for this VM.
+pub(crate) fn named_descriptors(order: &Order) -> Vec<RawFd> {
+    let Order { spec, kvm_device, control, .. } = order;
+    let disks = spec.disks.iter().map(|disk| &disk.path);
+    let modules = spec.modules.iter().map(|module| &module.path);
+    let consoles =
+        std::iter::once(&spec.console).chain(&spec.virtio_console).filter_map(|console| match console {
+            ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path) => Some(path),
+            ConsoleSpec::Stdio | ConsoleSpec::None => None,
+        });
+    let single = [&spec.kernel, kvm_device].into_iter().chain(&spec.initrds).chain(control);
+    let paths = single.chain(disks).chain(modules).chain(consoles);
+    paths.filter_map(|path| inherited::named_by(path)).collect()
+}
+
+/// Tells a person at a terminal which keys are not the guest's.
+fn tell_keys(spec: &VmSpec) {
+    let has_stdio = spec.console == ConsoleSpec::Stdio || spec.virtio_console == Some(ConsoleSpec::Stdio);
+    if has_stdio && std::io::stdin().is_terminal() {
+        say(&format!("VM {}: Ctrl-] and then q ends it, Ctrl-] twice sends one Ctrl-]", spec.name));
+    }
 }
 
 fn run_vm(order: Order) -> anyhow::Result<u8> {
@@ -37,13 +66,18 @@ fn run_vm(order: Order) -> anyhow::Result<u8> {
         say(&warning);
     }
     spec.disks.iter().filter_map(check_disk).for_each(|warning| say(&format!("VM {name}: {warning}")));
-    let options = Options { control };
+    let options = Options { control, say: Some(say) };
+    tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
-        Chosen::Kvm(engine) => run_on(&engine, &spec, &options, |error| hint(error, &engine)),
+        Chosen::Kvm(engine) => {
+            check_address_space(&spec, 0)?;
+            run_on(&engine, &spec, &options, |error| hint(error, &engine))
+        }
         Chosen::Soft(engine, reason) => {
             if let Some(reason) = reason {
                 say(&format!("VM {name}: {reason}"));
             }
+            check_address_space(&spec, engine.mapped_bytes_max(spec.cpus.get()))?;
             run_on(&engine, &spec, &options, |_| "")
         }
     }
@@ -77,9 +111,18 @@ fn run_on<E: Engine>(
             let error = anyhow::Error::from(error);
             let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
             let hint = stuck.map_or("", hint);
-            Err(anyhow::anyhow!("VM {name}: {error:#}{hint}"))
+            let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+            let advice = refused.map_or("", limits::advice);
+            Err(anyhow::anyhow!("VM {name}: {}{advice}{hint}", of_image(in_words(&*error), spec)))
         }
     }
+}
+
+/// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
+fn of_image(line: String, spec: &VmSpec) -> String {
+    let files = std::iter::once(&spec.kernel).chain(&spec.initrds);
+    let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
+    nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }
 
 /// Refuses what the host can never give, and warns of what it cannot give now.
@@ -92,6 +135,29 @@ fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<
     let available = meminfo::shown(available_bytes);
     let warning = format!("warning: {wanted} of memory: only {available} are free now; the host may run out");
     Ok((wanted.bytes() > available_bytes).then_some(warning))
+}
+
+/// Address space that a machine takes beside its RAM and what its engine takes: the executable, its heap, threads.
+const MACHINE_BYTES: u64 = 48 << 20;
+/// The same for each disk or card: its queues' threads and rings.
+const DEVICE_BYTES: u64 = 8 << 20;
+
+/// Refuses a VM that `ulimit -v` or `ulimit -d` would end when it wants more memory later.
+fn check_address_space(spec: &VmSpec, engine_bytes: u64) -> anyhow::Result<()> {
+    let Some(left_bytes) = limits::mappable_bytes() else { return Ok(()) };
+    let devices = (spec.disks.len() + spec.nets.len()) as u64;
+    // A sixteenth of the RAM for tables about it.
+    let ram_bytes = spec.memory.bytes() + spec.memory.bytes() / 16;
+    let wanted_bytes = ram_bytes + engine_bytes + MACHINE_BYTES + devices * DEVICE_BYTES;
+    if left_bytes >= wanted_bytes {
+        return Ok(());
+    }
+    let (left, wanted) = (meminfo::shown(left_bytes), meminfo::shown(wanted_bytes));
+    bail!(
+        "VM {}: this process may map {left} more, and the VM may come to take {wanted}; raise 'ulimit -v' and 'ulimit -d', \
+         or give it less memory or fewer CPUs",
+        spec.name
+    )
 }
 
 /// Warns of a disk that is used as something else than it looks like. It is used as it was said all the same:
@@ -110,7 +176,8 @@ fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Op
     match outcome {
         Outcome::ResetLoop => Some(format!("the guest kept resetting right after its start; {SEE_CONSOLE}")),
         Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
-        Outcome::Crash(error) => Some(format!("{}{}", with_causes(error), hint(error))),
+        Outcome::Panicked => Some(format!("the guest's kernel panicked; {SEE_CONSOLE}")),
+        Outcome::Crash(error) => Some(format!("{}{}", in_words(error), hint(error))),
         Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
     }
 }
@@ -125,16 +192,6 @@ fn hint(error: &EngineError, engine: &KvmEngine) -> &'static str {
     }
 }
 
-fn with_causes(error: &EngineError) -> String {
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,12 +204,5 @@ mod tests {
         let warning = check_memory("4G".parse().unwrap(), host).unwrap();
         assert!(warning.unwrap().contains("only 1.0 GiB are free"));
         assert_eq!(check_memory("512M".parse().unwrap(), host).unwrap(), None);
-    }
-
-    #[test]
-    fn causes_follow_on_the_same_line() {
-        let source = std::io::Error::other("no");
-        let error = EngineError::Operation { operation: "KVM_RUN", source };
-        assert_eq!(with_causes(&error), "KVM_RUN failed: no");
     }
 }

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 
 pub use file::FileLog;
 pub use host_sys::terminal::WindowSize;
+use host_sys::unix_socket::ListenError;
 pub use pump::{CharInput, InputPump, Pumped};
 pub use socket::{SCROLL_BACK_BYTES, SocketServer};
 pub use stdio::Stdio;
@@ -54,21 +55,13 @@ pub enum CharError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// Another process listens there.
-    #[error("cannot listen on console socket {0}: it is in use by another process")]
-    SocketInUse(PathBuf),
-    /// Something else has that name. It is left alone.
-    #[error("cannot listen on console socket {0}: a file of that name is there that is no socket")]
-    NotASocket(PathBuf),
     /// The socket could not be made.
-    #[error("cannot listen on console socket {path}: {operation} failed")]
+    #[error("cannot listen on console socket {path}")]
     Socket {
         /// As given.
         path: PathBuf,
-        /// The operation that failed.
-        operation: &'static str,
-        /// The kernel's answer.
-        source: io::Error,
+        /// Why.
+        source: ListenError,
     },
     /// Standard input or output could not be used.
     #[error("cannot use the standard input and output as console: {operation} failed")]

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,8 @@ pub struct BoundedOutput {
 
 struct Shared {
     sink: Sink,
+    /// A loss was told of.
+    has_told: AtomicBool,
     state: Mutex<State>,
     /// There is more room, or the writer has ended.
     changed: Condvar,
@@ -111,7 +114,12 @@ struct State {
 impl BoundedOutput {
     /// Output to `sink`.
     pub fn new(sink: Sink) -> BoundedOutput {
-        let shared = Shared { sink, state: Mutex::default(), changed: Condvar::new() };
+        let shared = Shared {
+            sink,
+            has_told: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
         BoundedOutput { shared: Arc::new(shared) }
     }
 
@@ -155,7 +163,15 @@ impl BoundedOutput {
 impl Drop for BoundedOutput {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.ends_at = Some(Instant::now() + FAREWELL);
+        let end = Instant::now() + FAREWELL;
+        state.ends_at = Some(end);
+        // A thread could not be had: what waits is written here.
+        while !state.has_writer && !state.pending.is_empty() && Instant::now() < end {
+            self.shared.flush(&mut state);
+            if !state.pending.is_empty() {
+                self.shared.sink.wait_writable(WRITER_POLL);
+            }
+        }
         while state.has_writer {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -184,12 +200,23 @@ impl Shared {
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return done,
                 Err(error) => {
-                    debug!(%error, bytes = data.len() - done, "console output lost");
+                    self.report_loss(&error, data.len() - done);
                     return data.len();
                 }
             }
         }
         done
+    }
+
+    /// A reader that has gone is nobody's trouble; a full file system, say, is told of once.
+    fn report_loss(&self, error: &io::Error, bytes: usize) {
+        let is_reader_gone =
+            matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if is_reader_gone || self.has_told.swap(true, Ordering::Relaxed) {
+            debug!(%error, bytes, "console output lost");
+        } else {
+            tracing::error!(%error, "console output is lost");
+        }
     }
 
     /// Writes what is pending as far as possible.

@@ -7,21 +7,16 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use host_sys::unix_socket::{ListenError, SocketFile, listen};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, send,
-    socket_with,
-};
+use rustix::net::{SendFlags, send};
 use tracing::debug;
 
 use crate::{CharBackend, CharError};
@@ -35,9 +30,8 @@ pub const SCROLL_BACK_BYTES: usize = 64 * 1024;
 /// before it came. A client that falls behind by more loses the oldest bytes; writers never wait. The socket
 /// can be connected to by this user alone, and its file is removed in the end.
 pub struct SocketServer {
-    path: PathBuf,
-    /// Device and inode of the socket's file: another's is not removed.
-    file: (u64, u64),
+    #[cfg_attr(not(test), expect(dead_code, reason = "removes the socket's file when it goes"))]
+    file: SocketFile,
     epoll: OwnedFd,
     listener: UnixListener,
     state: Mutex<State>,
@@ -62,35 +56,16 @@ struct Client {
 impl SocketServer {
     /// Listens at `path`. A socket that a dead process has left there is replaced.
     pub fn open(path: &Path) -> Result<SocketServer, CharError> {
-        let failed = |operation| {
-            move |errno: Errno| CharError::Socket { path: path.to_owned(), operation, source: errno.into() }
-        };
-        let address = SocketAddrUnix::new(path).map_err(failed("making an address of its path"))?;
-        remove_stale(path, &address)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed("socket"))?;
-        // The file takes its mode from the socket (unix(7) leaves it unsaid; Linux has always done so).
-        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed("fchmod"))?;
-        bind(&socket, &address).map_err(|errno| match errno {
-            Errno::ADDRINUSE => CharError::SocketInUse(path.to_owned()),
-            errno => failed("bind")(errno),
+        let failed = |source| CharError::Socket { path: path.to_owned(), source };
+        let (listener, file) = listen(path).map_err(failed)?;
+        let watched = epoll::create(CreateFlags::CLOEXEC).and_then(|epoll| {
+            epoll::add(&epoll, &listener, EventData::new_u64(0), EventFlags::IN)?;
+            Ok(epoll)
+        });
+        let epoll = watched.map_err(|errno| {
+            failed(ListenError::Io { operation: "watching the socket", source: errno.into() })
         })?;
-        listen(&socket, 8).map_err(failed("listen"))?;
-        let metadata = fs::symlink_metadata(path).map_err(|source| CharError::Socket {
-            path: path.to_owned(),
-            operation: "stat",
-            source,
-        })?;
-        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(failed("epoll_create"))?;
-        epoll::add(&epoll, &socket, EventData::new_u64(0), EventFlags::IN).map_err(failed("epoll_ctl"))?;
-        Ok(SocketServer {
-            path: path.to_owned(),
-            file: (metadata.dev(), metadata.ino()),
-            epoll,
-            listener: socket.into(),
-            state: Mutex::default(),
-        })
+        Ok(SocketServer { file, epoll, listener, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -149,25 +124,6 @@ fn unsent(scroll_back: &VecDeque<u8>, skip: usize) -> &[u8] {
     if skip < first.len() { &first[skip..] } else { &second[skip - first.len()..] }
 }
 
-/// Removes a socket that nobody listens on.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), CharError> {
-    let failed = |operation| move |source| CharError::Socket { path: path.to_owned(), operation, source };
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => {}
-        Ok(_) => return Err(CharError::NotASocket(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(failed("stat")(source)),
-    }
-    // A socket of another type asks without disturbing a listener: that one answers EPROTOTYPE.
-    let probe = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| failed("socket")(errno.into()))?;
-    match connect(&probe, address) {
-        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed("removing a stale socket")),
-        Err(Errno::NOENT) => Ok(()),
-        _ => Err(CharError::SocketInUse(path.to_owned())),
-    }
-}
-
 impl CharBackend for SocketServer {
     fn write(&self, data: &[u8]) {
         let mut state = self.lock();
@@ -203,17 +159,6 @@ impl CharBackend for SocketServer {
                 state.client = None;
                 0
             }
-        }
-    }
-}
-
-impl Drop for SocketServer {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
-        if ours {
-            // It may be gone meanwhile; there is nobody to tell of anything else.
-            let _ = fs::remove_file(&self.path);
         }
     }
 }

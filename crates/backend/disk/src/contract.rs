@@ -5,6 +5,8 @@ use std::os::fd::BorrowedFd;
 
 use guest_memory::IoBuffers;
 
+use crate::trouble::Trouble;
+
 /// The unit in which disks are measured and addressed, in bytes.
 pub const SECTOR_SIZE: u64 = 512;
 
@@ -25,6 +27,11 @@ pub trait Disk: Send + Sync {
 
     /// Whether [`DiskOperation::WriteZeroes`] is taken.
     fn can_write_zeroes(&self) -> bool;
+
+    /// What has befallen it that no request shows, such as the removal of its file. Cheap: asked after each flush.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 
     /// A queue of its own for one user.
     ///

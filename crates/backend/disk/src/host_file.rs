@@ -1,12 +1,12 @@
 //! Opening what holds a disk: everything that can be wrong with it is found here, before a guest runs.
 
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host_sys::file_lock::{LockKind, try_lock};
+use host_sys::named_file::{Accepts, FileKind, NamedFile, open_named, open_named_for_writing};
 
 use crate::contract::SECTOR_SIZE;
 use crate::qcow2::FormatError;
@@ -39,9 +39,9 @@ pub enum OpenError {
     /// A directory is no disk.
     #[error("disk {0} is a directory, not a disk image or block device")]
     Directory(PathBuf),
-    /// Neither a regular file nor a block device.
-    #[error("disk {0} is neither a file nor a block device")]
-    NotADisk(PathBuf),
+    /// A block device is as long as it is.
+    #[error("disk {0} is a block device: enlarge it where it was made, and machines see it")]
+    FixedLength(PathBuf),
     /// The file may not even be read.
     #[error("disk {0} cannot be opened: permission denied")]
     Permission(PathBuf),
@@ -140,17 +140,8 @@ fn in_use_hint(wanted: &LockKind) -> &'static str {
 /// Opens, measures and locks.
 pub(crate) fn open(path: &Path, read_only: bool) -> Result<HostFile, OpenError> {
     let failed = |operation| move |source| OpenError::Io { path: path.to_owned(), operation, source };
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    let metadata = fs::metadata(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => OpenError::Missing(path.to_owned()),
-        io::ErrorKind::PermissionDenied => OpenError::Permission(path.to_owned()),
-        _ => failed("look at")(source),
-    })?;
-    kind_of(path, &metadata)?;
-    let mut file = open_file(path, read_only)?;
-    // Another file may have taken the path meanwhile: from here on only what was opened counts.
-    let metadata = file.metadata().map_err(failed("look at"))?;
-    let kind = kind_of(path, &metadata)?;
+    let NamedFile { mut file, kind } = open_file(path, read_only)?;
+    let kind = if kind == FileKind::BlockDevice { Kind::BlockDevice } else { Kind::File };
     let wanted = if read_only { LockKind::Shared } else { LockKind::Exclusive };
     if !try_lock(&file, wanted).map_err(failed("lock"))? {
         return Err(OpenError::InUse { path: path.to_owned(), wanted });
@@ -159,29 +150,18 @@ pub(crate) fn open(path: &Path, read_only: bool) -> Result<HostFile, OpenError> 
     Ok(HostFile { file: Arc::new(file), kind, size_bytes, path: path.to_owned() })
 }
 
-fn open_file(path: &Path, read_only: bool) -> Result<File, OpenError> {
-    File::options().read(true).write(!read_only).open(path).map_err(|source| match source.kind() {
+fn open_file(path: &Path, read_only: bool) -> Result<NamedFile, OpenError> {
+    let open = if read_only { open_named } else { open_named_for_writing };
+    open(path, Accepts::Disk).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => OpenError::Missing(path.to_owned()),
-        io::ErrorKind::PermissionDenied if !read_only && File::open(path).is_ok() => {
+        io::ErrorKind::IsADirectory => OpenError::Directory(path.to_owned()),
+        io::ErrorKind::PermissionDenied if !read_only && open_named(path, Accepts::Disk).is_ok() => {
             OpenError::NotWritable(path.to_owned())
         }
         io::ErrorKind::PermissionDenied => OpenError::Permission(path.to_owned()),
         io::ErrorKind::ReadOnlyFilesystem => OpenError::NotWritable(path.to_owned()),
         _ => OpenError::Io { path: path.to_owned(), operation: "open", source },
     })
-}
-
-fn kind_of(path: &Path, metadata: &Metadata) -> Result<Kind, OpenError> {
-    let kind = metadata.file_type();
-    if kind.is_file() {
-        Ok(Kind::File)
-    } else if kind.is_block_device() {
-        Ok(Kind::BlockDevice)
-    } else if kind.is_dir() {
-        Err(OpenError::Directory(path.to_owned()))
-    } else {
-        Err(OpenError::NotADisk(path.to_owned()))
-    }
 }
 
 /// Checks the size of a raw disk.

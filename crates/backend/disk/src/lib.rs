@@ -18,6 +18,7 @@ mod reader;
 mod source;
 mod table_pages;
 mod thread_queue;
+mod trouble;
 mod vhdx;
 mod vmdk;
 
@@ -25,8 +26,8 @@ pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, 
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
-    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Qcow2Info, check, claim, convert,
-    create_qcow2, create_raw, info, looks_like_qcow2, map, resize,
+    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
+    convert, create_qcow2, create_raw, info, is_block_device, looks_like_qcow2, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
@@ -35,3 +36,4 @@ pub use qcow2::{
 pub use raw::{IoMethod, RawDisk};
 pub use reader::DiskReader;
 pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};
+pub use trouble::Trouble;

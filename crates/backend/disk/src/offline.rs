@@ -3,12 +3,16 @@
 mod convert;
 mod map;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use host_sys::named_file::{Accepts, open_named};
+use host_sys::new_file::{NewFile, PRIVATE};
+use messages::{Bytes, did_you_mean};
 
 use crate::host_file::{self, HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
@@ -46,7 +50,10 @@ impl FromStr for DiskFormat {
         match text {
             "raw" => Ok(DiskFormat::Raw),
             "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => Err(format!("'{text}' is not a disk format (there are raw, qcow2)")),
+            _ => {
+                let hint = did_you_mean(text, ["raw", "qcow2"]);
+                Err(format!("'{text}' is not a disk format (there are raw, qcow2){hint}"))
+            }
         }
     }
 }
@@ -67,11 +74,14 @@ pub enum OfflineError {
     /// What is to be made is there.
     #[error("{0} exists already; remove it or give another name")]
     Exists(PathBuf),
+    /// What has the name cannot hold a disk.
+    #[error("{0} is neither a file nor a block device: a disk cannot be written there")]
+    NotAFile(PathBuf),
     /// Raw files are not checked.
     #[error("disk {0} is raw: there is nothing in it to {1}")]
     Raw(PathBuf, &'static str),
     /// It would cut off data.
-    #[error("disk {path} has {old_bytes} bytes; making it smaller would cut off what is at its end")]
+    #[error("disk {path} has {}; making it smaller would cut off what is at its end", Bytes(*old_bytes))]
     Shrink {
         /// The file.
         path: PathBuf,
@@ -80,14 +90,24 @@ pub enum OfflineError {
     },
     /// Much data out of a small file: more than anybody's disk holds.
     #[error(
-        "disk {path} unpacks to more than {limit_bytes} bytes of data; if that is meant, convert it where it \
-         comes from"
+        "disk {path} unpacks to more than {} of data; if that is meant, convert it where it comes from",
+        Bytes(*limit_bytes)
     )]
     Expands {
         /// The file.
         path: PathBuf,
         /// What is let through, in bytes.
         limit_bytes: u64,
+    },
+    /// A device has too little room.
+    #[error("block device {path} has {has_bytes} bytes, and the disk {needs_bytes}")]
+    DeviceTooSmall {
+        /// The device.
+        path: PathBuf,
+        /// Its size.
+        has_bytes: u64,
+        /// What it has to take.
+        needs_bytes: u64,
     },
     /// The host refused.
     #[error("cannot {operation} {path}")]
@@ -105,9 +125,9 @@ pub enum OfflineError {
 /// a hint only.
 pub fn looks_like_qcow2(path: &Path) -> bool {
     let mut magic = [0; 4];
-    let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    regular
-        && File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok()
+    open_named(path, Accepts::File)
+        .and_then(|mut named| io::Read::read_exact(&mut named.file, &mut magic))
+        .is_ok()
         && magic == qcow2::MAGIC
 }
 
@@ -126,18 +146,21 @@ pub fn claim(path: &Path) -> Result<Claim, OfflineError> {
 ///
 /// # Errors
 /// The file is there, or the host refuses.
-pub fn create_raw(path: &Path, size_bytes: u64) -> Result<(), OfflineError> {
-    new_file(path, |file| file.set_len(size_bytes).map_err(io_error(path, "enlarge")))
+pub fn create_raw<'a>(output: impl Into<Output<'a>>, size_bytes: u64) -> Result<(), OfflineError> {
+    let output = output.into();
+    new_file(output, |file| file.set_len(size_bytes).map_err(io_error(output.path, "enlarge")))
 }
 
 /// Makes a qcow2 image. A backing file that it names is not looked at.
 ///
 /// # Errors
 /// The file is there, the options do not go together, or the host refuses.
-pub fn create_qcow2(path: &Path, options: &CreateOptions) -> Result<(), OfflineError> {
-    new_file(path, |file| {
+pub fn create_qcow2<'a>(output: impl Into<Output<'a>>, options: &CreateOptions) -> Result<(), OfflineError> {
+    let output = output.into();
+    let path = output.path;
+    new_file(output, |file| {
         let file: Arc<dyn ImageFile> = Arc::new(file.clone());
-        qcow2::create(&file, options).map_err(format_error(path))?;
+        qcow2::create(&file, options).map_err(creation_error(path))?;
         file.sync().map_err(io_error(path, "write"))
     })
 }
@@ -151,7 +174,7 @@ pub fn resize(path: &Path, format: DiskFormat, size_bytes: u64) -> Result<(), Of
         DiskFormat::Raw => {
             let host = host_file::open(path, false)?;
             if host.kind == Kind::BlockDevice {
-                return Err(OpenError::NotADisk(path.to_owned()).into());
+                return Err(OpenError::FixedLength(path.to_owned()).into());
             }
             check_growth(path, host.size_bytes, size_bytes)?;
             host.set_len(size_bytes).map_err(io_error(path, "enlarge"))
@@ -243,25 +266,71 @@ pub fn info(path: &Path, format: DiskFormat) -> Result<DiskInfo, OfflineError> {
     Ok(DiskInfo { format, size_bytes, room_bytes, qcow2 })
 }
 
-/// Makes a file, lets `fill` fill it, and removes it again if that fails.
+/// A file to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// Its name. Nothing has it yet.
+    pub path: &'a Path,
+    /// Its permissions (chmod(2)), whatever the umask says.
+    pub mode: u32,
+}
+
+/// Readable for its owner alone: what a guest keeps is nobody else's.
+impl<'a, P: AsRef<Path> + ?Sized> From<&'a P> for Output<'a> {
+    fn from(path: &'a P) -> Output<'a> {
+        Output { path: path.as_ref(), mode: PRIVATE }
+    }
+}
+
+/// Makes a file that `fill` fills; if that fails, or the process ends before, there is no file.
 fn new_file(
-    path: &Path,
+    output: Output<'_>,
     fill: impl FnOnce(&HostFile) -> Result<(), OfflineError>,
 ) -> Result<(), OfflineError> {
-    let file = File::options().read(true).write(true).create_new(true).open(path);
-    let file = file.map_err(|source| match source.kind() {
+    let Output { path, mode } = output;
+    check_absent(path)?;
+    let new = NewFile::create(path, mode).map_err(make_error(path, "make"))?;
+    let file = new.file().try_clone().map_err(io_error(path, "make"))?;
+    fill(&HostFile { file: Arc::new(file), kind: Kind::File, size_bytes: 0, path: path.to_owned() })?;
+    new.keep().map_err(make_error(path, "write"))
+}
+
+/// Says what there is in the place of a file to be made.
+fn check_absent(path: &Path) -> Result<(), OfflineError> {
+    match fs::metadata(path) {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_file() => Err(OfflineError::Exists(path.to_owned())),
+        Ok(found) if found.is_dir() => Err(OpenError::Directory(path.to_owned()).into()),
+        Ok(found) if found.file_type().is_block_device() => {
+            Err(OpenError::FormatOnDevice(path.to_owned()).into())
+        }
+        Ok(_) => Err(OfflineError::NotAFile(path.to_owned())),
+    }
+}
+
+/// Whether `path` leads to a block device.
+pub fn is_block_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device())
+}
+
+/// The error of making a file, which something else may have become meanwhile.
+fn make_error(path: &Path, operation: &'static str) -> impl Fn(io::Error) -> OfflineError {
+    move |source| match source.kind() {
         io::ErrorKind::AlreadyExists => OfflineError::Exists(path.to_owned()),
-        _ => io_error(path, "make")(source),
-    })?;
-    let host = HostFile { file: Arc::new(file), kind: Kind::File, size_bytes: 0, path: path.to_owned() };
-    fill(&host).inspect_err(|_| {
-        // The error that counts is the first.
-        let _ = fs::remove_file(path);
-    })
+        _ => io_error(path, operation)(source),
+    }
 }
 
 fn io_error(path: &Path, operation: &'static str) -> impl Fn(io::Error) -> OfflineError {
     move |source| OfflineError::Io { path: path.to_owned(), operation, source }
+}
+
+/// What is wrong with an image that is being made; what the host refuses is no fault of the image.
+fn creation_error(path: &Path) -> impl Fn(FormatError) -> OfflineError {
+    move |source| match source {
+        FormatError::Io(answer) => io_error(path, "write")(io::Error::other(answer)),
+        source => OpenError::Format { path: path.to_owned(), source }.into(),
+    }
 }
 
 fn format_error(path: &Path) -> impl Fn(FormatError) -> OfflineError {

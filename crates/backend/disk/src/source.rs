@@ -76,7 +76,9 @@ impl FromStr for SourceFormat {
     fn from_str(text: &str) -> Result<SourceFormat, String> {
         let found = SourceFormat::ALL.into_iter().find(|format| format.name() == text);
         found.ok_or_else(|| {
-            format!("'{text}' is not a disk format that can be read (there are raw, qcow2, vhdx, vmdk)")
+            let names = SourceFormat::ALL.map(SourceFormat::name);
+            let hint = messages::did_you_mean(text, names);
+            format!("'{text}' is not a disk format that can be read (there are {}){hint}", names.join(", "))
         })
     }
 }

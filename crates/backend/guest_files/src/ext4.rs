@@ -61,7 +61,10 @@ impl Ext4 {
         let mut notes = Vec::new();
         let load = |cleared: u32| {
             let superblock = with_features(&superblock, features & !cleared)?;
-            View::load(Box::new(Reader { device: device.clone(), superblock })).map_err(failure)
+            View::load(Box::new(Reader { device: device.clone(), superblock })).map_err(|error| match error {
+                Ext4Error::Incompatible(_) => FsError::Unsupported(named(features)),
+                error => failure(error),
+            })
         };
         let dirty = features & NEEDS_RECOVERY != 0;
         let view = match load(HARMLESS) {
@@ -159,8 +162,32 @@ fn failure(error: Ext4Error) -> FsError {
         Ext4Error::TooManySymlinks => FsError::TooManyLinks,
         Ext4Error::Encrypted => FsError::Unsupported("encryption".to_owned()),
         Ext4Error::Io(error) => FsError::Read(io::Error::other(error)),
-        error @ Ext4Error::Incompatible(_) => FsError::Unsupported(error.to_string()),
-        error => FsError::DamagedAs(error.to_string()),
+        Ext4Error::Incompatible(_) => {
+            FsError::Unsupported("something that came after this program".to_owned())
+        }
+        error => FsError::DamagedAs(messages::in_words(&error)),
+    }
+}
+
+/// The names of features that are not usual, as mke2fs has them (ext4(5), "File system features").
+fn named(features: u32) -> String {
+    const USUAL: u32 = 0x2 | NEEDS_RECOVERY | 0x40 | SIXTY_FOUR_BIT | HARMLESS | 0x200 | 0x2000;
+    const NAMES: [(u32, &str); 8] = [
+        (0x1, "compression"),
+        (0x8, "journal_dev"),
+        (0x10, "meta_bg"),
+        (0x1000, "dirdata"),
+        (0x4000, "large_dir"),
+        (0x8000, "inline_data"),
+        (0x1_0000, "encrypt"),
+        (0x2_0000, "casefold"),
+    ];
+    let known: Vec<&str> =
+        NAMES.iter().filter(|(bit, _)| features & bit != 0).map(|(_, name)| *name).collect();
+    let all = NAMES.iter().fold(USUAL, |all, (bit, _)| all | bit);
+    match known.is_empty() || features & !all != 0 {
+        true => "features that came after this program".to_owned(),
+        false => format!("the feature {}", known.join(", ")),
     }
 }
 

@@ -8,7 +8,8 @@ use acpi_tables::aml::{
 };
 use acpi_tables::sdt::Sdt;
 use arch_model::x86_64::layout::{
-    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT, RTC_PORT,
+    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT, PVPANIC_PORT,
+    RTC_PORT,
 };
 use guest_memory::GpaRange;
 
@@ -30,6 +31,7 @@ pub(crate) fn build(config: &AcpiConfig) -> Vec<u8> {
     }
     clock(&mut body);
     power_button(&mut body);
+    panic_device(&mut body);
     generic_events(&mut body);
     (0..config.vcpus).for_each(|index| processor(index, &mut body));
     soft_off(&mut body);
@@ -113,6 +115,19 @@ fn clock(body: &mut Vec<u8>) {
 
 fn power_button(body: &mut Vec<u8>) {
     device("PWRB", &[&Name::new("_HID".into(), &EISAName::new("PNP0C0C"))], body);
+}
+
+/// The panic device, by the name that Linux's driver (`pvpanic-mmio`) and others look for.
+fn panic_device(body: &mut Vec<u8>) {
+    let port = IO::new(PVPANIC_PORT, PVPANIC_PORT, 1, 1);
+    device(
+        "PEVT",
+        &[
+            &Name::new("_HID".into(), &"QEMU0001"),
+            &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&port])),
+        ],
+        body,
+    );
 }
 
 /// The generic event device (ACPI 6.4, 5.6.9): its interrupt stays high until `_EVT` has read the events.

@@ -24,6 +24,11 @@ impl Initrd {
         Ok(Initrd { path: path.to_owned(), source })
     }
 
+    /// One that is a part of another file.
+    pub(crate) fn of_part(path: &Path, source: Source) -> Initrd {
+        Initrd { path: path.to_owned(), source }
+    }
+
     /// Size in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.source.size_bytes()
@@ -111,38 +116,70 @@ impl FreeRam {
     }
 }
 
-/// Loads all files of `config` into `free`: the initrd is the first module.
+/// Initial RAM disks stand one behind the other, each at a multiple of this (Linux,
+/// Documentation/driver-api/early-userspace/buffer-format.rst).
+const INITRD_ALIGN: u64 = 4;
+
+/// Loads all files of `config` into `free`. The initial RAM disks, those first that the kernel brings along, are the
+/// first module together.
 pub(crate) fn load_all<'a>(
     memory: &GuestMemory,
+    built_in: &[Initrd],
     config: &BootConfig<'a>,
     mut free: FreeRam,
 ) -> Result<Vec<LoadedModule<'a>>, LoadError> {
     let mut loaded = Vec::new();
-    if let Some(Initrd { path, source }) = config.initrd {
-        let (address, size_bytes) = load(source, memory, &mut free)
-            .map_err(|source| LoadError::Initrd { path: path.clone(), source })?;
-        loaded.push(LoadedModule { address, size_bytes, command_line: "" });
+    let initrds: Vec<&Initrd> = built_in.iter().chain(config.initrds).collect();
+    if !initrds.is_empty() {
+        loaded.push(load_initrds(&initrds, memory, &mut free)?);
     }
     for Module { path, source, command_line } in config.modules {
-        let (address, size_bytes) = load(source, memory, &mut free)
-            .map_err(|source| LoadError::Module { path: path.clone(), source })?;
+        let fault = |source| LoadError::Module { path: path.clone(), source };
+        let size_bytes = source.size_bytes();
+        let address = free.take(size_bytes).map_err(fault)?;
+        copy(source, memory, address).map_err(fault)?;
         loaded.push(LoadedModule { address, size_bytes, command_line });
     }
     Ok(loaded)
 }
 
-/// Copies a file to guest memory and says where it is and how long.
-fn load(source: &Source, memory: &GuestMemory, free: &mut FreeRam) -> Result<(u64, u64), BootFileFault> {
-    let size_bytes = source.size_bytes();
-    let address = free.take(size_bytes)?;
+/// Copies initial RAM disks, with zeros where one does not end where the next one may begin.
+fn load_initrds<'a>(
+    initrds: &[&Initrd],
+    memory: &GuestMemory,
+    free: &mut FreeRam,
+) -> Result<LoadedModule<'a>, LoadError> {
+    let together = |end: u64, initrd: &&Initrd| {
+        end.checked_next_multiple_of(INITRD_ALIGN)?.checked_add(initrd.size_bytes())
+    };
+    let size_bytes = initrds.iter().try_fold(0, together).unwrap_or(u64::MAX);
+    let address = free.take(size_bytes).map_err(|source| match initrds {
+        [Initrd { path, .. }] => LoadError::Initrd { path: path.clone(), source },
+        several => LoadError::Initrds { count: several.len(), source },
+    })?;
+    let mut end = address;
+    for Initrd { path, source } in initrds {
+        let fault = |source| LoadError::Initrd { path: path.clone(), source };
+        let start = end.next_multiple_of(INITRD_ALIGN);
+        let padding = &[0; INITRD_ALIGN as usize][..(start - end) as usize];
+        memory
+            .write_slice(padding, GuestAddress(end))
+            .map_err(|error| fault(BootFileFault::Memory(error)))?;
+        copy(source, memory, start).map_err(fault)?;
+        end = start + source.size_bytes();
+    }
+    Ok(LoadedModule { address, size_bytes, command_line: "" })
+}
+
+/// Copies a file to guest memory.
+fn copy(source: &Source, memory: &GuestMemory, address: u64) -> Result<(), BootFileFault> {
     match source {
         Source::Bytes(bytes) => memory.write_slice(bytes, GuestAddress(address)),
-        Source::File { file, .. } => {
+        Source::File { file, start, size_bytes } => {
             let mut file: &File = file;
-            file.seek(SeekFrom::Start(0)).map_err(FileFault::Read)?;
-            memory.read_exact_volatile_from(GuestAddress(address), &mut file, size_bytes as usize)
+            file.seek(SeekFrom::Start(*start)).map_err(FileFault::Read)?;
+            memory.read_exact_volatile_from(GuestAddress(address), &mut file, *size_bytes as usize)
         }
     }
-    .map_err(BootFileFault::Memory)?;
-    Ok((address, size_bytes))
+    .map_err(BootFileFault::Memory)
 }

@@ -25,6 +25,14 @@ pub enum LoadError {
         /// What is wrong.
         source: BootFileFault,
     },
+    /// Several initrds together.
+    #[error("cannot use the {count} initrds together")]
+    Initrds {
+        /// How many.
+        count: usize,
+        /// What is wrong.
+        source: BootFileFault,
+    },
     /// A boot module.
     #[error("cannot use module {path}")]
     Module {
@@ -63,15 +71,12 @@ pub enum LoadError {
 /// What is wrong with a file, whatever it is meant to be.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
-    /// It cannot be opened or looked at.
+    /// It cannot be opened, or is a folder, a device or a pipe.
     #[error("cannot open it")]
     Open(#[source] io::Error),
     /// It cannot be read.
     #[error("cannot read it")]
     Read(#[source] io::Error),
-    /// It is a folder, a device or a pipe.
-    #[error("it is not a regular file")]
-    NotRegular,
     /// It has no contents.
     #[error("it is empty")]
     Empty,
@@ -123,16 +128,28 @@ pub enum KernelFault {
     /// Its headers contradict themselves or the format.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
+    /// It is a unified kernel image, and its headers contradict themselves or the file.
+    #[error(transparent)]
+    Unified(#[from] unified_image::Damaged),
+    /// It is a unified kernel image for other processors.
+    #[error("it is a unified kernel image for {0}")]
+    OtherMachine(&'static str),
+    /// It is a unified kernel image with something that the machine cannot be given.
+    #[error("it is a unified kernel image with a device tree, which a machine with ACPI does not take")]
+    DeviceTree,
+    /// The kernel in a unified kernel image.
+    #[error("the kernel in this unified kernel image")]
+    InUnified(#[source] Box<KernelFault>),
     /// Its payload is packed in a way that is not understood.
     #[error("it is packed with {0} (gzip, xz, lz4 and zstd can be unpacked)")]
     UnknownCompression(&'static str),
     /// Its payload cannot be unpacked.
-    #[error("its {compression} data are bad")]
+    #[error("its {compression} data are damaged or cut short; get it again")]
     BadPayload {
         /// How it is packed.
         compression: &'static str,
-        /// The decoder's own words.
-        source: io::Error,
+        /// What the decoder says, for a log: its words are not a person's.
+        answer: io::Error,
     },
     /// It is larger than any kernel.
     #[error("it unpacks to more than {0}")]

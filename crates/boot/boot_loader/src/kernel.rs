@@ -11,6 +11,7 @@ use crate::bzimage::{SetupHeader, is_bzimage};
 use crate::multiboot::{self, Entered, Version};
 use crate::place::Image;
 use crate::plan::{Placed, Way, read_executable};
+use crate::unified::{self, BuiltIn};
 use crate::unpack::{Compression, Unpacked};
 use crate::{BootConfig, FileFault, KernelFault, LoadError, LoadedKernel, Source};
 use crate::{elf, identify, linux, pvh};
@@ -24,6 +25,8 @@ pub struct Kernel {
     path: PathBuf,
     pub(crate) source: Source,
     pub(crate) kind: Kind,
+    /// What a unified kernel image brings along.
+    built_in: BuiltIn,
 }
 
 /// What a kernel's file is.
@@ -51,8 +54,18 @@ impl Kernel {
     }
 
     fn recognize(path: PathBuf, source: Result<Source, KernelFault>) -> Result<Kernel, LoadError> {
-        match source.and_then(|source| Kind::of(&source).map(|kind| (source, kind))) {
-            Ok((source, kind)) => Ok(Kernel { path, source, kind }),
+        let read = || {
+            let source = source?;
+            let Some(image) = unified::find(&source)? else {
+                let kind = Kind::of(&source)?;
+                return Ok((source, kind, BuiltIn::default()));
+            };
+            let (kernel, built_in) = unified::open(&path, &source, &image)?;
+            let kind = Kind::of(&kernel).map_err(|fault| KernelFault::InUnified(Box::new(fault)))?;
+            Ok((kernel, kind, built_in))
+        };
+        match read() {
+            Ok((source, kind, built_in)) => Ok(Kernel { path, source, kind, built_in }),
             Err(source) => Err(LoadError::Kernel { path, source }),
         }
     }
@@ -60,6 +73,11 @@ impl Kernel {
     /// The file, as given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The command line that it brings along, for who gives none.
+    pub fn command_line(&self) -> Option<&str> {
+        self.built_in.command_line.as_deref()
     }
 
     /// Writes the kernel, its initrd, modules and boot data to guest memory.
@@ -78,7 +96,7 @@ impl Kernel {
             return Err(LoadError::NoModules { path: self.path.clone() });
         }
         let free = FreeRam::around(memory, (placed.start, placed.end), last, end);
-        let modules = load_all(memory, config, free)?;
+        let modules = load_all(memory, &self.built_in.initrds, config, free)?;
         let initial = self.prepare(&placed, &modules, memory, config)?;
         let (protocol, entry) = (placed.way.protocol(), placed.entry);
         debug!(path = %self.path.display(), ?protocol, entry, "kernel loaded");

@@ -13,6 +13,9 @@
 //! without packed kernel (memtest86+), or with one that we cannot unpack, is loaded as it is and entered at
 //! its 64-bit entry, or at its 32-bit entry if it has no other.
 //!
+//! A unified kernel image is a kernel with initial RAM disks and a command line in one file: its sections are loaded
+//! as if each were a file.
+//!
 //! Files are the user's, but may come from anywhere: nothing in them makes the loader panic, run for long or
 //! hold much memory. May depend on contracts only.
 
@@ -32,6 +35,7 @@ mod source;
 mod state;
 #[cfg(test)]
 mod tests;
+mod unified;
 mod unpack;
 
 use guest_memory::GuestAddress;
@@ -61,8 +65,9 @@ pub enum BootProtocol {
 pub struct BootConfig<'a> {
     /// Command line.
     pub command_line: &'a str,
-    /// Initrd; where there are modules, the first of them.
-    pub initrd: Option<&'a Initrd>,
+    /// Initial RAM disks, which become one, behind those that the kernel brings along; where there are modules, the
+    /// first of them.
+    pub initrds: &'a [Initrd],
     /// Modules.
     pub modules: &'a [Module],
     /// Where the ACPI root pointer is.

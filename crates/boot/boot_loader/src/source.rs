@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use host_sys::named_file::{Accepts, open_named};
+
 use crate::FileFault;
 
 /// Files up to this size are read at once, in bytes.
@@ -15,18 +17,19 @@ const READ_AT_ONCE: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) enum Source {
     Bytes(Vec<u8>),
-    File { file: File, size_bytes: u64 },
+    /// A range of a file.
+    File {
+        file: File,
+        start: u64,
+        size_bytes: u64,
+    },
 }
 
 impl Source {
     /// Opens a regular file that is not empty.
     pub fn open(path: &Path) -> Result<Source, FileFault> {
-        // Looked at before it is opened: opening a pipe would wait for its writer.
-        let metadata = std::fs::metadata(path).map_err(FileFault::Open)?;
-        if !metadata.is_file() {
-            return Err(FileFault::NotRegular);
-        }
-        let (file, size_bytes) = (File::open(path).map_err(FileFault::Open)?, metadata.len());
+        let file = open_named(path, Accepts::File).map_err(FileFault::Open)?.file;
+        let size_bytes = file.metadata().map_err(FileFault::Open)?.len();
         match size_bytes {
             0 => Err(FileFault::Empty),
             1..=READ_AT_ONCE => {
@@ -34,7 +37,7 @@ impl Source {
                 file.read_exact_at(&mut bytes, 0).map_err(FileFault::Read)?;
                 Ok(Source::Bytes(bytes))
             }
-            _ => Ok(Source::File { file, size_bytes }),
+            _ => Ok(Source::File { file, start: 0, size_bytes }),
         }
     }
 
@@ -48,12 +51,33 @@ impl Source {
     /// Fills `data` from `offset` on. `UnexpectedEof` where the bytes end before.
     pub fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         match self {
-            Source::File { file, .. } => file.read_exact_at(data, offset),
+            Source::File { file, start, size_bytes } => {
+                let end = offset.checked_add(data.len() as u64);
+                if end.is_none_or(|end| end > *size_bytes) {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                file.read_exact_at(data, start + offset)
+            }
             Source::Bytes(bytes) => {
                 let from = usize::try_from(offset).ok();
                 let part = from.and_then(|from| bytes.get(from..from.checked_add(data.len())?));
                 data.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
                 Ok(())
+            }
+        }
+    }
+
+    /// A range of it as a source of its own.
+    pub fn part(&self, offset: u64, size_bytes: u64) -> io::Result<Source> {
+        match self {
+            Source::File { file, start, .. } if size_bytes > READ_AT_ONCE => {
+                Ok(Source::File { file: file.try_clone()?, start: start + offset, size_bytes })
+            }
+            _ if size_bytes > self.size_bytes() => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => {
+                let mut bytes = vec![0; size_bytes as usize];
+                self.read_at(offset, &mut bytes)?;
+                Ok(Source::Bytes(bytes))
             }
         }
     }

@@ -102,7 +102,7 @@ impl<'a> Unpacked<'a> {
         let len = end.saturating_sub(start).min(magic.len() as u64) as usize;
         source.read_at(start, &mut magic[..len]).map_err(|_| KernelFault::Truncated("the packed kernel"))?;
         let compression = Compression::of(&magic[..len])?;
-        let bad = |source| KernelFault::BadPayload { compression: compression.name(), source };
+        let bad = |source| KernelFault::BadPayload { compression: compression.name(), answer: source };
         let mut decoder = compression.decoder(SourceReader::new(source, start, end)).map_err(bad)?;
         let mut head = Vec::new();
         decoder.by_ref().take(HEAD_SIZE).read_to_end(&mut head).map_err(bad)?;
@@ -154,7 +154,7 @@ impl<'a> Unpacked<'a> {
     }
 
     fn bad(&self, source: io::Error) -> KernelFault {
-        KernelFault::BadPayload { compression: self.compression.name(), source }
+        KernelFault::BadPayload { compression: self.compression.name(), answer: source }
     }
 }
 

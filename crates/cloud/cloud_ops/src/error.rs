@@ -40,7 +40,7 @@ pub enum OpError {
     #[error("{0}")]
     Refused(String),
     /// The host refused.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("cannot {operation} {}", image_store::place_in_words(path))]
     Io {
         /// What was tried.
         operation: &'static str,

@@ -1,11 +1,12 @@
 //! `image import`: an image out of a disk in a file, of whatever format.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile, ImportError};
 use disk::SourceFormat;
+use host_sys::named_file::{Accepts, folder_of, open_named};
 use image_store::{
     Architecture, BootFiles, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
     StagingFolder, UtcTime,
@@ -37,29 +38,32 @@ pub struct ImportOptions {
 }
 
 impl Images {
-    /// Takes the disk in `path` in as an image. It gets no alias.
+    /// Takes the disk in `path` in as an image; `name` is what a person calls it, and has the other files of the disk
+    /// beside it. It gets no alias.
     ///
     /// # Errors
     /// The file is no such disk, is damaged or has another behind it, or the store refuses; then there is no image.
     pub fn import(
         &self,
         path: &Path,
+        name: &Path,
         format: SourceFormat,
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        let source = File::open(path).map_err(OpError::io("open", path))?;
+        let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
-        let target = new_file(&raw)?;
+        let target = staged(&raw)?;
         watch.stage("reading the disk");
-        let disk = DiskFile { file: source.as_fd(), format, name: path };
+        let disk = DiskFile { file: source.as_fd(), format, name };
         // What a stranger's disk names is not looked for among this host's files.
-        let folder = path.parent().filter(|_| options.source.kind == SourceKind::File);
-        let extents = folder.map(|folder| self.importer.open_extents(disk, folder)).transpose()?;
-        let extents = extents.unwrap_or_default();
+        let extents = match options.source.kind {
+            SourceKind::File => self.importer.open_extents(disk, folder_of(name))?,
+            _ => Vec::new(),
+        };
         self.importer.convert(disk, &extents, target.as_fd(), &mut bytes_of(watch))?;
-        let found = self.look(&staging, &raw, path, watch)?;
+        let found = self.look(&staging, &raw, name, watch)?;
         self.adopt(raw, found, options, watch)
     }
 
@@ -101,7 +105,7 @@ impl Images {
     ) -> Result<Found, OpError> {
         watch.stage("looking for a kernel");
         let source = File::open(raw).map_err(OpError::io("open", raw))?;
-        let outputs = (new_file(&staging.file("kernel"))?, new_file(&staging.file("initrd"))?);
+        let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
         let disk = DiskFile { file: source.as_fd(), format: SourceFormat::Raw, name };
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
         match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
@@ -123,10 +127,7 @@ pub(crate) struct Found {
     pub facts: Vec<(String, String)>,
 }
 
-/// A file that nobody else looks into.
-pub(crate) fn new_file(path: &Path) -> Result<File, OpError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    options.open(path).map_err(OpError::io("make", path))
+/// A file of a staging folder.
+pub(crate) fn staged(path: &Path) -> Result<File, OpError> {
+    host_sys::new_file::staged(path).map_err(OpError::io("make", path))
 }

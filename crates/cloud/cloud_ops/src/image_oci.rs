@@ -11,6 +11,7 @@ use std::path::Path;
 use ::image_build::{FileSystem, KernelKit};
 use ::image_import::LayerFile;
 use first_boot::shell_quote;
+use host_sys::named_file::{Accepts, open_named};
 use image_sources::{FetchSettings, Fetcher, Layer, OciImage};
 use image_store::{
     Architecture, BootFiles, Digest, FirstBoot, Image, ImageDescription, ImageSource, NewImage, SourceKind,
@@ -20,7 +21,7 @@ use oci_image::{
     ArchivedImage, ArchivedLayer, ByteRange, LayerCompression, OciConfig, OciOptions, OciReference,
 };
 
-use crate::image_import::new_file;
+use crate::image_import::staged;
 use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
 use crate::{Images, OpError, Watch, bytes_of};
 
@@ -75,15 +76,16 @@ impl Images {
     pub(crate) fn import_oci_archive(
         &self,
         path: &Path,
-        name: &str,
+        name: &Path,
+        location: &str,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         watch.stage("reading the archive");
-        let archive = open(path)?;
-        let image = self.importer.read_oci_archive(archive.as_fd(), path, options())?;
+        let archive = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
+        let image = self.importer.read_oci_archive(archive.as_fd(), name, options())?;
         let ArchivedImage { architecture, digest, config, layers } = image;
         let layers = layers.into_iter().map(|layer| layer_file(&archive, layer)).collect();
-        self.take_layers(LayeredImage { architecture, digest, config, layers }, name, watch)
+        self.take_layers(LayeredImage { architecture, digest, config, layers }, location, watch)
     }
 
     fn take_layers(
@@ -134,7 +136,7 @@ impl Images {
             diff_id: None,
             name: "of Yagura's own".to_owned(),
         });
-        let (output, scratch) = (new_file(tree)?, new_file(&staging.file("scratch"))?);
+        let (output, scratch) = (staged(tree)?, staged(&staging.file("scratch"))?);
         let merged =
             self.importer.merge_layers(&layers, output.as_fd(), scratch.as_fd(), &mut bytes_of(watch))?;
         if merged.dropped.devices > 0 {

@@ -1,7 +1,8 @@
 //! `image publish`: an instance's disk as an image of its own.
 
 use disk::{BackingPolicy, ConvertOptions};
-use image_store::{BootFiles, BootWay, Digest, Image, ImageSource, InstanceName, SourceKind, StagingFolder};
+use image_store::{BootFiles, BootWay, Digest, Image, ImageSource, SourceKind, StagingFolder};
+use vm_spec::VmName;
 
 use crate::image_import::Found;
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
@@ -13,7 +14,7 @@ impl Images {
     /// There is no such instance, it runs, or the store refuses; then there is no new image.
     pub fn publish(
         &self,
-        name: &InstanceName,
+        name: &VmName,
         description: Option<String>,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {

@@ -1,7 +1,6 @@
 //! `image pull`: an image by its name, from wherever it can be had.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,11 +8,12 @@ use std::time::Duration;
 
 use ::image_build::shipped;
 use disk::SourceFormat;
+use host_sys::named_file::{Accepts, open_named};
 use image_sources::{
     CatalogueEntry, Compression, Download, FetchEvent, FetchSettings, Fetched, Fetcher, FileFormat, FileKind,
 };
 use image_store::{
-    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, StagingFolder, StoreError,
+    Alias, Architecture, FirstBoot, Image, ImageReference, ImageSource, SourceKind, StagingFolder, StoreError,
 };
 
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
@@ -85,7 +85,8 @@ impl Images {
             (Ok(fetched), _) => self.take_vendors(alias, entry, fetched, watch),
             (Err(OpError::Fetch(error)), Some(recipe)) if error.is_unreachable() => {
                 watch.note(&format!(
-                    "{alias}: the vendor's image cannot be had ({error}); building it from Debian's packages instead"
+                    "{alias}: the vendor's image cannot be had ({}); building it from Debian's packages instead",
+                    messages::in_words(&error)
                 ));
                 self.build(&recipe, watch)
             }
@@ -172,22 +173,30 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         let staging = self.store.stage()?;
-        let unpacked = self.unpacked(path, kind.compression, &staging, watch)?;
+        // What came from elsewhere has a name of its own only here.
+        let name = match options.source.kind {
+            SourceKind::File => path,
+            _ => Path::new(&options.source.location),
+        };
+        let unpacked = self.unpacked(path, name, kind.compression, &staging, watch)?;
         let path = unpacked.as_deref().unwrap_or(path);
         let format = match kind.format {
             FileFormat::Raw => SourceFormat::Raw,
             FileFormat::Qcow2 => SourceFormat::Qcow2,
             FileFormat::Vmdk => SourceFormat::Vmdk,
             FileFormat::Vhdx => SourceFormat::Vhdx,
-            FileFormat::OciArchive => return self.import_oci_archive(path, &options.source.location, watch),
+            FileFormat::OciArchive => {
+                return self.import_oci_archive(path, name, &options.source.location, watch);
+            }
         };
-        self.import(path, format, options, watch)
+        self.import(path, name, format, options, watch)
     }
 
     /// The file without what it is compressed by; nothing where it is not.
     fn unpacked(
         &self,
         path: &Path,
+        name: &Path,
         compression: Compression,
         staging: &StagingFolder,
         watch: &mut dyn Watch,
@@ -196,17 +205,16 @@ impl Images {
             return Ok(None);
         }
         watch.stage("unpacking");
-        let source = File::open(path).map_err(OpError::io("open", path))?;
+        let source = open_named(path, Accepts::File).map_err(OpError::io("open", name))?.file;
         let target = staging.file("unpacked");
-        let file = crate::image_import::new_file(&target)?;
-        self.importer.unpack(source.as_fd(), compression, path, file.as_fd(), &mut bytes_of(watch))?;
+        let file = crate::image_import::staged(&target)?;
+        self.importer.unpack(source.as_fd(), compression, name, file.as_fd(), &mut bytes_of(watch))?;
         Ok(Some(target))
     }
 
     fn unknown(&self, name: &str) -> OpError {
         let known: Vec<String> = self.offered().map(|all| all.into_keys().collect()).unwrap_or_default();
-        let hint = image_store::suggestion(name, known.iter().map(String::as_str));
-        let hint = hint.map_or(String::new(), |name| format!("; did you mean {name}?"));
+        let hint = messages::did_you_mean(name, known.iter().map(String::as_str));
         OpError::Refused(format!("no image is called {name}, here or in the catalogue{hint}"))
     }
 }

@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 use ::image_import::{BootOutputs, DiskFile};
 use disk::{DiskFormat, SourceFormat};
 use image_store::{Architecture, BootWay};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
-use crate::image_import::new_file;
 use crate::{Images, Instance, OpError};
 
 /// What to start.
@@ -42,7 +39,7 @@ impl Images {
             BootWay::FromDisk => self.read_plan(instance),
             BootWay::Firmware => Err(OpError::Refused(format!(
                 "image {} starts by firmware only, which Yagura does not have yet; give a kernel with --kernel",
-                instance.image.id.short()
+                self.store.name_of(&instance.image)
             ))),
         }
     }
@@ -72,22 +69,8 @@ impl Images {
 
 /// A file that takes room in this folder as long as it is open, and leaves nothing.
 fn nameless_file(folder: &Path) -> Result<File, OpError> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok(file.into()),
-        // Not every file system has such files.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-            let path = folder.join(TEMPORARY);
-            let file = new_file(&path)?;
-            std::fs::remove_file(&path).map_err(OpError::io("remove", &path))?;
-            Ok(file)
-        }
-        Err(errno) => Err(OpError::io("make a file in", folder)(errno.into())),
-    }
+    host_sys::new_file::nameless(folder).map_err(OpError::io("make a file in", folder))
 }
-
-/// The name of a file that loses it at once.
-const TEMPORARY: &str = "boot.tmp";
 
 fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use disk::DiskFormat;
 use first_boot::{DefaultUser, SeedReader};
-use image_store::{FirstBoot, Image, InstanceName};
+use image_store::{FirstBoot, Image};
+use vm_spec::VmName;
 
 use crate::{Images, OpError, random};
 
@@ -28,7 +29,7 @@ pub struct FirstBootChoices {
 #[derive(Clone, Debug)]
 pub struct Instance {
     /// Its name.
-    pub name: InstanceName,
+    pub name: VmName,
     /// The image it was made of.
     pub image: Image,
     /// Its disk.
@@ -49,7 +50,7 @@ impl Images {
     pub fn create_instance(
         &self,
         image: &Image,
-        name: &InstanceName,
+        name: &VmName,
         size_bytes: Option<u64>,
         choices: &FirstBootChoices,
     ) -> Result<Instance, OpError> {
@@ -89,7 +90,7 @@ impl Images {
     ///
     /// # Errors
     /// There is none of this name, or what it says of its image cannot be read.
-    pub fn instance(&self, name: &InstanceName) -> Result<Instance, OpError> {
+    pub fn instance(&self, name: &VmName) -> Result<Instance, OpError> {
         let disk = self.store.instance_disk(name)?;
         let seed = Some(self.store.instance_folder(name).join(SEED)).filter(|path| path.is_file());
         let image = self.store.instance_image(name)?;
@@ -100,7 +101,7 @@ impl Images {
 /// Who reads the seed, and what it says; nothing where the image reads none.
 fn prepare(
     image: &Image,
-    name: &InstanceName,
+    name: &VmName,
     choices: &FirstBootChoices,
 ) -> Result<Option<(SeedReader, first_boot::Instance)>, OpError> {
     let about = &image.metadata.description;

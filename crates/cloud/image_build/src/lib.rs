@@ -18,6 +18,8 @@ mod recipe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use host_sys::named_file::folder_of;
+
 pub use archive::{Archive, host_archive};
 pub use ext4::{FileSystem, from_tar};
 pub use kernel::{KernelKit, build_kernel, kernel_recipe};
@@ -72,7 +74,7 @@ pub fn build(
     stage: &mut dyn FnMut(&str),
 ) -> Result<(), BuildError> {
     require_programs()?;
-    let folder = disk.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(disk);
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(folder);
     let work = work.map_err(io("make a folder in", folder))?;
     let tree = work.path().join("tree.tar");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use host_sys::named_file::read_named;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use vm_spec::DiskSize;
@@ -14,6 +15,8 @@ const SHIPPED: &[(&str, &str)] = &[
 ];
 
 /// What every Debian image of ours has in common; `$1` is its folder.
+/// No recipe is longer.
+const RECIPE_BYTES_MAX: u64 = 1 << 20;
 const DEBIAN: &str = include_str!("recipes/debian.sh");
 
 /// An image made of packages.
@@ -92,9 +95,9 @@ pub(crate) fn parse_shipped(name: &str, text: &str) -> Recipe {
 fn parse(text: &str, path: &Path) -> Result<Recipe, RecipeError> {
     let bad = |why: String| RecipeError::Bad(path.to_owned(), why);
     let recipe: Recipe = toml::from_str(text).map_err(|error| {
-        let line = error.span().map(|span| text[..span.start].lines().count().max(1));
-        let place = line.map_or(String::new(), |line| format!("line {line}: "));
-        bad(format!("{place}{}", error.message()))
+        let start = error.span().map_or(0, |span| span.start).min(text.len());
+        let line = text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        bad(format!("line {line}: {}", messages::parser_words(error.message())))
     })?;
     let word = |text: &str| {
         !text.is_empty()
@@ -113,9 +116,13 @@ impl Recipe {
     /// # Errors
     /// The file cannot be read, or says something else.
     pub fn read(path: &Path) -> Result<Recipe, RecipeError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| RecipeError::Read(path.to_owned(), error))?;
-        parse(&text, path)
+        let bytes =
+            read_named(path, RECIPE_BYTES_MAX).map_err(|error| RecipeError::Read(path.to_owned(), error))?;
+        let text = String::from_utf8(bytes);
+        parse(
+            &text.map_err(|_| RecipeError::Bad(path.to_owned(), "it is not text in UTF-8".to_owned()))?,
+            path,
+        )
     }
 
     /// What stands for the recipe: another one gives another digest.
@@ -194,7 +201,7 @@ mod tests {
         let refused = |text: &str| parse(text, Path::new("my.toml")).unwrap_err().to_string();
         assert!(
             refused(&format!("colour = 1\n{text}"))
-                .starts_with("recipe my.toml: line 1: unknown field `colour`")
+                .starts_with("recipe my.toml: line 1: unknown key 'colour'")
         );
         assert!(
             refused(&text.replace("\"udev\"", "\"--force\"")).contains("'--force' cannot be a package's")

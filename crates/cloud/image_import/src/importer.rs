@@ -88,7 +88,11 @@ impl Importer {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let folder = File::open(folder).map_err(failed("open a folder for"))?;
+        let folder = File::open(folder).map_err(|source| ImportError::Extent {
+            name: disk.name.display().to_string(),
+            extent: names.first().map(|name| printable(name)).unwrap_or_default(),
+            source,
+        })?;
         let open = |extent: &String| {
             open_beneath(&folder, Path::new(extent)).map_err(|source| {
                 let (name, extent) = (disk.name.display().to_string(), printable(extent));

@@ -24,10 +24,10 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// More came out than may.
-    #[error("it holds more than the {0} bytes that are allowed")]
+    #[error("it unpacks to more than {}, which is more than is let through", messages::Bytes(*.0))]
     TooLarge(u64),
     /// What is read is damaged, ends early, or needs too much memory.
-    #[error("it is damaged, or is not compressed as was stated ({0})")]
+    #[error("it is damaged, cut short, or not compressed as was stated; get it again, or give --format")]
     Damaged(io::Error),
     /// There is no room, or something else is wrong with this host.
     #[error("what is in it cannot be written")]

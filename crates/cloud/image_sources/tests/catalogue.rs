@@ -107,10 +107,10 @@ fn mistakes_are_told_with_file_and_line() {
         ("alias = \"acme/1\"", "alias = \"Acme\"", 3, "alias"),
         ("release = \"1\"", "release = \"1\\u001b[2J\"", 5, "letters"),
         ("description = \"Acme\"", "description = \"a\\nb\"", 6, "one line"),
-        ("release = \"1\"", "\"\\u001b[2J\" = \"1\"", 5, "unknown field"),
+        ("release = \"1\"", "\"\\u001b[2J\" = \"1\"", 5, "unknown key"),
         ("min_disk = \"1G\"", "min_disk = \"1\"", 7, "unit"),
         ("min_disk = \"1G\"", "min_disk = \"99999999P\"", 7, "larger"),
-        ("min_memory = \"64M\"", "min_memory = 64", 8, "string"),
+        ("min_memory = \"64M\"", "min_memory = 64", 8, "text in quotes"),
         ("boot = \"from-disk\"", "boot = \"pxe\"", 9, "pxe"),
         ("architecture = \"x86_64\"", "architecture = \"vax\"", 12, "vax"),
         ("https://a.example/acme.qcow2", "file:///etc/shadow", 13, "https://"),
@@ -126,11 +126,11 @@ fn mistakes_are_told_with_file_and_line() {
         ("alias = ", "alias ", 3, ""),
     ] {
         let error = added(&ENTRY.replacen(from, to, 1)).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("/etc/yagura/images.d/x.toml:{line}: ")), "{to}: {error}");
+        assert!(error.starts_with(&format!("/etc/yagura/images.d/x.toml, line {line}: ")), "{to}: {error}");
         assert!(error.contains(words) && !error.contains('\u{1b}'), "{to}: {error}");
     }
     let twice = added(&format!("{ENTRY}{ENTRY}")).unwrap_err().to_string();
-    assert!(twice.contains("x.toml:17: ") && twice.contains("twice"), "{twice}");
+    assert!(twice.contains("x.toml, line 17: ") && twice.contains("twice"), "{twice}");
     let file = ENTRY.split_once("[[image.file]]").unwrap().1;
     let two_files = added(&format!("{ENTRY}[[image.file]]{file}")).unwrap_err().to_string();
     assert!(two_files.contains("two files for x86_64"), "{two_files}");

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use messages::{nearest, parser_words};
+
 use crate::durable;
 use crate::error::StoreError;
 use crate::locks::StoreLock;
-use crate::names::{Alias, Digest, ImageReference, suggestion};
+use crate::names::{Alias, Digest, ImageReference};
 use crate::store::Store;
 
 /// Longest file of aliases that is read.
@@ -25,7 +27,8 @@ impl Store {
             }
             answer => answer?,
         };
-        serde_json::from_slice(&bytes).map_err(|error| StoreError::metadata(&path, error.to_string()))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| StoreError::metadata(&path, parser_words(&error.to_string())))
     }
 
     /// The aliases of an image.
@@ -58,7 +61,7 @@ impl Store {
         let lock = self.lock_exclusive()?;
         let mut aliases = self.aliases()?;
         let Some(id) = aliases.remove(alias) else {
-            let suggestion = suggestion(alias.as_str(), aliases.keys().map(Alias::as_str));
+            let suggestion = nearest(alias.as_str(), aliases.keys().map(Alias::as_str));
             let suggestion = suggestion.map(str::to_owned);
             return Err(StoreError::NoSuchImage {
                 reference: ImageReference::Alias(alias.clone()),

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use host_sys::named_file::folder_of;
+
 use crate::error::StoreError;
 use crate::names::hex;
 
@@ -41,7 +43,7 @@ pub(crate) fn rename_synced(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Sees to it that names given and taken in the folder of `path` stay so.
 pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(path);
+    let folder = folder_of(path);
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(StoreError::io("sync", folder))
 }

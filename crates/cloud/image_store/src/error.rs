@@ -3,13 +3,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::names::{Digest, ImageReference, InstanceName};
+use messages::Bytes;
+use vm_spec::VmName;
+
+use crate::layout::place_in_words;
+use crate::names::{Digest, ImageReference};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The host refused.
-    #[error("cannot {operation} {}", path.display())]
+    #[error("cannot {operation} {}{}", place_in_words(path), room_hint(source))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -46,7 +50,7 @@ pub enum StoreError {
         count: usize,
     },
     /// Metadata in the store or for it that makes no sense.
-    #[error("{}: {what}", path.display())]
+    #[error("{} is damaged ({what}); 'yagura image verify' tells what else is", place_in_words(path))]
     Metadata {
         /// The file.
         path: PathBuf,
@@ -64,15 +68,13 @@ pub enum StoreError {
         why: &'static str,
     },
     /// A blob that an image needs is gone or was moved aside.
-    #[error("image {image} is damaged: its blob {blob} is missing; pull or import the image again")]
+    #[error("a file of image {image} is missing from the store of images; pull or import the image again")]
     MissingBlob {
-        /// The image.
-        image: Digest,
-        /// What is missing.
-        blob: Digest,
+        /// The image, as messages call it.
+        image: String,
     },
     /// A blob that was to be put back is another one.
-    #[error("{}: this is {found}, but {expected} is needed", path.display())]
+    #[error("{}: its digest is {found}, and {expected} is needed; it is another file", path.display())]
     OtherBlob {
         /// What was offered.
         path: PathBuf,
@@ -82,23 +84,21 @@ pub enum StoreError {
         expected: Digest,
     },
     /// The name is taken.
-    #[error("there is an instance '{0}' already; remove it or take another name")]
-    InstanceExists(InstanceName),
+    #[error("there is a VM '{0}' already; take another name, or 'yagura delete {0}'")]
+    InstanceExists(VmName),
     /// No instance has this name.
-    #[error("there is no instance '{name}' here{}", hint(suggestion.as_deref()))]
+    #[error("there is no VM '{name}' here{}", hint(suggestion.as_deref()))]
     NoSuchInstance {
         /// What was asked for.
-        name: InstanceName,
+        name: VmName,
         /// A name that may have been meant.
         suggestion: Option<String>,
     },
     /// A disk smaller than the image allows.
-    #[error(
-        "a disk of {asked_bytes} bytes is too small for image {image}: it needs {needed_bytes} bytes or more"
-    )]
+    #[error("a disk of {} is too small: image {image} needs {} or more", Bytes(*asked_bytes), Bytes(*needed_bytes))]
     DiskTooSmall {
-        /// The image.
-        image: Digest,
+        /// The image, as messages call it.
+        image: String,
         /// What was asked for.
         asked_bytes: u64,
         /// What is needed.
@@ -131,6 +131,16 @@ impl StoreError {
     pub fn is_no_space(&self) -> bool {
         matches!(self, StoreError::Io { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// What to do where there is no room.
+fn room_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room there, perhaps with 'yagura image gc', or give another folder by YAGURA_DIR"
+        }
+        _ => "",
     }
 }
 

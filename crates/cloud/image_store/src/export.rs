@@ -1,6 +1,6 @@
 //! Taking images out of the store.
 
-use std::path::Path;
+use disk::Output;
 
 use crate::ByteProgress;
 use crate::error::StoreError;
@@ -15,13 +15,13 @@ impl Store {
     ///
     /// # Errors
     /// The file is there, the blob is not, or there is no room; then there is no file.
-    pub fn export_blob(
+    pub fn export_blob<'a>(
         &self,
         blob: &Digest,
-        target: &Path,
+        target: impl Into<Output<'a>>,
         progress: ByteProgress<'_>,
     ) -> Result<u64, StoreError> {
-        sparse::clone_or_copy(&self.blob_path(blob), target, progress)
+        sparse::clone_or_copy(&self.blob_path(blob), target.into(), progress)
     }
 
     /// Copies an image's disk to a new raw file. For another format, convert [`Store::blob_path`] of the
@@ -29,15 +29,15 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::export_blob`].
-    pub fn export_disk(
+    pub fn export_disk<'a>(
         &self,
         image: &Image,
-        target: &Path,
+        target: impl Into<Output<'a>>,
         progress: ByteProgress<'_>,
     ) -> Result<u64, StoreError> {
         let blob = image.metadata.disk;
         if !self.has_blob(&blob) {
-            return Err(StoreError::MissingBlob { image: image.id, blob });
+            return Err(StoreError::MissingBlob { image: self.name_of(image) });
         }
         self.export_blob(&blob, target, progress)
     }

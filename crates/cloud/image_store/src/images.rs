@@ -6,13 +6,15 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use messages::nearest;
+
 use crate::ByteProgress;
 use crate::durable;
 use crate::error::StoreError;
 use crate::layout::Layout;
 use crate::locks::StoreLock;
 use crate::metadata::{BootWay, Image, ImageDescription, ImageMetadata, METADATA_BYTES_MAX};
-use crate::names::{Alias, Digest, ImageReference, suggestion};
+use crate::names::{Alias, Digest, ImageReference};
 use crate::sparse;
 use crate::store::Store;
 
@@ -177,7 +179,7 @@ impl Store {
         };
         let image = ImageMetadata::from_json(&path, &bytes)?;
         if image.id != *id {
-            return Err(StoreError::metadata(&path, "the metadata is damaged: its digest is not its name"));
+            return Err(StoreError::metadata(&path, "its bytes have changed"));
         }
         Ok(image)
     }
@@ -193,13 +195,25 @@ impl Store {
             ImageReference::Alias(alias) => {
                 let aliases = self.aliases()?;
                 if let Some(id) = aliases.get(alias) {
-                    return self.image(id);
+                    return self.image(id).map_err(|error| match error {
+                        // What was typed is what is gone.
+                        StoreError::NoSuchImage { .. } => {
+                            StoreError::NoSuchImage { reference: reference.clone(), suggestion: None }
+                        }
+                        other => other,
+                    });
                 }
-                let suggestion = suggestion(alias.as_str(), aliases.keys().map(Alias::as_str));
+                let suggestion = nearest(alias.as_str(), aliases.keys().map(Alias::as_str));
                 let suggestion = suggestion.map(str::to_owned);
                 Err(StoreError::NoSuchImage { reference: reference.clone(), suggestion })
             }
         }
+    }
+
+    /// What messages call an image: the first of its names, or else the start of its id.
+    pub fn name_of(&self, image: &Image) -> String {
+        let names = self.aliases_of(&image.id).unwrap_or_default();
+        names.first().map_or_else(|| image.id.short(), ToString::to_string)
     }
 
     /// The blobs of an image that are not there.

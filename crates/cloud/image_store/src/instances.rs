@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use disk::{BackingName, CreateOptions, DiskFormat};
+use messages::nearest;
+use vm_spec::VmName;
 
 use crate::durable;
 use crate::error::StoreError;
@@ -12,7 +14,7 @@ use crate::images::list_folder;
 use crate::layout::{INSTANCE_IMAGE, Layout};
 use crate::locks;
 use crate::metadata::{Image, ImageMetadata, METADATA_BYTES_MAX};
-use crate::names::{Digest, InstanceName, suggestion};
+use crate::names::Digest;
 use crate::sparse;
 use crate::staging::StagingFolder;
 use crate::store::Store;
@@ -52,21 +54,22 @@ impl Store {
     pub fn create_instance_disk(
         &self,
         image: &Image,
-        name: &InstanceName,
+        name: &VmName,
         size_bytes: Option<u64>,
     ) -> Result<InstanceDisk, StoreError> {
         let smallest = image.metadata.smallest_disk_bytes().next_multiple_of(disk::SECTOR_SIZE);
         let size_bytes = size_bytes.unwrap_or(smallest);
         if size_bytes < smallest {
             let (asked_bytes, needed_bytes) = (size_bytes, smallest);
-            return Err(StoreError::DiskTooSmall { image: image.id, asked_bytes, needed_bytes });
+            let image = self.name_of(image);
+            return Err(StoreError::DiskTooSmall { image, asked_bytes, needed_bytes });
         }
         let size_bytes = size_bytes.next_multiple_of(disk::SECTOR_SIZE);
         let staging = self.stage()?;
         // Until the instance has its name, nothing but this lock keeps its blobs from being collected.
         let _lock = self.lock_shared()?;
-        if let Some(blob) = self.missing_blobs(image).first() {
-            return Err(StoreError::MissingBlob { image: image.id, blob: *blob });
+        if !self.missing_blobs(image).is_empty() {
+            return Err(StoreError::MissingBlob { image: self.name_of(image) });
         }
         let method = self.make_disk(&staging, &image.metadata.disk, size_bytes)?;
         self.name_instance(&staging, name, image)?;
@@ -82,7 +85,7 @@ impl Store {
         size_bytes: u64,
     ) -> Result<DiskMethod, StoreError> {
         let raw = staging.file(RAW_DISK);
-        if sparse::clone(&self.blob_path(blob), &raw)?.is_some() {
+        if sparse::clone(&self.blob_path(blob), (&raw).into())?.is_some() {
             let file = fs::File::options().write(true).open(&raw).map_err(StoreError::io("open", &raw))?;
             let grown = file.set_len(size_bytes).and_then(|()| file.sync_all());
             grown.map_err(StoreError::io("lengthen", &raw))?;
@@ -98,12 +101,7 @@ impl Store {
     }
 
     /// Writes what is known of the image, and gives the folder the instance's name.
-    fn name_instance(
-        &self,
-        staging: &StagingFolder,
-        name: &InstanceName,
-        image: &Image,
-    ) -> Result<(), StoreError> {
+    fn name_instance(&self, staging: &StagingFolder, name: &VmName, image: &Image) -> Result<(), StoreError> {
         durable::write_synced(&staging.file(INSTANCE_IMAGE), &image.metadata.to_json())?;
         let target = self.layout.instance(name);
         let renamed = rustix::fs::renameat_with(
@@ -125,7 +123,7 @@ impl Store {
     }
 
     /// The folder of an instance, whether it is there or not.
-    pub fn instance_folder(&self, name: &InstanceName) -> PathBuf {
+    pub fn instance_folder(&self, name: &VmName) -> PathBuf {
         self.layout.instance(name)
     }
 
@@ -133,7 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// A folder cannot be read, or what it says of the image.
-    pub fn instances(&self) -> Result<Vec<(InstanceName, Image)>, StoreError> {
+    pub fn instances(&self) -> Result<Vec<(VmName, Image)>, StoreError> {
         let mut instances = Vec::new();
         for folder in list_folder(&self.layout.instances())? {
             let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
@@ -150,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     /// There is no such instance, or its image's file cannot be read.
-    pub fn instance_image(&self, name: &InstanceName) -> Result<Image, StoreError> {
+    pub fn instance_image(&self, name: &VmName) -> Result<Image, StoreError> {
         match read_image(&self.layout.instance(name))? {
             Some(image) => Ok(image),
             None => Err(self.no_such_instance(name)?),
@@ -161,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// There is no such instance, or its disk is gone.
-    pub fn instance_disk(&self, name: &InstanceName) -> Result<InstanceDisk, StoreError> {
+    pub fn instance_disk(&self, name: &VmName) -> Result<InstanceDisk, StoreError> {
         let folder = self.layout.instance(name);
         if !folder.is_dir() {
             return Err(self.no_such_instance(name)?);
@@ -181,7 +179,7 @@ impl Store {
     ///
     /// # Errors
     /// There is no such instance, or the host refuses.
-    pub fn remove_instance(&self, name: &InstanceName) -> Result<(), StoreError> {
+    pub fn remove_instance(&self, name: &VmName) -> Result<(), StoreError> {
         let folder = self.layout.instance(name);
         let open = match fs::File::open(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.no_such_instance(name)?),
@@ -200,9 +198,9 @@ impl Store {
         durable::remove_folder(&gone)
     }
 
-    fn no_such_instance(&self, name: &InstanceName) -> Result<StoreError, StoreError> {
+    fn no_such_instance(&self, name: &VmName) -> Result<StoreError, StoreError> {
         let instances = self.instances()?;
-        let suggestion = suggestion(name.as_str(), instances.iter().map(|(name, _)| name.as_str()));
+        let suggestion = nearest(name.as_str(), instances.iter().map(|(name, _)| name.as_str()));
         Ok(StoreError::NoSuchInstance { name: name.clone(), suggestion: suggestion.map(str::to_owned) })
     }
 }

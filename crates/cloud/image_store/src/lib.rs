@@ -41,11 +41,12 @@ pub use error::StoreError;
 pub use garbage::{GarbageOptions, GarbageReport, Removed, RemovedKind};
 pub use images::{BootFiles, Deleted, NewImage};
 pub use instances::{DiskMethod, InstanceDisk};
+pub use layout::place_in_words;
 pub use locks::{KeyLock, Waiting};
 pub use metadata::{
     Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, SourceKind,
 };
-pub use names::{Alias, Checksum, ChecksumKind, Digest, ImageReference, InstanceName, NameError, suggestion};
+pub use names::{Alias, Checksum, ChecksumKind, Digest, ImageReference, NameError};
 pub use sparse::{SparseWriter, copy_sparse, hash_file};
 pub use staging::StagingFolder;
 pub use store::Store;

@@ -254,14 +254,14 @@ impl ImageMetadata {
 
     /// Reads an image's file, which is at `path`, and finds its id.
     pub(crate) fn from_json(path: &Path, bytes: &[u8]) -> Result<Image, StoreError> {
-        let metadata: ImageMetadata =
-            serde_json::from_slice(bytes).map_err(|error| StoreError::metadata(path, error.to_string()))?;
+        let metadata: ImageMetadata = serde_json::from_slice(bytes)
+            .map_err(|error| StoreError::metadata(path, messages::parser_words(&error.to_string())))?;
         if metadata.form != FORM {
-            let what = format!("form {} is not known (there is {FORM})", metadata.form);
+            let what = format!("it has form {}, and this version of Yagura knows form {FORM}", metadata.form);
             return Err(StoreError::metadata(path, what));
         }
         if metadata.to_json() != bytes {
-            return Err(StoreError::metadata(path, "the metadata is not written as the store writes it"));
+            return Err(StoreError::metadata(path, "it is not written as Yagura writes it"));
         }
         metadata.check()?;
         Ok(Image { id: metadata.id(), metadata })

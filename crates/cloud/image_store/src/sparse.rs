@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use disk::Output;
+use host_sys::new_file::NewFile;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -49,8 +51,13 @@ pub fn hash_file(path: &Path, progress: ByteProgress<'_>) -> Result<Digest, Stor
 /// # Errors
 /// The source cannot be read, the target is there, or there is no room; then there is no target.
 pub fn copy_sparse(source: &Path, target: &Path, progress: ByteProgress<'_>) -> Result<u64, StoreError> {
+    copy_to(source, target.into(), progress)
+}
+
+fn copy_to(source: &Path, output: Output<'_>, progress: ByteProgress<'_>) -> Result<u64, StoreError> {
     let from = open_source(source)?;
-    make_file(target, |to| {
+    let target = output.path;
+    make_file(output, |to| {
         let mut writer = SparseWriter::new(to.try_clone().map_err(StoreError::io("use", target))?);
         let copied = walk(&from, progress, |at, piece| match piece {
             Piece::Data(data) => {
@@ -69,28 +76,26 @@ pub fn copy_sparse(source: &Path, target: &Path, progress: ByteProgress<'_>) -> 
 /// copy.
 pub(crate) fn clone_or_copy(
     source: &Path,
-    target: &Path,
+    target: Output<'_>,
     progress: ByteProgress<'_>,
 ) -> Result<u64, StoreError> {
     match clone(source, target)? {
         Some(bytes) => Ok(bytes),
-        None => copy_sparse(source, target, progress),
+        None => copy_to(source, target, progress),
     }
 }
 
 /// Makes `target` a file that shares all blocks with `source`; nothing where the file system cannot.
-pub(crate) fn clone(source: &Path, target: &Path) -> Result<Option<u64>, StoreError> {
+pub(crate) fn clone(source: &Path, target: Output<'_>) -> Result<Option<u64>, StoreError> {
     let from = open_source(source)?;
     let bytes = from.metadata().map_err(StoreError::io("look at", source))?.len();
-    let cloned = make_file(target, |to| match rustix::fs::ioctl_ficlone(to, &from) {
-        Ok(()) => Ok(true),
-        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(false),
-        Err(errno) => Err(StoreError::errno("share blocks with", target)(errno)),
-    })?;
-    if !cloned {
-        std::fs::remove_file(target).map_err(StoreError::io("remove", target))?;
+    let Output { path, mode } = target;
+    let new = NewFile::create(path, mode).map_err(StoreError::io("make", path))?;
+    match rustix::fs::ioctl_ficlone(new.file(), &from) {
+        Ok(()) => new.keep().map(|()| Some(bytes)).map_err(StoreError::io("make", path)),
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(None),
+        Err(errno) => Err(StoreError::errno("share blocks with", path)(errno)),
     }
-    Ok(cloned.then_some(bytes))
 }
 
 /// Gives the blocks of a file that hold nothing but zeros back to the file system, where it can take them.
@@ -204,14 +209,16 @@ fn open_source(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// Makes a file and removes it again if `fill` fails.
-fn make_file<T>(path: &Path, fill: impl FnOnce(&File) -> Result<T, StoreError>) -> Result<T, StoreError> {
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path);
-    let file = file.map_err(StoreError::io("make", path))?;
-    fill(&file).inspect_err(|_| {
-        // The error that counts is the first.
-        let _ = std::fs::remove_file(path);
-    })
+/// Makes a file that `fill` fills; if that fails, or the process ends before, there is no file.
+fn make_file<T>(
+    target: Output<'_>,
+    fill: impl FnOnce(&File) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let Output { path, mode } = target;
+    let new = NewFile::create(path, mode).map_err(StoreError::io("make", path))?;
+    let filled = fill(new.file())?;
+    new.keep().map_err(StoreError::io("make", path))?;
+    Ok(filled)
 }
 
 /// Goes through a file piece by piece, in order. Returns its length in bytes.

@@ -62,7 +62,7 @@ impl StagingFolder {
         progress: ByteProgress<'_>,
     ) -> Result<PathBuf, StoreError> {
         let target = self.file(name);
-        sparse::clone_or_copy(source, &target, progress)?;
+        sparse::clone_or_copy(source, (&target).into(), progress)?;
         Ok(target)
     }
 }

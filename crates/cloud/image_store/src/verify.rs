@@ -9,7 +9,9 @@ use crate::durable;
 use crate::error::StoreError;
 use crate::images::list_folder;
 use crate::metadata::Image;
-use crate::names::{Digest, InstanceName};
+use vm_spec::VmName;
+
+use crate::names::Digest;
 use crate::sparse;
 use crate::store::Store;
 
@@ -36,7 +38,7 @@ pub struct DamagedBlob {
     pub images: Vec<Image>,
     /// Instances whose disks may lie upon it. Their disks are raw copies, and sound, where the file system
     /// shares blocks.
-    pub instances: Vec<InstanceName>,
+    pub instances: Vec<VmName>,
 }
 
 /// What was found.
@@ -108,8 +110,8 @@ impl Store {
         let mut damaged = Vec::new();
         for id in self.image_ids()? {
             match self.image(&id) {
-                Err(error @ StoreError::Metadata { .. }) => {
-                    damaged.push((error.to_string(), self.move_aside(&self.layout.image(&id))?));
+                Err(StoreError::Metadata { .. }) => {
+                    damaged.push((id.short(), self.move_aside(&self.layout.image(&id))?));
                 }
                 Ok(_) | Err(StoreError::NoSuchImage { .. }) => {}
                 Err(error) => return Err(error),
@@ -155,7 +157,7 @@ impl Store {
 
 /// Who needs which blob.
 #[derive(Default)]
-struct Users(BTreeMap<Digest, (Vec<Image>, Vec<InstanceName>)>);
+struct Users(BTreeMap<Digest, (Vec<Image>, Vec<VmName>)>);
 
 impl Users {
     fn damaged(&self, blob: &Digest, kind: DamageKind) -> DamagedBlob {

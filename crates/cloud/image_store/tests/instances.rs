@@ -126,7 +126,7 @@ fn names_sizes_and_ends_are_checked() {
     let image = image(&store);
     let name = "web1".parse().unwrap();
     let small = store.create_instance_disk(&image, &name, Some(64 * MIB)).unwrap_err();
-    assert!(small.to_string().contains("104857600 bytes or more"), "{small}");
+    assert!(small.to_string().contains("100 MiB or more"), "{small}");
     create(&store, &image, "web1", None);
     let twice = store.create_instance_disk(&image, &name, None).unwrap_err();
     assert!(matches!(twice, StoreError::InstanceExists(_)), "{twice}");

@@ -200,7 +200,7 @@ fn unreadable_metadata_stops_garbage_collection() {
     let text = fs::read_to_string(&path).unwrap().replace("Debian 12", "Debian 13");
     fs::write(&path, text).unwrap();
     let error = store.collect_garbage(NOW).unwrap_err().to_string();
-    assert!(error.contains(&image.id.hex()), "{error}");
+    assert!(error.contains(&image.id.short()), "{error}");
     let report = store.verify(&mut silent).unwrap();
     assert_eq!(report.damaged_metadata.len(), 1);
     assert!(report.damaged_metadata[0].1.exists());

@@ -96,8 +96,12 @@ pub fn choose(manifests: &[Descriptor], wanted: Architecture) -> Result<&Descrip
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, OciImageError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| OciImageError::nonsense(format!("its {what} cannot be read: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| {
+        OciImageError::nonsense({
+            let line = error.line();
+            format!("its {what}, line {line}: {}", messages::parser_words(&error.to_string()))
+        })
+    })
 }
 
 pub(crate) fn platform(os: &str, architecture: &str) -> String {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{
-    Clock, Doorbells, EventFd, IrqLine, MsiController, MsiMessage, MsiVector, PowerRequest, PowerSink, lock,
+    Clock, Doorbells, EventFd, GuestReport, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector,
+    PowerRequest, PowerSink, ReportSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -115,6 +116,8 @@ impl Doorbells for NoDoorbells {
 #[derive(Debug, Default)]
 pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
+    reports: Mutex<Vec<GuestReport>>,
+    failures: Mutex<Vec<HostFailure>>,
 }
 
 impl FakePower {
@@ -122,10 +125,30 @@ impl FakePower {
     pub fn take(&self) -> Vec<PowerRequest> {
         std::mem::take(&mut *lock(&self.requests))
     }
+
+    /// The failures since the last call.
+    pub fn take_failures(&self) -> Vec<HostFailure> {
+        std::mem::take(&mut *lock(&self.failures))
+    }
+
+    /// The guest's reports since the last call.
+    pub fn take_reports(&self) -> Vec<GuestReport> {
+        std::mem::take(&mut *lock(&self.reports))
+    }
+}
+
+impl ReportSink for FakePower {
+    fn report(&self, report: GuestReport) {
+        lock(&self.reports).push(report);
+    }
 }
 
 impl PowerSink for FakePower {
     fn request(&self, request: PowerRequest) {
         lock(&self.requests).push(request);
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        lock(&self.failures).push(failure);
     }
 }

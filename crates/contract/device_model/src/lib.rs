@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use access::{BarKind, BarRegion, Mmio, PciFunction, PortIo, read_register, write_register};
 pub use clock::{Clock, HostClock};
 pub use interrupt::{Doorbells, IrqLine, MsiController, MsiMessage, MsiVector};
-pub use power::{PowerRequest, PowerSink};
+pub use power::{Consequence, GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
 pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError};
 pub use vmm_sys_util::eventfd::EventFd;
 

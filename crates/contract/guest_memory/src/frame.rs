@@ -7,7 +7,6 @@
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use crate::{GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, PAGE_SIZE, Ram};
 
@@ -20,10 +19,6 @@ pub struct Frame<'m> {
     start: NonNull<u8>,
     _ram: PhantomData<&'m Ram>,
 }
-
-/// Serializes atomic operations that no host instruction can do at once: those that are not aligned. They are
-/// atomic among themselves only, as split locks are hardly ever relied upon for more.
-static SPLIT_LOCK: Mutex<()> = Mutex::new(());
 
 /// An integer that a guest loads and stores.
 pub trait Word: Copy + Eq + sealed::Atomic {}
@@ -71,26 +66,19 @@ impl Frame<'_> {
         unsafe { T::store(at, value) }
     }
 
-    /// Replaces `current` by `new` if it is still there; the error is what is there instead. Panics when the
-    /// integer is not inside the page.
+    /// Replaces `current` by `new` if it is still there; the error is what is there instead. Atomic where the integer is
+    /// aligned, and on x86-64 also where it is not but lies in one cache line. Who wants more keeps the others away, as one
+    /// that crosses a line there is a split lock, which the host may forbid. Panics when the integer is not inside the
+    /// page.
     #[inline]
     pub fn compare_exchange<T: Word>(self, offset: usize, current: T, new: T) -> Result<T, T> {
         let at = self.at(offset, size_of::<T>());
-        if !at.addr().is_multiple_of(size_of::<T>()) {
-            let _serial = SPLIT_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = self.load(offset);
-            if found == current {
-                self.store(offset, new);
-                return Ok(found);
-            }
-            return Err(found);
-        }
-        // SAFETY: as in `load`, and `at` is aligned.
+        // SAFETY: as in `load`.
         unsafe { T::compare_exchange(at, current, new) }
     }
 
-    /// [`compare_exchange`](Frame::compare_exchange) of 16 bytes, low half first. Panics when `offset` is not a
-    /// multiple of 16 or not inside the page.
+    /// [`compare_exchange`](Frame::compare_exchange) of 16 bytes, low half first; atomic if the host
+    /// [has the instruction](has_exchange_16). Panics when `offset` is not a multiple of 16 or not inside the page.
     pub fn compare_exchange_16(
         self,
         offset: usize,
@@ -137,13 +125,21 @@ impl Frame<'_> {
     }
 }
 
+/// Whether the host replaces 16 bytes at once.
+pub fn has_exchange_16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("cmpxchg16b");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// # Safety
 /// `at` is aligned to 16 bytes and leads to 16 mapped bytes.
 #[cfg(target_arch = "x86_64")]
 unsafe fn exchange_16(at: *mut u128, current: u128, new: u128) -> u128 {
-    if !std::arch::is_x86_feature_detected!("cmpxchg16b") {
+    if !has_exchange_16() {
         // SAFETY: the caller's promise.
-        return unsafe { exchange_16_serially(at, current, new) };
+        return unsafe { exchange_16_in_steps(at, current, new) };
     }
     let (mut low, mut high) = (current as u64, (current >> 64) as u64);
     // SAFETY: the instruction exists (asked above), and its operand is mapped and aligned by the caller's promise.
@@ -169,13 +165,12 @@ unsafe fn exchange_16(at: *mut u128, current: u128, new: u128) -> u128 {
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn exchange_16(at: *mut u128, current: u128, new: u128) -> u128 {
     // SAFETY: the caller's promise.
-    unsafe { exchange_16_serially(at, current, new) }
+    unsafe { exchange_16_in_steps(at, current, new) }
 }
 
 /// # Safety
 /// `at` is aligned and leads to 16 mapped bytes.
-unsafe fn exchange_16_serially(at: *mut u128, current: u128, new: u128) -> u128 {
-    let _serial = SPLIT_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+unsafe fn exchange_16_in_steps(at: *mut u128, current: u128, new: u128) -> u128 {
     // SAFETY: the caller's promise.
     unsafe {
         let found = at.read_volatile();
@@ -198,7 +193,7 @@ mod sealed {
         /// As for `load`.
         unsafe fn store(at: *mut u8, value: Self);
         /// # Safety
-        /// As for `load`, and `at` is aligned to the word's size.
+        /// As for `load`.
         unsafe fn compare_exchange(at: *mut u8, current: Self, new: Self) -> Result<Self, Self>;
     }
 
@@ -229,7 +224,12 @@ mod sealed {
 
                 #[inline]
                 unsafe fn compare_exchange(at: *mut u8, current: $word, new: $word) -> Result<$word, $word> {
-                    // SAFETY: mapped and aligned by the caller's promise.
+                    if !at.addr().is_multiple_of(size_of::<$word>()) {
+                        // SAFETY: mapped by the caller's promise.
+                        let found = unsafe { Self::exchange_misaligned(at.cast(), current, new) };
+                        return if found == current { Ok(found) } else { Err(found) };
+                    }
+                    // SAFETY: mapped by the caller's promise and aligned.
                     unsafe { <$atomic>::from_ptr(at.cast()) }.compare_exchange(
                         current,
                         new,
@@ -245,6 +245,73 @@ mod sealed {
     atomic!(u16, AtomicU16);
     atomic!(u32, AtomicU32);
     atomic!(u64, AtomicU64);
+
+    /// What Rust's atomics do not do.
+    trait Misaligned: Sized {
+        /// Replaces `current` by `new`; answers what was there.
+        ///
+        /// # Safety
+        /// `at` leads to the word's bytes, mapped.
+        unsafe fn exchange_misaligned(at: *mut Self, current: Self, new: Self) -> Self;
+    }
+
+    /// By the host's instruction, with the accumulator and another register as the word's size names them.
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! misaligned {
+        ($word:ty, $size:literal, $accumulator:tt, $class:ident, $modifier:literal) => {
+            impl Misaligned for $word {
+                unsafe fn exchange_misaligned(at: *mut $word, current: $word, new: $word) -> $word {
+                    let found;
+                    // SAFETY: the operand is mapped by the caller's promise, and the instruction changes nothing else
+                    // but the accumulator and flags.
+                    unsafe {
+                        std::arch::asm!(
+                            concat!("lock cmpxchg ", $size, " ptr [{at}], {new", $modifier, "}"),
+                            at = in(reg) at,
+                            new = in($class) new,
+                            inout($accumulator) current => found,
+                            options(nostack),
+                        );
+                    }
+                    found
+                }
+            }
+        };
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    misaligned!(u16, "word", "ax", reg, ":x");
+    #[cfg(target_arch = "x86_64")]
+    misaligned!(u32, "dword", "eax", reg, ":e");
+    #[cfg(target_arch = "x86_64")]
+    misaligned!(u64, "qword", "rax", reg, ":r");
+
+    /// In steps: where processors order accesses less strictly, one vCPU executes at a time.
+    macro_rules! in_steps {
+        ($word:ty) => {
+            impl Misaligned for $word {
+                unsafe fn exchange_misaligned(at: *mut $word, current: $word, new: $word) -> $word {
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let found = at.read_unaligned();
+                        if found == current {
+                            at.write_unaligned(new);
+                        }
+                        found
+                    }
+                }
+            }
+        };
+    }
+
+    // A byte is always aligned.
+    in_steps!(u8);
+    #[cfg(not(target_arch = "x86_64"))]
+    in_steps!(u16);
+    #[cfg(not(target_arch = "x86_64"))]
+    in_steps!(u32);
+    #[cfg(not(target_arch = "x86_64"))]
+    in_steps!(u64);
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use allocate::{AllocateError, Backing, Policy};
 pub use dirty::DirtyPages;
-pub use frame::{Frame, Word};
+pub use frame::{Frame, Word, has_exchange_16};
 pub use gate::{Gate, Inside, Shut};
 pub use host_sys::io_buffers::IoBuffers;
 use vm_memory::GuestMemoryMmap;

@@ -2,28 +2,30 @@
 
 /// Text on one line, without anything that a terminal or a log would obey, and without what cannot be seen.
 pub fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
+    shortened(text, usize::MAX)
+}
+
+/// The same, cut behind the character with which it has `bytes_max` bytes; `…` stands for the rest.
+pub fn shortened(text: &str, bytes_max: usize) -> String {
+    let text = text.trim_end();
+    let mut line = String::with_capacity(text.len().min(bytes_max));
+    for c in text.chars() {
+        if line.len() >= bytes_max {
+            line.push('…');
+            break;
+        }
         if is_seen(c) { line.push(c) } else { line.extend(c.escape_default()) }
     }
     line
 }
 
-/// The same, of at most `chars_max` characters; `…` stands for the rest.
-pub fn shortened(text: &str, chars_max: usize) -> String {
-    match text.char_indices().nth(chars_max) {
-        Some((end, _)) => one_line(&text[..end]) + "…",
-        None => one_line(text),
-    }
-}
-
 /// Whether a character shows as itself. Controls do not, nor do marks that only change how others are shown: a byte order
 /// mark, zero-width characters, and those that turn the direction of a line (Unicode 15, 23.2, 23.3, 23.8).
 fn is_seen(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    let is_mark = matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    !c.is_control() && !is_mark
 }
 
 #[cfg(test)]
@@ -46,9 +48,10 @@ mod tests {
 
     #[test]
     fn long_text_is_cut() {
-        assert_eq!(shortened("abc", 3), "abc");
-        assert_eq!(shortened("abcd", 3), "abc…");
-        assert_eq!(shortened("äöü\n", 3), "äöü…");
-        assert_eq!(shortened("\n\n", 1), "…");
+        for (text, line) in
+            [("abc", "abc"), ("abcd", "abc…"), ("äöü", "äö…"), ("\n\n", ""), ("a\nb", "a\\n…")]
+        {
+            assert_eq!(shortened(text, 3), line, "{text:?}");
+        }
     }
 }

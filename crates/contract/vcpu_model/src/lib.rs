@@ -219,6 +219,53 @@ pub trait GuestIo {
 #[derive(Debug, Default)]
 pub struct ExitCounters {
     counts: [AtomicU64; ExitKind::ALL.len()],
+    code: [AtomicU64; CodeFigure::ALL.len()],
+}
+
+/// What an engine that executes guest code in software keeps of it in the host's memory. Each has a bound: see
+/// docs/bounds.md. Other engines keep nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeFigure {
+    /// Decoded instructions.
+    DecodedInstructions,
+    /// Places that were executed, but not often enough to be translated.
+    ColdPlaces,
+    /// Pieces of translated code.
+    TranslatedUnits,
+    /// Their size in the code cache.
+    TranslatedBytes,
+    /// Instructions for which translated code may call the engine.
+    Sites,
+    /// Ways from one piece to another.
+    Edges,
+    /// How often all translated code was dropped, because the cache was full or the state was set.
+    CacheDrops,
+}
+
+impl CodeFigure {
+    /// All figures, in the order of their counters.
+    pub const ALL: [CodeFigure; 7] = [
+        CodeFigure::DecodedInstructions,
+        CodeFigure::ColdPlaces,
+        CodeFigure::TranslatedUnits,
+        CodeFigure::TranslatedBytes,
+        CodeFigure::Sites,
+        CodeFigure::Edges,
+        CodeFigure::CacheDrops,
+    ];
+
+    /// Name in counters and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            CodeFigure::DecodedInstructions => "decoded_instructions",
+            CodeFigure::ColdPlaces => "cold_places",
+            CodeFigure::TranslatedUnits => "translated_units",
+            CodeFigure::TranslatedBytes => "translated_bytes",
+            CodeFigure::Sites => "sites",
+            CodeFigure::Edges => "edges",
+            CodeFigure::CacheDrops => "cache_drops",
+        }
+    }
 }
 
 /// Kinds of exits that every engine tells apart.
@@ -270,6 +317,16 @@ impl ExitCounters {
     /// Counts one exit.
     pub fn count(&self, kind: ExitKind) {
         self.counts[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says what a figure about code is now.
+    pub fn set_code(&self, figure: CodeFigure, value: u64) {
+        self.code[figure as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// A figure about code.
+    pub fn code(&self, figure: CodeFigure) -> u64 {
+        self.code[figure as usize].load(Ordering::Relaxed)
     }
 
     /// Exits of one kind so far.

@@ -12,6 +12,9 @@ pub type Figures = BTreeMap<String, u64>;
 pub struct Counters {
     /// How often vCPUs left guest code, by kind, over all vCPUs.
     pub exits: Figures,
+    /// What an engine in software keeps of the guest's code, over all vCPUs.
+    #[serde(default)]
+    pub code: Figures,
     /// Figures of each device, by its id.
     pub devices: BTreeMap<String, Figures>,
     /// Memory of the VM's process, in bytes. A figure that the host's kernel does not have is left out.

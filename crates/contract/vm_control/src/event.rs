@@ -28,6 +28,14 @@ pub enum EventKind {
     Reset,
     /// The guest crashed its CPU; the detail says which vCPU.
     TripleFault,
+    /// The guest's kernel panicked.
+    Panicked,
+    /// The guest's kernel panicked, and another takes over to save what is left.
+    CrashLoaded,
+    /// The guest says that it shuts down.
+    ShuttingDown,
+    /// The host could not do something for a device; the detail says what, where, and what to do.
+    HostFailure,
     /// The process got a signal; the detail is its number.
     Signal,
     /// The VM is over; the detail says how.

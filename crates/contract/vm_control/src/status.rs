@@ -36,6 +36,9 @@ pub struct Status {
     pub name: String,
     /// Whether it runs.
     pub state: Phase,
+    /// Why it stands still, where the host was the reason.
+    #[serde(default)]
+    pub paused_by: Option<String>,
     /// What executes it: `kvm`, `soft`.
     pub engine: String,
     /// vCPUs.
@@ -46,6 +49,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// How often it was reset.
     pub resets: u32,
+    /// How often its kernel panicked.
+    #[serde(default)]
+    pub panics: u32,
     /// Its process.
     pub pid: u32,
 }

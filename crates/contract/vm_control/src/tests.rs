@@ -49,11 +49,13 @@ fn a_client_of_version_0_finds_what_it_knows() {
         protocol: VERSION,
         name: "web1".into(),
         state: Phase::Running,
+        paused_by: None,
         engine: "kvm".into(),
         cpus: 1,
         memory_bytes: 1 << 29,
         uptime_ms: 5,
         resets: 0,
+        panics: 0,
         pid: 7,
     };
     let json = serde_json::to_value(&status).unwrap();

@@ -11,6 +11,7 @@ mod debug_exit;
 mod i8042;
 mod pit;
 mod ports;
+mod pvpanic;
 mod rtc;
 mod serial_16550;
 
@@ -21,5 +22,6 @@ pub use acpi_power::{
 pub use debug_exit::DebugExit;
 pub use i8042::I8042;
 pub use pit::{PORT_B_OFFSET, Pit};
+pub use pvpanic::{PanicCounters, PvPanic};
 pub use rtc::Rtc;
 pub use serial_16550::{Serial, SerialOutput};

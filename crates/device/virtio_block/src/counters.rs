@@ -16,6 +16,7 @@ pub struct BlockCounters {
     written_bytes: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    held: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -39,6 +40,8 @@ pub struct BlockCounts {
     pub refused: u64,
     /// Requests answered with an error because of what the host could not do.
     pub failed: u64,
+    /// Requests that the host could not do and that wait, now, for the machine to be resumed.
+    pub held: u64,
 }
 
 impl BlockCounters {
@@ -55,6 +58,7 @@ impl BlockCounters {
             written_bytes: load(&self.written_bytes),
             refused: load(&self.refused),
             failed: load(&self.failed),
+            held: load(&self.held),
         }
     }
 
@@ -81,8 +85,18 @@ impl BlockCounters {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a failure of the host's and says whether it is the first.
-    pub(crate) fn count_failed(&self) -> bool {
-        self.failed.fetch_add(1, Ordering::Relaxed) == 0
+    /// Counts a failure of the host's that the guest was told of.
+    pub(crate) fn count_failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that waits from now on.
+    pub(crate) fn count_held(&self) {
+        self.held.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts so many requests that wait no more.
+    pub(crate) fn count_released(&self, requests: usize) {
+        self.held.fetch_sub(requests as u64, Ordering::SeqCst);
     }
 }

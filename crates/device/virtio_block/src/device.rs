@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use device_model::{Saved, Snapshot, SnapshotError, read_register};
+use device_model::{PowerSink, Saved, Snapshot, SnapshotError, read_register};
 use disk::Disk;
+use guest_memory::GuestAddress;
 use serde::{Deserialize, Serialize};
 use tracing::error;
-use virtio_core::{DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+use virtio_core::{Chain, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
 use crate::config::{QUEUE_SIZE, config_space, features};
 use crate::counters::BlockCounters;
+use crate::failures::{Failures, Listener, OnError};
 use crate::handler::{BlockHandler, Cache, Shared};
 use crate::request::Limits;
 use crate::spec;
@@ -19,7 +21,7 @@ use crate::spec;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// The serial number does not fit its field.
-    #[error("disk serial number {0:?} is longer than 20 bytes")]
+    #[error("disk serial number '{0}' is longer than 20 bytes")]
     SerialTooLong(String),
     /// A device has at least one queue.
     #[error("a block device needs at least one queue")]
@@ -35,6 +37,9 @@ pub struct VirtioBlock {
     /// What the driver set in configuration space: writes may stay in the cache until a flush.
     writeback: Arc<AtomicBool>,
     counters: Arc<BlockCounters>,
+    failures: Failures,
+    /// Requests of each queue that wait while it is stopped.
+    held: Vec<Vec<Chain>>,
 }
 
 impl VirtioBlock {
@@ -57,7 +62,16 @@ impl VirtioBlock {
             workers: (0..queues).map(|_| None).collect(),
             writeback: Arc::new(AtomicBool::new(true)),
             counters: Arc::default(),
+            failures: Failures::default(),
+            held: (0..queues).map(|_| Vec::new()).collect(),
         })
+    }
+
+    /// The same device, with something done about requests that the host cannot carry out; `machine` is told of them,
+    /// by the device's `id`.
+    pub fn on_error(self, on_error: OnError, id: &str, machine: Arc<dyn PowerSink>) -> VirtioBlock {
+        let listener = Listener { device: id.to_owned(), machine };
+        VirtioBlock { failures: Failures::new(on_error, listener), ..self }
     }
 
     /// What the device has done, to be read at any time.
@@ -122,10 +136,13 @@ impl VirtioDevice for VirtioBlock {
             serial: self.serial,
             counters: Arc::clone(&self.counters),
             cache: self.cache(features),
+            failures: self.failures.clone(),
+            device_disk: Arc::clone(&self.disk),
         };
         let again = kick.try_clone().map_err(StartError::Worker)?;
         let disk_queue = self.disk.open_queue().map_err(StartError::Backend)?;
-        let handler = BlockHandler::new(queue, again, disk_queue, shared);
+        let held = std::mem::take(&mut self.held[usize::from(index)]);
+        let handler = BlockHandler::new(queue, again, disk_queue, shared, held);
         let worker = Worker::start(&format!("virtio-blk q{index}"), kick, handler);
         self.workers[usize::from(index)] = Some(worker.map_err(StartError::Worker)?);
         Ok(())
@@ -136,33 +153,81 @@ impl VirtioDevice for VirtioBlock {
         if handler.is_none() {
             error!(queue = index, "the queue's worker had died");
         }
-        handler.map(|handler| handler.state())
+        handler.map(|handler| {
+            let state = handler.state();
+            self.held[usize::from(index)] = handler.into_held();
+            state
+        })
     }
 
     fn reset(&mut self) {
         self.writeback.store(true, Ordering::SeqCst);
+        // The driver has forgotten them.
+        for held in &mut self.held {
+            self.counters.count_released(held.len());
+            held.clear();
+        }
     }
 }
 
-/// Saved state: what the driver can change besides rings and negotiation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Saved state: what the driver can change besides rings and negotiation, and requests that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockState {
     /// The cache mode in configuration space.
     writeback: bool,
+    /// Of each queue, requests that failed and are tried again.
+    held: Vec<Vec<HeldRequest>>,
+}
+
+/// A chain that was taken from its queue and is not completed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct HeldRequest {
+    head: u16,
+    /// Guest-physical addresses and lengths of what the device reads.
+    readable: Vec<(u64, u32)>,
+    /// The same of what it writes.
+    writable: Vec<(u64, u32)>,
+}
+
+impl HeldRequest {
+    fn of(chain: &Chain) -> HeldRequest {
+        let (readable, writable) = chain.pieces();
+        let plain = |pieces: &[(GuestAddress, u32)]| pieces.iter().map(|(gpa, len)| (gpa.0, *len)).collect();
+        HeldRequest { head: chain.head, readable: plain(readable), writable: plain(writable) }
+    }
+
+    fn into_chain(self) -> Chain {
+        let pieces =
+            |plain: Vec<(u64, u32)>| plain.into_iter().map(|(gpa, len)| (GuestAddress(gpa), len)).collect();
+        Chain::from_pieces(self.head, pieces(self.readable), pieces(self.writable))
+    }
 }
 
 impl Snapshot for VirtioBlock {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     type State = BlockState;
 
     fn save(&self) -> Saved<BlockState> {
         // Capacity, serial number and queues come from the machine's description; counters start anew.
-        let Self { disk: _, serial: _, workers: _, writeback, counters: _ } = self;
-        Saved::State(BlockState { writeback: writeback.load(Ordering::SeqCst) })
+        let Self { disk: _, serial: _, workers: _, writeback, counters: _, failures: _, held } = self;
+        Saved::State(BlockState {
+            writeback: writeback.load(Ordering::SeqCst),
+            held: held.iter().map(|queue| queue.iter().map(HeldRequest::of).collect()).collect(),
+        })
     }
 
     fn restore(&mut self, state: BlockState) -> Result<(), SnapshotError> {
-        let BlockState { writeback } = state;
+        let BlockState { writeback, held } = state;
+        let fits = |queue: &Vec<HeldRequest>| {
+            queue.len() <= usize::from(QUEUE_SIZE) && queue.iter().all(|request| request.head < QUEUE_SIZE)
+        };
+        if held.len() != self.workers.len() || !held.iter().all(fits) {
+            return Err(SnapshotError::Invalid("requests that wait in queues that are not there"));
+        }
+        // Where their buffers lie is looked at when they are tried again, as for any chain.
+        self.held =
+            held.into_iter().map(|queue| queue.into_iter().map(HeldRequest::into_chain).collect()).collect();
+        self.held.iter().flatten().for_each(|_| self.counters.count_held());
         self.writeback.store(writeback, Ordering::SeqCst);
         Ok(())
     }

@@ -1,17 +1,19 @@
 //! Serves one queue: takes chains, keeps their requests in flight on the disk, completes them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use device_model::EventFd;
-use disk::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
+use disk::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
 use guest_memory::GuestMemory;
-use tracing::{debug, warn};
+use tracing::debug;
 use virtio_core::{Chain, Queue, QueueHandler, QueueState};
 
 use crate::counters::BlockCounters;
+use crate::failures::Failures;
 use crate::request::{Limits, Part, Request, parse};
 use crate::spec;
 
@@ -26,6 +28,9 @@ pub(crate) struct Shared {
     pub(crate) serial: [u8; spec::ID_SIZE],
     pub(crate) counters: Arc<BlockCounters>,
     pub(crate) cache: Cache,
+    pub(crate) failures: Failures,
+    /// Whose queues these are.
+    pub(crate) device_disk: Arc<dyn Disk>,
 }
 
 /// Whether writes may stay in the host's cache until a flush (5.2.5.2).
@@ -56,7 +61,8 @@ struct InFlight {
     /// Over all parts.
     length_bytes: u64,
     parts_left: usize,
-    failed: bool,
+    /// The first of its errors.
+    error: Option<io::Error>,
 }
 
 /// See the module.
@@ -70,6 +76,10 @@ pub(crate) struct BlockHandler {
     slots: Vec<Option<InFlight>>,
     free: Vec<usize>,
     in_flight_bytes: u64,
+    /// Requests that failed and are tried again when the queue is started anew.
+    held: Vec<Chain>,
+    /// Requests to be tried again now.
+    again: VecDeque<Chain>,
     /// Something was completed that the driver has not been told of.
     unsignalled: bool,
     /// Kept for its room.
@@ -77,7 +87,15 @@ pub(crate) struct BlockHandler {
 }
 
 impl BlockHandler {
-    pub(crate) fn new(queue: Queue, kick: EventFd, disk: Box<dyn DiskQueue>, shared: Shared) -> BlockHandler {
+    /// `again` are requests that were held when the queue was stopped.
+    pub(crate) fn new(
+        queue: Queue,
+        kick: EventFd,
+        disk: Box<dyn DiskQueue>,
+        shared: Shared,
+        again: Vec<Chain>,
+    ) -> BlockHandler {
+        shared.counters.count_released(again.len());
         BlockHandler {
             queue,
             kick,
@@ -86,6 +104,8 @@ impl BlockHandler {
             slots: Vec::new(),
             free: Vec::new(),
             in_flight_bytes: 0,
+            held: Vec::new(),
+            again: again.into(),
             unsignalled: false,
             completions: Vec::new(),
         }
@@ -94,6 +114,14 @@ impl BlockHandler {
     /// Where the queue stands. Meant for a handler that has drained.
     pub(crate) fn state(&self) -> QueueState {
         self.queue.state()
+    }
+
+    /// The requests that wait, for the handler that comes next.
+    pub(crate) fn into_held(mut self) -> Vec<Chain> {
+        // What was not tried again yet waits on.
+        self.again.iter().for_each(|_| self.shared.counters.count_held());
+        self.held.extend(self.again);
+        self.held
     }
 
     /// Takes what the driver has made available, as much as may be in flight.
@@ -108,7 +136,7 @@ impl BlockHandler {
                 break;
             }
             turns -= 1;
-            match self.queue.pop() {
+            match self.again.pop_front().or_else(|| self.queue.pop()) {
                 Some(chain) => self.begin(chain),
                 None if self.queue.enable_kicks() => self.queue.disable_kicks(),
                 None => break,
@@ -152,7 +180,7 @@ impl BlockHandler {
         };
         let operation = first.operation;
         let length_bytes = parts.iter().map(|part| part.length_bytes).sum();
-        let in_flight = InFlight { chain, operation, length_bytes, parts_left: parts.len(), failed: false };
+        let in_flight = InFlight { chain, operation, length_bytes, parts_left: parts.len(), error: None };
         self.in_flight_bytes += weight(operation, length_bytes);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -179,17 +207,23 @@ impl BlockHandler {
         let Some(in_flight) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
         in_flight.parts_left -= 1;
         if let Err(error) = result {
-            in_flight.failed = true;
-            report_failure(in_flight.operation, &error, &self.shared.counters);
+            in_flight.error.get_or_insert(error);
         }
         if in_flight.parts_left > 0 {
             return;
         }
-        let Some(InFlight { chain, operation, length_bytes, failed, .. }) = self.slots[slot].take() else {
+        let Some(InFlight { chain, operation, length_bytes, error, .. }) = self.slots[slot].take() else {
             return;
         };
         self.free.push(slot);
         self.in_flight_bytes -= weight(operation, length_bytes);
+        let held_before = !self.held.is_empty();
+        let failed = error.is_some();
+        if let Some(error) = error
+            && self.shared.failures.holds(operation, &error, held_before, &self.shared.counters)
+        {
+            return self.held.push(chain);
+        }
         let mut written_bytes = 0;
         if operation == DiskOperation::Read {
             // The pages were marked dirty when the buffers were made; a look at the dirty pages since then has
@@ -201,6 +235,9 @@ impl BlockHandler {
             self.complete(&chain, spec::S_IOERR, written_bytes);
         } else {
             self.shared.counters.count_completed(operation, length_bytes);
+            if operation == DiskOperation::Flush {
+                self.shared.failures.look_after(&*self.shared.device_disk);
+            }
             self.complete(&chain, spec::S_OK, written_bytes);
         }
     }
@@ -228,15 +265,6 @@ fn weight(operation: DiskOperation, length_bytes: u64) -> u64 {
     match operation {
         DiskOperation::Read | DiskOperation::Write | DiskOperation::WriteZeroes { .. } => length_bytes,
         DiskOperation::Flush | DiskOperation::Discard => 0,
-    }
-}
-
-/// The first failure of a device is worth a warning; a dying disk must not fill the log.
-fn report_failure(operation: DiskOperation, error: &io::Error, counters: &BlockCounters) {
-    if counters.count_failed() {
-        warn!(?operation, %error, "disk request failed");
-    } else {
-        debug!(?operation, %error, "disk request failed");
     }
 }
 

@@ -5,18 +5,22 @@
 //!                         └─refused────────────────────────────────┘
 //! ```
 //!
+//! What the host cannot do is told of, and held or answered with an error (`failures`).
+//!
 //! Each queue has a worker and a disk queue of its own. Requests complete in whatever order the disk finishes
 //! them; a driver that needs an order waits, or flushes.
 
 mod config;
 mod counters;
 mod device;
+mod failures;
 mod handler;
 mod request;
 mod spec;
 
 pub use counters::{BlockCounters, BlockCounts};
 pub use device::{BuildError, VirtioBlock};
+pub use failures::OnError;
 pub use request::{Limits, Part, Refusal, Request, parse};
 
 #[cfg(test)]

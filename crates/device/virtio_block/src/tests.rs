@@ -12,6 +12,7 @@ use virtio_core::{VIRTIO_F_VERSION_1, VirtioDevice};
 
 use crate::{BlockCounts, VirtioBlock, spec};
 
+mod failing_disk;
 mod held_disk;
 
 const SIZE_BYTES: usize = 1 << 20;
@@ -122,6 +123,7 @@ fn counters_tell_what_was_done() {
         written_bytes: 1024,
         refused: 1,
         failed: 1,
+        held: 0,
     };
     assert_eq!(counters.read(), expected);
 }
@@ -177,7 +179,7 @@ fn devices_that_cannot_be_are_not_built() {
     let fixture = Fixture::new();
     let disk = fixture.disk(IoMethod::Auto);
     let error = VirtioBlock::new(Arc::clone(&disk), "123456789012345678901", 1).err().unwrap();
-    assert_eq!(error.to_string(), "disk serial number \"123456789012345678901\" is longer than 20 bytes");
+    assert_eq!(error.to_string(), "disk serial number '123456789012345678901' is longer than 20 bytes");
     assert!(VirtioBlock::new(Arc::clone(&disk), "12345678901234567890", 1).is_ok());
     assert!(VirtioBlock::new(disk, "", 0).is_err());
 }

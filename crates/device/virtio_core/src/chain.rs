@@ -13,6 +13,9 @@ pub struct Chain {
     writable: Vec<(GuestAddress, u32)>,
 }
 
+/// Buffers in guest memory: where each is, and its length in bytes.
+pub type Pieces<'a> = &'a [(GuestAddress, u32)];
+
 /// The guest's buffers do not hold what the request needs.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
@@ -46,7 +49,13 @@ impl Chain {
         out
     }
 
-    /// A chain made by hand, for tests and fuzzing of request parsers.
+    /// Where the buffers are: those that the device reads, then those that it writes.
+    pub fn pieces(&self) -> (Pieces<'_>, Pieces<'_>) {
+        (&self.readable, &self.writable)
+    }
+
+    /// A chain that was taken from a queue earlier, or made by hand for tests. Its head must be one that the driver waits
+    /// for.
     pub fn from_pieces(
         head: u16,
         readable: Vec<(GuestAddress, u32)>,

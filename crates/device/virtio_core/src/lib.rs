@@ -12,7 +12,7 @@ mod queue;
 mod transport;
 mod worker;
 
-pub use chain::{Chain, ChainError};
+pub use chain::{Chain, ChainError, Pieces};
 pub use chain_server::{AnswerChain, ChainServer};
 pub use config_change::{ConfigChange, ConfigInterrupt};
 pub use device::{

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use device_harness::{EchoDevice, PciDriver, REPLY_TIMEOUT, RecordingDoorbells};
-use device_model::{Device, lock};
+use device_model::{Consequence, Device, lock};
 use virtio_core::{VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1, spec};
 
 const FEATURES: u64 = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | EchoDevice::FEATURE;
@@ -193,6 +193,32 @@ fn a_device_that_cannot_start_says_so() {
     control.refuse(false);
     driver.start(FEATURES);
     assert_eq!(driver.request(0, &[b"q"], &[1]).data, b"q");
+}
+
+#[test]
+fn a_queue_that_the_host_has_nothing_for_ends_the_machine() {
+    let device = EchoDevice::new(2);
+    let control = device.control();
+    let mut driver = PciDriver::new(Box::new(device));
+    driver.enable_function();
+    assert!(driver.negotiate(FEATURES));
+    driver.set_up_queues();
+    control.refuse(true);
+    driver.add_status(spec::STATUS_DRIVER_OK);
+    assert!(driver.machine().take_failures().is_empty(), "a driver's mistake is its own");
+
+    let device = EchoDevice::new(2);
+    device.control().starve();
+    let mut driver = PciDriver::new(Box::new(device));
+    driver.enable_function();
+    assert!(driver.negotiate(FEATURES));
+    driver.set_up_queues();
+    driver.add_status(spec::STATUS_DRIVER_OK);
+    let told = driver.machine().take_failures();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!((&told[0].device[..], told[0].consequence), ("virtio-test", Consequence::Fatal));
+    assert!(told[0].what.starts_with("queue 0 has no way to what is behind it: "), "{}", told[0].what);
+    assert!(told[0].what.ends_with("raise 'ulimit -n'"), "{}", told[0].what);
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl KvmVcpu {
                 format!("the CPU refused to enter the guest (reason {reason:#x}, host CPU {cpu})")
             }
             VcpuExit::InternalError => "KVM internal error".to_owned(),
-            other => format!("unexpected exit {other:?}"),
+            _ => "the guest left for a reason that came after this program".to_owned(),
         };
         Err(self.stuck(reason))
     }

@@ -16,6 +16,8 @@ pub struct SoftEngine {
 
 /// Most code of a boot runs once or twice, and translating costs more than that.
 const COLD_RUNS: u16 = 4;
+/// Heap that a vCPU takes at most for decoded blocks, TLBs, and what is known of translated code.
+const KNOWN_BYTES: u64 = 64 << 20;
 /// Room for some thousand units.
 const SMALL_CODE_BYTES: usize = 512 << 10;
 
@@ -52,6 +54,13 @@ impl SoftEngine {
     /// then.
     pub fn cramped() -> SoftEngine {
         SoftEngine { tiers: Tiers { cold_runs: Some(0), code_bytes: SMALL_CODE_BYTES, ..Tiers::INTERPRETER } }
+    }
+
+    /// Address space that a VM with `vcpus` vCPUs may come to take beside its RAM, in bytes: code memory, which is mapped
+    /// twice, and what is known of code.
+    pub fn mapped_bytes_max(&self, vcpus: u32) -> u64 {
+        let code = if self.tiers.cold_runs.is_some() { 2 * self.tiers.code_bytes as u64 } else { 0 };
+        u64::from(vcpus) * (code + KNOWN_BYTES)
     }
 
     /// The highest named CPU model that this engine offers.

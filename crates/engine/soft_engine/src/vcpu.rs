@@ -133,13 +133,19 @@ impl Vcpu for SoftVcpu {
                 core.publish_system_time();
                 core.clear_preempted();
             }
-            core.shared.turn.take();
+            core.shared.begin_executing(number);
             let halt = run(core, code);
-            core.shared.turn.give();
+            core.shared.end_executing(number);
             core.shared.alarm.set(number, None);
             halt
         });
         self.shared.set_inside(number, false);
+        if let Some(source) = self.shared.alarm.take_failure() {
+            return Err(EngineError::Operation {
+                operation: "starting the thread for the guest's timers",
+                source,
+            });
+        }
         if let Some(jit) = &self.jit {
             let (used_bytes, drops) = jit.usage();
             tracing::debug!(vcpu = number, used_bytes, drops, "code cache");
@@ -291,6 +297,9 @@ fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
     if requests == Request::default() {
         return None;
     }
+    if requests.has(Request::STAND_STILL) {
+        core.shared.exclusive.stand_still(core.index);
+    }
     if requests.has(Request::INVALIDATE_CODE) {
         core.take_notices();
     }
@@ -342,7 +351,7 @@ fn deliver_interrupts(core: &mut Core<'_>) {
 
 /// Sleeps until a request arrives or the timer is due.
 fn sleep(core: &mut Core<'_>) {
-    core.shared.turn.give();
+    core.shared.end_executing(core.index);
     let mailbox = core.shared.platform.mailbox(core.index);
     match core.run_state {
         RunState::Halted if core.interrupts_enabled() && core.lapic.has_work() => {}
@@ -350,5 +359,5 @@ fn sleep(core: &mut Core<'_>) {
         // Only INIT and a start-up IPI count.
         _ => mailbox.sleep_until(None, core.shared.platform.clock()),
     }
-    core.shared.turn.take();
+    core.shared.begin_executing(core.index);
 }

@@ -13,7 +13,7 @@ use vcpu_model::{EngineError, VcpuIndex, Vm};
 use crate::features::Features;
 use crate::memory::code_map::CodeMap;
 use crate::memory::write_log::WriteLog;
-use crate::platform::{Alarm, DoorbellMap, Platform, Request, SoftIrqLine, SoftMsi, Turn};
+use crate::platform::{Alarm, DoorbellMap, Exclusive, Platform, Request, SoftIrqLine, SoftMsi, Turn};
 use crate::vcpu::SoftVcpu;
 
 /// What all vCPUs of a VM share.
@@ -30,6 +30,8 @@ pub struct Shared {
     pub log: WriteLog,
     /// Which vCPU executes, where only one may at a time.
     pub turn: Turn,
+    /// Lets one vCPU execute an instruction while the others stand still.
+    pub exclusive: Exclusive,
     /// Wakes vCPUs whose timers are due.
     pub alarm: Alarm,
     /// What vCPUs execute code with.
@@ -125,11 +127,13 @@ impl Shared {
         if tiers.lockstep {
             memory.set_gate();
         }
+        let turn = Turn::new(vcpus, tiers.in_turn);
         let platform = Arc::new(Platform::new(vcpus, Arc::new(HostClock::default())));
         let shared = Arc::new(Shared {
             alarm: Alarm::new(Arc::clone(&platform), vcpus as usize),
             platform,
-            turn: Turn::new(vcpus, tiers.in_turn),
+            exclusive: Exclusive::new(vcpus as usize, turn.is_taken()),
+            turn,
             doorbells: Arc::new(DoorbellMap::default()),
             code: CodeMap::new(&memory),
             log: WriteLog::new(&memory),
@@ -162,6 +166,18 @@ impl Shared {
     /// What others told vCPU `index` since the last call.
     pub fn take_notices(&self, index: usize) -> Vec<Notice> {
         std::mem::take(&mut *lock(&self.vcpus[index].notices))
+    }
+
+    /// vCPU `index` is about to execute guest code: waits until it may.
+    pub fn begin_executing(&self, index: usize) {
+        self.turn.take();
+        self.exclusive.enter(index);
+    }
+
+    /// vCPU `index` executes nothing until it begins again.
+    pub fn end_executing(&self, index: usize) {
+        self.exclusive.leave(index);
+        self.turn.give();
     }
 
     /// vCPU `index` starts or stops running; its software TLBs are empty at both times.
@@ -278,5 +294,26 @@ impl Vm for SoftVm {
     fn set_platform_state(&self, state: &PlatformState) -> Result<(), EngineError> {
         self.shared.platform.restore(state);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guest_memory::{GpaRange, GuestAddress, Policy};
+
+    use super::*;
+    use crate::features;
+
+    #[test]
+    fn notices_that_nobody_takes_in_are_bounded() {
+        let range = GpaRange { start: GuestAddress(0), size_bytes: 1 << 20 };
+        let memory = GuestMemory::allocate(&[range], Policy::default()).unwrap();
+        let shared = Shared::new(memory, features::offered(), 2, Tiers::INTERPRETER);
+        for page in 0..3 * NOTICES_MAX as u64 {
+            shared.tell_others(0, Notice::Decoded { gpa: page << 12 });
+            assert!(lock(&shared.vcpus[1].notices).len() <= NOTICES_MAX);
+        }
+        assert!(shared.take_notices(1).contains(&Notice::Anything), "what was lost is made good");
+        assert!(shared.take_notices(0).is_empty());
     }
 }

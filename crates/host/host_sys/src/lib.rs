@@ -8,11 +8,15 @@
 pub mod block_device;
 pub mod child_usage;
 pub mod code_memory;
+mod endings;
 pub mod features;
 pub mod file_lock;
+pub mod inherited;
 pub mod io_buffers;
+pub mod limits;
 pub mod memory;
 pub mod named_file;
+pub mod new_file;
 pub mod open_beneath;
 pub mod poll;
 pub mod process_title;

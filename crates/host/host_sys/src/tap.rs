@@ -53,7 +53,7 @@ impl TapOffloads {
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// Not a name that Linux gives to interfaces.
-    #[error("cannot open tap interface {0:?}: a name has 1 to 15 bytes, no '/', '%', ':' or space")]
+    #[error("cannot open tap interface '{0}': a name has 1 to 15 bytes, no '/', '%', ':' or space")]
     BadName(String),
     /// More queues than one interface can have, or none.
     #[error("cannot open tap interface {0}: {1} queues asked for, 1 to {MAX_QUEUES} are possible")]

@@ -7,12 +7,8 @@
 //!         as it was (stopped, or in the background)
 //! ```
 //!
-//! What was found is kept in a static, where `atexit` and signal handlers reach it: they make nothing but
-//! async-signal-safe calls (signal-safety(7)). `SIGKILL` and `_exit` alone leave the terminal raw.
-//!
-//! Handlers are installed once, with the first guard, and only where nobody else has: a signal that is
-//! ignored stays ignored, one that another part of the program handles, blocks or reads with signalfd stays
-//! with it. The exceptions are faults, where the handler found (std's, for stack overflow) runs after ours.
+//! What was found is kept in a static, where signal handlers reach it (see [`endings`]). `SIGKILL`, `SIGSTOP` and
+//! `_exit` alone leave the terminal raw: then `reset` or `stty sane` helps.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
@@ -23,15 +19,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Signals that end the process unless it says otherwise; the terminal is restored first.
-const FATAL: [c_int; 7] =
-    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGABRT, libc::SIGXCPU, libc::SIGSYS];
-
-/// Fatal signals that an instruction of ours causes.
-const FAULTS: [c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
-
-/// One past the largest signal number of [`FAULTS`].
-const FAULT_SLOTS: usize = 16;
+use crate::endings;
 
 /// The terminal's size in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +39,11 @@ pub fn window_size(fd: impl AsFd) -> Option<WindowSize> {
 /// Whether `fd` is a terminal that this process may read and set: in its foreground, or without job control.
 pub fn is_foreground(fd: BorrowedFd<'_>) -> bool {
     foreground(fd.as_raw_fd())
+}
+
+/// Whether this process has a terminal in raw mode now: there a line ends only by `\r\n`.
+pub fn is_raw() -> bool {
+    SAVED.is_raw.load(Ordering::SeqCst)
 }
 
 /// A terminal in raw mode: every key is passed on, nothing is echoed or translated.
@@ -193,90 +186,18 @@ fn foreground(fd: c_int) -> bool {
     terminal < 0 || terminal == own
 }
 
-/// The actions found for [`FAULTS`], by signal number. Written before the handler that reads them is
-/// installed.
-struct FaultActions(UnsafeCell<[MaybeUninit<libc::sigaction>; FAULT_SLOTS]>);
-
-// SAFETY: written once, under a lock, before any reader can run.
-unsafe impl Sync for FaultActions {}
-
-static FOUND_ACTIONS: FaultActions = FaultActions(UnsafeCell::new([MaybeUninit::uninit(); FAULT_SLOTS]));
-
-/// Installs the handlers with the process's first guard. Called under the lock of [`holders`].
+/// Sees to it, with the process's first guard, that every ending puts the terminal back. Called under the lock of
+/// [`holders`].
 fn install_once() {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if INSTALLED.swap(true, Ordering::SeqCst) {
         return;
     }
-    extern "C" fn at_exit() {
-        leave_raw();
+    endings::before_ending(leave_raw);
+    for signal in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+        endings::install_where_default(signal, on_stop);
     }
-    // SAFETY: the function is safe to call at exit; failure (out of memory) leaves the other ways.
-    unsafe { libc::atexit(at_exit) };
-    for signal in FATAL {
-        install_where_default(signal, on_fatal);
-    }
-    install_where_default(libc::SIGTSTP, on_stop);
-    install_where_default(libc::SIGCONT, on_continue);
-    for signal in FAULTS {
-        let Some(found) = current_action(signal) else { continue };
-        // SAFETY: nobody reads the slot before the handler below is installed.
-        unsafe { (*FOUND_ACTIONS.0.get())[signal as usize] = MaybeUninit::new(found) };
-        set_action(signal, &own_action(on_fault));
-    }
-}
-
-type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
-
-/// On the alternate stack where there is one, since a stack overflow is among the faults.
-fn own_action(handler: Handler) -> libc::sigaction {
-    // SAFETY: an all-zero sigaction is a valid value (no flags, empty mask).
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-    action
-}
-
-fn current_action(signal: c_int) -> Option<libc::sigaction> {
-    let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: sigaction fills the structure when it succeeds.
-    unsafe {
-        checked(libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr())).ok()?;
-        Some(action.assume_init())
-    }
-}
-
-fn set_action(signal: c_int, action: &libc::sigaction) {
-    // SAFETY: the action is valid; the handlers make async-signal-safe calls only.
-    unsafe { libc::sigaction(signal, &raw const *action, null_mut()) };
-}
-
-fn install_where_default(signal: c_int, handler: Handler) {
-    if current_action(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL) {
-        set_action(signal, &own_action(handler));
-    }
-}
-
-/// Restores, then lets the signal do what it does by default once this handler returns.
-extern "C" fn on_fatal(signal: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
-    leave_raw();
-    // SAFETY: an all-zero sigaction is the default action; both calls are async-signal-safe.
-    unsafe {
-        set_action(signal, &std::mem::zeroed());
-        libc::raise(signal);
-    }
-}
-
-/// Restores and gives the signal back to the handler found: the instruction faults again and finds it. A
-/// signal that somebody sent, with no fault behind it, ends the process here.
-extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a valid siginfo.
-    if unsafe { (*info).si_code } <= 0 {
-        return on_fatal(signal, info, context);
-    }
-    leave_raw();
-    // SAFETY: the slot was written before this handler was installed; sigaction is async-signal-safe.
-    set_action(signal, unsafe { (*FOUND_ACTIONS.0.get())[signal as usize].assume_init_ref() });
+    endings::install_where_default(libc::SIGCONT, on_continue);
 }
 
 /// Restores and stops; `SIGSTOP` does it at once, without a change of handlers that could race.

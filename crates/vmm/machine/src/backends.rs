@@ -11,7 +11,7 @@ use vm_spec::{ConsoleSpec, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec};
 /// A file or an interface of the host could not be opened. The message names which and why.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The kernel, the initrd or a module.
+    /// The kernel, an initrd or a module.
     #[error(transparent)]
     Boot(#[from] LoadError),
     /// A disk.
@@ -28,7 +28,7 @@ pub enum BackendError {
 /// Kernel, modules, disks, taps and consoles, open, in the order of the spec.
 pub struct Backends {
     pub(crate) kernel: Kernel,
-    pub(crate) initrd: Option<Initrd>,
+    pub(crate) initrds: Vec<Initrd>,
     pub(crate) modules: Vec<Module>,
     pub(crate) disks: Vec<Arc<dyn Disk>>,
     pub(crate) nets: Vec<Arc<dyn NetBackend>>,
@@ -44,7 +44,7 @@ impl Backends {
         on_quit: impl Fn() + Send + Sync + Clone + 'static,
     ) -> Result<Backends, BackendError> {
         let kernel = Kernel::open(&spec.kernel)?;
-        let initrd = spec.initrd.as_deref().map(Initrd::open).transpose()?;
+        let initrds = spec.initrds.iter().map(|path| Initrd::open(path)).collect::<Result<_, _>>()?;
         let module = |module: &ModuleSpec| Module::open(&module.path, &module.cmdline);
         let modules = spec.modules.iter().map(module).collect::<Result<_, _>>()?;
         let disks = spec.disks.iter().map(open_disk).collect::<Result<_, _>>()?;
@@ -54,7 +54,7 @@ impl Backends {
             virtio_console.map(|console| open_console(console, on_quit.clone())).transpose()?;
         // Last, since it may change the terminal's mode: errors above are written to an unchanged one.
         let console = open_console(&spec.console, on_quit)?;
-        Ok(Backends { kernel, initrd, modules, disks, nets, console, virtio_console })
+        Ok(Backends { kernel, initrds, modules, disks, nets, console, virtio_console })
     }
 }
 
@@ -76,7 +76,7 @@ fn open_console(
 ) -> Result<Arc<dyn CharBackend>, CharError> {
     Ok(match spec {
         ConsoleSpec::Stdio => Arc::new(Stdio::open(on_quit)?),
-        ConsoleSpec::File(path) => Arc::new(FileLog::open(path)?),
+        ConsoleSpec::File { path, mode } => Arc::new(FileLog::open(path, mode.bits())?),
         ConsoleSpec::Socket(path) => Arc::new(SocketServer::open(path)?),
         ConsoleSpec::None => Arc::new(Null),
     })

@@ -1,21 +1,22 @@
 //! From spec to machine, in the order in which a person would put a computer together.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
 use acpi::{AcpiConfig, AcpiError};
 use arch_model::x86_64::layout;
-use boot_loader::{BootConfig, BootProtocol, LoadError};
-use device_model::{PowerSink, lock};
+use boot_loader::{BootConfig, BootProtocol, Kernel, LoadError};
+use device_model::{PowerSink, ReportSink, lock};
 use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, GuestMemoryError, Policy};
 use host_sys::poll::new_event;
 use pci::{AssignError, AttachError, PciRoot, Window, Windows};
 use vcpu_model::{EngineError, Vm};
-use virtio_block::VirtioBlock;
+use virtio_block::{OnError, VirtioBlock};
 use virtio_console::VirtioConsole;
 use virtio_net::VirtioNet;
 use virtio_rng::VirtioRng;
-use vm_spec::{MacAddress, VmSpec};
+use vm_spec::{DiskSpec, MacAddress, VmSpec};
 
 use crate::address_map::{pci_mmio64_base, ram_ranges};
 use crate::backends::Backends;
@@ -71,8 +72,22 @@ pub enum BuildError {
     Console(#[source] io::Error),
 }
 
-/// What the kernel is told when the spec says nothing: the serial port is the console, and a panic resets.
-pub const DEFAULT_CMDLINE: &str = "console=ttyS0 panic=-1";
+/// What the kernel is told when nobody says anything: messages on the serial port; a panic resets the machine instead
+/// of hanging; the first disk is the root.
+fn default_cmdline(disks: &[DiskSpec]) -> String {
+    let root = match disks.first() {
+        Some(disk) if disk.readonly => " root=/dev/vda ro",
+        Some(_) => " root=/dev/vda rw",
+        None => "",
+    };
+    format!("console=ttyS0 panic=-1{root}")
+}
+
+/// The command line: that of the spec, else that of a unified kernel image, else one that fits.
+fn command_line<'a>(spec: &'a VmSpec, kernel: &'a Kernel) -> Cow<'a, str> {
+    let given = spec.cmdline.as_deref().or(kernel.command_line());
+    given.map_or_else(|| Cow::Owned(default_cmdline(&spec.disks)), Cow::Borrowed)
+}
 
 impl Machine {
     /// RAM for the machine of `spec`, for the engine to make a VM with.
@@ -89,9 +104,11 @@ impl Machine {
         memory: &GuestMemory,
         backends: &Backends,
         power: Arc<dyn PowerSink>,
+        reports: Arc<dyn ReportSink>,
     ) -> Result<Machine, BuildError> {
         let windows = pci_windows(spec.memory.bytes());
-        let mut wiring = Wiring::new(PciRoot::new(windows), memory.clone(), vm.msi(), vm.doorbells());
+        let root = PciRoot::new(windows);
+        let mut wiring = Wiring::new(root, memory.clone(), vm.msi(), vm.doorbells(), power);
         let room = new_event().map_err(BuildError::Console)?;
         let serial_room = room.try_clone().map_err(BuildError::Console)?;
         let output = Arc::clone(&backends.console);
@@ -99,11 +116,12 @@ impl Machine {
         let serial = wiring.serial(vm.irq_line(layout::COM1_GSI), output, Some(serial_room))?;
         wiring.rtc()?;
         wiring.pit(vm.irq_line(layout::PIT_GSI))?;
-        let power_button = wiring.power(&power, vm.irq_line(layout::ACPI_GED_GSI))?;
+        let power_button = wiring.power(vm.irq_line(layout::ACPI_GED_GSI))?;
         if let Some(port) = spec.debug_exit {
-            wiring.debug_exit(port, power)?;
+            wiring.debug_exit(port)?;
         }
-        let counters = attach_virtio(&mut wiring, spec, backends)?;
+        let panics = wiring.pvpanic(reports)?;
+        let counters = attach_virtio(&mut wiring, spec, backends)?.with_panics(panics);
         wiring.pci.assign_bars()?;
 
         let tables = AcpiConfig {
@@ -115,8 +133,8 @@ impl Machine {
         };
         reset_vector::write_to(memory).map_err(BuildError::ResetVector)?;
         let boot = BootConfig {
-            command_line: spec.cmdline.as_deref().unwrap_or(DEFAULT_CMDLINE),
-            initrd: backends.initrd.as_ref(),
+            command_line: &command_line(spec, &backends.kernel),
+            initrds: &backends.initrds,
             modules: &backends.modules,
             rsdp: Some(acpi::write_to(&tables, memory)?),
             protocol: forced_protocol(spec.boot_protocol),
@@ -146,8 +164,13 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
     let queues = u16::try_from(spec.cpus.get()).unwrap_or(1).min(MAX_BLOCK_QUEUES);
     for (index, (disk, spec)) in backends.disks.iter().zip(&spec.disks).enumerate() {
         let serial = spec.serial.as_ref().map_or("", |serial| serial.as_str());
-        let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
         let id = format!("block{index}");
+        let on_error = match spec.on_error {
+            vm_spec::OnError::Report => OnError::Report,
+            vm_spec::OnError::Pause => OnError::Hold,
+        };
+        let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
+        let block = block.on_error(on_error, &id, Arc::clone(&wiring.sink));
         counters.add_block(id.clone(), block.counters());
         wiring.virtio(&id, Box::new(block))?;
     }
@@ -178,4 +201,19 @@ fn pci_windows(ram_bytes: u64) -> Windows {
 
 fn range(start: u64, size_bytes: u64) -> GpaRange {
     GpaRange { start: GuestAddress(start), size_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_command_line_names_the_first_disk() {
+        let line = |disks: &[&str]| {
+            default_cmdline(&disks.iter().map(|disk| disk.parse().unwrap()).collect::<Vec<DiskSpec>>())
+        };
+        assert_eq!(line(&[]), "console=ttyS0 panic=-1");
+        assert_eq!(line(&["path=a", "path=b,readonly"]), "console=ttyS0 panic=-1 root=/dev/vda rw");
+        assert_eq!(line(&["path=a,readonly"]), "console=ttyS0 panic=-1 root=/dev/vda ro");
+    }
 }

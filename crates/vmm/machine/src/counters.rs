@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chipset::PanicCounters;
 use virtio_block::BlockCounters;
 use virtio_net::NetCounters;
 
@@ -11,6 +12,7 @@ use virtio_net::NetCounters;
 pub(crate) struct Counters {
     blocks: Vec<(String, Arc<BlockCounters>)>,
     nets: Vec<(String, Arc<NetCounters>)>,
+    panics: Option<Arc<PanicCounters>>,
 }
 
 /// Counters of all devices at one moment: device, then figure.
@@ -23,6 +25,14 @@ impl Counters {
 
     pub(crate) fn add_net(&mut self, id: String, counters: Arc<NetCounters>) {
         self.nets.push((id, counters));
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.blocks.iter().map(|(_, counters)| counters.read().held).sum()
+    }
+
+    pub(crate) fn with_panics(self, panics: Arc<PanicCounters>) -> Counters {
+        Counters { panics: Some(panics), ..self }
     }
 
     pub(crate) fn read(&self) -> DeviceCounters {
@@ -38,6 +48,7 @@ impl Counters {
                 ("written_bytes", counts.written_bytes),
                 ("refused", counts.refused),
                 ("failed", counts.failed),
+                ("held", counts.held),
             ];
             (id.clone(), BTreeMap::from(figures))
         });
@@ -53,6 +64,12 @@ impl Counters {
             ];
             (id.clone(), BTreeMap::from(figures))
         });
-        blocks.chain(nets).collect()
+        let panics = self.panics.iter().map(|counters| {
+            let [panicked, crash_loaded, shutting_down] = counters.read();
+            let figures =
+                [("panicked", panicked), ("crash_loaded", crash_loaded), ("shutting_down", shutting_down)];
+            ("pvpanic".to_owned(), BTreeMap::from(figures))
+        });
+        blocks.chain(nets).chain(panics).collect()
     }
 }

@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
-use chipset::{AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, Pit, Rtc, Serial, SerialOutput};
+use chipset::{
+    AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc, Serial,
+    SerialOutput,
+};
 use device_model::{
-    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink, Shared,
-    shared,
+    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
+    ReportSink, Shared, lock, shared,
 };
 use guest_memory::GuestMemory;
 use pci::{PciRoot, Slot};
@@ -25,6 +28,8 @@ pub(crate) struct Wiring {
     pub(crate) memory: GuestMemory,
     pub(crate) msi: Arc<dyn MsiController>,
     pub(crate) doorbells: Arc<dyn Doorbells>,
+    /// Told of what concerns the machine as a whole.
+    pub(crate) sink: Arc<dyn PowerSink>,
     next_slot: u8,
 }
 
@@ -34,11 +39,12 @@ impl Wiring {
         memory: GuestMemory,
         msi: Arc<dyn MsiController>,
         doorbells: Arc<dyn Doorbells>,
+        sink: Arc<dyn PowerSink>,
     ) -> Wiring {
         let bus = Bus::new(pci.clone());
         // Slot 0 is the host bridge. The bus is resumed last, when its functions know where they are.
         let devices: Vec<Shared<dyn Device>> = vec![shared(pci.clone())];
-        Wiring { bus, pci, devices, memory, msi, doorbells, next_slot: 1 }
+        Wiring { bus, pci, devices, memory, msi, doorbells, sink, next_slot: 1 }
     }
 
     fn chip<D: Device + PortIo + 'static>(
@@ -70,26 +76,32 @@ impl Wiring {
 
     /// The timer, and port B beside it.
     pub(crate) fn pit(&mut self, irq: Arc<dyn IrqLine>) -> Result<(), BuildError> {
-        let pit = self.chip(layout::PIT_PORT, 4, Pit::new(Arc::new(HostClock::default()), irq))?;
+        let pit = Pit::new(Arc::new(HostClock::default()), irq).part_of(Arc::clone(&self.sink));
+        let pit = self.chip(layout::PIT_PORT, 4, pit)?;
         Ok(self.bus.attach_more_ports(layout::PORT_B, 1, PORT_B_OFFSET, pit)?)
     }
 
     /// Both ways to reset, the way to power off, and the power button.
-    pub(crate) fn power(
-        &mut self,
-        power: &Arc<dyn PowerSink>,
-        irq: Arc<dyn IrqLine>,
-    ) -> Result<Shared<AcpiGed>, BuildError> {
-        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(power)))?;
+    pub(crate) fn power(&mut self, irq: Arc<dyn IrqLine>) -> Result<Shared<AcpiGed>, BuildError> {
+        let power = Arc::clone(&self.sink);
+        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(&power)))?;
         let offset = layout::I8042_COMMAND_PORT - layout::I8042_PORT;
         self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?;
-        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(power)))?;
+        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(power))?;
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
     }
 
-    /// The port on which test guests end the process.
-    pub(crate) fn debug_exit(&mut self, port: u16, power: Arc<dyn PowerSink>) -> Result<(), BuildError> {
-        self.chip(port, 1, DebugExit::new(power)).map(drop)
+    /// The panic device, and its counters.
+    pub(crate) fn pvpanic(&mut self, sink: Arc<dyn ReportSink>) -> Result<Arc<PanicCounters>, BuildError> {
+        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(sink))?;
+        let counters = lock(&device).counters();
+        Ok(counters)
+    }
+
+    /// The ports on which test guests end the process, from `port` on, as far as there are ports.
+    pub(crate) fn debug_exit(&mut self, port: u16) -> Result<(), BuildError> {
+        let count = DebugExit::PORTS.min((u16::MAX - port).saturating_add(1));
+        self.chip(port, count, DebugExit::new(Arc::clone(&self.sink))).map(drop)
     }
 
     /// A virtio device in the next free slot.
@@ -97,7 +109,7 @@ impl Wiring {
         let failed = |source: io::Error| BuildError::Virtio { id: id.to_owned(), source };
         let function =
             VirtioPci::new(id, device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
-        let function = shared(function.map_err(failed)?);
+        let function = shared(function.map_err(failed)?.part_of(Arc::clone(&self.sink)));
         self.pci.attach(Slot(self.next_slot), function.clone() as Shared<dyn PciFunction>)?;
         self.next_slot += 1;
         self.devices.push(function);

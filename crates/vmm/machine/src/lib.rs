@@ -15,7 +15,7 @@ mod reset_vector;
 mod tests;
 
 pub use backends::{BackendError, Backends};
-pub use build::{BuildError, DEFAULT_CMDLINE};
+pub use build::BuildError;
 pub use bus::{Bus, Overlap};
 pub use counters::DeviceCounters;
 pub use machine::{DeviceStateError, Machine, MachineState};

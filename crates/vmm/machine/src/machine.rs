@@ -128,6 +128,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Requests of the guest's that the host could not carry out and that wait to be tried again.
+    pub fn held_requests(&self) -> u64 {
+        self.counters.held()
+    }
+
     /// What devices have done so far.
     pub fn counters(&self) -> DeviceCounters {
         self.counters.read()

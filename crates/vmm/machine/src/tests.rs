@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::Arc;
 
 use device_model::fake::FakePower;
-use device_model::{PowerRequest, PowerSink};
+use device_model::{GuestReport, PowerRequest, PowerSink};
 use guest_memory::{Bytes, GuestAddress};
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
 use vcpu_model::{Engine, GuestIo, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
 
 use crate::{Backends, Machine};
 
@@ -31,7 +31,7 @@ fn setup() -> Setup {
         name: "test".parse().unwrap(),
         kernel: path("kernel"),
         boot_protocol: BootProtocol::Auto,
-        initrd: None,
+        initrds: vec![],
         modules: vec![],
         cmdline: None,
         cpus: "2".parse().unwrap(),
@@ -39,10 +39,11 @@ fn setup() -> Setup {
         merge: false,
         disks: vec![format!("path={}", path("disk").display()).parse().unwrap()],
         nets: vec![],
-        console: ConsoleSpec::File(path("console")),
+        console: format!("file={}", path("console").display()).parse().unwrap(),
         virtio_console: None,
         cpu_model: None,
         on_reset: OnReset::Exit,
+        on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
     };
     let engine = FakeEngine::default();
@@ -51,7 +52,7 @@ fn setup() -> Setup {
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
-    let machine = Machine::build(&spec, &vm, &memory, &backends, sink).unwrap();
+    let machine = Machine::build(&spec, &vm, &memory, &backends, sink, power.clone()).unwrap();
     Setup { engine, vm, power, machine, folder }
 }
 
@@ -69,9 +70,19 @@ fn every_way_to_end_a_run_reaches_the_power_sink() {
     bus.port_write(0x602, &[1]);
     bus.port_write(0x600, &[0x34]);
     bus.port_write(0xf4, &[0x2a]);
-    let expected =
-        [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, PowerRequest::DebugExit(0x2a)];
+    bus.port_write(0xf4, &[0x2b, 0, 0, 0]);
+    let exit = PowerRequest::DebugExit;
+    let expected = [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, exit(0x2a), exit(0x2b)];
     assert_eq!(s.power.take(), expected);
+}
+
+#[test]
+fn a_panic_is_reported_and_counted() {
+    let s = setup();
+    assert_eq!(port_read::<1>(&s.machine, 0x505), [7]);
+    s.machine.bus().port_write(0x505, &[1]);
+    assert_eq!(s.power.take_reports(), [GuestReport::Panicked]);
+    assert_eq!(s.machine.counters()["pvpanic"]["panicked"], 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arch_model::x86_64::cpuid::Cpuid;
 use machine::{Backends, Machine};
-use vcpu_model::{Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
+use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
 use vm_spec::VmSpec;
 
 use crate::driver::RunError;
@@ -17,6 +17,7 @@ pub(crate) struct PowerCycle<V> {
     // Dropped in this order: first whoever executes, then what it executes on.
     vcpus: Vec<VcpuThread>,
     pub(crate) machine: Machine,
+    power: Arc<PowerLatch>,
     _vm: V,
 }
 
@@ -31,8 +32,8 @@ impl<V: Vm> PowerCycle<V> {
         let count = spec.cpus.get();
         let memory = Machine::allocate_ram(spec)?;
         let vm = engine.create_vm(&VmConfig { vcpus: count, cpuid: cpuid.clone() }, &memory)?;
-        let power = Arc::new(PowerLatch::new(outbox.clone()));
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone())?;
+        let power = Arc::new(PowerLatch::new(outbox.clone(), spec.on_panic));
+        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
         let mut vcpus = Vec::with_capacity(count as usize);
         for index in (0..count).map(VcpuIndex) {
             let mut vcpu = vm.create_vcpu(index)?;
@@ -46,7 +47,7 @@ impl<V: Vm> PowerCycle<V> {
             vcpus.push(thread.map_err(|source| RunError::Thread { index, source })?);
         }
         power.set_vcpus(vcpus.iter().map(VcpuThread::kicker).collect());
-        Ok(PowerCycle { vcpus, machine, _vm: vm })
+        Ok(PowerCycle { vcpus, machine, power, _vm: vm })
     }
 
     /// Lets devices and vCPUs go.
@@ -66,9 +67,20 @@ impl<V: Vm> PowerCycle<V> {
         Ok(())
     }
 
+    /// Holds vCPUs no longer that were held since the guest told of its panic: they go on when they are resumed.
+    pub(crate) fn release(&self) {
+        self.power.release();
+    }
+
     /// Exits of all vCPUs by kind.
     pub(crate) fn exits(&self) -> Vec<(&'static str, u64)> {
         let total = |kind| self.vcpus.iter().map(|vcpu| vcpu.counters().get(kind)).sum();
         ExitKind::ALL.into_iter().map(|kind| (kind.name(), total(kind))).collect()
+    }
+
+    /// What is kept of guest code, by figure, of all vCPUs.
+    pub(crate) fn code(&self) -> Vec<(&'static str, u64)> {
+        let total = |figure| self.vcpus.iter().map(|vcpu| vcpu.counters().code(figure)).sum();
+        CodeFigure::ALL.into_iter().map(|figure| (figure.name(), total(figure))).collect()
     }
 }

@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use device_model::PowerRequest;
+use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::{BackendError, Backends, BuildError};
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
 use vm_control::{EventKind, Phase, Status, VERSION, Verb};
-use vm_spec::{OnReset, VmSpec};
+use vm_spec::{OnPanic, OnReset, VmSpec};
 
 use crate::control::{ControlError, ControlRequest, ControlServer, Reply};
 use crate::cycle::PowerCycle;
@@ -20,12 +20,15 @@ use crate::events::Events;
 use crate::inbox::{Inbox, Message};
 use crate::outcome::Outcome;
 use crate::report;
+use crate::trouble::{Told, in_words};
 
 /// How a VM is run, besides what it consists of.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Where to listen for control requests.
     pub control: Option<PathBuf>,
+    /// Tells a person, in a line, what happens to the VM while it runs.
+    pub say: Option<fn(&str)>,
 }
 
 /// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`].
@@ -51,6 +54,9 @@ pub enum RunError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The host can do no more for a device. The message names the device.
+    #[error("{0}")]
+    Device(String),
     /// The host refused a descriptor.
     #[error("cannot set up the event loop")]
     EventLoop(#[from] io::Error),
@@ -60,7 +66,10 @@ pub enum RunError {
 enum End {
     Power(PowerRequest),
     TripleFault,
+    Panic,
     Crash(EngineError),
+    /// The host has nothing left for a device: what, in words.
+    HostFailed(String),
     Killed,
 }
 
@@ -76,15 +85,16 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let mut driver = Driver::new(spec, engine.name(), signals, inbox, events)?;
+    let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
-    driver.events.tell(EventKind::Ended, Some(format!("{outcome:?}")));
+    driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
 }
 
 struct Driver<'s> {
     spec: &'s VmSpec,
+    options: &'s Options,
     engine: &'static str,
     poller: Poller,
     signals: SignalEvents,
@@ -93,9 +103,14 @@ struct Driver<'s> {
     /// Control requests that arrived while the machine was being built anew.
     waiting: VecDeque<ControlRequest>,
     phase: Phase,
+    /// Why the machine is paused, where nobody asked for it.
+    paused_by: Option<String>,
+    told: Told,
     asked_to_shut_down: bool,
     started: Instant,
     resets: u32,
+    /// Power cycles in which the guest's kernel panicked.
+    panics: u32,
 }
 
 /// A cycle in which nothing has happened for so long is no longer starting.
@@ -107,6 +122,7 @@ const INBOX: Token = Token(1);
 impl<'s> Driver<'s> {
     fn new(
         spec: &'s VmSpec,
+        options: &'s Options,
         engine: &'static str,
         signals: SignalEvents,
         inbox: Inbox,
@@ -117,6 +133,7 @@ impl<'s> Driver<'s> {
         poller.watch(inbox.descriptor(), INBOX)?;
         Ok(Driver {
             spec,
+            options,
             engine,
             poller,
             signals,
@@ -124,9 +141,12 @@ impl<'s> Driver<'s> {
             events,
             waiting: VecDeque::new(),
             phase: Phase::Running,
+            paused_by: None,
+            told: Told::default(),
             asked_to_shut_down: false,
             started: Instant::now(),
             resets: 0,
+            panics: 0,
         })
     }
 
@@ -139,13 +159,18 @@ impl<'s> Driver<'s> {
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
+            self.paused_by = None;
             self.events.tell(EventKind::Started, None);
             let end = self.serve(&cycle);
             drop(cycle);
             self.keep_control_requests();
-            let restart = self.spec.on_reset == OnReset::Restart;
+            let restarts = match end {
+                End::Power(PowerRequest::Reset) | End::TripleFault => self.spec.on_reset == OnReset::Restart,
+                End::Panic => self.spec.on_panic == OnPanic::Restart,
+                _ => false,
+            };
             match end {
-                End::Power(PowerRequest::Reset) | End::TripleFault if restart => {
+                _ if restarts => {
                     if quick_resets.is_loop(powered_on.elapsed()) {
                         return Ok(Outcome::ResetLoop);
                     }
@@ -156,7 +181,9 @@ impl<'s> Driver<'s> {
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
                 End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
                 End::TripleFault => return Ok(Outcome::TripleFault),
+                End::Panic => return Ok(Outcome::Panicked),
                 End::Crash(error) => return Ok(Outcome::Crash(error)),
+                End::HostFailed(what) => return Err(RunError::Device(what)),
                 End::Killed => return Ok(Outcome::Killed),
             }
         }
@@ -214,10 +241,43 @@ impl<'s> Driver<'s> {
                 _ if end.is_some() => {}
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
+                Message::HostFailure(failure) => end = self.host_failure(&failure, cycle),
+                Message::Guest(report) => end = self.guest_report(report, cycle),
                 Message::VcpuStopped(index, reason) => end = self.vcpu_stopped(index, reason),
             }
         }
         end
+    }
+
+    /// Tells what the guest told, and does what is to be done about a panic.
+    fn guest_report<V: Vm>(&mut self, report: GuestReport, cycle: &PowerCycle<V>) -> Option<End> {
+        match report {
+            GuestReport::CrashLoaded => self.events.tell(EventKind::CrashLoaded, None),
+            GuestReport::ShuttingDown => self.events.tell(EventKind::ShuttingDown, None),
+            GuestReport::Panicked => {
+                self.panics += 1;
+                self.events.tell(EventKind::Panicked, None);
+                match self.spec.on_panic {
+                    OnPanic::Guest => {}
+                    OnPanic::Restart | OnPanic::Exit => return Some(End::Panic),
+                    OnPanic::Pause => return self.pause_after_panic(cycle),
+                }
+            }
+        }
+        None
+    }
+
+    /// vCPUs are held already; devices are stopped, too, if somebody has not done so before.
+    fn pause_after_panic<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
+        if self.phase == Phase::Running {
+            if let Err(error) = cycle.pause() {
+                return Some(End::Crash(error));
+            }
+            self.phase = Phase::Paused;
+            self.events.tell(EventKind::Paused, Some("the guest's kernel panicked".to_owned()));
+        }
+        cycle.release();
+        None
     }
 
     fn vcpu_stopped(&mut self, index: VcpuIndex, reason: Result<Halt, EngineError>) -> Option<End> {
@@ -230,6 +290,45 @@ impl<'s> Driver<'s> {
             }
             Ok(Halt::Kicked | Halt::Debug) => None,
             Err(error) => Some(End::Crash(error)),
+        }
+    }
+
+    /// The host could not do something for a device: a person is told, and the machine goes on, stands still or ends.
+    fn host_failure<V: Vm>(&mut self, failure: &HostFailure, cycle: &PowerCycle<V>) -> Option<End> {
+        let control = self.options.control.as_ref().map(|path| path.display().to_string());
+        let line = in_words(failure, self.spec, control.as_deref());
+        match failure.consequence {
+            Consequence::Told => {
+                if self.told.is_new(failure) {
+                    self.events.tell(EventKind::HostFailure, Some(line.clone()));
+                    self.say(&line);
+                }
+                None
+            }
+            Consequence::Held => {
+                // Paused already, or what was held has been done since.
+                if self.phase == Phase::Paused || cycle.machine.held_requests() == 0 {
+                    return None;
+                }
+                self.events.tell(EventKind::HostFailure, Some(line.clone()));
+                if let Err(error) = self.pause(cycle) {
+                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {error}")));
+                }
+                self.say(&line);
+                self.paused_by = Some(line);
+                None
+            }
+            Consequence::Fatal => {
+                self.events.tell(EventKind::HostFailure, Some(line.clone()));
+                Some(End::HostFailed(line))
+            }
+        }
+    }
+
+    /// Tells a person at the terminal.
+    fn say(&self, line: &str) {
+        if let Some(say) = self.options.say {
+            say(&format!("VM {}: {line}", self.spec.name));
         }
     }
 
@@ -270,6 +369,7 @@ impl<'s> Driver<'s> {
             cycle.resume();
             host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
+            self.paused_by = None;
             self.events.tell(EventKind::Resumed, None);
         }
     }
@@ -279,11 +379,13 @@ impl<'s> Driver<'s> {
             protocol: VERSION,
             name: self.spec.name.as_str().to_owned(),
             state: self.phase,
+            paused_by: self.paused_by.clone(),
             engine: self.engine.to_owned(),
             cpus: self.spec.cpus.get(),
             memory_bytes: self.spec.memory.bytes(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             resets: self.resets,
+            panics: self.panics,
             pid: std::process::id(),
         }
     }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, sync::Arc};
 
-use device_model::{EventFd, PowerRequest};
+use device_model::{EventFd, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{event_fd, new_event};
 use vcpu_model::{EngineError, Halt, VcpuIndex};
 
@@ -14,6 +14,10 @@ use crate::control::ControlRequest;
 pub(crate) enum Message {
     /// A device asked for the end of this run.
     Power(PowerRequest),
+    /// The host could not do something for a device.
+    HostFailure(HostFailure),
+    /// The guest told something of itself, for the first time in this run.
+    Guest(GuestReport),
     /// A vCPU left guest code for a reason of its own.
     VcpuStopped(VcpuIndex, Result<Halt, EngineError>),
     /// The person at the terminal asked for the end.

@@ -23,6 +23,7 @@ mod power;
 mod report;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod vcpu_thread;
 
 pub use control::ControlError;

@@ -1,5 +1,7 @@
 //! How a VM's process ends.
 
+use std::fmt;
+
 use vcpu_model::EngineError;
 
 /// Why the run is over, each with an exit status of its own.
@@ -17,8 +19,26 @@ pub enum Outcome {
     TripleFault,
     /// The engine could not go on.
     Crash(EngineError),
+    /// The guest's kernel panicked, and panics end the process.
+    Panicked,
     /// Somebody ended the VM from outside: a second SIGTERM, or `stop` at the control socket.
     Killed,
+}
+
+impl fmt::Display for Outcome {
+    /// For the stream of events: what a program compares, and a person can read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Shutdown => f.write_str("shutdown"),
+            Outcome::Reset => f.write_str("reset"),
+            Outcome::ResetLoop => f.write_str("reset-loop"),
+            Outcome::DebugExit(value) => write!(f, "debug-exit {value}"),
+            Outcome::TripleFault => f.write_str("triple-fault"),
+            Outcome::Crash(error) => write!(f, "crash: {error}"),
+            Outcome::Killed => f.write_str("killed"),
+            Outcome::Panicked => f.write_str("panicked"),
+        }
+    }
 }
 
 impl Outcome {
@@ -30,6 +50,7 @@ impl Outcome {
             Outcome::ResetLoop => 6,
             Outcome::TripleFault | Outcome::Crash(_) => 8,
             Outcome::Killed => 10,
+            Outcome::Panicked => 12,
             Outcome::DebugExit(value) => (value << 1) | 1,
         }
     }
@@ -41,11 +62,17 @@ mod tests {
 
     #[test]
     fn statuses_stay_apart() {
-        let ours =
-            [Outcome::Shutdown, Outcome::Reset, Outcome::ResetLoop, Outcome::TripleFault, Outcome::Killed];
+        let ours = [
+            Outcome::Shutdown,
+            Outcome::Reset,
+            Outcome::ResetLoop,
+            Outcome::TripleFault,
+            Outcome::Killed,
+            Outcome::Panicked,
+        ];
         let mut statuses: Vec<u8> = ours.iter().map(Outcome::exit_status).collect();
         statuses.dedup();
-        assert_eq!(statuses, [0, 4, 6, 8, 10]);
+        assert_eq!(statuses, [0, 4, 6, 8, 10, 12]);
         for value in [0, 1, 0x31, 0x7f, 0xff] {
             assert_eq!(Outcome::DebugExit(value).exit_status() & 1, 1);
         }

@@ -1,22 +1,36 @@
-//! The machine's power sink: the first request of a run wins, and no vCPU executes another instruction.
+//! The machine's power sink: the first request of a run wins, and no vCPU executes another instruction. And what the
+//! guest tells of itself, of which each is passed on once a run, however often it is told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use device_model::{PowerRequest, PowerSink};
+use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
 use vcpu_model::Kick;
+use vm_spec::OnPanic;
 
 use crate::inbox::{Message, Outbox};
 
 pub(crate) struct PowerLatch {
     requested: AtomicBool,
+    /// The guest is to stand still until the driver has seen why.
+    held: AtomicBool,
+    /// A bit for each kind of report that was passed on.
+    reported: AtomicU8,
+    on_panic: OnPanic,
     kicks: OnceLock<Vec<Arc<dyn Kick>>>,
     outbox: Outbox,
 }
 
 impl PowerLatch {
-    pub(crate) fn new(outbox: Outbox) -> PowerLatch {
-        PowerLatch { requested: AtomicBool::new(false), kicks: OnceLock::new(), outbox }
+    pub(crate) fn new(outbox: Outbox, on_panic: OnPanic) -> PowerLatch {
+        PowerLatch {
+            requested: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            reported: AtomicU8::new(0),
+            on_panic,
+            kicks: OnceLock::new(),
+            outbox,
+        }
     }
 
     /// The vCPUs to stop. Set once, before any of them runs.
@@ -25,9 +39,18 @@ impl PowerLatch {
         let _ = self.kicks.set(kicks);
     }
 
-    /// Whether this run is over.
-    pub(crate) fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::SeqCst)
+    /// Whether no vCPU is to go on by itself: this run is over, or the driver has to decide.
+    pub(crate) fn stops_vcpus(&self) -> bool {
+        self.requested.load(Ordering::SeqCst) || self.held.load(Ordering::SeqCst)
+    }
+
+    /// The driver has seen why the guest was held; vCPUs go on when they are told.
+    pub(crate) fn release(&self) {
+        self.held.store(false, Ordering::SeqCst);
+    }
+
+    fn kick_all(&self) {
+        self.kicks.get().into_iter().flatten().for_each(|kick| kick.kick());
     }
 }
 
@@ -37,6 +60,30 @@ impl PowerSink for PowerLatch {
             return;
         }
         self.outbox.send(Message::Power(request));
-        self.kicks.get().into_iter().flatten().for_each(|kick| kick.kick());
+        self.kick_all();
+    }
+
+    fn host_failure(&self, failure: HostFailure) {
+        self.outbox.send(Message::HostFailure(failure));
+    }
+}
+
+impl ReportSink for PowerLatch {
+    fn report(&self, report: GuestReport) {
+        let bit = match report {
+            GuestReport::Panicked => 1,
+            GuestReport::CrashLoaded => 2,
+            GuestReport::ShuttingDown => 4,
+        };
+        if self.reported.fetch_or(bit, Ordering::SeqCst) & bit != 0 {
+            return;
+        }
+        // With `panic=-1` the guest would reset its machine with its next instructions: it is stopped first.
+        let stops = report == GuestReport::Panicked && self.on_panic != OnPanic::Guest;
+        self.held.fetch_or(stops, Ordering::SeqCst);
+        self.outbox.send(Message::Guest(report));
+        if stops {
+            self.kick_all();
+        }
     }
 }

@@ -7,11 +7,12 @@ use vm_control::{Counters, Figures};
 
 use crate::cycle::PowerCycle;
 
-/// Counters: exits by kind, device I/O, and the host's view of this process's memory.
+/// Counters: exits by kind, what is kept of guest code, device I/O, and the host's view of this process's memory.
 pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
     let devices = cycle.machine.counters().into_iter();
     Counters {
         exits: figures(cycle.exits()),
+        code: figures(cycle.code()),
         devices: devices.map(|(id, counts)| (id, figures(counts))).collect(),
         memory: memory(),
     }

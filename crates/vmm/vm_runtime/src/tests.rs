@@ -11,8 +11,9 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{BootProtocol, ConsoleSpec, OnReset, VmSpec};
+use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
 
+use crate::control::CLIENTS_MAX;
 use crate::{Options, Outcome, RunError, run};
 
 fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
@@ -22,7 +23,7 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
         name: "test".parse().unwrap(),
         kernel,
         boot_protocol: BootProtocol::Auto,
-        initrd: None,
+        initrds: vec![],
         modules: vec![],
         cmdline: None,
         cpus: "2".parse().unwrap(),
@@ -30,10 +31,11 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
         merge: false,
         disks: vec![],
         nets: vec![],
-        console: ConsoleSpec::File(folder.join("console")),
+        console: format!("file={}", folder.join("console").display()).parse().unwrap(),
         virtio_console: None,
         cpu_model: None,
         on_reset,
+        on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
     }
 }
@@ -78,6 +80,57 @@ fn a_reset_builds_the_machine_anew_and_a_loop_of_them_ends() {
     assert_eq!(engine.vms(), 10);
 }
 
+const PANIC: fn() -> Step = || Step::PortWrite(0x505, vec![1]);
+
+#[test]
+fn a_panic_leads_to_what_was_asked_for_and_no_further_step_is_taken() {
+    let outcome = |on_panic, steps: Vec<Step>| {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = FakeEngine::new(vec![steps]);
+        let spec = VmSpec { on_panic, ..spec(folder.path(), OnReset::Exit) };
+        (run(&engine, &spec, &Options::default()).unwrap(), engine)
+    };
+    // With `panic=-1` a guest resets right after it told of its panic.
+    let (end, _) = outcome(OnPanic::Guest, vec![PANIC(), RESET()]);
+    assert!(matches!(end, Outcome::Reset), "{end:?}");
+    let (end, _) = outcome(OnPanic::Exit, vec![PANIC(), RESET()]);
+    assert!(matches!(end, Outcome::Panicked), "{end:?}");
+    let (end, engine) = outcome(OnPanic::Exit, vec![PANIC(), Step::PortRead(0x3fd, 1)]);
+    assert!(matches!(end, Outcome::Panicked) && engine.reads().is_empty(), "{end:?}");
+    let (end, engine) = outcome(OnPanic::Restart, vec![PANIC(), RESET(), PANIC(), SHUTDOWN()]);
+    assert!(matches!(end, Outcome::Reset), "{end:?}");
+    assert_eq!(engine.vms(), 2);
+    // A crash kernel takes over, and a shutdown is announced: both end nothing.
+    let steps = vec![Step::PortWrite(0x505, vec![6]), SHUTDOWN()];
+    assert!(matches!(outcome(OnPanic::Exit, steps).0, Outcome::Shutdown));
+    // A guest that panics at each start is a loop of resets.
+    let (end, engine) = outcome(OnPanic::Restart, vec![PANIC(); 50]);
+    assert!(matches!(end, Outcome::ResetLoop), "{end:?}");
+    assert_eq!(engine.vms(), 10);
+}
+
+#[test]
+fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control");
+    let spec = VmSpec { on_panic: OnPanic::Pause, ..spec(folder.path(), OnReset::Restart) };
+    let options = Options { control: Some(socket.clone()), ..Options::default() };
+    // It tells a thousand times, which comes to one event.
+    let steps = [vec![PANIC(); 1000], vec![SHUTDOWN()]].concat();
+    let running = std::thread::spawn(move || run(&FakeEngine::new(vec![steps]), &spec, &options));
+    let vm = Sleeping::reach(socket, running, folder);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while vm.state()["state"] != "paused" {
+        assert!(std::time::Instant::now() < deadline, "{}", vm.state());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(vm.state()["panics"], 1);
+    let counters: serde_json::Value = serde_json::from_str(&vm.ask("GET", "/counters").1).unwrap();
+    assert_eq!(counters["devices"]["pvpanic"]["panicked"], 1);
+    vm.ask("PUT", "/resume");
+    assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Shutdown));
+}
+
 /// A VM that sleeps until it is told to end, and its control socket.
 struct Sleeping {
     socket: PathBuf,
@@ -88,17 +141,29 @@ struct Sleeping {
 fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
-    let (spec, options) = (spec(folder.path(), OnReset::Restart), Options { control: Some(socket.clone()) });
+    let (spec, options) = (
+        spec(folder.path(), OnReset::Restart),
+        Options { control: Some(socket.clone()), ..Options::default() },
+    );
     let running = std::thread::spawn(move || run(&FakeEngine::default(), &spec, &options));
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while UnixStream::connect(&socket).is_err() {
-        assert!(std::time::Instant::now() < deadline, "the control socket does not answer");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Sleeping { socket, running, _folder: folder }
+    Sleeping::reach(socket, running, folder)
 }
 
 impl Sleeping {
+    /// Waits until its control socket answers.
+    fn reach(
+        socket: PathBuf,
+        running: JoinHandle<Result<Outcome, RunError>>,
+        folder: tempfile::TempDir,
+    ) -> Sleeping {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while UnixStream::connect(&socket).is_err() {
+            assert!(std::time::Instant::now() < deadline, "the control socket does not answer");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Sleeping { socket, running, _folder: folder }
+    }
+
     /// Status line and body of one request.
     fn ask(&self, method: &str, path: &str) -> (String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
@@ -128,6 +193,7 @@ fn control_requests_change_the_phase_and_read_it() {
     assert_eq!(vm.ask("PUT", "/reset").0, "HTTP/1.1 200 OK");
     assert_eq!(vm.state()["resets"], 1);
     let counters: serde_json::Value = serde_json::from_str(&vm.ask("GET", "/counters").1).unwrap();
+    assert!(counters["code"]["cold_places"].is_u64());
     assert!(counters["exits"]["port_write"].is_u64() && counters["memory"]["resident_bytes"].is_u64());
     assert_eq!(vm.ask("PUT", "/stop").0, "HTTP/1.1 200 OK");
     assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Killed));
@@ -150,6 +216,24 @@ fn wrong_requests_are_problems_and_change_nothing() {
     garbage.write_all(&[0xff; 4096]).unwrap();
     drop(garbage);
     assert_eq!(vm.state()["state"], "running");
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
+#[test]
+fn clients_beyond_the_bound_wait_for_others_to_go() {
+    let vm = sleeping();
+    let mut idle: Vec<UnixStream> =
+        (0..CLIENTS_MAX).map(|_| UnixStream::connect(&vm.socket).unwrap()).collect();
+    let mut late = UnixStream::connect(&vm.socket).unwrap();
+    write!(late, "GET /state HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(late.read(&mut [0; 64]).is_err(), "nobody serves it yet");
+    idle.clear();
+    late.set_read_timeout(None).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     vm.ask("PUT", "/stop");
     vm.running.join().unwrap().unwrap();
 }

@@ -104,6 +104,10 @@ struct Worker<V> {
 
 impl<V: Vcpu> Worker<V> {
     fn serve(mut self) {
+        // Two vCPUs that hand each other work on one processor would otherwise cut each other off at every wake-up.
+        if let Err(error) = host_sys::threads::compute() {
+            tracing::debug!(index = self.index.0, %error, "a vCPU's thread is scheduled as any other");
+        }
         let mut phase = Phase::Paused;
         loop {
             phase = match phase {
@@ -126,7 +130,7 @@ impl<V: Vcpu> Worker<V> {
         match self.vcpu.run(&*self.bus) {
             Ok(Halt::Kicked) => match self.commands.try_recv() {
                 Ok(command) => self.obey(command),
-                Err(_) if self.power.is_requested() => Phase::Paused,
+                Err(_) if self.power.stops_vcpus() => Phase::Paused,
                 Err(_) => Phase::Running,
             },
             reason => {

@@ -1,11 +1,15 @@
 //! What besides kernel and initrd a guest is started with: boot modules, and the way into the kernel.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::{BadValue, nearest};
+use crate::BadValue;
+use crate::options::text_of;
 
 /// A file that is loaded for the kernel as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,16 +20,46 @@ pub struct ModuleSpec {
     pub cmdline: String,
 }
 
+impl ModuleSpec {
+    /// Reads `PATH[=CMDLINE]`; a path may be of any bytes, and an equals sign in it is doubled.
+    ///
+    /// # Errors
+    /// It names no file, or the command line is not text.
+    pub fn parse(text: &OsStr) -> Result<ModuleSpec, BadValue> {
+        let mut path = Vec::new();
+        let mut bytes = text.as_bytes();
+        let cmdline = loop {
+            match bytes {
+                [b'=', b'=', rest @ ..] => (path.push(b'='), bytes = rest),
+                [b'=', rest @ ..] => break text_of(OsStr::from_bytes(rest))?,
+                [byte, rest @ ..] => (path.push(*byte), bytes = rest),
+                [] => break "",
+            };
+        };
+        if path.is_empty() {
+            let text = text.display();
+            return Err(BadValue(format!("module '{text}' names no file; write PATH or PATH=CMDLINE")));
+        }
+        Ok(ModuleSpec { path: OsString::from_vec(path).into(), cmdline: cmdline.to_owned() })
+    }
+
+    /// The names of files that may be meant if an equals sign of `text` that is not doubled belongs to the path.
+    pub fn names_with_equals(text: &OsStr) -> Vec<OsString> {
+        let bytes = text.as_bytes();
+        let signs = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'=').map(|(at, _)| at);
+        let mut ends: Vec<usize> = signs.skip(1).chain([bytes.len()]).collect();
+        if !bytes.contains(&b'=') {
+            ends.clear();
+        }
+        ends.into_iter().map(|end| OsString::from_vec(bytes[..end].to_vec())).collect()
+    }
+}
+
 impl FromStr for ModuleSpec {
     type Err = BadValue;
 
-    /// `PATH[=CMDLINE]`. Of a path with `=` in it, a configuration file can speak.
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (path, cmdline) = text.split_once('=').unwrap_or((text, ""));
-        if path.is_empty() {
-            return Err(BadValue(format!("module '{text}' names no file; write PATH or PATH=CMDLINE")));
-        }
-        Ok(ModuleSpec { path: path.into(), cmdline: cmdline.to_owned() })
+        ModuleSpec::parse(text.as_ref())
     }
 }
 
@@ -61,7 +95,7 @@ impl FromStr for BootProtocol {
         let known = PROTOCOLS.iter().find(|(name, _)| *name == text);
         known.map(|(_, protocol)| *protocol).ok_or_else(|| {
             let names = PROTOCOLS.map(|(name, _)| name);
-            let hint = nearest(text, names);
+            let hint = did_you_mean(text, names);
             BadValue(format!("'{text}' is not a boot protocol (there are {}){hint}", names.join(", ")))
         })
     }
@@ -81,6 +115,10 @@ mod tests {
         assert_eq!(module("ext2fs.gz"), pair("ext2fs.gz", ""));
         assert_eq!(module("vmlinuz=root=/dev/vda, rw"), pair("vmlinuz", "root=/dev/vda, rw"));
         assert_eq!(module("a b="), pair("a b", ""));
+        assert_eq!(module("a==b=c=d"), pair("a=b", "c=d"));
+        let names = ModuleSpec::names_with_equals(OsStr::new("a=b=c"));
+        assert_eq!(names, ["a=b", "a=b=c"]);
+        assert!(ModuleSpec::names_with_equals(OsStr::new("a")).is_empty());
         for bad in ["", "=x"] {
             assert!(bad.parse::<ModuleSpec>().unwrap_err().0.contains("names no file"));
         }

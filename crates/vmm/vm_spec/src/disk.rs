@@ -1,12 +1,16 @@
-//! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S]`.
+//! Disks as a person describes them: `path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]`.
+//! A comma within the path is doubled.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::{BadValue, nearest, options};
+use crate::BadValue;
+use crate::options::{Form, text_of};
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,35 @@ pub struct DiskSpec {
     pub readonly: bool,
     /// Serial number shown to the guest.
     pub serial: Option<DiskSerial>,
+    /// What a request does that the host cannot carry out.
+    pub on_error: OnError,
+}
+
+/// What happens when the host cannot read or write a disk: its file system is full, say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnError {
+    /// The guest sees an I/O error.
+    #[default]
+    Report,
+    /// The machine is paused; what failed is tried again when it is resumed, and the guest sees nothing.
+    Pause,
+}
+
+impl FromStr for OnError {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        match text {
+            "report" => Ok(OnError::Report),
+            "pause" => Ok(OnError::Pause),
+            _ => {
+                let hint = did_you_mean(text, ["report", "pause"]);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to an error (there are report, pause){hint}"
+                )))
+            }
+        }
+    }
 }
 
 /// How a disk lies in its file.
@@ -39,7 +72,7 @@ impl FromStr for DiskFormat {
             "raw" => Ok(DiskFormat::Raw),
             "qcow2" => Ok(DiskFormat::Qcow2),
             _ => {
-                let hint = nearest(text, ["raw", "qcow2"]);
+                let hint = did_you_mean(text, ["raw", "qcow2"]);
                 Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
             }
         }
@@ -75,34 +108,40 @@ impl FromStr for DiskSerial {
     }
 }
 
-/// Keys of a disk description.
-const KEYS: [&str; 4] = ["path", "format", "readonly", "serial"];
+const FORM: Form = Form {
+    what: "disk",
+    keys: &["path", "format", "readonly", "serial", "on-error"],
+    shape: "path=FILE[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
+};
+
+impl DiskSpec {
+    /// Reads a description; a path may be of any bytes.
+    ///
+    /// # Errors
+    /// It is not written as it should be, or names no file.
+    pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
+        let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
+        let mut on_error = OnError::default();
+        for option in FORM.parse(text)? {
+            match option {
+                ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                ("format", Some(value)) => format = text_of(&value)?.parse()?,
+                ("readonly", None) => readonly = true,
+                ("serial", Some(value)) => serial = Some(text_of(&value)?.parse()?),
+                ("on-error", Some(value)) => on_error = text_of(&value)?.parse()?,
+                _ => return Err(FORM.misshapen(text)),
+            }
+        }
+        let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
+        Ok(DiskSpec { path, format, readonly, serial, on_error })
+    }
+}
 
 impl FromStr for DiskSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
-        for option in options(text) {
-            match option {
-                ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
-                ("format", Some(value)) => format = value.parse()?,
-                ("readonly", None) => readonly = true,
-                ("serial", Some(value)) => serial = Some(value.parse()?),
-                (key, _) if KEYS.contains(&key) => {
-                    let form = "path=FILE[,format=raw|qcow2][,readonly][,serial=S]";
-                    return Err(BadValue(format!("disk '{text}': write {form}")));
-                }
-                (key, _) => {
-                    return Err(BadValue(format!(
-                        "disk '{text}': unknown option '{key}'{}",
-                        nearest(key, KEYS)
-                    )));
-                }
-            }
-        }
-        let path = path.ok_or_else(|| BadValue(format!("disk '{text}' has no path=FILE")))?;
-        Ok(DiskSpec { path, format, readonly, serial })
+        DiskSpec::parse(text.as_ref())
     }
 }
 
@@ -114,7 +153,7 @@ mod tests {
     fn descriptions_are_read_and_mistakes_explained() {
         let disk: DiskSpec = "path=/a b/c.img,readonly,serial=S1".parse().unwrap();
         assert_eq!(disk.path, PathBuf::from("/a b/c.img"));
-        assert!(disk.readonly && disk.serial.unwrap().as_str() == "S1");
+        assert!(disk.readonly && disk.serial.as_ref().unwrap().as_str() == "S1");
         assert_eq!(disk.format, DiskFormat::Raw);
         assert_eq!("format=qcow2,path=a".parse::<DiskSpec>().unwrap().format, DiskFormat::Qcow2);
         let wrong = |text: &str| text.parse::<DiskSpec>().unwrap_err().0;
@@ -126,5 +165,11 @@ mod tests {
         assert!(wrong("path=a,format=qcow").contains("did you mean 'qcow2'"));
         assert!(wrong("path=a,format").contains("write path="));
         assert!(wrong("").contains("unknown option"));
+        assert!(wrong("path=a,path=b").contains("path is given twice"));
+        assert_eq!("path=a,,readonly".parse::<DiskSpec>().unwrap().path, PathBuf::from("a,readonly"));
+        assert_eq!(disk.on_error, OnError::Report);
+        assert_eq!("path=a,on-error=pause".parse::<DiskSpec>().unwrap().on_error, OnError::Pause);
+        assert!(wrong("path=a,on-error=puase").contains("did you mean 'pause'"));
+        assert!(wrong("path=a,on-error").contains("write path="));
     }
 }

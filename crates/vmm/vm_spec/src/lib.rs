@@ -7,16 +7,20 @@
 mod boot;
 mod console;
 mod disk;
+mod file_mode;
 mod name;
 mod net;
+mod options;
 mod size;
 
 pub use boot::{BootProtocol, ModuleSpec};
 pub use console::ConsoleSpec;
-pub use disk::{DiskFormat, DiskSerial, DiskSpec};
+pub use disk::{DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use file_mode::FileMode;
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
-pub use size::{CpuCount, DiskSize, MemorySize};
+pub use options::{names_with_commas, with_doubled_commas};
+pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -38,15 +42,15 @@ pub const MAX_DEVICES_OF_A_KIND: usize = 12;
 pub struct VmSpec {
     /// Shown by `ps` and used in messages.
     pub name: VmName,
-    /// bzImage, ELF file or Multiboot image.
+    /// bzImage, ELF file, Multiboot image, or a unified kernel image with one of them.
     pub kernel: PathBuf,
     /// How it is entered.
     pub boot_protocol: BootProtocol,
-    /// Initial RAM disk.
-    pub initrd: Option<PathBuf>,
-    /// Boot modules, in the order in which the kernel finds them, behind the initrd.
+    /// Initial RAM disks, which become one in this order, behind those of a unified kernel image.
+    pub initrds: Vec<PathBuf>,
+    /// Boot modules, in the order in which the kernel finds them, behind the initial RAM disks.
     pub modules: Vec<ModuleSpec>,
-    /// Kernel command line; `None` gets one that fits the console.
+    /// Kernel command line; `None` gets that of a unified kernel image, or else one that fits console and disks.
     pub cmdline: Option<String>,
     /// vCPUs.
     pub cpus: CpuCount,
@@ -66,8 +70,44 @@ pub struct VmSpec {
     pub cpu_model: Option<CpuModel>,
     /// What a reset does.
     pub on_reset: OnReset,
-    /// Port on which test guests end the process with a status of their own.
+    /// What a panic of the guest's kernel leads to.
+    pub on_panic: OnPanic,
+    /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
+}
+
+/// What happens when the guest's kernel tells of its panic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnPanic {
+    /// It is told, and the guest goes on as its own settings (`panic=`) have it.
+    #[default]
+    Guest,
+    /// The machine starts again.
+    Restart,
+    /// The process ends, with a status of its own.
+    Exit,
+    /// The guest stands still until somebody resumes or ends it.
+    Pause,
+}
+
+impl FromStr for OnPanic {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        const NAMES: [&str; 4] = ["guest", "restart", "exit", "pause"];
+        match text {
+            "guest" => Ok(OnPanic::Guest),
+            "restart" => Ok(OnPanic::Restart),
+            "exit" => Ok(OnPanic::Exit),
+            "pause" => Ok(OnPanic::Pause),
+            _ => {
+                let hint = messages::did_you_mean(text, NAMES);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to a panic (there are guest, restart, exit, pause){hint}"
+                )))
+            }
+        }
+    }
 }
 
 /// What happens when the guest resets its machine.
@@ -87,7 +127,12 @@ impl FromStr for OnReset {
         match text {
             "restart" => Ok(OnReset::Restart),
             "exit" => Ok(OnReset::Exit),
-            _ => Err(BadValue(format!("'{text}' is not a reaction to a reset (there are restart, exit)"))),
+            _ => {
+                let hint = messages::did_you_mean(text, ["restart", "exit"]);
+                Err(BadValue(format!(
+                    "'{text}' is not a reaction to a reset (there are restart, exit){hint}"
+                )))
+            }
         }
     }
 }
@@ -126,24 +171,6 @@ impl VmSpec {
     }
 }
 
-/// Splits `key=value` and bare words that a person joined with commas.
-fn options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    text.split(',').map(|part| match part.split_once('=') {
-        Some((key, value)) => (key, Some(value)),
-        None => (part, None),
-    })
-}
-
-/// The one of `known` that is nearest to what was typed, as a hint, where any is near.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(2))
-        .map_or_else(String::new, |(_, name)| format!("; did you mean '{name}'?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +180,7 @@ mod tests {
             name: "web1".parse().unwrap(),
             kernel: "/boot/vmlinuz".into(),
             boot_protocol: BootProtocol::Auto,
-            initrd: None,
+            initrds: vec![],
             modules: vec![],
             cmdline: None,
             cpus: "1".parse().unwrap(),
@@ -165,6 +192,7 @@ mod tests {
             virtio_console: None,
             cpu_model: None,
             on_reset: OnReset::Restart,
+            on_panic: OnPanic::Guest,
             debug_exit: None,
         }
     }
@@ -184,8 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_name_is_offered_only_when_near() {
-        assert_eq!(nearest("memry", ["memory", "name"]), "; did you mean 'memory'?");
-        assert_eq!(nearest("xyzzy", ["memory", "name"]), "");
+    fn reactions_to_a_panic() {
+        for (text, expected) in [
+            ("guest", OnPanic::Guest),
+            ("restart", OnPanic::Restart),
+            ("exit", OnPanic::Exit),
+            ("pause", OnPanic::Pause),
+        ] {
+            assert_eq!(text.parse(), Ok(expected));
+        }
+        let error = "pasue".parse::<OnPanic>().unwrap_err().0;
+        assert!(error.contains("guest, restart, exit, pause") && error.contains("mean 'pause'"), "{error}");
     }
 }

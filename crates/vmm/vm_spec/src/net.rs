@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BadValue, VmName, nearest, options};
+use crate::options::{Form, text_of};
+use crate::{BadValue, VmName};
 
 /// One network card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,39 +78,29 @@ impl FromStr for MacAddress {
     }
 }
 
-/// Keys of a network card's description.
-const KEYS: [&str; 3] = ["tap", "mac", "queues"];
 /// Longest interface name (Linux, IFNAMSIZ less the terminator).
 const INTERFACE_NAME_MAX: usize = 15;
 const MAX_QUEUES: u16 = 8;
+
+const FORM: Form =
+    Form { what: "net", keys: &["tap", "mac", "queues"], shape: "tap=NAME[,mac=M][,queues=N]" };
 
 impl FromStr for NetSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let (mut tap, mut mac, mut queues) = (None, None, 1);
-        for option in options(text) {
+        for option in FORM.parse(text.as_ref())? {
             match option {
-                ("tap", Some(name)) => tap = Some(interface_name(name)?),
-                ("mac", Some(value)) => mac = Some(value.parse()?),
+                ("tap", Some(name)) => tap = Some(interface_name(text_of(&name)?)?),
+                ("mac", Some(value)) => mac = Some(text_of(&value)?.parse()?),
                 ("queues", Some(value)) => {
-                    queues = value
-                        .parse()
-                        .ok()
-                        .filter(|queues| (1..=MAX_QUEUES).contains(queues))
-                        .ok_or_else(|| {
-                            BadValue(format!("net '{text}': queues takes 1 to {MAX_QUEUES}, not '{value}'"))
-                        })?;
+                    let value = text_of(&value)?;
+                    let number = value.parse().ok().filter(|queues| (1..=MAX_QUEUES).contains(queues));
+                    let refused = || format!("queues takes 1 to {MAX_QUEUES}, not '{value}'");
+                    queues = number.ok_or_else(|| FORM.bad(text.as_ref(), &refused()))?;
                 }
-                (key, _) if KEYS.contains(&key) => {
-                    return Err(BadValue(format!("net '{text}': write tap=NAME[,mac=M][,queues=N]")));
-                }
-                (key, _) => {
-                    return Err(BadValue(format!(
-                        "net '{text}': unknown option '{key}'{}",
-                        nearest(key, KEYS)
-                    )));
-                }
+                _ => return Err(FORM.misshapen(text.as_ref())),
             }
         }
         let tap = tap.ok_or_else(|| BadValue(format!("net '{text}' has no tap=NAME (or write none)")))?;
@@ -126,7 +117,7 @@ fn interface_name(name: &str) -> Result<String, BadValue> {
         Ok(name.to_owned())
     } else {
         Err(BadValue(format!(
-            "'{name}' is not a name for a network interface (1 to {INTERFACE_NAME_MAX} characters)"
+            "'{name}' is not a name for a network interface (1 to {INTERFACE_NAME_MAX} characters, without space, / : %)"
         )))
     }
 }

@@ -1,7 +1,7 @@
 //! Single step and breakpoints (SDM vol. 3, 18.2 and 18.3).
 
 use super::{Case, vector};
-use crate::guest::{Guest, TF};
+use crate::guest::{Guest, IF, TF};
 use crate::layout::*;
 use crate::outcome::{Expect, Outcome};
 
@@ -18,6 +18,10 @@ pub(super) fn cases() -> Vec<Case> {
     steps(&mut cases);
     code_breakpoints(&mut cases);
     data_breakpoints(&mut cases);
+    port_breakpoints(&mut cases);
+    shadows(&mut cases);
+    halts(&mut cases);
+    repeats(&mut cases);
     registers(&mut cases);
     cases
 }
@@ -153,16 +157,146 @@ fn data_breakpoints(cases: &mut Vec<Case>) {
         let expect = if hits { trap(&guest, len, 2) } else { Expect::done() };
         cases.push(Case::new(format!("data breakpoint: {name}"), BREAK, guest, expect));
     }
-    // A breakpoint on what MOV SS reads waits for the next instruction (SDM vol. 3, 6.8.3).
-    let mut guest = with_breakpoint(&[0x8e, 0x13, 0x90, 0x90], DATA, 1 << 2 | access | two);
-    guest.put64(DATA, KERNEL_DATA_SELECTOR.into());
-    let expect = trap(&guest, 3, 2);
-    cases.push(Case::new("data breakpoint: mov ss", "SDM vol. 3, 6.8.3", guest, expect));
     // Both reasons together.
     let mut guest = with_breakpoint(store, DATA, 1 << 2 | write | four);
     guest.registers.rflags |= TF;
     let expect = trap(&guest, 2, 2 | BS);
     cases.push(Case::new("data breakpoint and single step", BREAK, guest, expect));
+}
+
+/// Breakpoints on ports, which CR4.DE brings (SDM vol. 3, 18.2.4).
+fn port_breakpoints(cases: &mut Vec<Case>) {
+    let port = |bits: u64| 1 << 2 | 2 << 20 | bits << 22;
+    // in al, 0x80; out 0x80, al; in eax, 0x80; insb; outsb, by DX
+    let rows: [(&str, &[u8], u64, u64, u64, bool); 8] = [
+        ("in", &[0xe4, 0x80, 0x90], 0x80, port(0), 8, true),
+        ("out", &[0xe6, 0x80, 0x90], 0x80, port(0), 8, true),
+        ("in, the port before", &[0xe4, 0x80, 0x90], 0x81, port(0), 8, false),
+        ("in of four bytes, the last", &[0xe5, 0x80, 0x90], 0x83, port(0), 8, true),
+        ("out, four ports around", &[0xe6, 0x82, 0x90], 0x80, port(3), 8, true),
+        ("insb", &[0x6c, 0x90], 0x80, port(0), 8, true),
+        ("outsb", &[0x6e, 0x90], 0x80, port(0), 8, true),
+        ("in without CR4.DE", &[0xe4, 0x80, 0x90], 0x80, port(0), 0, false),
+    ];
+    for (name, code, address, dr7, cr4, hits) in rows {
+        let mut guest = with_breakpoint(code, address, dr7);
+        guest.system.cr4 |= cr4;
+        (guest.registers.rdx, guest.registers.rsi, guest.registers.rdi) = (0x80, DATA, DATA);
+        let expect = if hits { trap(&guest, code.len() as u64 - 1, 2) } else { Expect::done() };
+        cases.push(Case::new(format!("port breakpoint: {name}"), BREAK, guest, expect));
+    }
+}
+
+/// What MOV SS and POP SS hold off, and for how long. RAX is the stack's selector, as the words at RBX and RSP are.
+fn shadows(cases: &mut Vec<Case>) {
+    let section = "SDM vol. 3, 6.8.3";
+    let execute = 1 << 2;
+    let read = 1 << 2 | 3 << 20 | 1 << 22;
+    let at = |offset: u64| CODE + offset;
+    let stack = STACK - 0x100;
+    // Code, breakpoint, TF; offset of the trap, its bits; none where nothing comes.
+    type Row<'r> = (&'r str, &'r [u8], (u64, u64), u64, Option<(u64, u64)>);
+    let rows: [Row<'_>; 12] = [
+        ("mov ss, breakpoint behind it", &[0x8e, 0xd0, 0x90, 0x90], (at(2), execute), 0, None),
+        ("mov ss, breakpoint on the second", &[0x8e, 0xd0, 0x90, 0x90], (at(3), execute), 0, Some((3, 2))),
+        ("mov ss, breakpoint on itself", &[0x8e, 0xd0, 0x90, 0x90], (at(0), execute), 0, Some((0, 2))),
+        ("mov ds, breakpoint behind it", &[0x8e, 0xd8, 0x90, 0x90], (at(2), execute), 0, Some((2, 2))),
+        ("sti, breakpoint behind it", &[0xfb, 0x90, 0x90], (at(1), execute), 0, Some((1, 2))),
+        ("lss, breakpoint behind it", &[0x0f, 0xb2, 0x23, 0x90, 0x90], (at(3), execute), 0, Some((3, 2))),
+        ("mov ss by [rbx], watched", &[0x8e, 0x13, 0x90, 0x90], (DATA, read), 0, Some((3, 2))),
+        ("mov ss by [rbx], watched, TF", &[0x8e, 0x13, 0x90, 0x90], (DATA, read), TF, Some((3, 2 | BS))),
+        ("mov ss by [rbx], watched, then ud2", &[0x8e, 0x13, 0x0f, 0x0b], (DATA, read), 0, None),
+        ("lss by [rbx], watched", &[0x0f, 0xb2, 0x23, 0x90, 0x90], (DATA + 4, read), 0, Some((3, 2))),
+        ("mov ss, TF: its own step is lost", &[0x8e, 0xd0, 0x90], (0, 0), TF, Some((3, BS))),
+        ("lss, TF: a step of its own", &[0x0f, 0xb2, 0x23, 0x90], (0, 0), TF, Some((3, BS))),
+    ];
+    for (name, code, (address, dr7), tf, found) in rows {
+        let mut guest = with_breakpoint(code, address, dr7);
+        guest.registers.rflags |= tf;
+        guest.registers.rax = KERNEL_DATA_SELECTOR.into();
+        // MOV SS takes the first word; LSS, of 32 bits, the one behind ESP.
+        let words = u64::from(KERNEL_DATA_SELECTOR) << 32 | if code[0] == 0x0f { stack } else { 0x10 };
+        guest.put64(DATA, words);
+        let expect = match found {
+            Some((offset, bits)) => trap(&guest, offset, bits),
+            None if code.ends_with(&[0x0f, 0x0b]) => {
+                Expect::fault_at(vector::UD, 0, CODE + 2).value("dr6", why, 0)
+            }
+            None => Expect::done().value("dr6", why, 0),
+        };
+        cases.push(Case::new(format!("shadow: {name}"), section, guest, expect));
+    }
+    // POP SS, in 32-bit code.
+    for (name, address, dr7, offset) in
+        [("breakpoint behind it", at(1), execute, None), ("watched", stack - 4, read, Some(2))]
+    {
+        let mut guest = Guest::protected(0, &[0x17, 0x90, 0x90]);
+        guest.push32(KERNEL_DATA_SELECTOR.into());
+        (guest.debug.addresses[1], guest.debug.dr7) = (address, dr7 | 0x400);
+        let expect = match offset {
+            Some(offset) => trap(&guest, offset, 2),
+            None => Expect::done().value("dr6", why, 0),
+        };
+        cases.push(Case::new(format!("shadow: pop ss, {name}"), section, guest, expect));
+    }
+    // Held until the handler of the INT n behind it has been entered.
+    let mut guest = with_breakpoint(&[0x8e, 0x13, 0xcd, TEST_VECTOR], DATA, read);
+    guest.put64(DATA, KERNEL_DATA_SELECTOR.into());
+    let expect = Expect::event(vector::DB).rip(stub(TEST_VECTOR)).value("dr6", why, 2);
+    cases.push(Case::new("shadow: mov ss by [rbx], watched, then int n", section, guest, expect));
+    // A state that was saved in between.
+    let mut guest = with_breakpoint(&[0x90, 0x90], at(0), execute);
+    guest.events.interrupt_shadow = 1;
+    cases.push(Case::new("shadow: state of mov ss, breakpoint", section, guest, Expect::done()));
+}
+
+/// HLT ends by a debug trap of its own (SDM vol. 2, HLT).
+fn halts(cases: &mut Vec<Case>) {
+    let section = "SDM vol. 2, HLT";
+    // Where #DB comes, and the way out of HLT.
+    let rows: [(&str, &[u8], u64, u64); 5] = [
+        ("hlt", &[0xf4, 0x90], 1, 0),
+        ("hlt, IF set", &[0xf4, 0x90], 1, IF),
+        ("nop", &[0x90, 0xf4, 0x90], 1, 0),
+        ("mov ss; hlt", &[0x8e, 0xd0, 0xf4, 0x90], 3, 0),
+        ("popfq that sets TF; hlt", &[0x9d, 0xf4, 0x90], 2, 0),
+    ];
+    for (name, code, offset, flags) in rows {
+        let mut guest = Guest::long(0, code);
+        guest.registers.rax = KERNEL_DATA_SELECTOR.into();
+        if code[0] == 0x9d {
+            guest.push64(TF | 2);
+        } else {
+            guest.registers.rflags |= TF | flags;
+        }
+        let expect = trap(&guest, offset, BS);
+        cases.push(Case::new(format!("single step of {name}"), section, guest, expect));
+    }
+    let mut guest = with_breakpoint(&[0x8e, 0x13, 0xf4, 0x90], DATA, 1 << 2 | 3 << 20 | 1 << 22);
+    guest.put64(DATA, KERNEL_DATA_SELECTOR.into());
+    let expect = trap(&guest, 3, 2);
+    cases.push(Case::new("data breakpoint of mov ss; hlt", section, guest, expect));
+    let guest = with_breakpoint(&[0x90, 0xf4, 0x90], CODE + 1, 1 << 2);
+    let expect = trap(&guest, 1, 2);
+    cases.push(Case::new("breakpoint on hlt", section, guest, expect));
+}
+
+/// String instructions that repeat: a trap at the end of each iteration, with RF but after the last (SDM vol. 3,
+/// 18.3.1.1).
+fn repeats(cases: &mut Vec<Case>) {
+    for (count, offset, rf) in [(3, 0, RF), (1, 2, 0), (0, 2, 0)] {
+        let mut guest = Guest::long(0, &[0xf3, 0xaa, 0x90]);
+        guest.registers.rflags |= TF;
+        (guest.registers.rcx, guest.registers.rdi) = (count, DATA);
+        let expect = trap(&guest, offset, BS)
+            .value("RF in the frame", |outcome| outcome.frame.rflags & RF, rf)
+            .value("RF in the handler", |outcome| outcome.state.registers.rflags & RF, 0);
+        cases.push(Case::new(format!("single step of rep stosb, {count} left"), STEP, guest, expect));
+    }
+    let mut guest = with_breakpoint(&[0xf3, 0xaa, 0x90], DATA + 1, 1 << 2 | 1 << 20);
+    (guest.registers.rcx, guest.registers.rdi) = (4, DATA);
+    let expect = trap(&guest, 0, 2).value("rcx", |outcome| outcome.state.registers.rcx, 2);
+    cases.push(Case::new("data breakpoint: rep stosb, its second", BREAK, guest, expect));
 }
 
 fn registers(cases: &mut Vec<Case>) {

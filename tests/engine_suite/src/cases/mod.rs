@@ -14,6 +14,7 @@ mod paravirtual;
 mod returns;
 mod segments;
 mod syscalls;
+mod tasks;
 mod transfers;
 mod translation;
 
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Case> {
         segments::cases(),
         transfers::cases(),
         gates::cases(),
+        tasks::cases(),
         syscalls::cases(),
         paging::cases(),
         canonical::cases(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use disk::{DiskFormat, SourceFormat};
-use vm_spec::{BadValue, DiskSize};
+use vm_spec::{BadValue, DiskSize, FileMode, cluster_bytes};
 
 use crate::cli::Format;
 
@@ -32,6 +32,9 @@ pub enum DiskCommand {
 pub struct CreateArguments {
     /// The file to make
     pub path: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// Length of the disk, such as 10G [default: that of the backing file]
     #[arg(long, value_name = "SIZE", required_unless_present = "backing")]
     pub size: Option<DiskSize>,
@@ -56,8 +59,8 @@ pub struct CreateArguments {
 #[derive(Args, Debug, Default)]
 pub struct ImageArguments {
     /// Cluster size of a qcow2 image, 512B to 2M [default: 64K]
-    #[arg(long, value_name = "SIZE")]
-    pub cluster_size: Option<DiskSize>,
+    #[arg(long, value_name = "SIZE", value_parser = cluster_bytes)]
+    pub cluster_size: Option<u64>,
     /// Width of a qcow2 image's reference counts, 1 to 64 [default: 16]
     #[arg(long, value_name = "BITS")]
     pub refcount_bits: Option<u32>,
@@ -86,8 +89,11 @@ pub struct ResizeArguments {
 pub struct ConvertArguments {
     /// The disk to read
     pub source: PathBuf,
-    /// The file to make
+    /// The file to make, or a block device to write to as raw
     pub target: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// What is read: raw, qcow2, vhdx or vmdk
     #[arg(long, value_name = "FORMAT", value_parser = parse_source_format)]
     pub from: SourceFormat,
@@ -178,7 +184,8 @@ Examples:
   yagura disk info web1.qcow2 --disk-format qcow2 -f json
 
 Formats are always said, never guessed: a guest can make its disk look like an image that names
-a file of this host. An image that a machine uses cannot be changed at the same time.";
+a file of this host. An image that a machine uses cannot be changed at the same time. A file that is made
+appears whole or not at all, and takes the place of nothing.";
 
 const CHECK_NOTES: &str = "\
 Exit status:

@@ -1,13 +1,15 @@
 //! Disks of other programs, copied by a confined child.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, SourceFormat};
+use disk::{BackingPolicy, ConvertOptions, CreateOptions, DiskFormat, OfflineError, Output, SourceFormat};
 use host_sys::file_lock::{LockKind, try_lock};
+use host_sys::named_file::{Accepts, folder_of, open_named};
+use host_sys::new_file::{self, NewFile};
 use image_import::{DiskFile, Importer};
 
 use crate::progress::Bar;
@@ -16,34 +18,42 @@ use crate::progress::Bar;
 pub(super) fn convert(
     source: &Path,
     format: SourceFormat,
-    target: &Path,
+    target: Output<'_>,
     to: Option<CreateOptions>,
     compress: bool,
 ) -> anyhow::Result<()> {
     let file = open_source(source)?;
     let disk = DiskFile { file: file.as_fd(), format, name: source };
-    match to {
-        None => {
-            let raw = new_file(target)?;
-            import(disk, &raw).inspect_err(|_| {
-                // The error that counts is the first.
-                let _ = fs::remove_file(target);
-            })
-        }
-        Some(image) => {
-            if target.symlink_metadata().is_ok() {
-                return Err(OfflineError::Exists(target.to_owned()).into());
-            }
-            // The child makes raw disks only, which cannot name a file.
-            let raw = nameless_file(target)?;
-            import(disk, &raw)?;
-            let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
-            let options = ConvertOptions { from, policy, to: Some(image), compress };
-            let raw = PathBuf::from(format!("/proc/self/fd/{}", raw.as_raw_fd()));
-            let bar = Bar::new();
-            disk::convert(&raw, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
-            Ok(())
-        }
+    if to.is_none() && !disk::is_block_device(target.path) {
+        let failed = |error: io::Error| about(error, target.path);
+        let new = NewFile::create(target.path, target.mode).map_err(failed)?;
+        import(disk, new.file())?;
+        return new.keep().map_err(failed);
+    }
+    if target.path.symlink_metadata().is_ok() && !disk::is_block_device(target.path) {
+        return Err(OfflineError::Exists(target.path.to_owned()).into());
+    }
+    // The child makes raw disks in files only, which cannot name a file.
+    let folder = scratch_folder(target.path);
+    let raw =
+        new_file::nameless(&folder).with_context(|| format!("cannot make a file in {}", folder.display()))?;
+    import(disk, &raw)?;
+    let options = ConvertOptions { from: DiskFormat::Raw, policy: BackingPolicy::Refuse, to, compress };
+    let raw = PathBuf::from(format!("/proc/self/fd/{}", raw.as_raw_fd()));
+    let bar = Bar::new();
+    disk::convert(&raw, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
+    Ok(())
+}
+
+/// Where there is room for a disk on its way: beside the file that is made, but not beside a device.
+fn scratch_folder(target: &Path) -> PathBuf {
+    if disk::is_block_device(target) { std::env::temp_dir() } else { folder_of(target).to_owned() }
+}
+
+fn about(error: io::Error, path: &Path) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => OfflineError::Exists(path.to_owned()).into(),
+        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
     }
 }
 
@@ -51,38 +61,16 @@ fn import(disk: DiskFile<'_>, raw: &File) -> anyhow::Result<()> {
     let bar = Bar::new();
     let mut progress = |done_bytes, all_bytes| bar.show(done_bytes, all_bytes);
     let importer = Importer::this_program();
-    let folder = disk.name.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let extents = importer.open_extents(disk, folder.unwrap_or(Path::new(".")))?;
+    let extents = importer.open_extents(disk, folder_of(disk.name))?;
     importer.convert(disk, &extents, raw.as_fd(), &mut progress)?;
     Ok(())
 }
 
 fn open_source(path: &Path) -> anyhow::Result<File> {
     let failed = || format!("cannot open disk {}", path.display());
-    // Looked at before it is opened: opening a pipe would wait for its other end.
-    if !fs::metadata(path).with_context(failed)?.is_file() {
-        bail!("disk {} is not a file", path.display());
-    }
-    let file = File::open(path).with_context(failed)?;
+    let file = open_named(path, Accepts::File).with_context(failed)?.file;
     if !try_lock(&file, LockKind::Shared).with_context(failed)? {
         bail!("disk {} is in use by another machine or process that writes to it", path.display());
     }
-    Ok(file)
-}
-
-fn new_file(path: &Path) -> anyhow::Result<File> {
-    let file = File::options().read(true).write(true).create_new(true).open(path);
-    file.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => OfflineError::Exists(path.to_owned()).into(),
-        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
-    })
-}
-
-/// A file beside `target` that is gone when it is closed.
-fn nameless_file(target: &Path) -> anyhow::Result<File> {
-    let mut name = target.as_os_str().to_owned();
-    name.push(format!(".importing-{}", std::process::id()));
-    let file = new_file(Path::new(&name))?;
-    fs::remove_file(&name).with_context(|| format!("cannot remove {}", name.display()))?;
     Ok(file)
 }

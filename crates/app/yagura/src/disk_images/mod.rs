@@ -7,7 +7,10 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use disk::{BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Repair};
+use disk::{
+    BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, Repair,
+};
+use host_sys::named_file::folder_of;
 
 use crate::cli::Format;
 use crate::print::print;
@@ -38,7 +41,9 @@ pub fn run(command: &DiskCommand) -> anyhow::Result<u8> {
 }
 
 fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
-    let CreateArguments { path, size, disk_format, image, compression, backing, backing_format } = arguments;
+    let CreateArguments { path, mode, size, disk_format, image, compression, backing, backing_format } =
+        arguments;
+    let output = Output { path, mode: mode.unwrap_or_default().bits() };
     let backing = backing.as_deref().zip(*backing_format);
     let behind_bytes = backing.map(|(path, format)| disk::info(path, format)).transpose()?;
     let size_bytes = match (size, behind_bytes) {
@@ -49,19 +54,19 @@ fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
     if *disk_format == DiskFormat::Raw {
         let option = backing.map(|_| "--backing").or(compression.map(|_| "--compression"));
         refuse_for_raw(option.or(first_option(image)))?;
-        disk::create_raw(path, size_bytes)?;
+        disk::create_raw(output, size_bytes)?;
         return Ok(0);
     }
     let compression = compression.map_or(Compression::Zlib, Compression::from);
     let backing = backing.map(|(behind, format)| backing_name(path, behind, format)).transpose()?;
     let options = CreateOptions { backing, ..image_options(image, size_bytes, compression) };
-    disk::create_qcow2(path, &options)?;
+    disk::create_qcow2(output, &options)?;
     Ok(0)
 }
 
 /// How the image at `path` names the file behind it: from its own folder, as typed from the current one.
 fn backing_name(path: &Path, behind: &Path, format: DiskFormat) -> anyhow::Result<BackingName> {
-    let same_folder = path.parent() == behind.parent();
+    let same_folder = folder_of(path) == folder_of(behind);
     let named: PathBuf = match behind.file_name() {
         Some(name) if same_folder => name.into(),
         _ => std::path::absolute(behind).with_context(|| format!("backing file {}", behind.display()))?,
@@ -76,7 +81,7 @@ fn image_options(image: &ImageArguments, size_bytes: u64, compression: Compressi
     let usual = CreateOptions::new(size_bytes);
     CreateOptions {
         version: image.qcow2_version.unwrap_or(usual.version),
-        cluster_bytes: image.cluster_size.map_or(usual.cluster_bytes, |size| size.bytes()),
+        cluster_bytes: image.cluster_size.unwrap_or(usual.cluster_bytes),
         refcount_bits: image.refcount_bits.unwrap_or(usual.refcount_bits),
         lazy_refcounts: image.lazy_refcounts,
         compression,
@@ -104,20 +109,24 @@ fn refuse_for_raw(option: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn convert(arguments: &ConvertArguments) -> anyhow::Result<u8> {
-    let ConvertArguments { source, target, from, to, compress, refuse_backing, image } = arguments;
+    let ConvertArguments { source, target, mode, from, to, compress, refuse_backing, image } = arguments;
+    if mode.is_some() && disk::is_block_device(target) {
+        bail!("{} is a block device: --mode is for a file that is made", target.display());
+    }
+    let output = Output { path: target, mode: mode.unwrap_or_default().bits() };
     if *to == DiskFormat::Raw {
         refuse_for_raw(compress.map(|_| "--compress").or(first_option(image)))?;
     }
     let kind = compress.map_or(Compression::Zlib, Compression::from);
     let to = (*to == DiskFormat::Qcow2).then(|| image_options(image, 0, kind));
     let Some(from) = from.for_machines() else {
-        foreign::convert(source, *from, target, to, compress.is_some())?;
+        foreign::convert(source, *from, output, to, compress.is_some())?;
         return Ok(0);
     };
     let policy = if *refuse_backing { BackingPolicy::Refuse } else { BackingPolicy::Open };
     let options = ConvertOptions { from, policy, to, compress: compress.is_some() };
     let bar = Bar::new();
-    disk::convert(source, target, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
+    disk::convert(source, output, &options, |done_bytes, all_bytes| bar.show(done_bytes, all_bytes))?;
     Ok(0)
 }
 fn check(arguments: &CheckArguments) -> anyhow::Result<u8> {

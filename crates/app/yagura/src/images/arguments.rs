@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloud_ops::ImportOptions;
 use disk::DiskFormat;
 use image_sources::FileKind;
-use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, InstanceName};
-use vm_spec::MemorySize;
+use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource};
+use vm_spec::{FileMode, MemorySize, VmName};
 
 use crate::cli::{Format, ListFormat};
 use crate::disk_images::arguments::parse_format;
@@ -181,8 +181,11 @@ impl From<FirstBootKind> for FirstBoot {
 pub struct ExportArguments {
     /// The image
     pub image: ImageReference,
-    /// The file to make
+    /// The file to make, or a block device to write to as raw
     pub target: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
     /// What to make: raw or qcow2
     #[arg(long, value_name = "FORMAT", default_value = "qcow2", value_parser = parse_format)]
     pub disk_format: DiskFormat,
@@ -213,7 +216,7 @@ pub struct AliasArguments {
 #[derive(Args, Debug)]
 pub struct PublishArguments {
     /// The instance
-    pub instance: InstanceName,
+    pub instance: VmName,
     /// Name of the new image
     #[arg(long, value_name = "NAME")]
     pub alias: Option<Alias>,

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use cloud_ops::{FirstBootChoices, Images, Instance};
-use image_store::{FirstBoot, ImageReference, InstanceName, StoreError};
-use vm_spec::{DiskFormat, DiskSpec, MemorySize, VmName};
+use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
+use host_sys::named_file::read_named;
+use image_store::{FirstBoot, ImageReference, StoreError};
+use vm_spec::{DiskFormat, DiskSpec, MemorySize, OnError, VmName};
 use yagura_vmm::say;
 
 use super::report;
@@ -41,7 +42,7 @@ pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> an
     };
     let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
     let settings = InstanceSettings {
-        name: name.as_str().parse()?,
+        name: name.clone(),
         disks: disks(&instance)?,
         boot,
         memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
@@ -52,10 +53,10 @@ pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> an
 
 /// Removes an instance that has ended.
 pub fn forget(images: &Images, name: &VmName) -> anyhow::Result<()> {
-    images.store.remove_instance(&name.as_str().parse()?).with_context(|| format!("VM {name}"))
+    images.store.remove_instance(name).with_context(|| format!("VM {name}"))
 }
 
-fn create(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow::Result<Instance> {
+fn create(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Result<Instance> {
     let ImageChoices { image: reference, name: _, disk_size, user_data, network_config, ssh_keys } = choices;
     let keys = if ssh_keys.is_empty() { own_keys() } else { ssh_keys.clone() };
     let first_boot = FirstBootChoices {
@@ -81,7 +82,7 @@ fn create(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyho
 }
 
 /// An instance that is there. What was settled when it was made cannot be settled again.
-fn again(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow::Result<Instance> {
+fn again(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Result<Instance> {
     let ImageChoices { image, name: _, disk_size, user_data, network_config, ssh_keys } = choices;
     let late = (disk_size.map(|_| "--disk-size"))
         .or(user_data.as_ref().map(|_| "--user-data"))
@@ -92,9 +93,14 @@ fn again(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow
             "VM {name} is there already, and {option} is for a new one; leave it out, or 'yagura delete {name}'"
         );
     }
-    let instance = images.instance(name).with_context(|| format!("VM {name}"))?;
+    let instance = match images.instance(name) {
+        Err(OpError::Store(StoreError::Disk(error))) if error.is_in_use() => {
+            bail!("VM {name} runs already; --name gives another one a name of its own")
+        }
+        answer => answer.with_context(|| format!("VM {name}"))?,
+    };
     if images.store.resolve(image).is_ok_and(|image| image.id != instance.image.id) {
-        let own = instance.image.id.short();
+        let own = images.store.name_of(&instance.image);
         say(&format!(
             "VM {name} was made of image {own}, which is not what {image} is now; it keeps its disk"
         ));
@@ -103,13 +109,16 @@ fn again(images: &Images, name: &InstanceName, choices: &ImageChoices) -> anyhow
 }
 
 /// The name that was given, or the image's.
-fn instance_name(choices: &ImageChoices) -> anyhow::Result<InstanceName> {
-    let name = match (&choices.name, &choices.image) {
-        (Some(name), _) => name.as_str().to_owned(),
-        (None, ImageReference::Alias(alias)) => alias.as_str().replace(['/', '.', '_', '+'], "-"),
-        (None, other) => format!("vm-{}", &other.to_string()[..8]),
+fn instance_name(choices: &ImageChoices) -> anyhow::Result<VmName> {
+    if let Some(name) = &choices.name {
+        return Ok(name.clone());
+    }
+    let like = match &choices.image {
+        ImageReference::Alias(alias) => alias.to_string(),
+        ImageReference::Digest(digest) => format!("vm-{}", &digest.hex()[..8]),
+        ImageReference::Prefix(digits) => format!("vm-{}", &digits[..8]),
     };
-    Ok(name.parse()?)
+    VmName::like(&like).with_context(|| format!("image {}: give the VM a name with --name", choices.image))
 }
 
 fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
@@ -117,10 +126,12 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disk::DiskFormat::Raw => DiskFormat::Raw,
         disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
     };
-    let mut disks = vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None }];
+    let on_error = OnError::default();
+    let mut disks =
+        vec![DiskSpec { path: instance.disk.clone(), format, readonly: false, serial: None, on_error }];
     if let Some(path) = instance.seed.clone() {
         let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial });
+        disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial, on_error });
     }
     Ok(disks)
 }
@@ -133,15 +144,9 @@ fn own_keys() -> Vec<PathBuf> {
 }
 
 fn document(path: &Path) -> anyhow::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(DOCUMENT_MAX_BYTES + 1).read_to_string(&mut text))
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    if text.len() as u64 > DOCUMENT_MAX_BYTES {
-        bail!("{} is longer than 1 MiB: is it the right file?", path.display());
-    }
-    Ok(text)
+    let bytes = read_named(path, DOCUMENT_MAX_BYTES);
+    let bytes = bytes.with_context(|| format!("{} cannot be read", path.display()))?;
+    String::from_utf8(bytes).ok().with_context(|| format!("{} is not text in UTF-8", path.display()))
 }
 
 /// `yagura list`

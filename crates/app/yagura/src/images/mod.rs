@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cloud_ops::Images;
-use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat};
+use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output};
 use image_build::Recipe;
 use image_sources::{FileKind, Source};
 use image_store::{Alias, GarbageOptions, Image, ImageSource};
@@ -24,7 +24,7 @@ use arguments::{
 };
 
 pub use instance::{Prepared, delete as delete_instances, forget, instance, list as list_instances};
-pub use place::images;
+pub use place::{images, without_store_paths};
 
 /// Exit status of a check that found damage, as for disks.
 const DAMAGED: u8 = 6;
@@ -78,7 +78,8 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
 fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
     let PullArguments { source: text, alias, format, checksum, about } = arguments;
     let named = || format!("image {text}");
-    let source = Source::parse(text, *format).with_context(named)?;
+    // What is wrong with a name says the name.
+    let source = Source::parse(text, *format)?;
     let mut stages = Stages::new();
     let image = match &source {
         Source::Url { url, kind } => {
@@ -136,12 +137,18 @@ fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
 
 fn export(
     images: &Images,
-    ExportArguments { image, target, disk_format }: &ExportArguments,
+    ExportArguments { image, target, mode, disk_format }: &ExportArguments,
 ) -> anyhow::Result<u8> {
     let image = images.store.resolve(image)?;
+    let target = Output { path: target, mode: mode.unwrap_or_default().bits() };
     let bar = Bar::new();
     let mut progress = |done: u64, all: u64| bar.show(done, all);
     match disk_format {
+        DiskFormat::Raw if disk::is_block_device(target.path) => {
+            let (from, policy) = (DiskFormat::Raw, BackingPolicy::Refuse);
+            let options = ConvertOptions { from, policy, to: None, compress: false };
+            disk::convert(&images.store.blob_path(&image.metadata.disk), target, &options, progress)?;
+        }
         DiskFormat::Raw => drop(images.store.export_disk(&image, target, &mut progress)?),
         DiskFormat::Qcow2 => {
             let to = CreateOptions { compression: Compression::Zstd, ..CreateOptions::new(0) };
@@ -215,7 +222,7 @@ fn verify(images: &Images) -> anyhow::Result<u8> {
         say(&report::damage(damage));
     }
     for (image, path) in &found.damaged_metadata {
-        say(&format!("image {image}: what was known of it is damaged; it is now {}", path.display()));
+        say(&format!("image {image}: what was known of it was damaged; it is now {}", path.display()));
     }
     say(&format!("{} files with {} were read", found.blobs, report::bytes(found.bytes)));
     let sound = found.damaged.is_empty() && found.damaged_metadata.is_empty();

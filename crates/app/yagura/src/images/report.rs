@@ -2,11 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use image_store::{
-    Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk, InstanceName,
-};
+use image_store::{Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk};
 use serde::Serialize;
 use serde_json::json;
+use vm_spec::VmName;
 
 use crate::cli::ListFormat;
 use crate::print::empty_table;
@@ -86,12 +85,7 @@ pub struct InstanceRow {
 
 impl InstanceRow {
     /// An instance; one that runs has its disk for itself.
-    pub fn of(
-        name: &InstanceName,
-        image: &Digest,
-        aliases: &[Alias],
-        disk: Option<&InstanceDisk>,
-    ) -> InstanceRow {
+    pub fn of(name: &VmName, image: &Digest, aliases: &[Alias], disk: Option<&InstanceDisk>) -> InstanceRow {
         let names = joined(aliases);
         let file = disk.and_then(|disk| std::fs::metadata(&disk.path).ok());
         InstanceRow {

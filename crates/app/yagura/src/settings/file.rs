@@ -1,10 +1,10 @@
 //! Configuration files: TOML with the flags' names as keys.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use vm_spec::nearest;
+use host_sys::named_file::read_named;
+use messages::parser_words;
 
 use super::GivenSettings;
 
@@ -14,7 +14,7 @@ const SIZE_MAX_BYTES: u64 = 1 << 20;
 /// Why a configuration file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It cannot be read.
+    /// It cannot be read, or is too long to be one.
     #[error("configuration file {path} cannot be read")]
     Read {
         /// The file.
@@ -22,9 +22,6 @@ pub enum FileError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// It is too long to be one.
-    #[error("configuration file {0} is longer than 1 MiB: is it the right file?")]
-    TooLong(PathBuf),
     /// It says something that is not understood.
     #[error("configuration file {path}, line {line}: {what}")]
     Content {
@@ -39,42 +36,51 @@ pub enum FileError {
 
 /// Reads the file at `path`; relative paths in it start at its folder.
 pub fn read(path: &Path) -> Result<GivenSettings, FileError> {
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(SIZE_MAX_BYTES + 1).read_to_string(&mut text))
+    let bytes = read_named(path, SIZE_MAX_BYTES)
         .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    if text.len() as u64 > SIZE_MAX_BYTES {
-        return Err(FileError::TooLong(path.to_owned()));
-    }
-    let settings =
-        parse(&text).map_err(|(line, what)| FileError::Content { path: path.to_owned(), line, what })?;
-    Ok(settings.below(path.parent().unwrap_or(Path::new(""))))
+    let wrong = |(line, what)| FileError::Content { path: path.to_owned(), line, what };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        wrong((line_at_end(before), "this is not text in UTF-8".to_owned()))
+    })?;
+    Ok(parse(&text).map_err(wrong)?.below(&start_of_paths(path)))
+}
+
+/// Where relative paths in the file at `path` start. What comes out of a pipe was written where the command was typed.
+fn start_of_paths(path: &Path) -> PathBuf {
+    let is_pipe = path.starts_with("/dev") || path.starts_with("/proc");
+    if is_pipe { PathBuf::new() } else { path.with_file_name("") }
 }
 
 /// The settings in `text`, or the line (from 1) of a mistake and what it is.
 pub(super) fn parse(text: &str) -> Result<GivenSettings, (usize, String)> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
-        let before = text.as_bytes()[..start].iter();
-        let line = before.filter(|byte| **byte == b'\n').count();
-        (line + 1, explain(error.message(), text.lines().nth(line).unwrap_or("")))
+        let line = line_at_end(&text.as_bytes()[..start]);
+        (line, explain(error.message(), text.lines().nth(line - 1).unwrap_or("")))
     })
 }
 
-/// Makes a line for a person out of serde's message about `line`.
+/// The line, from 1, that the end of `before` is in.
+fn line_at_end(before: &[u8]) -> usize {
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Makes a line for a person out of a parser's message about `line`.
 fn explain(message: &str, line: &str) -> String {
-    // serde puts names into backticks: the unknown one first, then those that it expected.
-    if message.starts_with("unknown field") {
-        let mut names = message.split('`').skip(1).step_by(2);
-        let typed = names.next().unwrap_or("");
-        return format!("unknown key '{typed}'{}", nearest(typed, names));
-    }
-    let key = line.split('=').next().unwrap_or("").trim_matches(|c: char| "[]\" \t".contains(c));
-    let Some(example) = example(key) else { return message.to_owned() };
-    if message.starts_with("invalid type") || message.starts_with("missing field") {
-        format!("{key}: {message}; write {example}")
-    } else {
-        format!("{key}: {message}")
+    let words = parser_words(message);
+    let key = line.split('=').next().unwrap_or("").trim_matches(|c: char| "[]\"' \t\u{feff}".contains(c));
+    match example(key) {
+        _ if words.starts_with("unknown key") => words,
+        None => words,
+        Some(example)
+            if words.contains(" is needed, not ")
+                || words.ends_with("is missing")
+                || words.starts_with("a name of") =>
+        {
+            format!("{key}: {words}; write {example}")
+        }
+        Some(_) => format!("{key}: {words}"),
     }
 }
 
@@ -90,7 +96,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "kernel" => "kernel = \"vmlinuz\"",
         "boot-protocol" => "boot-protocol = \"auto\"",
         "module" => "[[module]] and below it path = \"module.gz\"",
-        "initrd" => "initrd = \"initrd.img\"",
+        "initrd" => "initrd = [\"ucode.img\", \"initrd.img\"]",
         "cmdline" => "cmdline = \"console=ttyS0\"",
         "cpus" => "cpus = 2",
         "memory" => "memory = \"512M\"",
@@ -103,6 +109,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "jit" => "jit = true",
         "cpu-model" => "cpu-model = \"host\"",
         "on-reset" => "on-reset = \"exit\"",
+        "on-panic" => "on-panic = \"pause\"",
         "debug-exit" => "debug-exit = 0xf4",
         "control" => "control = \"vm.socket\"",
         "path" => "path = \"disk.img\"",

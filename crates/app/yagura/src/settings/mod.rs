@@ -16,7 +16,7 @@ use image_store::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
     BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
-    OnReset, VmName, VmSpec,
+    OnError, OnPanic, OnReset, VmName, VmSpec,
 };
 use yagura_vmm::{EngineChoice, Translation};
 
@@ -44,16 +44,21 @@ pub struct GivenSettings {
     disk_size: Option<DiskSize>,
     /// What a new VM does at its first boot: a cloud-config document, or a script
     #[arg(long, value_name = "FILE", requires = "image")]
+    #[serde(deserialize_with = "values::path")]
     user_data: Option<PathBuf>,
     /// Network configuration of a new VM, version 2 [default: DHCP]
     #[arg(long, value_name = "FILE", requires = "image")]
+    #[serde(deserialize_with = "values::path")]
     network_config: Option<PathBuf>,
     /// Public key of a new VM's user; give it again for more [default: those in ~/.ssh]
     #[arg(long = "ssh-key", value_name = "FILE", requires = "image")]
-    #[serde(rename = "ssh-key")]
+    #[serde(rename = "ssh-key", deserialize_with = "values::paths")]
     ssh_keys: Vec<PathBuf>,
-    /// Kernel: a Linux bzImage, an ELF file or a Multiboot image [default: the image's]
+    /// Kernel: a Linux bzImage, an ELF file, a Multiboot image or a unified kernel image [default: the image's]
+    ///
+    /// A unified kernel image brings its initial RAM disks along, and its command line for who gives none.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "image"])]
+    #[serde(deserialize_with = "values::path")]
     kernel: Option<PathBuf>,
     /// Way into the kernel: auto, linux, pvh, multiboot or multiboot2 [default: auto]
     ///
@@ -62,11 +67,16 @@ pub struct GivenSettings {
     #[arg(long, value_name = "PROTOCOL")]
     #[serde(deserialize_with = "values::text")]
     boot_protocol: Option<BootProtocol>,
-    /// Initial RAM disk; for a kernel that takes modules, the first of them
-    #[arg(long, value_name = "FILE")]
-    initrd: Option<PathBuf>,
+    /// Initial RAM disk; for a kernel that takes modules, the first of them; give it again for more
+    ///
+    /// Several become one, in their order: microcode comes first. They stand behind those of a unified kernel image.
+    #[arg(long = "initrd", value_name = "FILE")]
+    #[serde(rename = "initrd", deserialize_with = "values::one_or_more_paths")]
+    initrds: Vec<PathBuf>,
     /// Boot module for a Multiboot or PVH kernel, with its command line; give it again for more modules
-    #[arg(long = "module", value_name = "PATH[=CMDLINE]")]
+    ///
+    /// An equals sign within the path is doubled.
+    #[arg(long = "module", value_name = "PATH[=CMDLINE]", value_parser = values::module_argument())]
     #[serde(rename = "module", deserialize_with = "values::modules")]
     modules: Vec<ModuleSpec>,
     /// Kernel command line [default: see below]
@@ -88,19 +98,32 @@ pub struct GivenSettings {
     #[serde(deserialize_with = "values::switch")]
     merge: Option<Switch>,
     /// Disk image or block device, raw unless format says otherwise; give it again for more disks
-    #[arg(long = "disk", value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S]")]
+    ///
+    /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'.
+    ///
+    /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
+    /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
+    /// (on-error=pause).
+    #[arg(
+        long = "disk",
+        value_name = "path=P[,format=raw|qcow2][,readonly][,serial=S][,on-error=report|pause]",
+        value_parser = values::disk_argument()
+    )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
     /// Network card on a tap interface, or none; give it again for more cards
     #[arg(long = "net", value_name = "tap=T[,mac=M][,queues=N]|none")]
     #[serde(rename = "net", deserialize_with = "values::nets")]
     nets: Vec<NetArgument>,
-    /// Where the serial port leads: stdio, file=P, socket=P or none [default: stdio]
-    #[arg(long, value_name = "WHERE")]
+    /// Where the serial port leads: stdio, file=P[,mode=M], socket=P or none [default: stdio]
+    ///
+    /// A file is made with mode 0600, unless M says otherwise. On a terminal, Ctrl-] and then q ends the VM, and Ctrl-] twice
+    /// sends one Ctrl-].
+    #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     console: Option<ConsoleSpec>,
     /// Where a virtio console leads, for a guest that is to have one as well (same places)
-    #[arg(long, value_name = "WHERE")]
+    #[arg(long, value_name = "WHERE", value_parser = values::console_argument())]
     #[serde(deserialize_with = "values::text")]
     virtio_console: Option<ConsoleSpec>,
     /// What executes the guest: auto, kvm or soft [default: auto]
@@ -119,12 +142,21 @@ pub struct GivenSettings {
     #[arg(long, value_name = "restart|exit")]
     #[serde(deserialize_with = "values::text")]
     on_reset: Option<OnReset>,
-    /// Port on which a test guest ends this process with a status of its own, such as 0xf4
+    /// What a panic of the guest's kernel leads to: guest (its own panic= rules), restart, exit or pause
+    /// [default: guest]
+    ///
+    /// The guest tells of it by its driver for the pvpanic device; /events of the control socket has it in any case. A
+    /// guest that is paused stands still until the control socket resumes, resets or stops it, or a signal comes.
+    #[arg(long, value_name = "guest|restart|exit|pause")]
+    #[serde(deserialize_with = "values::text")]
+    on_panic: Option<OnPanic>,
+    /// First of four ports on which a test guest ends this process with a status of its own, such as 0xf4
     #[arg(long, value_name = "PORT")]
     #[serde(deserialize_with = "values::number")]
     debug_exit: Option<PortNumber>,
     /// Serve the control API (JSON over HTTP) on this unix socket
     #[arg(long, value_name = "PATH")]
+    #[serde(deserialize_with = "values::path")]
     control: Option<PathBuf>,
 }
 
@@ -251,7 +283,7 @@ impl GivenSettings {
                 cmdline.push_str(NO_WAIT_FOR_NETWORK);
             }
             self.kernel = Some(kernel);
-            self.initrd = self.initrd.or(initrd);
+            self.initrds = either_list(self.initrds, initrd.into_iter().collect());
             self.cmdline = self.cmdline.or(Some(cmdline));
         }
         let least =
@@ -282,7 +314,7 @@ impl GivenSettings {
             ssh_keys: either_list(self.ssh_keys, fallback.ssh_keys),
             kernel: self.kernel.or(fallback.kernel),
             boot_protocol: self.boot_protocol.or(fallback.boot_protocol),
-            initrd: self.initrd.or(fallback.initrd),
+            initrds: either_list(self.initrds, fallback.initrds),
             modules: either_list(self.modules, fallback.modules),
             cmdline: self.cmdline.or(fallback.cmdline),
             cpus: self.cpus.or(fallback.cpus),
@@ -296,6 +328,7 @@ impl GivenSettings {
             jit: self.jit.or(fallback.jit),
             cpu_model: self.cpu_model.or(fallback.cpu_model),
             on_reset: self.on_reset.or(fallback.on_reset),
+            on_panic: self.on_panic.or(fallback.on_panic),
             debug_exit: self.debug_exit.or(fallback.debug_exit),
             control: self.control.or(fallback.control),
         }
@@ -307,17 +340,11 @@ impl GivenSettings {
         let modules = self.modules.iter_mut().map(|module| &mut module.path);
         let consoles =
             [&mut self.console, &mut self.virtio_console].into_iter().filter_map(|console| match console {
-                Some(ConsoleSpec::File(path) | ConsoleSpec::Socket(path)) => Some(path),
+                Some(ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path)) => Some(path),
                 Some(ConsoleSpec::Stdio | ConsoleSpec::None) | None => None,
             });
-        let single = [
-            &mut self.kernel,
-            &mut self.initrd,
-            &mut self.control,
-            &mut self.user_data,
-            &mut self.network_config,
-        ];
-        let keys = self.ssh_keys.iter_mut();
+        let single = [&mut self.kernel, &mut self.control, &mut self.user_data, &mut self.network_config];
+        let keys = self.ssh_keys.iter_mut().chain(&mut self.initrds);
         for path in single.into_iter().flatten().chain(keys).chain(disks).chain(modules).chain(consoles) {
             *path = folder.join(&*path);
         }
@@ -330,9 +357,9 @@ impl GivenSettings {
             name: self.name.unwrap_or_else(|| default_name(config)),
             kernel,
             boot_protocol: self.boot_protocol.unwrap_or_default(),
-            initrd: self.initrd,
+            initrds: self.initrds,
             modules: self.modules,
-            cmdline: Some(self.cmdline.unwrap_or_else(|| default_cmdline(&self.disks))),
+            cmdline: self.cmdline,
             cpus: self.cpus.unwrap_or_default(),
             memory: self.memory.unwrap_or_default(),
             merge: self.merge == Some(Switch::On),
@@ -342,8 +369,16 @@ impl GivenSettings {
             virtio_console: self.virtio_console,
             cpu_model: self.cpu_model,
             on_reset: self.on_reset.unwrap_or_default(),
+            on_panic: self.on_panic.unwrap_or_default(),
             debug_exit: self.debug_exit.map(|port| port.0),
         };
+        let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
+        if let Some(disk) = waits.filter(|_| self.control.is_none()) {
+            let path = disk.path.display();
+            return Err(BadValue(format!(
+                "disk {path}: on-error=pause needs a control socket, where the machine is resumed; add --control PATH"
+            )));
+        }
         Ok(Request {
             spec: spec.validate()?,
             engine: self.engine.unwrap_or(EngineChoice::Auto),
@@ -362,20 +397,11 @@ fn place(config: Option<&Path>) -> PathBuf {
     config.unwrap_or(Path::new("the configuration file")).into()
 }
 
-/// The configuration file's name where that can be a VM's name.
+/// The configuration file's name, as far as a VM can have it; what comes out of a pipe has none.
 fn default_name(config: Option<&Path>) -> VmName {
-    let stem = config.and_then(Path::file_stem).and_then(|stem| stem.to_str());
-    stem.and_then(|stem| stem.parse().ok()).unwrap_or_default()
-}
-
-/// Messages on the serial port; a panic resets the machine instead of hanging; the first disk is the root.
-fn default_cmdline(disks: &[DiskSpec]) -> String {
-    let root = match disks.first() {
-        Some(disk) if disk.readonly => " root=/dev/vda ro",
-        Some(_) => " root=/dev/vda rw",
-        None => "",
-    };
-    format!("console=ttyS0 panic=-1{root}")
+    let file = config.filter(|path| !path.starts_with("/dev") && !path.starts_with("/proc"));
+    let stem = file.and_then(Path::file_stem).and_then(|stem| stem.to_str());
+    stem.and_then(VmName::like).unwrap_or_default()
 }
 
 #[cfg(test)]

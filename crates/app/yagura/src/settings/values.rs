@@ -3,13 +3,15 @@
 //! A flag's value is text. In a file numbers and switches are TOML's own, and modules, disks and network
 //! cards are tables; all of them end in the same types, which `vm_spec` checks.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use vm_spec::{BadValue, DiskSpec, ModuleSpec, NetSpec};
+use vm_spec::{BadValue, ConsoleSpec, DiskSpec, ModuleSpec, NetSpec, names_with_commas, with_doubled_commas};
 
 /// Yes or no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,49 @@ impl FromStr for PortNumber {
             .map(PortNumber)
             .map_err(|_| BadValue(format!("'{text}' is not a port; write 0xf4 (0 to 0xffff)")))
     }
+}
+
+/// Reads what `--disk` takes, whose path may be of any bytes.
+pub fn disk_argument() -> impl TypedValueParser<Value = DiskSpec> {
+    OsStringValueParser::new().try_map(|text: OsString| {
+        refuse_ambiguous(&text, "disk", names_with_commas(&text, "path"), |name| {
+            format!(
+                "double its comma (path={}) if it is meant, else put path= last",
+                with_doubled_commas(name)
+            )
+        })?;
+        DiskSpec::parse(&text)
+    })
+}
+
+/// Reads what `--module` takes, whose path may be of any bytes.
+pub fn module_argument() -> impl TypedValueParser<Value = ModuleSpec> {
+    OsStringValueParser::new().try_map(|text: OsString| {
+        refuse_ambiguous(&text, "module", ModuleSpec::names_with_equals(&text), |name| {
+            let doubled = name.to_string_lossy().replace('=', "==");
+            format!("double its equals sign ({doubled}) if it is meant, else name it in a configuration file")
+        })?;
+        ModuleSpec::parse(&text)
+    })
+}
+
+/// Reads what `--console` takes, whose path may be of any bytes.
+pub fn console_argument() -> impl TypedValueParser<Value = ConsoleSpec> {
+    OsStringValueParser::new().try_map(|text: OsString| ConsoleSpec::parse(&text))
+}
+
+/// Refuses `text` where one of `names`, which it can also be read as, is a file.
+fn refuse_ambiguous(
+    text: &OsStr,
+    what: &str,
+    names: Vec<OsString>,
+    advice: impl Fn(&OsStr) -> String,
+) -> Result<(), BadValue> {
+    let there = names.into_iter().find(|name| Path::new(name).symlink_metadata().is_ok());
+    there.map_or(Ok(()), |name| {
+        let (text, shown, advice) = (text.display(), name.display(), advice(&name));
+        Err(BadValue(format!("{what} '{text}': there is a file '{shown}'; {advice}")))
+    })
 }
 
 /// What `--net` takes.
@@ -87,6 +132,29 @@ where
 {
     let text = String::deserialize(deserializer)?;
     text.parse().map(Some).map_err(Error::custom)
+}
+
+/// A TOML string that names a file.
+pub fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    file_name(deserializer).map(Some)
+}
+
+/// TOML strings that name files.
+pub fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.into_iter().map(|name| check_name(name).map_err(Error::custom)).collect()
+}
+
+fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    check_name(String::deserialize(deserializer)?).map_err(Error::custom)
+}
+
+fn check_name(name: String) -> Result<PathBuf, BadValue> {
+    match name.as_str() {
+        "" => Err(BadValue("a name of no letters is no file's".to_owned())),
+        text if text.contains('\0') => Err(BadValue("a file's name has no zero byte".to_owned())),
+        _ => Ok(name.into()),
+    }
 }
 
 /// A TOML integer, or a string.
@@ -145,6 +213,7 @@ impl<T: FromStr<Err: Display>> Visitor<'_> for Scalar<T> {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DiskTable {
+    #[serde(deserialize_with = "file_name")]
     path: PathBuf,
     #[serde(default, deserialize_with = "text")]
     format: Option<vm_spec::DiskFormat>,
@@ -152,12 +221,15 @@ struct DiskTable {
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
+    #[serde(default, rename = "on-error", deserialize_with = "text")]
+    on_error: Option<vm_spec::OnError>,
 }
 
 /// `[[module]]`
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModuleTable {
+    #[serde(deserialize_with = "file_name")]
     path: PathBuf,
     #[serde(default)]
     cmdline: String,
@@ -173,14 +245,42 @@ struct NetTable {
     queues: Option<u16>,
 }
 
+/// A path, or an array of paths.
+pub fn one_or_more_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    deserializer.deserialize_any(Paths)
+}
+
+struct Paths;
+
+impl<'de> Visitor<'de> for Paths {
+    type Value = Vec<PathBuf>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path or a list of paths")
+    }
+
+    fn visit_str<E: Error>(self, path: &str) -> Result<Vec<PathBuf>, E> {
+        Ok(vec![check_name(path.to_owned()).map_err(E::custom)?])
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<PathBuf>, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(path) = list.next_element::<String>()? {
+            paths.push(check_name(path).map_err(A::Error::custom)?);
+        }
+        Ok(paths)
+    }
+}
+
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, readonly, serial }| DiskSpec {
+    let disk = |DiskTable { path, format, readonly, serial, on_error }| DiskSpec {
         path,
         format: format.unwrap_or_default(),
         readonly,
         serial,
+        on_error: on_error.unwrap_or_default(),
     };
     Ok(tables.into_iter().map(disk).collect())
 }

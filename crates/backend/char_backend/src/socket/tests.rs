@@ -1,3 +1,4 @@
+use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
@@ -16,7 +17,7 @@ fn server() -> (tempfile::TempDir, SocketServer) {
 }
 
 fn client(server: &SocketServer) -> UnixStream {
-    let stream = UnixStream::connect(&server.path).unwrap();
+    let stream = UnixStream::connect(server.file.path()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     server.read(&mut []);
     stream
@@ -76,10 +77,10 @@ fn a_client_that_falls_behind_loses_the_oldest_and_delays_nobody() {
 #[test]
 fn a_path_in_use_is_refused_and_a_stale_one_replaced() {
     let (folder, server) = server();
-    let path = server.path.clone();
+    let path = server.file.path().to_owned();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let mut present = client(&server);
-    assert!(matches!(SocketServer::open(&path), Err(CharError::SocketInUse(_))));
+    assert!(matches!(SocketServer::open(&path), Err(CharError::Socket { source: ListenError::InUse, .. })));
     server.write(b"undisturbed");
     assert_eq!(hear(&mut present, 11), "undisturbed");
     drop(server);
@@ -92,9 +93,15 @@ fn a_path_in_use_is_refused_and_a_stale_one_replaced() {
     fs::write(&path, "another's").unwrap();
     drop(replaced);
     assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
-    assert!(matches!(SocketServer::open(&path), Err(CharError::NotASocket(_))));
+    assert!(matches!(
+        SocketServer::open(&path),
+        Err(CharError::Socket { source: ListenError::NotASocket, .. })
+    ));
     let long = folder.path().join("x".repeat(120));
-    assert!(matches!(SocketServer::open(&long), Err(CharError::Socket { .. })));
+    assert!(matches!(
+        SocketServer::open(&long),
+        Err(CharError::Socket { source: ListenError::PathTooLong, .. })
+    ));
     assert!(matches!(SocketServer::open(Path::new("/nowhere/x")), Err(CharError::Socket { .. })));
 }
 
@@ -122,7 +129,7 @@ fn input_waits_until_the_device_has_room() {
 #[test]
 fn the_pump_moves_input_by_itself_and_ends_when_dropped() {
     let (_folder, server) = server();
-    let (path, server) = (server.path.clone(), Arc::new(server));
+    let (path, server) = (server.file.path().to_owned(), Arc::new(server));
     let room = new_event().unwrap();
     let (sender, receiver) = mpsc::channel();
     let limit = Arc::new(Mutex::new(2usize));

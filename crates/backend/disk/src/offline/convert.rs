@@ -1,15 +1,20 @@
 //! Copying a disk from one format to another.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
+use rustix::fs::OFlags;
 
 use super::map::open_layer;
-use super::{DiskFormat, OfflineError, format_error, io_error, new_file};
+use super::{
+    DiskFormat, OfflineError, Output, creation_error, format_error, io_error, is_block_device, new_file,
+};
 use crate::contract::SECTOR_SIZE;
-use crate::host_file::HostFile;
+use crate::host_file::{self, HostFile};
 use crate::image_file::ImageFile;
 use crate::layer::Layer;
 use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
@@ -32,20 +37,26 @@ pub struct ConvertOptions {
     pub compress: bool,
 }
 
-/// Copies the disk at `source` to a new file at `target`; zeros take no room there. `progress` is told the
-/// bytes done and the bytes in all.
+/// Copies the disk at `source` to a new file at `target`, or raw to a block device; zeros take no room there.
+/// `progress` is told the bytes done and the bytes in all.
 ///
 /// # Errors
-/// The source cannot be read, the target is there, or the host refuses; then there is no target.
-pub fn convert(
+/// The source cannot be read, the target is there, or the host refuses; then there is no target. A device has some of
+/// the disk then.
+pub fn convert<'a>(
     source: &Path,
-    target: &Path,
+    target: impl Into<Output<'a>>,
     options: &ConvertOptions,
     progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
     let layer = open_layer(source, options.from, options.policy)?;
     let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
-    new_file(target, |file| match &options.to {
+    let output = target.into();
+    let target = output.path;
+    if options.to.is_none() && is_block_device(target) {
+        return copy_to_device(&*layer, source, target, size_bytes, progress);
+    }
+    new_file(output, |file| match &options.to {
         None => {
             file.set_len(size_bytes).map_err(io_error(target, "enlarge"))?;
             let sink = |run: Run<'_>| file.write(run.buffers, run.at_bytes);
@@ -59,6 +70,34 @@ pub fn convert(
     })
 }
 
+/// Writes a raw disk to the start of a device that nothing else uses.
+fn copy_to_device(
+    layer: &dyn Layer,
+    source: &Path,
+    target: &Path,
+    size_bytes: u64,
+    progress: impl FnMut(u64, u64),
+) -> Result<(), OfflineError> {
+    // A device that is mounted, or part of another, may not be opened so (open(2), `O_EXCL`).
+    let exclusive = OFlags::EXCL.bits() as i32;
+    let alone = File::options().write(true).custom_flags(exclusive).open(target);
+    let _alone = alone.map_err(io_error(target, "take for itself"))?;
+    let device = host_file::open(target, false)?;
+    if device.size_bytes < size_bytes {
+        let has_bytes = device.size_bytes;
+        return Err(OfflineError::DeviceTooSmall {
+            path: target.to_owned(),
+            has_bytes,
+            needs_bytes: size_bytes,
+        });
+    }
+    // What the device had before is not the disk's.
+    device.write_zeroes(0, size_bytes, true).map_err(io_error(target, "clear"))?;
+    let sink = |run: Run<'_>| device.write(run.buffers, run.at_bytes);
+    copy(layer, source, target, HOLE_BYTES, sink, progress)?;
+    device.sync().map_err(io_error(target, "write"))
+}
+
 fn copy_to_image(
     layer: &dyn Layer,
     source: &Path,
@@ -69,13 +108,14 @@ fn copy_to_image(
 ) -> Result<(), OfflineError> {
     let target = &file.path;
     let file: Arc<dyn ImageFile> = Arc::new(file.clone());
-    qcow2::create(&file, options).map_err(format_error(target))?;
+    qcow2::create(&file, options).map_err(creation_error(target))?;
     let image = Image::open(file, None, false).map_err(format_error(target))?;
     let sink = |Run { buffers, data, at_bytes }: Run<'_>| {
         if compress { image.write_compressed(data, at_bytes) } else { image.write(&buffers, at_bytes) }
     };
-    copy(layer, source, target, options.cluster_bytes, sink, progress)?;
-    image.close().map_err(io_error(target, "write"))
+    copy(layer, source, target, options.cluster_bytes, sink, progress)
+        .and_then(|()| image.close().map_err(io_error(target, "write")))
+        .inspect_err(|_| image.abandon())
 }
 
 /// Some of a disk that is to be written.

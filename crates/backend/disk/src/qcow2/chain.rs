@@ -76,7 +76,7 @@ fn open_behind(
 
 /// Where the file behind the image at `path` is.
 pub(crate) fn backing_path(path: &Path, backing: &BackingName) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).join(&backing.path)
+    path.with_file_name(&backing.path)
 }
 
 /// Opens and locks a regular file.

@@ -32,8 +32,11 @@ pub enum FormatError {
     /// It can be read only.
     #[error("the image cannot be written to: {0}")]
     NotWritable(String),
-    /// The host could not read it.
-    #[error("it cannot be read ({0})")]
+    /// A file that it needs is not there.
+    #[error("it has data in the file '{0}', which is not beside it; put both into one folder")]
+    PartMissing(String),
+    /// The host could not read or write it: the kernel's answer.
+    #[error("{0}")]
     Io(String),
 }
 
@@ -51,7 +54,7 @@ impl From<io::Error> for FormatError {
     fn from(error: io::Error) -> FormatError {
         match error.downcast::<FormatError>() {
             Ok(error) => error,
-            Err(error) => FormatError::Io(error.to_string()),
+            Err(error) => FormatError::Io(messages::in_words(&error)),
         }
     }
 }
@@ -112,7 +115,9 @@ impl Header {
         }
         let cluster_bits = get_u32(&first, CLUSTER_BITS);
         if !(CLUSTER_BITS_MIN..=CLUSTER_BITS_MAX).contains(&cluster_bits) {
-            return Err(FormatError::unsupported(format!("a cluster size of 2^{cluster_bits} bytes")));
+            return Err(FormatError::unsupported(format!(
+                "a cluster size of 2 to the power of {cluster_bits} bytes"
+            )));
         }
         let cluster = read_vec(file, 0, 1 << cluster_bits)?;
         let header = parse(&cluster)?;
@@ -212,7 +217,9 @@ pub(crate) fn parse(cluster: &[u8]) -> Result<Header, FormatError> {
     check_features(incompatible)?;
     let refcount_order = if version == 3 { get_u32(cluster, REFCOUNT_ORDER) } else { REFCOUNT_ORDER_DEFAULT };
     if refcount_order > REFCOUNT_ORDER_MAX {
-        return Err(FormatError::unsupported(format!("a reference count of 2^{refcount_order} bits")));
+        return Err(FormatError::unsupported(format!(
+            "a reference count of 2 to the power of {refcount_order} bits"
+        )));
     }
     let compression = compression_of(cluster, header_bytes, incompatible)?;
     Ok(Header {
@@ -244,7 +251,10 @@ fn check_features(incompatible: u64) -> Result<(), FormatError> {
         bits if bits & INCOMPATIBLE_SUBCLUSTERS != 0 => {
             Err(FormatError::unsupported("an image with subclusters (extended_l2)"))
         }
-        bits => Err(FormatError::unsupported(format!("incompatible feature {}", bits.trailing_zeros()))),
+        bits => Err(FormatError::unsupported(format!(
+            "feature {} of the format, which came after this version of Yagura,",
+            bits.trailing_zeros()
+        ))),
     }
 }
 

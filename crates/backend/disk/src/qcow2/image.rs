@@ -1,6 +1,7 @@
 //! An open image: requests to its end, in whatever thread they come.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use guest_memory::IoBuffers;
@@ -25,6 +26,8 @@ pub(crate) struct Image {
     pub(crate) geometry: Geometry,
     pub(crate) size_bytes: u64,
     pub(crate) read_only: bool,
+    /// It is not closed in the end, since its file goes.
+    abandoned: AtomicBool,
     pub(crate) header: Header,
     behind: Option<Arc<dyn Layer>>,
     owner: Mutex<Owner>,
@@ -57,6 +60,7 @@ impl Image {
             owner: Mutex::new(owner),
             changed: Condvar::new(),
             inflated: Mutex::default(),
+            abandoned: AtomicBool::new(false),
             header,
         };
         if !read_only {
@@ -373,6 +377,11 @@ impl Image {
         answer
     }
 
+    /// Gives up an image whose file goes: it is not closed.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
     /// Leaves an image in which nothing is lost, neither data nor room.
     pub(crate) fn close(&self) -> io::Result<()> {
         self.flush()?;
@@ -387,6 +396,7 @@ impl Image {
 impl Drop for Image {
     fn drop(&mut self) {
         if !self.read_only
+            && !self.abandoned.load(Ordering::Relaxed)
             && let Err(error) = self.close()
         {
             tracing::error!(%error, "an image could not be closed: what was not flushed before is lost");

@@ -62,6 +62,7 @@ use crate::image_file::ImageFile;
 use crate::offline::Qcow2Info;
 use crate::raw::{IoMethod, RingQueue, Storage};
 use crate::thread_queue::ThreadQueue;
+use crate::trouble::{FileHealth, Trouble};
 
 /// Threads of a queue without io_uring.
 const THREADS_PER_QUEUE: usize = 2;
@@ -71,6 +72,8 @@ pub struct Qcow2Disk {
     image: Arc<Image>,
     path: PathBuf,
     method: IoMethod,
+    /// How its file was, where it is one of the host's.
+    health: Option<FileHealth>,
 }
 
 impl Qcow2Disk {
@@ -99,7 +102,9 @@ impl Qcow2Disk {
         if image.size_bytes == 0 || !image.size_bytes.is_multiple_of(SECTOR_SIZE) {
             return Err(FormatError::Unsupported(format!("a disk of {} bytes", image.size_bytes)));
         }
-        Ok(Qcow2Disk { image: Arc::new(image), path: path.to_owned(), method: IoMethod::default() })
+        // Its length may change in either direction.
+        let health = image.file.host_file().map(|file| FileHealth::of(&file, None));
+        Ok(Qcow2Disk { image: Arc::new(image), path: path.to_owned(), method: IoMethod::default(), health })
     }
 
     /// The same disk with its I/O done in a given way.
@@ -110,12 +115,14 @@ impl Qcow2Disk {
     /// A ring on the image's file, where there are both.
     fn ring(&self) -> io::Result<RingQueue> {
         let file = self.image.file.host_file().ok_or(io::ErrorKind::Unsupported)?;
+        let health = FileHealth::of(&file, None);
         RingQueue::new(Arc::new(Storage {
             file,
             kind: Kind::File,
             size_bytes: SIZE_BYTES_MAX,
             block_size_bytes: SECTOR_SIZE as u32,
             path: self.path.clone(),
+            health,
         }))
     }
 }
@@ -141,6 +148,10 @@ impl Disk for Qcow2Disk {
         !self.image.read_only
     }
 
+    fn trouble(&self) -> Option<Trouble> {
+        self.health?.trouble_of(&*self.image.file.host_file()?)
+    }
+
     fn open_queue(&self) -> io::Result<Box<dyn DiskQueue>> {
         if self.method != IoMethod::Threads {
             match self.ring() {
@@ -161,7 +172,8 @@ impl Disk for Qcow2Disk {
 /// The options do not go together, or the file refuses.
 pub fn create(file: &Arc<dyn ImageFile>, options: &CreateOptions) -> Result<(), FormatError> {
     create::create(&**file, options)?;
-    create::set_first_size(&Image::open(Arc::clone(file), None, false)?, options.size_bytes)
+    let image = Image::open(Arc::clone(file), None, false)?;
+    create::set_first_size(&image, options.size_bytes).inspect_err(|_| image.abandon())
 }
 
 /// Puts reference counts right. Nobody else is at the file.

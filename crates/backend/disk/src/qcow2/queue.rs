@@ -14,7 +14,7 @@ use super::lookup::{Extent, Piece};
 use crate::contract::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
 use crate::image_file::fill_with_zeros;
 use crate::raw::RingQueue;
-use crate::thread_queue::ThreadQueue;
+use crate::thread_queue::{Serve, ThreadQueue};
 
 /// Threads for what the ring does not do; started with the first request of that kind.
 const THREADS_ASIDE: usize = 2;
@@ -141,7 +141,7 @@ impl ImageQueue {
         }
     }
 
-    /// Lets a thread serve a request.
+    /// Lets a thread serve a request, or serves it at once where the host has no thread left.
     fn set_aside(&mut self, request: DiskRequest) {
         let started = match self.aside.take() {
             Some(aside) => Ok(aside),
@@ -154,7 +154,16 @@ impl ImageQueue {
                 aside.submit(request);
                 self.aside = Some(aside);
             }
-            Err(error) => self.done.push(DiskCompletion { id: request.id, result: Err(error) }),
+            Err(error) => {
+                tracing::debug!(%error, "no thread for a disk's request: it is served where it is");
+                // What the ring has begun is over before this thread waits for anything else.
+                let mut reaped = std::mem::take(&mut self.reaped);
+                self.ring.drain(&mut reaped);
+                self.take_in(reaped);
+                let id = request.id;
+                let result = self.image.perform(request);
+                self.done.push(DiskCompletion { id, result });
+            }
         }
     }
 

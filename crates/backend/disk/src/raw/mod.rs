@@ -20,6 +20,7 @@ pub(crate) use self::storage::{Storage, is_unsupported, transfer};
 use crate::contract::{Disk, DiskQueue};
 use crate::host_file::{self, OpenError};
 use crate::thread_queue::ThreadQueue;
+use crate::trouble::Trouble;
 
 /// Threads of a queue without io_uring.
 const THREADS_PER_QUEUE: usize = 2;
@@ -79,6 +80,10 @@ impl Disk for RawDisk {
 
     fn can_write_zeroes(&self) -> bool {
         !self.read_only
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.storage.trouble()
     }
 
     fn open_queue(&self) -> io::Result<Box<dyn DiskQueue>> {

@@ -17,10 +17,11 @@ use host_sys::ring::{Completion, Operation, Ring, Submission};
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::storage::{Storage, ended_early, is_unsupported};
+use super::storage::{Storage, is_unsupported};
 use crate::contract::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
 use crate::host_file::Kind;
-use crate::thread_queue::ThreadQueue;
+use crate::thread_queue::{Serve, ThreadQueue};
+use crate::trouble::{ended_early, sync_failed};
 
 /// Operations submitted at once; twice as many can be in flight. Small: each queue pays for its ring.
 const RING_ENTRIES: u32 = 64;
@@ -117,6 +118,9 @@ impl RingQueue {
             match result {
                 Ok(done_bytes) => self.proceed(active, u64::from(done_bytes)),
                 Err(error) if is_for_a_thread(active.stage, &error) => self.set_aside(active.request),
+                Err(error) if active.request.operation == DiskOperation::Flush => {
+                    self.finish(active.request.id, Err(sync_failed(error)));
+                }
                 Err(error) => self.finish(active.request.id, Err(error)),
             }
         }
@@ -143,7 +147,7 @@ impl RingQueue {
         self.finish(request.id, Ok(()));
     }
 
-    /// Lets a thread do what is left of a request.
+    /// Lets a thread do what is left of a request, or does it at once where the host has no thread left.
     fn set_aside(&mut self, request: DiskRequest) {
         let started = match self.aside.take() {
             Some(aside) => Ok(aside),
@@ -158,7 +162,12 @@ impl RingQueue {
                 aside.submit(request);
                 self.aside = Some(aside);
             }
-            Err(error) => self.finish(request.id, Err(error)),
+            Err(error) => {
+                tracing::debug!(%error, "no thread for a disk's request: it is served where it is");
+                let id = request.id;
+                let result = self.storage.perform(request);
+                self.finish(id, result);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use crate::contract::{DiskOperation, DiskRequest, SECTOR_SIZE};
 use crate::host_file::{HostFile, Kind, OpenError, check_raw_size};
 use crate::thread_queue::Serve;
+use crate::trouble::{FileHealth, Trouble, ended_early, sync_failed};
 
 /// Zeros written at once where the file system has no better way, in bytes.
 const ZERO_CHUNK_BYTES: u64 = 256 << 10;
@@ -26,6 +27,7 @@ pub(crate) struct Storage {
     pub(crate) size_bytes: u64,
     pub(crate) block_size_bytes: u32,
     pub(crate) path: PathBuf,
+    pub(crate) health: FileHealth,
 }
 
 impl Serve for Storage {
@@ -39,7 +41,7 @@ impl Serve for Storage {
             DiskOperation::Write => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
                 writev_at(&self.file, buffers, offset_bytes)
             })?,
-            DiskOperation::Flush => self.file.sync_data()?,
+            DiskOperation::Flush => self.file.sync_data().map_err(sync_failed)?,
             DiskOperation::Discard => self.discard(offset_bytes, length_bytes)?,
             DiskOperation::WriteZeroes { may_unmap } => {
                 self.write_zeroes(offset_bytes, length_bytes, may_unmap)?;
@@ -65,7 +67,13 @@ impl Storage {
                 source,
             })?,
         };
-        Ok(Storage { file, kind, size_bytes, block_size_bytes, path })
+        let health = FileHealth::of(&file, Some(size_bytes));
+        Ok(Storage { file, kind, size_bytes, block_size_bytes, path, health })
+    }
+
+    /// What has befallen the file that no request shows.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.health.trouble_of(&self.file)
     }
 
     /// Gives room back. Only a hint: where the host cannot, nothing happens.
@@ -133,11 +141,6 @@ impl Storage {
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS))
-}
-
-/// The error for a transfer that stops before its end: the file has shrunk since it was opened.
-pub(super) fn ended_early() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter than the disk")
 }
 
 /// Repeats `step(rest, offset)` until all of `buffers` is transferred.

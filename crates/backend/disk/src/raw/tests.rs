@@ -279,16 +279,16 @@ fn each_bad_file_has_its_own_line() {
         (path("missing"), "does not exist"),
         (path("folder"), "is a directory, not a disk image or block device"),
         (path("folder/x/y"), "does not exist"),
-        (path("odd/x"), "cannot look at disk"),
+        (path("odd/x"), "cannot open disk"),
         (path("empty"), "is empty: give it a size first"),
         (path("odd"), "is 1000 bytes long, not a multiple of 512: is it a raw image? `truncate -s %512"),
-        (path("pipe"), "is neither a file nor a block device"),
-        (PathBuf::from("/dev/null"), "is neither a file nor a block device"),
+        (path("pipe"), "it is a pipe, and a disk image or block device is needed"),
+        (PathBuf::from("/dev/null"), "it is a character device, and a disk image or block device is needed"),
         // Readable but writable by nobody, not even by root.
         (PathBuf::from("/sys/devices/system/cpu/online"), "cannot be written: attach it as readonly"),
     ];
     for (path, expected) in cases {
-        let line = RawDisk::open(&path, false).unwrap_err().to_string();
+        let line = messages::in_words(&RawDisk::open(&path, false).unwrap_err());
         assert!(line.contains(expected), "{line}");
         assert!(line.contains(path.to_str().unwrap()) && !line.contains('\n'), "{line}");
     }

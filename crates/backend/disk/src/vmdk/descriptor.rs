@@ -153,7 +153,7 @@ fn is_name(name: &str) -> bool {
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(80).collect::<String>().escape_default().to_string()
+    messages::shortened(text, 80)
 }
 
 #[cfg(test)]

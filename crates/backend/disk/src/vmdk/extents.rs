@@ -36,9 +36,7 @@ impl Extents {
         let mut parts = Vec::new();
         let mut start_bytes = 0;
         for extent in &descriptor.extents {
-            let mut file = |name: &str| {
-                files.next().ok_or_else(|| FormatError::damaged(format!("its file '{name}' is not given")))
-            };
+            let mut file = |name: &str| files.next().ok_or_else(|| FormatError::PartMissing(name.to_owned()));
             let (contents, name): (Option<(Arc<dyn Layer>, u64)>, _) = match &extent.place {
                 Place::Zero => (None, ""),
                 Place::Flat { name, offset_bytes } => {

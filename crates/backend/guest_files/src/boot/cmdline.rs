@@ -1,5 +1,6 @@
 //! The kernel's command line: the entry's, and what a machine of this kind needs beside.
 
+use super::root::partition_of;
 use super::{Architecture, RootFs};
 
 /// What x86's kernels take (`COMMAND_LINE_SIZE`), the closing zero left out.
@@ -10,6 +11,8 @@ pub(super) struct Line<'a> {
     pub(super) given: &'a str,
     pub(super) root: Option<&'a RootFs>,
     pub(super) has_initrd: bool,
+    /// The numbers of all partitions of the disk.
+    pub(super) partitions: &'a [u32],
 }
 
 impl Line<'_> {
@@ -42,8 +45,17 @@ impl Line<'_> {
 
     fn set_root(&self, root: &RootFs, words: &mut Vec<String>, notes: &mut Vec<String>) {
         let source = self.root_source(root);
-        let at = words.iter().position(|word| word.starts_with("root="));
+        // Of several, kernels take the last.
+        let at = words.iter().rposition(|word| word.starts_with("root="));
         match at {
+            Some(at) if self.is_on_another_partition(&words[at]["root=".len()..], root) => {
+                let number = partition_of(&words[at]["root=".len()..]).unwrap_or(0);
+                let source = format!("root=/dev/vda{number}");
+                if words[at] != source {
+                    notes.push(format!("{} on the command line became {source}", words[at]));
+                    words[at] = source;
+                }
+            }
             Some(at) if self.is_usable(&words[at]["root=".len()..], root) => {}
             Some(at) => {
                 notes.push(format!("{} on the command line became root={source}", words[at]));
@@ -85,6 +97,12 @@ impl Line<'_> {
         !source.is_empty() && !by_device && !unknown && !other_place
     }
 
+    /// Whether it names a partition of this disk that is not the root which was found: one that is not read here.
+    fn is_on_another_partition(&self, source: &str, root: &RootFs) -> bool {
+        let number = partition_of(source);
+        number.is_some_and(|number| self.partitions.contains(&number)) && number != root.partition
+    }
+
     fn device(&self, root: &RootFs) -> String {
         root.partition.map_or_else(|| "/dev/vda".to_owned(), |number| format!("/dev/vda{number}"))
     }
@@ -122,7 +140,7 @@ mod tests {
 
     fn finish(given: &str, root: &RootFs, has_initrd: bool) -> (String, usize) {
         let mut notes = Vec::new();
-        let line = Line { given, root: Some(root), has_initrd };
+        let line = Line { given, root: Some(root), has_initrd, partitions: &[1, 2] };
         let line = line.finish(Architecture::X86_64, &mut notes);
         (line, notes.len())
     }
@@ -144,8 +162,15 @@ mod tests {
         let console = "console=ttyS0";
         assert_eq!(finish("", &root(), true), (format!("root=UUID=1234 ro {console}"), 2));
         assert_eq!(finish("quiet rw", &root(), false), (format!("root=PARTUUID=abcd quiet rw {console}"), 2));
-        assert_eq!(finish("root=/dev/sda2 ro", &root(), true), (format!("root=UUID=1234 ro {console}"), 2));
+        assert_eq!(finish("root=/dev/sda1 ro", &root(), true), (format!("root=UUID=1234 ro {console}"), 2));
         assert_eq!(finish("root=UUID=1234", &root(), false), (format!("root=PARTUUID=abcd {console}"), 2));
+        // What is on the disk and cannot be read is a root all the same.
+        assert_eq!(finish("root=/dev/vda2", &root(), true), (format!("root=/dev/vda2 {console}"), 1));
+        assert_eq!(finish("root=/dev/sda2", &root(), true), (format!("root=/dev/vda2 {console}"), 2));
+        assert_eq!(
+            finish("root=a root=/dev/sda1", &root(), true),
+            (format!("root=a root=UUID=1234 {console}"), 2)
+        );
         assert_eq!(finish("root=/dev/vda3", &root(), true), (format!("root=UUID=1234 {console}"), 2));
         assert_eq!(
             finish("root=LABEL=x a -- b", &root(), true),

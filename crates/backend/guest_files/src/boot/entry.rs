@@ -6,6 +6,7 @@ use super::{Architecture, FileRef, INITRD_LIMIT_BYTES, KERNEL_LIMIT_BYTES, kerne
 use crate::{FileKind, FileSystem};
 
 /// A folder that may hold what `/boot` holds.
+#[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) volume: usize,
     /// `/boot`, or nothing for a file system of its own.
@@ -37,10 +38,12 @@ impl System<'_> {
 
 /// What an entry starts.
 pub(super) enum Files {
-    /// A kernel and its initial RAM disks, by the paths that the loader's file states.
-    Paths { volume: usize, kernel: String, initrds: Vec<String> },
+    /// A kernel and its initial RAM disks, by paths on one volume that the loader's file states.
+    Paths { place: Place, kernel: String, initrds: Vec<String> },
     /// Files, or sections, that are known to be there.
     Known(Vec<FileRef>),
+    /// Why nothing can be started.
+    Refused(String),
 }
 
 /// An entry of a menu.
@@ -57,9 +60,10 @@ impl Entry {
     pub(super) fn locate(&self, system: &System<'_>) -> Result<Vec<FileRef>, String> {
         let mut files = match &self.files {
             Files::Known(files) => files.clone(),
-            Files::Paths { volume, kernel, initrds } => std::iter::once(kernel)
+            Files::Refused(why) => return Err(why.clone()),
+            Files::Paths { place, kernel, initrds } => std::iter::once(kernel)
                 .chain(initrds)
-                .map(|path| locate(system.volumes, *volume, path).ok_or(format!("there is no {path}")))
+                .map(|path| locate(system.volumes, place, path).ok_or(format!("there is no {path}")))
                 .collect::<Result<_, _>>()?,
         };
         let kernel = files.first().ok_or("it names no kernel")?;
@@ -84,29 +88,14 @@ impl Entry {
     }
 }
 
-/// The file that a path of a loader's file means. It may begin at the file system that holds that file, or at the
-/// system's root, or at btrfs's uppermost subvolume; so the path is tried as it is and with and without `/boot`.
-pub(super) fn locate(volumes: &Volumes, volume: usize, path: &str) -> Option<FileRef> {
-    let path = without_device(path).replace('\\', "/");
+/// The file that a path of a loader's file means: on the file system that holds that file, from its root on, or from
+/// the folder that stands for `/boot`. btrfs's uppermost subvolume is another view of the same file system.
+pub(super) fn locate(volumes: &Volumes, place: &Place, path: &str) -> Option<FileRef> {
+    let path = path.replace('\\', "/");
     let path = path.trim_start_matches('/');
-    let own = std::iter::once(volume);
-    let others = (0..volumes.list.len()).filter(|&other| other != volume);
-    own.chain(others).find_map(|volume| {
-        let candidates = [
-            Some(format!("/{path}")),
-            Some(format!("/boot/{path}")),
-            path.strip_prefix("boot/").map(|path| format!("/{path}")),
-        ];
-        candidates.into_iter().flatten().find_map(|path| file(volumes, volume, &path))
-    })
-}
-
-/// `(hd0,gpt2)/vmlinuz` without the device.
-fn without_device(path: &str) -> &str {
-    match path.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
-        Some((_, path)) => path,
-        None => path,
-    }
+    let candidates = [format!("/{path}"), format!("{}/{path}", place.folder)];
+    let views = volumes.views(place.volume);
+    views.into_iter().find_map(|volume| candidates.iter().find_map(|path| file(volumes, volume, path)))
 }
 
 /// A regular file that has bytes.

@@ -17,8 +17,12 @@ const FILES: &[&str] = &[
     "boot/syslinux/syslinux.cfg",
 ];
 
-/// The labels of the first such file, the default one first.
-pub(super) fn entries(system: &System<'_>, place: &Place, _passed_over: &mut Vec<String>) -> Vec<Entry> {
+/// The labels of the first such file of each place, the default one first.
+pub(super) fn entries(system: &System<'_>, _passed_over: &mut Vec<String>) -> Vec<Entry> {
+    system.places.iter().flat_map(|place| at(system, place)).collect()
+}
+
+fn at(system: &System<'_>, place: &Place) -> Vec<Entry> {
     for file in FILES {
         let path = format!("{}/{file}", place.folder);
         let Ok(text) = read_small(system.fs(place), &path, FILE_LIMIT_BYTES) else { continue };
@@ -103,7 +107,8 @@ impl Label {
         Entry {
             source: format!("{path}: {}", self.name),
             files: Files::Paths {
-                volume: place.volume,
+                // An absolute path begins at the file system's root.
+                place: Place { folder: "", ..*place },
                 kernel: absolute(&self.kernel),
                 initrds: initrds.split(',').filter(|path| !path.is_empty()).map(absolute).collect(),
             },
@@ -129,7 +134,7 @@ mod tests {
             .collect();
         let paths = |entry: &Entry| match &entry.files {
             Files::Paths { kernel, initrds, .. } => format!("{kernel} {}", initrds.join(" ")),
-            Files::Known(_) => String::new(),
+            Files::Known(_) | Files::Refused(_) => String::new(),
         };
         assert_eq!(entries[0].source, "/boot/extlinux.conf: virt");
         assert_eq!(paths(&entries[0]), "/vmlinuz-virt /one /boot/two");

@@ -37,6 +37,9 @@ const WRITE_BUDGET_BYTES: u64 = 4 << 30;
 const KERNEL_LIMIT_BYTES: u64 = 512 << 20;
 const INITRD_LIMIT_BYTES: u64 = 1 << 30;
 
+/// Reasons that are told when entries are passed over.
+const PASSED_OVER_LIMIT: usize = 8;
+
 /// Which processors a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
@@ -71,6 +74,13 @@ pub struct FileRef {
     pub size_bytes: u64,
     volume: usize,
     offset_bytes: u64,
+}
+
+impl FileRef {
+    /// The index of the volume that it is on.
+    fn volume(&self) -> usize {
+        self.volume
+    }
 }
 
 impl fmt::Display for FileRef {
@@ -213,6 +223,8 @@ pub fn find_boot(disk: Rc<dyn ReadAt>, architecture: Architecture) -> Result<Boo
     let Some((entry, files)) = choose(&system, &mut passed_over) else {
         return Err(volumes.no_kernel(&places, &passed_over));
     };
+    let kernel_volume = files.first().ok_or(BootError::Nothing)?.volume;
+    let root = root::of_entry(&volumes, &entry.cmdline, kernel_volume, root);
     let os_release = root.as_ref().and_then(|root| os_release::read(&*volumes.list[root.volume].fs));
     let mut notes = volumes.notes(root.as_ref(), files.iter().map(|file| file.volume));
     notes.extend(passed_over);
@@ -220,7 +232,12 @@ pub fn find_boot(disk: Rc<dyn ReadAt>, architecture: Architecture) -> Result<Boo
     let mut files = files.into_iter();
     let kernel = files.next().ok_or(BootError::Nothing)?;
     let initrds: Vec<FileRef> = files.collect();
-    let line = cmdline::Line { given: &entry.cmdline, root: root.as_ref(), has_initrd: !initrds.is_empty() };
+    let line = cmdline::Line {
+        given: &entry.cmdline,
+        root: root.as_ref(),
+        has_initrd: !initrds.is_empty(),
+        partitions: volumes.numbers(),
+    };
     let cmdline = line.finish(architecture, &mut notes);
     Ok(Boot { kernel, initrds, cmdline, os_release, root, chosen_by: entry.source, notes, volumes })
 }
@@ -228,13 +245,13 @@ pub fn find_boot(disk: Rc<dyn ReadAt>, architecture: Architecture) -> Result<Boo
 /// The first entry of the first loader whose files are all there, the kernel's first.
 fn choose(system: &entry::System<'_>, passed_over: &mut Vec<String>) -> Option<(Entry, Vec<FileRef>)> {
     for loader in [grub::entries, extlinux::entries, systemd_boot::entries, newest::entries] {
-        for place in system.places {
-            for entry in loader(system, place, passed_over) {
-                match entry.locate(system) {
-                    Ok(files) => return Some((entry, files)),
-                    Err(why) if passed_over.len() < 8 => passed_over.push(format!("{}: {why}", entry.source)),
-                    Err(_) => {}
+        for entry in loader(system, passed_over) {
+            match entry.locate(system) {
+                Ok(files) => return Some((entry, files)),
+                Err(why) if passed_over.len() < PASSED_OVER_LIMIT => {
+                    passed_over.push(format!("{}: {why}", entry.source));
                 }
+                Err(_) => {}
             }
         }
     }

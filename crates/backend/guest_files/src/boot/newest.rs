@@ -10,8 +10,12 @@ const CONFIG_LIMIT_BYTES: u64 = 256 << 10;
 /// What kernels are called, without their version.
 const KERNELS: &[&str] = &["vmlinuz", "vmlinux", "bzImage", "Image", "kernel"];
 
-/// The kernels of a folder, the newest first; those for rescue come last.
-pub(super) fn entries(system: &System<'_>, place: &Place, _passed_over: &mut Vec<String>) -> Vec<Entry> {
+/// The kernels of each place, the newest first; those for rescue come last.
+pub(super) fn entries(system: &System<'_>, _passed_over: &mut Vec<String>) -> Vec<Entry> {
+    system.places.iter().flat_map(|place| at(system, place)).collect()
+}
+
+fn at(system: &System<'_>, place: &Place) -> Vec<Entry> {
     let fs = system.fs(place);
     let Ok(names) = fs.list(if place.folder.is_empty() { "/" } else { place.folder }, ENTRY_LIMIT) else {
         return Vec::new();

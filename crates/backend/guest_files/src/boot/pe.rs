@@ -1,27 +1,13 @@
-//! Unified kernel images: PE files with a kernel, an initial RAM disk and a command line in sections of their own.
+//! Unified kernel images on the disk.
 
 use std::io::Write;
 
-use super::os_release;
+use unified_image::{FRONT_BYTES, MACHINE_AARCH64, MACHINE_RISCV64, MACHINE_X86_64, Section, UnifiedImage};
+
+use super::os_release::{self, OsRelease};
 use super::volumes::Volumes;
 use super::{Architecture, FileRef};
-use crate::FsError;
-use crate::bytes::Bytes;
 
-/// Fields of the headers (PE format, sections 2 to 4).
-const PE_AT: usize = 0x3C;
-const MACHINE_AT: usize = 4;
-const SECTION_COUNT_AT: usize = 6;
-const OPTIONAL_SIZE_AT: usize = 20;
-const OPTIONAL_AT: usize = 24;
-const SECTION_HEADER_LEN: usize = 40;
-const VIRTUAL_SIZE_AT: usize = 8;
-const RAW_SIZE_AT: usize = 16;
-const RAW_AT: usize = 20;
-/// What the specification allows.
-const SECTION_LIMIT: usize = 96;
-
-const HEADERS_BYTES: u64 = 64 << 10;
 const TEXT_LIMIT_BYTES: u64 = 64 << 10;
 
 /// What is in a unified kernel image.
@@ -29,8 +15,10 @@ pub(super) struct Unified {
     /// The kernel, then the initial RAM disks.
     pub(super) files: Vec<FileRef>,
     pub(super) cmdline: String,
-    /// What the system in it is called.
-    pub(super) title: Option<String>,
+    /// What the system in it says it is.
+    pub(super) release: OsRelease,
+    /// The version of its kernel, if it says it.
+    pub(super) kernel_version: String,
 }
 
 /// Reads an image; nothing when the file is another kind of program, or for other processors.
@@ -38,68 +26,38 @@ pub(super) fn read(
     volumes: &Volumes,
     image: &FileRef,
     architecture: Architecture,
-) -> Result<Option<Unified>, FsError> {
-    let mut headers = Vec::new();
-    let front = FileRef { size_bytes: image.size_bytes.min(HEADERS_BYTES), ..image.clone() };
-    volumes.write(&front, HEADERS_BYTES, &mut headers)?;
-    let Some(sections) = sections(&headers, architecture)? else { return Ok(None) };
-    let section = |name: &'static str| {
-        let section = sections.iter().find(|section| section.name == name.as_bytes())?;
-        Some(FileRef {
-            section: Some(name),
-            offset_bytes: section.offset_bytes,
-            size_bytes: section.size_bytes.min(image.size_bytes.checked_sub(section.offset_bytes)?),
-            ..image.clone()
-        })
-    };
-    let Some(kernel) = section(".linux") else { return Ok(None) };
-    let text = |name| {
-        let mut text = Vec::new();
-        let file = section(name)?;
-        volumes.write(&file, TEXT_LIMIT_BYTES, &mut text as &mut dyn Write).ok()?;
-        Some(String::from_utf8_lossy(&text).trim_end_matches('\0').trim().to_owned())
-    };
-    let initrds = [section(".ucode"), section(".initrd")];
-    let title = text(".osrel").map(|text| os_release::parse(&text).pretty_name);
-    Ok(Some(Unified {
-        files: std::iter::once(kernel).chain(initrds.into_iter().flatten()).collect(),
-        cmdline: text(".cmdline").unwrap_or_default(),
-        title: title.filter(|title| !title.is_empty()),
-    }))
-}
-
-struct Section {
-    name: Vec<u8>,
-    offset_bytes: u64,
-    size_bytes: u64,
-}
-
-/// The sections of the headers of a PE file.
-fn sections(headers: &[u8], architecture: Architecture) -> Result<Option<Vec<Section>>, FsError> {
+) -> Result<Option<Unified>, String> {
+    let mut front = Vec::new();
+    let file = FileRef { size_bytes: image.size_bytes.min(FRONT_BYTES as u64), ..image.clone() };
+    volumes.write(&file, FRONT_BYTES as u64, &mut front).map_err(|error| error.to_string())?;
+    let parsed = UnifiedImage::parse(&front, image.size_bytes).map_err(|damaged| damaged.to_string())?;
     let machine = match architecture {
-        Architecture::X86_64 => 0x8664,
-        Architecture::Aarch64 => 0xAA64,
-        Architecture::Riscv64 => 0x5064,
+        Architecture::X86_64 => MACHINE_X86_64,
+        Architecture::Aarch64 => MACHINE_AARCH64,
+        Architecture::Riscv64 => MACHINE_RISCV64,
     };
-    if !headers.starts_with(b"MZ") {
-        return Ok(None);
+    let Some(unified) = parsed.filter(|unified| unified.machine() == machine) else { return Ok(None) };
+    if architecture == Architecture::X86_64 && unified.section(".dtb").is_some() {
+        return Err("it brings a device tree, which a machine with ACPI does not take".to_owned());
     }
-    let pe = Bytes(headers).from(Bytes(headers).le32(PE_AT)? as usize)?;
-    if !pe.0.starts_with(b"PE\0\0") || pe.le16(MACHINE_AT)? != machine {
-        return Ok(None);
-    }
-    let count = usize::from(pe.le16(SECTION_COUNT_AT)?).min(SECTION_LIMIT);
-    let table = pe.from(OPTIONAL_AT + usize::from(pe.le16(OPTIONAL_SIZE_AT)?))?;
-    let section = |index: usize| {
-        let header = table.from(index * SECTION_HEADER_LEN)?;
-        let name = header.slice(0, 8)?;
-        let len = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
-        Ok(Section {
-            name: name[..len].to_vec(),
-            offset_bytes: u64::from(header.le32(RAW_AT)?),
-            // The raw data is filled up to the alignment of the file; what is beyond it would be zeros.
-            size_bytes: u64::from(header.le32(VIRTUAL_SIZE_AT)?.min(header.le32(RAW_SIZE_AT)?)),
-        })
+    let part = |section: Section| FileRef {
+        section: Some(section.name),
+        offset_bytes: section.offset_bytes,
+        size_bytes: section.size_bytes,
+        ..image.clone()
     };
-    (0..count).map(section).collect::<Result<_, _>>().map(Some)
+    let text = |name: &str| {
+        let mut text = Vec::new();
+        let Some(section) = unified.section(name) else { return Ok(String::new()) };
+        volumes
+            .write(&part(section), TEXT_LIMIT_BYTES, &mut text as &mut dyn Write)
+            .map_err(|error| format!("its section {name}: {error}"))?;
+        Ok::<_, String>(String::from_utf8_lossy(&text).trim_end_matches('\0').trim().to_owned())
+    };
+    Ok(Some(Unified {
+        files: std::iter::once(unified.kernel()).chain(unified.initrds()).map(part).collect(),
+        cmdline: text(".cmdline")?,
+        release: os_release::parse(&text(".osrel")?),
+        kernel_version: text(".uname")?,
+    }))
 }

@@ -126,14 +126,40 @@ fn mounted_at_boot(volumes: &Volumes, root: usize) -> Option<usize> {
     })
 }
 
-/// The volume that a source of fstab names.
+/// The root of the entry that boots: the file system that its command line names, where that is on this disk; else
+/// the one that its kernel is on, if that is a root; else the one that was found. A disk may hold several systems.
+pub(super) fn of_entry(
+    volumes: &Volumes,
+    cmdline: &str,
+    kernel_volume: usize,
+    found: Option<Root>,
+) -> Option<Root> {
+    let source = cmdline.split_whitespace().filter_map(|word| word.strip_prefix("root=")).next_back();
+    let named = source.and_then(|source| by_source(volumes, source));
+    let is_root = || likeness(&*volumes.list[kernel_volume].fs) > 0;
+    match named.or_else(|| is_root().then_some(kernel_volume)) {
+        Some(volume)
+            if !found.as_ref().is_some_and(|found| volumes.views(found.volume).contains(&volume)) =>
+        {
+            Some(Root { volume, subvolume: None })
+        }
+        _ => found,
+    }
+}
+
+/// The volume that a source of fstab, or a root of a command line, names.
 fn by_source(volumes: &Volumes, source: &str) -> Option<usize> {
     let source = source.replace('"', "");
+    let links = [
+        ("/dev/disk/by-uuid/", "UUID="),
+        ("/dev/disk/by-label/", "LABEL="),
+        ("/dev/disk/by-partuuid/", "PARTUUID="),
+    ];
+    let source = links
+        .iter()
+        .find_map(|(folder, tag)| source.strip_prefix(folder).map(|name| format!("{tag}{name}")))
+        .unwrap_or(source);
     let (tag, value) = source.split_once('=').unwrap_or(("", &source));
-    let partition_number = |value: &str| {
-        let digits = value.len() - value.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        value[value.len() - digits..].parse::<u32>().ok()
-    };
     let is_it = |volume: &Volume| {
         let partition = volume.partition.as_ref();
         match tag {
@@ -143,8 +169,37 @@ fn by_source(volumes: &Volumes, source: &str) -> Option<usize> {
                 .and_then(|partition| partition.uuid.as_ref())
                 .is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
             "PARTLABEL" => partition.is_some_and(|partition| partition.name == value),
-            _ => value.starts_with("/dev/") && partition.map(|p| p.number) == partition_number(value),
+            _ => partition.is_some() && partition.map(|partition| partition.number) == partition_of(value),
         }
     };
     volumes.list.iter().position(is_it)
+}
+
+/// The number of the partition that Linux names so on its first disk: `/dev/sda2`, `/dev/nvme0n1p2`.
+pub(super) fn partition_of(device: &str) -> Option<u32> {
+    const DISKS: &[&str] = &["sda", "hda", "vda", "xvda", "nvme0n1p", "mmcblk0p"];
+    let device = device.strip_prefix("/dev/")?;
+    DISKS.iter().find_map(|disk| device.strip_prefix(disk)?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_partitions() {
+        for (device, number) in [
+            ("/dev/sda2", Some(2)),
+            ("/dev/xvda1", Some(1)),
+            ("/dev/nvme0n1p15", Some(15)),
+            ("/dev/mmcblk0p3", Some(3)),
+            ("/dev/sdb2", None),
+            ("/dev/nvme0n2p1", None),
+            ("/dev/mapper/vg-root1", None),
+            ("/dev/vda", None),
+            ("UUID=1", None),
+        ] {
+            assert_eq!(partition_of(device), number, "{device}");
+        }
+    }
 }

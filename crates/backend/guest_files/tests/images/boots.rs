@@ -14,19 +14,19 @@ const ROOT_UUID: &str = "11111111-2222-3333-4444-555555555555";
 const BOOT_UUID: &str = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee";
 
 /// What is taken for a kernel of x86-64.
-fn kernel(seed: u64) -> Vec<u8> {
+pub fn kernel(seed: u64) -> Vec<u8> {
     let mut kernel = noise(seed, 300_000);
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     kernel
 }
 
-fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
 /// What every root has.
-fn root(folder: &Path, id: &str) {
+pub fn root(folder: &Path, id: &str) {
     let release = format!("ID={id}\nVERSION_ID=\"1\"\nPRETTY_NAME=\"The {id} 1\"\n");
     write(&folder.join("usr/lib/os-release"), release);
     fs::create_dir_all(folder.join("etc")).unwrap();
@@ -34,7 +34,7 @@ fn root(folder: &Path, id: &str) {
     fs::create_dir_all(folder.join("boot")).unwrap();
 }
 
-fn boot(disk: &Path) -> Result<Boot, BootError> {
+pub fn boot(disk: &Path) -> Result<Boot, BootError> {
     find_boot(FileDisk::open(disk), Architecture::X86_64)
 }
 
@@ -100,7 +100,12 @@ fn debian(folder: &Folder) -> PathBuf {
     write(&tree.join("boot/grub/grub.cfg"), DEBIAN_GRUB.replace("ROOT", ROOT_UUID));
     let root = folder.ext4("root.ext4", &tree, 32 * MIB, &format!("-U {ROOT_UUID}"));
     let esp = folder.folder("esp");
-    write(&esp.join("EFI/debian/grub.cfg"), "search.fs_uuid x root\nconfigfile $prefix/grub.cfg\n");
+    write(
+        &esp.join("EFI/debian/grub.cfg"),
+        format!(
+            "search.fs_uuid {ROOT_UUID} root\nset prefix=($root)'/boot/grub'\nconfigfile $prefix/grub.cfg\n"
+        ),
+    );
     let esp = folder.vfat("esp.vfat", &esp, 4 * MIB, "");
     gpt(folder, &[Part::new(1, ROOT_X86, &root), Part::new(15, ESP, &esp)])
 }
@@ -299,7 +304,7 @@ fn alpine_by_extlinux_on_a_bare_file_system() {
 }
 
 /// A unified kernel image of these sections.
-fn unified(sections: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn unified(sections: &[(&str, &[u8])]) -> Vec<u8> {
     let mut headers = vec![0; 0x400];
     headers[..2].copy_from_slice(b"MZ");
     headers[0x3C] = 0x80;
@@ -369,6 +374,36 @@ fn arch_by_systemd_boot() {
         "/EFI/Linux/arch-6.10.efi: Arch Linux",
     );
     assert_eq!(boot.kernel.section, Some(".linux"));
+}
+
+/// Two systems of the same distribution: each kernel gets its own root, by whatever name it has there.
+#[test]
+fn each_of_two_systems_has_its_own_root() {
+    for (named, expected) in [
+        ("root=/dev/sda2", format!("root=UUID={BOOT_UUID}")),
+        ("root=/dev/vda2", "root=/dev/vda2".to_owned()),
+        ("root=LABEL=second", "root=LABEL=second".to_owned()),
+        ("", format!("root=UUID={BOOT_UUID} ro")),
+    ] {
+        let Some(folder) = Folder::with_tools(&["mke2fs", "sfdisk"]) else { return };
+        for name in ["first", "second"] {
+            let tree = folder.folder(name);
+            root(&tree, name);
+            write(&tree.join("boot/k"), kernel(1));
+            write(&tree.join("boot/i"), noise(2, 1000));
+        }
+        let config = format!(
+            "search --fs-uuid --set=root {BOOT_UUID}\nmenuentry x {{ linux /boot/k {named} console=ttyS0\ninitrd /boot/i\n}}"
+        );
+        write(&folder.path("first").join("boot/grub/grub.cfg"), config);
+        let first = folder.ext4("1", &folder.path("first"), 8 * MIB, &format!("-U {ROOT_UUID}"));
+        let second = folder.ext4("2", &folder.path("second"), 8 * MIB, &format!("-U {BOOT_UUID} -L second"));
+        let boot =
+            boot(&gpt(&folder, &[Part::new(1, ROOT_X86, &first), Part::new(2, ROOT_X86, &second)])).unwrap();
+        assert_eq!(boot.cmdline, format!("{expected} console=ttyS0"), "{named}");
+        assert_eq!(boot.root.and_then(|root| root.partition), Some(2), "{named}");
+        assert_eq!(boot.os_release.unwrap().id, "second", "{named}");
+    }
 }
 
 #[test]

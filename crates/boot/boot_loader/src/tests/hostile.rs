@@ -63,7 +63,7 @@ fn packed_data_are_checked_to_their_end() {
             };
         image[at] ^= 0xff;
         let text = line(load(image, &memory(4), &BootConfig::default()));
-        assert!(text.contains(&format!("its {name} data are bad")), "{text}");
+        assert!(text.contains(&format!("its {name} data are damaged")), "{text}");
     }
 }
 
@@ -111,7 +111,7 @@ fn segments_that_make_no_sense_are_refused() {
                 &memory(4),
                 &BootConfig { protocol: Some(BootProtocol::Pvh), ..BootConfig::default() },
             ));
-            let by_decoder = expected.contains("truncated") && text.contains("its zstd data are bad");
+            let by_decoder = expected.contains("truncated") && text.contains("its zstd data are damaged");
             assert!(text.ends_with(expected) || by_decoder, "{text}");
         }
     }

@@ -3,6 +3,7 @@ mod fixtures;
 mod hostile;
 mod multiboot;
 mod multiboot_hostile;
+mod unified;
 
 use std::fs;
 use std::path::Path;
@@ -109,7 +110,7 @@ fn linux_gets_its_zero_page_and_long_mode() {
     let initrd = Initrd::open(&path).unwrap();
     let config = BootConfig {
         command_line: "console=ttyS0",
-        initrd: Some(&initrd),
+        initrds: std::slice::from_ref(&initrd),
         rsdp: Some(GuestAddress(RSDP_ADDRESS)),
         ..BootConfig::default()
     };
@@ -179,7 +180,7 @@ fn pvh_gets_its_start_info_and_protected_mode() {
     let initrd = Initrd::open(&path).unwrap();
     let config = BootConfig {
         command_line: "a b",
-        initrd: Some(&initrd),
+        initrds: std::slice::from_ref(&initrd),
         rsdp: Some(GuestAddress(RSDP_ADDRESS)),
         ..BootConfig::default()
     };
@@ -223,7 +224,7 @@ fn an_initrd_needs_room_behind_the_kernel() {
     let path = folder.path().join("initrd");
     fs::write(&path, vec![1; 3 << 20]).unwrap();
     let initrd = Initrd::open(&path).unwrap();
-    let config = BootConfig { initrd: Some(&initrd), ..BootConfig::default() };
+    let config = BootConfig { initrds: std::slice::from_ref(&initrd), ..BootConfig::default() };
     let text = line(load(elf64(true), &memory(4), &config));
     let expected = "it has 3.0 MiB, but only 3.0 MiB of the guest's 4.0 MiB are free for it";
     assert_eq!(text, format!("cannot use initrd {}: {expected}", path.display()));
@@ -262,7 +263,7 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         ),
         (&elf64(true)[..50], "it is truncated: the ELF header is missing"),
         (&old, "its boot protocol 2.5 is too old (2.6 is the first that can be used)"),
-        (&bzimage(&gzip(b"no kernel")), "its gzip data are bad: failed to fill whole buffer"),
+        (&bzimage(&gzip(b"no kernel")), "its gzip data are damaged or cut short; get it again"),
         (&bzimage(&gzip(&[1; 100])), "it is damaged: what is packed into it is not an ELF file"),
     ];
     let path = folder.path().join("kernel");
@@ -276,8 +277,9 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         missing,
         "cannot use kernel /nonexistent/kernel: cannot open it: No such file or directory (os error 2)"
     );
-    assert!(line(Kernel::open(folder.path())).ends_with("it is not a regular file"));
-    assert!(line(Initrd::open(Path::new("/dev/null"))).ends_with("it is not a regular file"));
+    assert!(line(Kernel::open(folder.path())).ends_with("it is a folder, and a regular file is needed"));
+    let device = line(Initrd::open(Path::new("/dev/null")));
+    assert!(device.ends_with("it is a character device, and a regular file is needed"), "{device}");
     assert_eq!(
         line(load(elf64(true), &memory(1), &BootConfig::default())),
         "cannot use kernel (in memory): it does not fit into the guest's memory: it belongs at 0x100000 to \

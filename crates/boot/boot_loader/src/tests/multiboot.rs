@@ -225,7 +225,7 @@ fn load_all(header: &[u8], protocol: BootProtocol) -> (GuestMemory, LoadedKernel
     fs::write(&initrd, b"initrd").unwrap();
     let config = BootConfig {
         command_line: "a b",
-        initrd: Some(&Initrd::open(&initrd).unwrap()),
+        initrds: &[Initrd::open(&initrd).unwrap()],
         modules: &modules(folder.path()),
         rsdp: Some(GuestAddress(RSDP_ADDRESS)),
         protocol: Some(protocol),

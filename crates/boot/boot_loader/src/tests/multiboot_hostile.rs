@@ -169,7 +169,7 @@ fn modules_that_do_not_fit_or_cannot_be_listed_are_refused() {
         assert!(matches!(with_line("a\0b"), Err(LoadError::CommandLineZero)));
     }
     assert!(line(Module::open(&path, "a\0b")).ends_with("its command line contains a zero byte"));
-    assert!(line(Module::open(folder.path(), "")).ends_with("it is not a regular file"));
+    assert!(line(Module::open(folder.path(), "")).ends_with("it is a folder, and a regular file is needed"));
 }
 
 #[test]

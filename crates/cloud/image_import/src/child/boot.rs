@@ -8,7 +8,9 @@ use disk::DiskReader;
 use guest_files::{FsError, OsRelease, ReadAt, RootFs, find_boot};
 use image_store::Architecture;
 
-use super::{Answered, in_words};
+use messages::in_words;
+
+use super::Answered;
 use crate::inputs::{Boot, BootRoot};
 use crate::limits::Limits;
 use crate::position::PositionWriter;

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use disk::{DiskReader, SourceFile, describe_source};
 
-use super::{Answered, in_words};
+use messages::in_words;
+
+use super::Answered;
 use crate::inputs::{Converted, Described};
 use crate::limits::{Limits, human};
 use crate::position::length_bytes;

@@ -4,7 +4,6 @@ mod boot;
 mod disks;
 mod oci;
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,6 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use host_sys::sandbox;
+use messages::in_words;
 
 use crate::layers;
 use crate::limits::Limits;
@@ -54,12 +54,13 @@ fn serve() -> io::Result<()> {
         Ok(Ok(outcome)) => parent.tell(&Answer::Done(Box::new(outcome))),
         // What was read may be quoted at any length; an answer is a bounded frame.
         Ok(Err(complaint)) => parent.tell(&Answer::Failed(printable(&complaint))),
-        Err(panic) => {
-            let complaint = format!("its reader gave up ({})", panic_text(&*panic));
-            parent.tell(&Answer::Failed(printable(&complaint)))
-        }
+        // Where it stood in the program says nothing to a person.
+        Err(_) => parent.tell(&Answer::Failed(GAVE_UP.to_owned())),
     }
 }
+
+/// Said of what no reader was made for.
+const GAVE_UP: &str = "it is damaged in a way that its reader did not expect; get the image again";
 
 fn sandbox_limits(limits: &Limits) -> sandbox::Limits {
     sandbox::Limits {
@@ -139,23 +140,4 @@ impl Parent {
             std::process::exit(1);
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn in_words(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.ends_with(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without words")
 }

@@ -4,7 +4,9 @@ use std::fs::File;
 
 use oci_image::{ArchivedImage, ByteRange, OciOptions};
 
-use super::{Answered, in_words};
+use messages::in_words;
+
+use super::Answered;
 use crate::position::{PositionReader, length_bytes};
 
 /// Finds the image and where its layers lie.

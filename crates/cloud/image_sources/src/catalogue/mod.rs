@@ -12,10 +12,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use host_sys::named_file::read_named;
 use image_store::{
     Alias, Architecture, Checksum, ChecksumKind, FirstBoot, ImageDescription, ImageSource, SourceKind,
-    UtcTime, suggestion,
+    UtcTime,
 };
+use messages::{nearest, parser_words};
 use reqwest::Url;
 
 use crate::fetch::{Download, FetchError, FetchEvents, Fetched, Fetcher};
@@ -35,7 +37,7 @@ const LIST_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     /// A file that makes no sense.
-    #[error("{}:{line}: {what}", path.display())]
+    #[error("{}, line {line}: {what}", path.display())]
     Form {
         /// The file.
         path: PathBuf,
@@ -181,10 +183,10 @@ impl Catalogue {
         let at = |offset: usize, what: String| CatalogueError::Form {
             path: path.to_owned(),
             line: text[..offset.min(text.len())].matches('\n').count() + 1,
-            what: what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+            what: messages::one_line(&what),
         };
         let form: FileForm = toml::from_str(text)
-            .map_err(|error| at(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
+            .map_err(|error| at(error.span().map_or(0, |span| span.start), parser_words(error.message())))?;
         let mut added = BTreeMap::new();
         for entry in form.image {
             let start = entry.span().start;
@@ -210,7 +212,7 @@ impl Catalogue {
     /// There is none; a name that may have been meant is named.
     pub fn entry(&self, alias: &Alias) -> Result<&CatalogueEntry, CatalogueError> {
         self.entries.get(alias).ok_or_else(|| {
-            let suggestion = suggestion(alias.as_str(), self.entries.keys().map(Alias::as_str));
+            let suggestion = nearest(alias.as_str(), self.entries.keys().map(Alias::as_str));
             CatalogueError::Unknown { alias: alias.clone(), suggestion: suggestion.map(str::to_owned) }
         })
     }
@@ -363,11 +365,8 @@ fn toml_files(folder: &Path) -> Result<Vec<PathBuf>, CatalogueError> {
 }
 
 fn read(path: &Path) -> Result<String, CatalogueError> {
-    let text = fs::metadata(path).and_then(|metadata| {
-        if metadata.len() > FILE_BYTES_MAX {
-            return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
-        }
-        fs::read_to_string(path)
+    let text = read_named(path, FILE_BYTES_MAX).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     });
     text.map_err(|source| CatalogueError::Read { path: path.to_owned(), source })
 }

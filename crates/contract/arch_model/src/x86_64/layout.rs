@@ -50,6 +50,8 @@ pub const I8042_PORT: u16 = 0x60;
 pub const I8042_COMMAND_PORT: u16 = 0x64;
 /// PCI configuration address and data ports (PCI Local Bus 3.0, 3.2.2.3.2).
 pub const PCI_CONFIG_PORT: u16 = 0xcf8;
+/// Port of the panic device, where QEMU has it.
+pub const PVPANIC_PORT: u16 = 0x505;
 /// First port of the ACPI power block: sleep control, sleep status, reset.
 pub const ACPI_POWER_PORT: u16 = 0x600;
 /// First port of the ACPI generic event device.

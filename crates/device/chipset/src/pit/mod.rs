@@ -19,7 +19,7 @@ mod ticks;
 
 use std::sync::Arc;
 
-use device_model::{Clock, Device, IrqLine, PortIo, Saved, Snapshot, SnapshotError, lock};
+use device_model::{Clock, Device, IrqLine, PortIo, PowerSink, Saved, Snapshot, SnapshotError, lock};
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{read_bytes, write_bytes};
@@ -51,6 +51,12 @@ impl Pit {
     /// A timer after power-on, running by `clock`, whose counter 0 drives `irq`.
     pub fn new(clock: Arc<dyn Clock>, irq: Arc<dyn IrqLine>) -> Pit {
         Pit { chip: InterruptThread::new(Chip::new(Ticks::new(clock), irq)) }
+    }
+
+    /// The same timer, which ends the machine where the host has no thread for it: its guest would wait for ever.
+    pub fn part_of(mut self, machine: Arc<dyn PowerSink>) -> Pit {
+        self.chip.machine = Some(machine);
+        self
     }
 }
 

@@ -5,11 +5,12 @@
 //!                                        └── stop ─► (ends)
 //! ```
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use device_model::lock;
+use device_model::{Consequence, HostFailure, PowerSink, lock};
 use tracing::warn;
 
 use super::chip::Chip;
@@ -22,6 +23,8 @@ const SHORTEST_WAIT: Duration = Duration::from_micros(100);
 pub(super) struct InterruptThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Told where the host has no thread for the timer.
+    pub(super) machine: Option<Arc<dyn PowerSink>>,
 }
 
 struct Shared {
@@ -33,7 +36,7 @@ struct Shared {
 impl InterruptThread {
     pub(super) fn new(chip: Chip) -> InterruptThread {
         let shared = Shared { chip: Mutex::new(chip), changed: Condvar::new(), stop: Mutex::new(false) };
-        InterruptThread { shared: Arc::new(shared), thread: None }
+        InterruptThread { shared: Arc::new(shared), thread: None, machine: None }
     }
 
     #[cfg(test)]
@@ -57,7 +60,20 @@ impl InterruptThread {
         let shared = Arc::clone(&self.shared);
         match host_sys::threads::spawn("pit", move || shared.serve()) {
             Ok(thread) => self.thread = Some(thread),
-            Err(error) => warn!(%error, "the timer has no thread: it does not interrupt for now"),
+            Err(error) => self.tell_machine(&error),
+        }
+    }
+}
+
+impl InterruptThread {
+    fn tell_machine(&self, error: &io::Error) {
+        warn!(%error, "the timer has no thread: it does not interrupt");
+        if let Some(machine) = &self.machine {
+            machine.host_failure(HostFailure {
+                device: "pit".to_owned(),
+                what: format!("its thread cannot be started: {error}{}", host_sys::limits::advice(error)),
+                consequence: Consequence::Fatal,
+            });
         }
     }
 }

@@ -29,7 +29,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use device_model::{BarRegion, Device, Doorbells, MsiController, PciFunction, read_register, write_register};
+use device_model::{
+    BarRegion, Consequence, Device, Doorbells, HostFailure, MsiController, PciFunction, PowerSink,
+    read_register, write_register,
+};
 use guest_memory::GuestMemory;
 use pci::{ConfigSpace, Msix};
 use tracing::debug;
@@ -67,6 +70,8 @@ pub struct VirtioPci {
     negotiation: Negotiation,
     queues: Vec<QueueSlot>,
     paused: bool,
+    /// Told of queues that the host has nothing to serve by.
+    machine: Option<Arc<dyn PowerSink>>,
 }
 
 impl VirtioPci {
@@ -101,7 +106,15 @@ impl VirtioPci {
             negotiation: Negotiation::default(),
             queues,
             paused: false,
+            machine: None,
         })
+    }
+
+    /// The same function, whose failures for want of the host's threads or descriptors end the machine: its guest would
+    /// wait for ever.
+    pub fn part_of(mut self, machine: Arc<dyn PowerSink>) -> VirtioPci {
+        self.machine = Some(machine);
+        self
     }
 
     /// Counters of completed chains, one a queue, that live as long as anybody holds them.
@@ -136,7 +149,25 @@ impl VirtioPci {
             if let Err(error) = self.start_queue(index) {
                 debug!(device = %self.id, queue = index, %error, "queue not started");
                 self.interrupts.signal_needs_reset();
+                self.tell_machine(index, &error);
             }
+        }
+    }
+
+    fn tell_machine(&self, queue: u16, error: &StartError) {
+        let (what, source) = match error {
+            // The guest's own mistake.
+            StartError::Protocol(_) => return,
+            StartError::Worker(source) => ("cannot be started", source),
+            StartError::Backend(source) => ("has no way to what is behind it", source),
+        };
+        if let Some(machine) = &self.machine {
+            let advice = host_sys::limits::advice(source);
+            machine.host_failure(HostFailure {
+                device: self.id.clone(),
+                what: format!("queue {queue} {what}: {source}{advice}"),
+                consequence: Consequence::Fatal,
+            });
         }
     }
 

@@ -66,6 +66,7 @@ impl Snapshot for VirtioPci {
             negotiation,
             queues,
             paused,
+            machine: _,
         } = self;
         if !paused {
             return Saved::Refused("a virtio device is saved while paused only");

@@ -7,6 +7,7 @@ use vcpu_model::ExitKind;
 use super::mode::cr0;
 use super::segment::system_type;
 use super::{Core, Exec, Mode, Word, flags};
+use crate::memory::order;
 
 impl Core<'_> {
     /// Loads an integer from a device.
@@ -45,8 +46,25 @@ impl Core<'_> {
         }
     }
 
-    fn device_access(&mut self, gpa: u64, out: &mut [u8]) {
+    /// An access outside RAM, which no other of this vCPU overtakes or falls behind: memory of devices is uncacheable, and
+    /// IN and OUT wait for what was stored before (SDM vol. 3, 9.2.5 and 12.10).
+    fn in_order<R>(&mut self, access: impl FnOnce(&mut Self) -> R) -> R {
         self.journal.note_unrepeatable();
+        order::drain_stores();
+        let result = access(self);
+        order::drain_stores();
+        result
+    }
+
+    fn device_access(&mut self, gpa: u64, out: &mut [u8]) {
+        self.in_order(|core| core.read_device(gpa, out));
+    }
+
+    fn device_piece(&mut self, gpa: u64, bytes: &[u8]) {
+        self.in_order(|core| core.write_device(gpa, bytes));
+    }
+
+    fn read_device(&mut self, gpa: u64, out: &mut [u8]) {
         if let Some(offset) = self.lapic_offset(gpa) {
             let value = if offset % 16 < 4 { self.lapic.read(offset & !15) } else { 0 };
             return copy_register(value, (gpa % 4) as usize, out);
@@ -58,8 +76,7 @@ impl Core<'_> {
         self.io.mmio_read(gpa, out);
     }
 
-    fn device_piece(&mut self, gpa: u64, bytes: &[u8]) {
-        self.journal.note_unrepeatable();
+    fn write_device(&mut self, gpa: u64, bytes: &[u8]) {
         if let Some(offset) = self.lapic_offset(gpa) {
             // Registers are written whole, at their 16-byte steps; other writes mean nothing (SDM vol. 3, 11.4.1).
             if let (0, Ok(bytes)) = (offset % 16, bytes.try_into()) {
@@ -88,10 +105,9 @@ impl Core<'_> {
 
     /// IN of 1, 2 or 4 bytes.
     pub fn port_read(&mut self, port: u16, size: usize) -> u32 {
-        self.journal.note_unrepeatable();
         let mut bytes = [0; 4];
         self.counters.count(ExitKind::PortRead);
-        self.io.port_read(port, &mut bytes[..size.min(4)]);
+        self.in_order(|core| core.io.port_read(port, &mut bytes[..size.min(4)]));
         self.note_port_breakpoints(port, size);
         self.attention = true;
         u32::from_le_bytes(bytes)
@@ -99,9 +115,8 @@ impl Core<'_> {
 
     /// OUT of 1, 2 or 4 bytes.
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
-        self.journal.note_unrepeatable();
         self.counters.count(ExitKind::PortWrite);
-        self.io.port_write(port, &value.to_le_bytes()[..size.min(4)]);
+        self.in_order(|core| core.io.port_write(port, &value.to_le_bytes()[..size.min(4)]));
         self.note_port_breakpoints(port, size);
         self.attention = true;
     }

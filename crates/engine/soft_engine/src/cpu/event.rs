@@ -14,6 +14,7 @@ use super::mode::cr4;
 use super::segment::{SegmentType, is_null, null_segment, rpl, selector_error, system_type};
 use super::task::Switch;
 use super::{Core, Exception, Exec, Mode, flags, gpr, seg, vector};
+use crate::memory::order;
 
 /// Where an event comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,10 @@ const EXTERNAL: u32 = 1;
 /// IDT: the index in the error code is one of the IDT.
 const IN_IDT: u32 = 2;
 
+/// Exceptions one after the other, each raised by the delivery of the one before. Tasks that make each other available
+/// where they are saved, and ask for traps, could go on for ever, as on a processor; nobody could stop the vCPU meanwhile.
+const DELIVERIES_MAX: u32 = 64;
+
 /// A gate of the IDT (SDM vol. 3, 6.11 and 6.14.1).
 struct Gate {
     selector: u16,
@@ -70,7 +75,7 @@ impl Core<'_> {
     pub fn deliver_fault(&mut self) {
         self.drop_debug_traps();
         let Some(mut exception) = self.fault.take() else { return };
-        loop {
+        for _ in 0..DELIVERIES_MAX {
             self.take_payload(&exception);
             let event = Event {
                 vector: exception.vector,
@@ -88,13 +93,15 @@ impl Core<'_> {
                     self.take_payload(&next);
                     Exception::with_error(vector::DF, 0)
                 }
-                Together::Shutdown => {
-                    self.dead = Some(Halt::TripleFault);
-                    self.attention = true;
-                    return;
-                }
+                Together::Shutdown => return self.shut_down(),
             };
         }
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.dead = Some(Halt::TripleFault);
+        self.attention = true;
     }
 
     /// Delivers an interrupt from outside; what its delivery raises is delivered in its place.
@@ -107,6 +114,7 @@ impl Core<'_> {
 
     /// Enters the handler of `event`. Nothing has changed when it raises, or the handler's task has begun.
     pub fn deliver(&mut self, event: Event) -> Exec {
+        order::drain_stores();
         match self.mode {
             Mode::Real => self.deliver_real(event),
             _ if self.is_long_mode() => self.deliver_long(event),

@@ -9,6 +9,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use guest_memory::PAGE_SIZE;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
+use vcpu_model::CodeFigure;
 
 use super::insn::{Flow, Insn};
 use super::lower::lower;
@@ -126,6 +127,7 @@ impl BlockCache {
         // Marked before it is read: a store in between is noticed, one before is seen.
         core.code_decoded(page, code_map::grains_of(gpa, len));
         frame.read(start, bytes);
+        core.counters().set_code(CodeFigure::DecodedInstructions, self.insns.len() as u64);
         let first = self.insns.len();
         decode_insns(bytes, core.mode.bits(), &self.features, &mut self.insns);
         if self.insns.len() == first {

@@ -3,7 +3,7 @@
 use arch_model::x86_64::Segment;
 use iced_x86::{Code, Mnemonic, OpKind};
 
-use super::Form;
+use super::{Form, serializing};
 use crate::cpu::segment::{
     Descriptor, SegmentType, is_null, null_segment, rpl, selector_error, system_type, virtual_segment,
 };
@@ -24,9 +24,9 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
             Code::Retfd | Code::Retfd_imm16 => far_return::<4>,
             _ => far_return::<8>,
         },
-        Mnemonic::Iret => interrupt_return::<2>,
-        Mnemonic::Iretd => interrupt_return::<4>,
-        Mnemonic::Iretq => interrupt_return::<8>,
+        Mnemonic::Iret => serializing!(interrupt_return::<2>),
+        Mnemonic::Iretd => serializing!(interrupt_return::<4>),
+        Mnemonic::Iretq => serializing!(interrupt_return::<8>),
         _ => return None,
     })
 }

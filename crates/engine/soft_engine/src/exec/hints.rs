@@ -1,19 +1,18 @@
 //! Instructions that do nothing that a program could see, fences, random numbers, and those that exist to raise.
 
-use std::sync::atomic::{Ordering, fence};
-
 use iced_x86::Mnemonic;
 
 use super::{Form, by_size, wrap};
 use crate::cpu::flags::CF;
 use crate::cpu::{Core, Exception, Exec, Word, vector};
 use crate::decode::insn::{Handler, Insn};
+use crate::memory::order;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     match form.mnemonic {
         mnemonic if is_ignored(mnemonic) => Some(nothing),
         Mnemonic::Pause => Some(pause),
-        Mnemonic::Mfence => Some(mfence),
+        Mnemonic::Mfence | Mnemonic::Sfence => Some(fence),
         Mnemonic::Clflush => Some(clflush),
         Mnemonic::Rdrand | Mnemonic::Rdseed => by_size!(form, random),
         Mnemonic::Ud0 | Mnemonic::Ud1 | Mnemonic::Ud2 => Some(super::undefined),
@@ -25,7 +24,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     }
 }
 
-/// Prefetches never fault. LFENCE and SFENCE order what this engine never reorders.
+/// Prefetches never fault. LFENCE orders loads, which are in order anyway.
 fn is_ignored(mnemonic: Mnemonic) -> bool {
     matches!(
         mnemonic,
@@ -42,7 +41,6 @@ fn is_ignored(mnemonic: Mnemonic) -> bool {
             | Mnemonic::Prefetchwt1
             | Mnemonic::Cldemote
             | Mnemonic::Lfence
-            | Mnemonic::Sfence
     )
 }
 
@@ -56,9 +54,10 @@ fn pause(_core: &mut Core<'_>, _insn: &Insn) -> Exec {
     Ok(())
 }
 
-/// SDM vol. 2B, MFENCE.
-fn mfence(_core: &mut Core<'_>, _insn: &Insn) -> Exec {
-    fence(Ordering::SeqCst);
+/// SDM vol. 2B, MFENCE and SFENCE. The latter counts where translated code has made non-temporal stores, which the host
+/// executes as such.
+fn fence(_core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    order::drain_stores();
     Ok(())
 }
 

@@ -55,6 +55,23 @@ macro_rules! by_size {
 }
 pub(crate) use by_size;
 
+/// The handler of a serializing instruction (SDM vol. 3, 9.3): what was stored up to its end is seen by all vCPUs before
+/// anything behind it is loaded.
+macro_rules! serializing {
+    ($handler:expr) => {{
+        fn serializing(
+            core: &mut crate::cpu::Core<'_>,
+            insn: &crate::decode::insn::Insn,
+        ) -> crate::cpu::Exec {
+            let done = $handler(core, insn);
+            crate::memory::order::drain_stores();
+            done
+        }
+        serializing as crate::decode::insn::Handler
+    }};
+}
+use serializing;
+
 /// Picks the instance of a handler for a [`condition`]: `by_condition!(code, cmov, u32)`.
 macro_rules! by_condition {
     ($code:expr, $handler:ident $(, $word:ty)?) => {

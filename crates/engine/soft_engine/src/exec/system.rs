@@ -5,11 +5,12 @@ use arch_model::x86_64::{DescriptorTable, RunState};
 use iced_x86::{Mnemonic, OpKind};
 
 use super::vector::xsave;
-use super::{Form, by_size};
+use super::{Form, by_size, serializing};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::segment::{is_null, null_segment, selector_error, system_type};
 use crate::cpu::{Core, Exception, Exec, Mode, Word, flags, gpr, seg, shadow, vector};
 use crate::decode::insn::{Handler, Insn};
+use crate::memory::order;
 use crate::platform::SendIpi;
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -21,19 +22,19 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     let is_dr = |operand| register(operand).is_some_and(iced_x86::Register::is_dr);
     Some(match form.mnemonic {
         Mnemonic::Mov if is_cr(1) => read_control,
-        Mnemonic::Mov if is_cr(0) => write_control,
+        Mnemonic::Mov if is_cr(0) => serializing!(write_control),
         Mnemonic::Mov if is_dr(1) => read_debug,
-        Mnemonic::Mov if is_dr(0) => write_debug,
+        Mnemonic::Mov if is_dr(0) => serializing!(write_debug),
         Mnemonic::Clts => clts,
-        Mnemonic::Lmsw => lmsw,
+        Mnemonic::Lmsw => serializing!(lmsw),
         Mnemonic::Smsw if form.insn.op0_kind() == OpKind::Register => return by_size!(form, smsw),
         Mnemonic::Smsw => smsw::<u16>,
-        Mnemonic::Lgdt => load_table::<true>,
-        Mnemonic::Lidt => load_table::<false>,
+        Mnemonic::Lgdt => serializing!(load_table::<true>),
+        Mnemonic::Lidt => serializing!(load_table::<false>),
         Mnemonic::Sgdt => store_table::<true>,
         Mnemonic::Sidt => store_table::<false>,
-        Mnemonic::Lldt => lldt,
-        Mnemonic::Ltr => ltr,
+        Mnemonic::Lldt => serializing!(lldt),
+        Mnemonic::Ltr => serializing!(ltr),
         Mnemonic::Sldt if form.insn.op0_kind() == OpKind::Register => return by_size!(form, sldt),
         Mnemonic::Sldt => sldt::<u16>,
         Mnemonic::Str if form.insn.op0_kind() == OpKind::Register => return by_size!(form, str),
@@ -43,16 +44,16 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
         Mnemonic::Rdtsc => rdtsc,
         Mnemonic::Rdtscp => rdtscp,
         Mnemonic::Rdpmc => rdpmc,
-        Mnemonic::Cpuid => cpuid,
+        Mnemonic::Cpuid => serializing!(cpuid),
         Mnemonic::Hlt => hlt,
         Mnemonic::Cli => cli,
         Mnemonic::Sti => sti,
         Mnemonic::Clac => set_ac::<false>,
         Mnemonic::Stac => set_ac::<true>,
         Mnemonic::Swapgs => swapgs,
-        Mnemonic::Invlpg => invlpg,
-        Mnemonic::Invpcid => invpcid,
-        Mnemonic::Invd | Mnemonic::Wbinvd => invalidate_caches,
+        Mnemonic::Invlpg => serializing!(invlpg),
+        Mnemonic::Invpcid => serializing!(invpcid),
+        Mnemonic::Invd | Mnemonic::Wbinvd => serializing!(invalidate_caches),
         Mnemonic::Vmcall | Mnemonic::Vmmcall => hypercall,
         Mnemonic::Xgetbv => xgetbv,
         Mnemonic::Xsetbv => xsetbv,
@@ -259,7 +260,17 @@ fn wrmsr(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.journal.note_unrepeatable();
     core.require_cpl0()?;
     let value = pair(core);
-    core.write_msr(core.gpr[gpr::RCX] as u32, value)
+    let index = core.gpr[gpr::RCX] as u32;
+    core.write_msr(index, value)?;
+    if !is_unordered_msr(index) {
+        order::drain_stores();
+    }
+    Ok(())
+}
+
+/// MSRs whose writes are not serializing: the TSC deadline, and the local APIC in x2APIC mode (SDM vol. 3, 9.3 and 11.12.3).
+fn is_unordered_msr(index: u32) -> bool {
+    matches!(index, 0x6e0 | 0x800..=0x8ff)
 }
 
 /// EDX:EAX.

@@ -12,6 +12,7 @@
 //! docs/soft-jit.md says what keeps a hostile guest inside.
 
 mod asm;
+mod cold;
 mod fpu;
 mod host_cpu;
 mod plan;
@@ -28,6 +29,7 @@ use std::collections::HashMap;
 
 use guest_memory::PAGE_SIZE;
 use host_sys::code_memory::CodeMemory;
+use vcpu_model::{CodeFigure, ExitCounters};
 
 use crate::cpu::{Core, Exec};
 use crate::decode::block::{FRONT_ENTRIES, KeyHasher, front_slot};
@@ -44,6 +46,11 @@ pub(crate) use words::Words;
 
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
+/// How much may be known of what is in the code cache before all of it is dropped, as when the cache is full: about what
+/// 64 MiB of usual code come to. A unit stands for some hundred bytes of the host's memory, a site for 56, an edge for 16.
+const UNITS_MAX: usize = 256 << 10;
+const SITES_MAX: usize = 1 << 20;
+const EDGES_MAX: usize = 1 << 20;
 
 /// An instruction that generated code may hand to the engine.
 pub(super) struct Site {
@@ -56,6 +63,7 @@ pub(super) struct Site {
     size: u32,
     write: bool,
     aligned: bool,
+    locked: bool,
     /// It stands for a window: what cannot be found in the TLB is not executed.
     leads: bool,
     segment: u8,
@@ -86,14 +94,8 @@ impl Tables {
     }
 }
 
-/// What is known of a place in guest code.
-#[derive(Clone, Copy, Default)]
-struct Known {
-    /// Offset of its unit in the cache; 0 is none yet.
-    code: u32,
-    /// How often it was asked for.
-    asked: u16,
-}
+/// In place of a unit's offset: nothing can be made of what is there.
+const NO_CODE: u32 = 0;
 
 #[derive(Clone, Copy, Default)]
 struct Front {
@@ -122,7 +124,12 @@ pub(crate) struct Jit {
     /// How often a block is interpreted before it is translated.
     cold_runs: u16,
     front: Box<[Front]>,
-    known: HashMap<u64, Known, KeyHasher>,
+    /// Offsets of units in the cache, or [`NO_CODE`].
+    known: HashMap<u64, u32, KeyHasher>,
+    /// How often was asked for what is not translated yet.
+    cold: cold::Places,
+    /// Units made since everything was dropped; what is known of each is kept till then.
+    made: usize,
     places: Places,
     /// Starts of units that hold no more, to be led to what takes their place.
     stale: HashMap<u64, Vec<u32>, KeyHasher>,
@@ -169,6 +176,8 @@ impl Jit {
             cold_runs,
             front: vec![Front::default(); FRONT_ENTRIES].into(),
             known: HashMap::default(),
+            cold: cold::Places::default(),
+            made: 0,
             places: Places::default(),
             stale: HashMap::default(),
             jumps: no_jumps(),
@@ -306,18 +315,20 @@ impl Jit {
         if front.key == key && front.code != 0 {
             return Some(front.code);
         }
-        let known = self.known.entry(key).or_default();
-        if known.code == 0 {
-            // What cannot be translated is asked for no second time.
-            let turns = known.asked;
-            known.asked = turns.saturating_add(1);
-            if turns != self.cold_runs {
+        let code = match self.known.get(&key) {
+            Some(&NO_CODE) => return None,
+            Some(code) => *code,
+            None if self.cold.is_below(key, self.cold_runs) => {
+                core.counters().set_code(CodeFigure::ColdPlaces, self.cold.len() as u64);
                 return None;
             }
-            let code = self.translate(core, key, translate::UNIT_INSNS)?;
-            self.known.insert(key, Known { code, asked: turns });
-        }
-        let code = self.known[&key].code;
+            None => {
+                let code = self.translate(core, key, translate::UNIT_INSNS);
+                // What cannot be translated is asked for no second time, until something else is written there.
+                self.known.insert(key, code.unwrap_or(NO_CODE));
+                code?
+            }
+        };
         self.front[front_slot(key)] = Front { key, code };
         Some(code)
     }
@@ -325,9 +336,10 @@ impl Jit {
     /// Translates the unit with this key, a guest-physical address and the variant, of so many instructions at most.
     fn translate(&mut self, core: &mut Core<'_>, key: u64, insns_max: usize) -> Option<u32> {
         let gpa = key & !PLAIN;
-        if self.free + UNIT_BYTES > self.memory.size_bytes() {
+        if self.is_full() {
             self.clear();
         }
+        self.made += 1;
         let page = gpa & !(PAGE_SIZE - 1);
         let start = (gpa % PAGE_SIZE) as usize;
         let frame = core.shared.memory.frame(page)?;
@@ -342,15 +354,26 @@ impl Jit {
         let (is_alone, is_plain) = (self.is_alone, key != gpa);
         let ground =
             translate::Ground { stubs, features, is_alone, is_plain, page, bytes: &bytes, insns_max };
-        let (len, emitted) = self.translator.translate(&ground, code, start, &mut self.tables)?;
+        let Some((len, emitted)) = self.translator.translate(&ground, code, start, &mut self.tables) else {
+            self.places.add(page, Place { key, start: start as u16, len: reach as u16 });
+            return None;
+        };
         self.memory.write(code, emitted);
         self.free = (code + emitted.len()).next_multiple_of(16);
         let code = code as u32;
         self.places.add(page, Place { key, start: start as u16, len: len as u16 });
+        self.count(core.counters());
         for old in self.stale.remove(&key).unwrap_or_default() {
             self.lead(old as usize, code as usize);
         }
         Some(code)
+    }
+
+    fn is_full(&self) -> bool {
+        self.free + UNIT_BYTES > self.memory.size_bytes()
+            || self.made >= UNITS_MAX
+            || self.tables.sites.len() >= SITES_MAX
+            || self.tables.edges.len() >= EDGES_MAX
     }
 
     /// Leads an edge to the code of its target.
@@ -375,7 +398,7 @@ impl Jit {
     /// Drops the units made of the grains `bits` of the page at `gpa`.
     pub(crate) fn invalidate(&mut self, gpa: u64, bits: u64) {
         for Place { key, .. } in self.places.take(gpa, bits) {
-            let Some(Known { code, .. }) = self.known.remove(&key) else { continue };
+            let Some(code) = self.known.remove(&key).filter(|code| *code != NO_CODE) else { continue };
             self.front[front_slot(key)] = Front::default();
             // Whatever still leads there says where it stands and leaves.
             let mut asm = asm::Asm::default();
@@ -384,6 +407,15 @@ impl Jit {
             self.memory.write(code as usize, asm.finish());
             self.stale.entry(key).or_default().push(code);
         }
+    }
+
+    /// Tells how much is kept.
+    fn count(&self, counters: &ExitCounters) {
+        counters.set_code(CodeFigure::TranslatedUnits, self.made as u64);
+        counters.set_code(CodeFigure::TranslatedBytes, self.free as u64);
+        counters.set_code(CodeFigure::Sites, self.tables.sites.len() as u64);
+        counters.set_code(CodeFigure::Edges, self.tables.edges.len() as u64);
+        counters.set_code(CodeFigure::CacheDrops, self.cleared);
     }
 
     /// Bytes of the code cache in use, and how often everything in it was dropped.
@@ -396,6 +428,8 @@ impl Jit {
         self.free = self.stubs.end;
         self.front.fill(Front::default());
         self.known.clear();
+        self.cold.clear();
+        self.made = 0;
         self.places.clear();
         self.stale.clear();
         self.jumps.fill(NO_JUMP);

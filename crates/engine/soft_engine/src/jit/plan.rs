@@ -74,6 +74,8 @@ pub struct Memory {
     pub write: bool,
     /// Has to be a multiple of its size.
     pub aligned: bool,
+    /// The host locks it, so that it has to lie in one cache line.
+    pub locked: bool,
 }
 
 /// An instruction with all that.
@@ -131,7 +133,8 @@ impl Plan {
         };
         let memory = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory).map(|index| {
             let size = insn.memory_size().size() as u32;
-            Memory { size, write: writes(used.op_access(index)), aligned: needs_alignment(insn, way, size) }
+            let aligned = needs_alignment(insn, way, size);
+            Memory { size, write: writes(used.op_access(index)), aligned, locked: false }
         });
         let modified = match way {
             // MOV from a control register may leave them undefined (SDM vol. 2B); no processor does.

@@ -11,6 +11,7 @@ use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Exec, Mode, flags, gpr};
 use crate::decode::insn::Insn;
 use crate::memory::View;
+use crate::memory::access::is_split;
 
 /// Answers of callbacks; reasons to leave are added to the last.
 pub mod answer {
@@ -163,7 +164,8 @@ extern "C" fn miss(core: *mut Core<'static>, number: u32) -> u32 {
     let site = &jit.tables.sites[number as usize];
     let has_fpu = fpu::take(core);
     let misaligned = site.aligned && !core.words.address.is_multiple_of(u64::from(site.size));
-    if core.view != View::Careful && !misaligned {
+    let is_split = site.locked && is_split(core.words.address, site.size as usize);
+    if core.view != View::Careful && !misaligned && !is_split {
         let address = core.words.address;
         core.cpu.rip = core.words.page + u64::from(site.offset);
         match core.prepare_access(address, site.size, site.write, site.segment) {

@@ -24,8 +24,10 @@ pub enum System {
     PushMemory,
     /// POP RSP.
     PopStackPointer,
-    /// LFENCE and SFENCE: this engine reorders nothing.
+    /// LFENCE: loads are in order anyway.
     Nothing,
+    /// SFENCE: non-temporal stores are executed as such.
+    StoreFence,
     /// MFENCE.
     Fence,
     /// MOV from a segment register.
@@ -66,7 +68,8 @@ fn by_mnemonic(insn: &Instruction) -> Option<System> {
         M::Pop if insn.code() == Code::Pop_r64 && insn.op0_register() == Register::RSP => {
             System::PopStackPointer
         }
-        M::Lfence | M::Sfence => System::Nothing,
+        M::Lfence => System::Nothing,
+        M::Sfence => System::StoreFence,
         M::Mfence => System::Fence,
         M::Mov if insn.op1_kind() == OpKind::Register && insn.op1_register().is_segment_register() => {
             return has_plain_operands(insn).then_some(System::ReadSegment);

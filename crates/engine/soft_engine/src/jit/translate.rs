@@ -133,7 +133,10 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
             }
             break;
         }
-        let plan = Plan::of(&insn, ground.features, &mut info);
+        let mut plan = Plan::of(&insn, ground.features, &mut info);
+        if let Some(memory) = &mut plan.memory {
+            memory.locked = data::is_locked(&insn, ground.is_alone);
+        }
         plans.push(plan);
         if plan.ends {
             break;
@@ -289,7 +292,7 @@ impl Unit<'_> {
 
     /// Notes an instruction for the engine.
     fn site(&mut self, plan: &Plan, size: u32, write: bool, segment: usize) -> u32 {
-        let aligned = plan.memory.is_some_and(|memory| memory.aligned);
+        let (aligned, locked) = plan.memory.map_or((false, false), |memory| (memory.aligned, memory.locked));
         let crosses = plan.way == Way::Crossing;
         let mut insn: Insn = lower::lower(&plan.insn, self.ground.features);
         if crosses {
@@ -303,6 +306,7 @@ impl Unit<'_> {
             size,
             write,
             aligned,
+            locked,
             leads: false,
             segment: segment as u8,
         });

@@ -233,7 +233,11 @@ fn access(plan: &Plan) -> Option<Access> {
 
 /// Its memory operand.
 fn operand(plan: &Plan) -> Option<Access> {
-    let Memory { size, write, aligned } = plan.memory?;
+    let Memory { size, write, aligned, locked } = plan.memory?;
+    if locked {
+        // It looks more closely than a leader does.
+        return None;
+    }
     let insn = &plan.insn;
     let number = |register: Register| (register != Register::None).then(|| register.number());
     let relative = insn.is_ip_rel_memory_operand();

@@ -1,15 +1,24 @@
 //! Loads and stores of instructions: segment and offset → linear address → RAM or device.
 //!
 //! Every function either does all of its access or raises an exception and does none.
+//!
+//! A locked access inside one cache line is the host's own. One that crosses a line's or a page's end is done while the
+//! other vCPUs stand still (`platform/exclusive.rs`), and so is one to a device: what it reads and writes can then be
+//! several accesses, and no load or store of another vCPU, split or whole, comes in between. The host never sees a split
+//! lock, which would stop its other processors and which it may forbid its programs
+//! ([ADR 20](../../../../../docs/adr/0020-split-locks-stop-the-other-vcpus.md)).
 
 use guest_memory::{Frame, PAGE_SIZE};
 
 use super::paging::{self, Access, Kind};
 use super::tlb::Fill;
-use super::{RamTables, View, code_map};
+use super::{RamTables, View, code_map, order};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Exception, Exec, Word, flags, seg, vector};
 use crate::vm::Shared;
+
+/// What a processor locks at once (SDM vol. 3, 9.1.2.2), on guest and host.
+pub const LINE_BYTES: u64 = 64;
 
 /// Where one piece of an access, inside one page, leads.
 #[derive(Clone, Copy)]
@@ -25,6 +34,11 @@ struct Place {
     /// Segment by which it was made, which decides between #SS and #GP.
     segment: usize,
     view: View,
+}
+
+/// Whether `size` bytes at `address` cross the end of a cache line.
+pub fn is_split(address: u64, size: usize) -> bool {
+    address % LINE_BYTES > LINE_BYTES - size as u64
 }
 
 fn is_canonical(address: u64) -> bool {
@@ -57,7 +71,9 @@ impl<'m> Core<'m> {
     ) -> Exec<T> {
         let address = self.linear(segment, offset, T::BYTES as u32, Kind::Write)?;
         let place = Place { address, segment, view: self.view };
-        if let Some(frame) = self.writable_frame(place, T::BYTES as u64) {
+        if let Some(frame) = self.writable_frame(place, T::BYTES as u64)
+            && !(locked && is_split(address, T::BYTES))
+        {
             return Ok(change_in(frame, (address % PAGE_SIZE) as usize, locked, &mut change));
         }
         self.modify_slowly(place, locked, change)
@@ -111,18 +127,20 @@ impl<'m> Core<'m> {
         }
         let place = Place { address, segment, view: self.view };
         match self.target(place, 16, Kind::Write)? {
-            Target::Ram { frame, gpa } => {
+            Target::Ram { frame, gpa } if guest_memory::has_exchange_16() => {
                 let found = frame.compare_exchange_16((gpa % PAGE_SIZE) as usize, current, new);
                 self.written(gpa, 16);
                 Ok(found.unwrap_or_else(|found| found))
             }
-            Target::Device { gpa } => {
-                let found = [self.device_load::<u64>(gpa), self.device_load::<u64>(gpa + 8)];
+            target => Ok(self.while_others_stand_still(|core| {
+                let mut bytes = [0; 16];
+                core.read_piece(target, &mut bytes);
+                let found = u128::from_le_bytes(bytes);
+                let found = [found as u64, (found >> 64) as u64];
                 let stored = if found == current { new } else { found };
-                self.device_store(gpa, stored[0]);
-                self.device_store(gpa + 8, stored[1]);
-                Ok(found)
-            }
+                core.write_piece(target, stored.map(u64::to_le_bytes).as_flattened());
+                found
+            })),
         }
     }
 
@@ -274,15 +292,11 @@ impl<'m> Core<'m> {
         mut change: impl FnMut(T) -> T,
     ) -> Exec<T> {
         self.check_alignment(place, T::BYTES)?;
+        if locked && is_split(place.address, T::BYTES) {
+            return self.while_others_stand_still(|core| core.modify_in_pieces(place, change));
+        }
         if place.address % PAGE_SIZE > PAGE_SIZE - T::BYTES as u64 {
-            // Split over two pages: not atomic with respect to other vCPUs.
-            self.pieces(place, T::BYTES, Kind::Write)?;
-            let mut bytes = [0; 8];
-            self.load_pieces(place, &mut bytes[..T::BYTES])?;
-            let old = T::from_u64(u64::from_le_bytes(bytes));
-            let new = change(old);
-            self.store_pieces(place, &new.to_u64().to_le_bytes()[..T::BYTES])?;
-            return Ok(old);
+            return self.modify_in_pieces(place, change);
         }
         match self.target(place, T::BYTES, Kind::Write)? {
             Target::Ram { frame, gpa } => {
@@ -291,12 +305,32 @@ impl<'m> Core<'m> {
                 Ok(old)
             }
             Target::Device { gpa } => {
-                let old = self.device_load(gpa);
-                let new = change(old);
-                self.device_store(gpa, new);
-                Ok(old)
+                let mut on_device = |core: &mut Self| {
+                    let old = core.device_load(gpa);
+                    core.device_store(gpa, change(old));
+                    old
+                };
+                Ok(if locked { self.while_others_stand_still(on_device) } else { on_device(self) })
             }
         }
+    }
+
+    /// [`modify`](Core::modify) of what may reach into a second page, and not atomic.
+    fn modify_in_pieces<T: Word>(&mut self, place: Place, mut change: impl FnMut(T) -> T) -> Exec<T> {
+        self.pieces(place, T::BYTES, Kind::Write)?;
+        let mut bytes = [0; 8];
+        self.load_pieces(place, &mut bytes[..T::BYTES])?;
+        let old = T::from_u64(u64::from_le_bytes(bytes));
+        self.store_pieces(place, &change(old).to_u64().to_le_bytes()[..T::BYTES])?;
+        Ok(old)
+    }
+
+    /// Does `work` as a locked access: no other vCPU executes anything meanwhile, and what was stored before is seen.
+    fn while_others_stand_still<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let (shared, index) = (self.shared, self.index);
+        let result = shared.exclusive.run_alone(index, &shared.platform, || work(self));
+        order::drain_stores();
+        result
     }
 
     fn load_pieces(&mut self, place: Place, out: &mut [u8]) -> Exec {

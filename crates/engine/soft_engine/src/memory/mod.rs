@@ -7,6 +7,7 @@ pub mod access;
 mod code_epochs;
 pub mod code_map;
 pub mod journal;
+pub mod order;
 pub mod paging;
 pub mod tlb;
 pub mod write_log;

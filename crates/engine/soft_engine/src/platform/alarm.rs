@@ -32,6 +32,8 @@ struct State {
     /// When the thread wakes up by itself.
     wakes_ns: u64,
     ends: bool,
+    /// Why there is no thread, where one was wanted.
+    failure: Option<std::io::Error>,
 }
 
 impl Alarm {
@@ -51,23 +53,32 @@ impl Alarm {
         let is_nearer = deadline_ns.is_some_and(|deadline_ns| deadline_ns < state.wakes_ns);
         drop(state);
         if deadline_ns.is_some() {
-            self.start();
+            self.start(index);
         }
         if is_nearer {
             self.inner.changed.notify_one();
         }
     }
 
-    fn start(&self) {
+    fn start(&self, index: usize) {
         let mut thread = lock(&self.thread);
         if thread.is_some() {
             return;
         }
         let inner = Arc::clone(&self.inner);
-        match std::thread::Builder::new().name("alarm".to_owned()).spawn(move || inner.run()) {
+        match host_sys::threads::spawn("alarm", move || inner.run()) {
             Ok(started) => *thread = Some(started),
-            Err(error) => tracing::error!(%error, "no thread for timers: they come late"),
+            Err(error) => {
+                // Timers would come late or never: whoever asked stops, and says so.
+                lock(&self.inner.state).failure.get_or_insert(error);
+                self.inner.platform.mailbox(index).post(Request::KICK);
+            }
         }
+    }
+
+    /// Why there is no thread, where one was wanted.
+    pub(crate) fn take_failure(&self) -> Option<std::io::Error> {
+        lock(&self.inner.state).failure.take()
     }
 }
 

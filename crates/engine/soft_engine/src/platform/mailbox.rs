@@ -41,6 +41,8 @@ impl Request {
     pub(crate) const UNHALT: Request = Request(1 << 7);
     /// Look closely at the next write to each page: the dirty log was taken.
     pub(crate) const PROTECT: Request = Request(1 << 8);
+    /// Stand still: another vCPU has to execute an instruction alone.
+    pub(crate) const STAND_STILL: Request = Request(1 << 9);
     /// Everything that may be asked.
     pub(crate) const ALL: Request = Request(u32::MAX);
 

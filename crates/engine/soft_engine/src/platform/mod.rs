@@ -11,13 +11,14 @@
 //! What other threads may touch of a vCPU is its [`Mailbox`](mailbox::Mailbox), which is atomics (and
 //! its TSC behind a lock that is taken alone); its [`Lapic`] belongs to the
 //! thread that runs it. Lock order: the [`IoApic`](ioapic::IoApic)'s lock, then a mailbox's sleep lock, which
-//! is the innermost. The clock's lock is taken alone.
+//! is the innermost; [`Exclusive`](exclusive::Exclusive)'s may be held when a sleep lock is taken. The clock's lock is taken alone.
 //!
 //! Saved states have KVM's layout and meaning, so that they move between the engines.
 
 mod alarm;
 mod clock;
 mod doorbells;
+mod exclusive;
 mod ioapic;
 mod kvmclock;
 mod lapic;
@@ -34,6 +35,7 @@ mod vectors;
 
 pub(crate) use alarm::Alarm;
 pub(crate) use doorbells::DoorbellMap;
+pub(crate) use exclusive::Exclusive;
 pub(crate) use kvmclock::{TimeInfo, WallClock};
 pub(crate) use lapic::Lapic;
 pub(crate) use lines::{SoftIrqLine, SoftMsi};

@@ -35,6 +35,11 @@ impl Turn {
         Turn { in_turn, numbers: Mutex::default(), changed: Condvar::new() }
     }
 
+    /// Whether one vCPU executes at a time.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.in_turn
+    }
+
     /// Waits until it is the calling vCPU's turn; it is until [`give`](Turn::give).
     pub(crate) fn take(&self) {
         if !self.in_turn {

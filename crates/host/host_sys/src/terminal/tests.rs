@@ -101,29 +101,34 @@ fn the_terminal_is_put_back_when_the_process_ends_by_itself() {
 }
 
 #[test]
-fn the_terminal_is_put_back_by_signals() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::SEGV] {
+fn the_terminal_is_put_back_by_every_signal_that_ends_a_process() {
+    // Programs in Rust ignore SIGPIPE.
+    let signals = endings::ending_signals().filter(|signal| *signal != libc::SIGPIPE);
+    for signal in signals.chain([libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE]) {
         let pty = Pty::open();
         let mut child = pty.spawn("wait", false);
         pty.wait_until(true);
-        send(&child, signal);
-        assert_eq!(child.wait().unwrap().signal(), Some(signal.as_raw()));
-        assert!(!is_raw(&pty.slave), "{signal:?}");
+        // SAFETY: takes plain numbers; the child is ours and not waited for yet.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        assert_eq!(child.wait().unwrap().signal(), Some(signal));
+        assert!(!is_raw(&pty.slave), "signal {signal}");
     }
 }
 
 #[test]
 fn a_stopped_process_leaves_the_terminal_and_takes_it_again() {
-    let pty = Pty::open();
-    let mut child = pty.spawn("wait", false);
-    pty.wait_until(true);
-    send(&child, Signal::TSTP);
-    pty.wait_until(false);
-    send(&child, Signal::CONT);
-    pty.wait_until(true);
-    send(&child, Signal::TERM);
-    child.wait().unwrap();
-    assert!(!is_raw(&pty.slave));
+    for signal in [Signal::TSTP, Signal::TTIN, Signal::TTOU] {
+        let pty = Pty::open();
+        let mut child = pty.spawn("wait", false);
+        pty.wait_until(true);
+        send(&child, signal);
+        pty.wait_until(false);
+        send(&child, Signal::CONT);
+        pty.wait_until(true);
+        send(&child, Signal::TERM);
+        child.wait().unwrap();
+        assert!(!is_raw(&pty.slave), "{signal:?}");
+    }
 }
 
 #[test]

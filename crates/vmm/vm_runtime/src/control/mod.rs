@@ -4,12 +4,15 @@
 //!
 //! The server has a thread of its own; each request is a message to the driver, which answers in turn.
 
+mod refusals;
 mod server;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
 use vm_control::{Counters, Status, Verb};
 
+#[cfg(test)]
+pub(crate) use server::CLIENTS_MAX;
 pub(crate) use server::ControlServer;
 
 /// What the driver answers.
@@ -35,8 +38,8 @@ pub enum ControlError {
     Listen {
         /// The path as given.
         path: String,
-        /// The kernel's answer.
-        source: std::io::Error,
+        /// Why.
+        source: host_sys::unix_socket::ListenError,
     },
     /// The server's thread or its event loop could not be started.
     #[error("cannot start the control socket's thread")]

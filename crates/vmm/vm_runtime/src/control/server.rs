@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::mpsc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host_sys::unix_socket::{self, SocketFile};
 use http_body_util::{Either, Full};
@@ -22,6 +22,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 use vm_control::{EVENTS_PATH, Event, Failure, FailureClass, Misdirected, Verb};
 
+use super::refusals::Refusals;
 use super::{ControlError, ControlRequest};
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
@@ -29,6 +30,9 @@ use crate::inbox::{Message, Outbox};
 /// How long the end of a VM waits for answers on their way, at most: a client that listens for events, or reads
 /// nothing, is left.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
+/// Clients that are served at a time. More wait in the socket's queue until one of these goes.
+pub(crate) const CLIENTS_MAX: usize = 64;
 
 /// The socket's file goes when this is dropped, and answers that are on their way are given.
 pub(crate) struct ControlServer {
@@ -52,9 +56,11 @@ impl ControlServer {
         let shown = || path.display().to_string();
         let (listener, file) =
             unix_socket::listen(path).map_err(|source| ControlError::Listen { path: shown(), source })?;
-        listener.set_nonblocking(true).map_err(ControlError::Start)?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(ControlError::Start)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(ControlError::Start)?;
         let (ending, told) = watch::channel(false);
         let (alive, done) = mpsc::channel();
         let serve = move || {
@@ -74,24 +80,32 @@ async fn accept(
     mut ending: watch::Receiver<bool>,
 ) {
     let mut clients = JoinSet::new();
+    let mut refusals = Refusals::default();
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "control socket lost"),
     };
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if clients.len() < CLIENTS_MAX => accepted,
             Some(_ended) = clients.join_next() => continue,
             _ = ending.changed() => break,
         };
         match accepted {
             Ok((stream, _)) => {
+                refusals.end();
                 clients.spawn(converse(stream, outbox.clone(), events.clone(), ending.clone()));
             }
             // Out of descriptors or memory: those that are being served will free some.
             Err(error) => {
-                tracing::warn!(%error, "control socket refused a client");
-                tokio::task::yield_now().await;
+                let (wait, told) = refusals.count(Instant::now());
+                if let Some(times) = told {
+                    tracing::error!(%error, times, "clients of the control socket have to wait");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    _ = ending.changed() => break,
+                }
             }
         }
     }

@@ -35,7 +35,7 @@ fn impossible_headers_are_refused_in_words() {
     assert_refused(b"QFI\xfb".to_vec(), "does not begin as a qcow2 image");
     assert_refused(with(VERSION, 1), "version 1");
     assert_refused(with(VERSION, 4), "version 4");
-    assert_refused(with(CLUSTER_BITS, 8), "cluster size of 2^8");
+    assert_refused(with(CLUSTER_BITS, 8), "cluster size of 2 to the power of 8");
     assert_refused(with(CLUSTER_BITS, u64::MAX), "cluster size");
     assert_refused(with(SIZE, 1 << 60), "L1 table is too short");
     assert_refused(with(SIZE, u64::MAX), "larger than any file");
@@ -51,9 +51,9 @@ fn impossible_headers_are_refused_in_words() {
     assert_refused(with(SNAPSHOTS, 1), "snapshot table");
     assert_refused(with(INCOMPATIBLE, INCOMPATIBLE_DATA_FILE), "data in another file");
     assert_refused(with(INCOMPATIBLE, INCOMPATIBLE_SUBCLUSTERS), "subclusters");
-    assert_refused(with(INCOMPATIBLE, 1 << 40), "incompatible feature 40");
+    assert_refused(with(INCOMPATIBLE, 1 << 40), "feature 40 of the format, which came after");
     assert_refused(with(INCOMPATIBLE, INCOMPATIBLE_COMPRESSION), "do not agree");
-    assert_refused(with(REFCOUNT_ORDER, 7), "2^7 bits");
+    assert_refused(with(REFCOUNT_ORDER, 7), "2 to the power of 7 bits");
     assert_refused(with(HEADER_LENGTH, 80), "impossible length");
     assert_refused(with(HEADER_LENGTH, 107), "multiple of 8");
     assert_refused(with(HEADER_LENGTH, u64::MAX), "impossible length");

@@ -1,215 +1,126 @@
-//! GRUB 2: `grub.cfg` and `grubenv`, read by a tolerant reader of GRUB's language.
+//! GRUB 2: `grub.cfg` and `grubenv`, read as GRUB's own interpreter would, but for what only shows something.
 //!
 //! ```text
-//! grub.cfg ─► script.rs (words, blocks) ─► run.rs (variables, conditions, menu) ─► the default entry first
+//! grub.cfg ─► script.rs (words, blocks) ─► run.rs (variables, loops) ─► menu.rs (default, fallback, submenus) ─► entries
+//!                                          │ commands.rs: linux, initrd, configfile …   each entry's body runs by itself
+//!                                          └ files.rs, device.rs: (hd0,gpt2)/path, search ─► a file of this disk
 //! ```
+//!
+//! A path is looked up on the device that it names, or on the root that the script has set, and nowhere else. What
+//! names a device that is not here, or cannot be read, is said.
 
+mod commands;
+mod condition;
+mod device;
+mod environment;
+mod expand;
+mod files;
+mod menu;
 mod run;
 mod script;
 
-use std::collections::BTreeMap;
-
-use super::bls;
-use super::entry::{Entry, Files, Place, System};
-use crate::read_small;
-use run::{MenuItem, Runner};
-
-const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
-const ENVIRONMENT_LIMIT_BYTES: u64 = 64 << 10;
+use super::entry::{Entry, Place, System, file};
+use crate::{FileKind, PartitionType};
+use run::{Flow, Menu, Runner};
 
 /// Where the files may be below `/boot`, or below the root of a file system of its own.
 const FOLDERS: &[&str] = &["grub", "grub2", "boot/grub", "boot/grub2"];
+/// Folders of an EFI system partition that are looked into.
+const VENDOR_LIMIT: usize = 16;
 
-/// The entries of a place's `grub.cfg`, the default one first.
-pub(super) fn entries(system: &System<'_>, place: &Place, _passed_over: &mut Vec<String>) -> Vec<Entry> {
-    FOLDERS
-        .iter()
-        .find_map(|folder| read(system, place, &format!("{}/{folder}", place.folder)))
-        .unwrap_or_default()
-}
-
-fn read(system: &System<'_>, place: &Place, folder: &str) -> Option<Vec<Entry>> {
-    let fs = system.fs(place);
-    let path = format!("{folder}/grub.cfg");
-    let text = read_small(fs, &path, CONFIG_LIMIT_BYTES).ok()?;
-    let environment = read_small(fs, &format!("{folder}/grubenv"), ENVIRONMENT_LIMIT_BYTES);
-    let environment = environment.map_or(BTreeMap::new(), |text| parse_environment(&text));
-    let script = script::parse(&String::from_utf8_lossy(&text));
-    let mut runner = Runner::new(environment);
-    runner.run(&script);
-    let finder = Finder { system, place, path };
-    let entries = finder.menu(runner);
-    (!entries.is_empty()).then_some(entries)
-}
-
-/// The variables of a `grubenv` block, which is filled up with `#`. What counts only for the next start is left
-/// out: nobody would clear it.
-fn parse_environment(text: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(text);
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let variables = lines.filter_map(|line| line.split_once('='));
-    variables
-        .filter(|(name, _)| !matches!(*name, "next_entry" | "prev_saved_entry"))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .take(1000)
-        .collect()
-}
-
-/// Makes entries of a menu.
-struct Finder<'a> {
-    system: &'a System<'a>,
-    place: &'a Place,
-    path: String,
-}
-
-/// An entry, and the names by which `default` may choose it.
-struct Named {
-    names: Vec<String>,
-    /// An entry, or those of a submenu.
-    entries: Vec<Named>,
-    entry: Option<Entry>,
-}
-
-impl Finder<'_> {
-    /// The menu's entries, the default one first.
-    fn menu(&self, runner: Runner) -> Vec<Entry> {
-        let Runner { variables, menu, .. } = runner;
-        let mut named = Vec::new();
-        for item in menu {
-            match item {
-                MenuItem::Bls => named.extend(self.bls(&variables)),
-                item => named.push(self.named(item)),
-            }
-        }
-        let default = variables.get("default").map_or("0", String::as_str);
-        let default = if default == "saved" {
-            variables.get("saved_entry").map_or("0", String::as_str)
-        } else {
-            default
-        };
-        bring_forward(&mut named, default, 0);
-        let mut entries = Vec::new();
-        flatten(named, &mut entries);
-        entries
-    }
-
-    fn bls(&self, variables: &BTreeMap<String, String>) -> Vec<Named> {
-        // GRUB looks beside the folder that holds grub.cfg, or where the configuration says.
-        let mut read = bls::read(self.system, self.place);
-        read.sort_by(bls::BlsEntry::order_by_name);
-        let mut named = Vec::new();
-        for entry in read {
-            let names = vec![entry.id.clone(), entry.title.clone(), format!("{}.conf", entry.id)];
-            let entry = entry.into_entry(self.place, self.place.folder, variables);
-            named.push(Named { names, entries: Vec::new(), entry: Some(entry) });
-        }
-        named
-    }
-
-    fn named(&self, item: MenuItem) -> Named {
-        match item {
-            MenuItem::Bls => Named { names: Vec::new(), entries: Vec::new(), entry: None },
-            MenuItem::Submenu { title, id, items } => Named {
-                names: vec![id, title],
-                entries: items.into_iter().map(|item| self.named(item)).collect(),
-                entry: None,
-            },
-            MenuItem::Entry { title, id, kernel, initrds, cmdline, search } => {
-                let searched = search.and_then(|name| self.volume(&name));
-                let files = Files::Paths { volume: searched.unwrap_or(self.place.volume), kernel, initrds };
-                let entry = Entry { source: format!("{}: {title}", self.path), files, cmdline };
-                Named { names: vec![id, title], entries: Vec::new(), entry: Some(entry) }
-            }
-        }
-    }
-
-    /// The volume that `search` finds by a UUID or a label.
-    fn volume(&self, name: &str) -> Option<usize> {
-        self.system.volumes.list.iter().position(|volume| {
-            volume.fs.uuid().is_some_and(|uuid| uuid.eq_ignore_ascii_case(name)) || volume.fs.label() == name
+/// The entries of the `grub.cfg` that GRUB would read: the one that it would start first. Others follow as long as
+/// nothing is there to be started.
+///
+/// With firmware, what GRUB reads first is on the EFI system partition, and leads to the right one of several.
+pub(super) fn entries(system: &System<'_>, passed_over: &mut Vec<String>) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let at = |place: &Place| {
+        FOLDERS.iter().find_map(|folder| {
+            let folder = format!("{}/{folder}", place.folder);
+            let file = file(system.volumes, place.volume, &format!("{folder}/grub.cfg"))?;
+            Some((file.volume(), folder))
         })
-    }
-}
-
-/// Puts what `default` names first: an index, a title or an id, for each level of menus, with `>` between.
-fn bring_forward(named: &mut [Named], default: &str, depth: usize) {
-    /// Submenus are not nested deeper.
-    const DEPTH_LIMIT: usize = 16;
-    let (name, rest) = default.split_once('>').unwrap_or((default, ""));
-    let by_name =
-        named.iter().position(|entry| entry.names.iter().any(|known| !known.is_empty() && known == name));
-    // A title may hold a `>` of its own.
-    let whole = named.iter().position(|entry| entry.names.iter().any(|known| known == default));
-    let by_index = || name.trim().parse::<usize>().ok().filter(|&index| index < named.len());
-    if let Some(at) = whole.or(by_name).or_else(by_index) {
-        named[..=at].rotate_right(1);
-        if depth < DEPTH_LIMIT {
-            bring_forward(&mut named[0].entries, rest, depth + 1);
+    };
+    let configs = on_esp(system).into_iter().chain(system.places.iter().filter_map(at));
+    for (volume, folder) in configs {
+        let mut notes = Vec::new();
+        let read = read(system, volume, &folder, &mut notes);
+        let is_found = read.iter().any(|entry| entry.locate(system).is_ok());
+        // Of one that leads nowhere the first reason will do.
+        notes.truncate(if is_found { NOTE_LIMIT } else { 1 });
+        passed_over.extend(notes);
+        entries.extend(read);
+        if is_found {
+            break;
         }
     }
+    entries
 }
 
-fn flatten(named: Vec<Named>, entries: &mut Vec<Entry>) {
-    for item in named {
-        entries.extend(item.entry.filter(|entry| match &entry.files {
-            Files::Paths { kernel, .. } => !kernel.is_empty(),
-            Files::Known(_) => true,
-        }));
-        flatten(item.entries, entries);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn titles(default: &str) -> String {
-        let entry = |title: &str| {
-            let files = Files::Paths { volume: 0, kernel: "k".to_owned(), initrds: Vec::new() };
-            let entry = Entry { source: title.to_owned(), files, cmdline: String::new() };
-            Named {
-                names: vec![format!("id-{title}"), title.to_owned()],
-                entries: Vec::new(),
-                entry: Some(entry),
-            }
-        };
-        let submenu = Named {
-            names: vec!["advanced".to_owned(), "Advanced > more".to_owned()],
-            entries: vec![entry("c"), entry("d")],
-            entry: None,
-        };
-        let mut named = vec![entry("a"), submenu, entry("b")];
-        bring_forward(&mut named, default, 0);
-        let mut entries = Vec::new();
-        flatten(named, &mut entries);
-        entries.into_iter().map(|entry| entry.source).collect()
-    }
-
-    #[test]
-    fn the_default_comes_first() {
-        for (default, order) in [
-            ("0", "acdb"),
-            ("2", "bacd"),
-            ("b", "bacd"),
-            ("id-b", "bacd"),
-            ("1>1", "dcab"),
-            ("advanced>id-d", "dcab"),
-            ("Advanced > more", "cdab"),
-            ("7", "acdb"),
-            ("", "acdb"),
-            ("nothing>0", "acdb"),
-        ] {
-            assert_eq!(titles(default), order, "{default}");
+/// The folders of EFI system partitions that hold a `grub.cfg`: the one that firmware takes by itself, then others.
+fn on_esp(system: &System<'_>) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (volume, esp) in system.volumes.list.iter().enumerate() {
+        if esp.kind() != Some(PartitionType::Esp) {
+            continue;
         }
+        let folders = esp.fs.list("/EFI", 4096).unwrap_or_default();
+        let mut names: Vec<String> = folders
+            .into_iter()
+            .filter(|folder| folder.kind == FileKind::Directory)
+            .map(|folder| folder.name)
+            .collect();
+        names.sort_by_key(|name| (!name.eq_ignore_ascii_case("BOOT"), name.clone()));
+        let folders = names.into_iter().take(VENDOR_LIMIT).map(|name| format!("/EFI/{name}"));
+        let has_config =
+            |folder: &String| file(system.volumes, volume, &format!("{folder}/grub.cfg")).is_some();
+        found.extend(folders.filter(has_config).map(|folder| (volume, folder)));
     }
-
-    #[test]
-    fn the_environment_block() {
-        let block =
-            b"# GRUB Environment Block\nsaved_entry=x-6.1\nkernelopts=root=UUID=1 ro\nnext_entry=2\n#######";
-        let variables = parse_environment(block);
-        assert_eq!(variables["saved_entry"], "x-6.1");
-        assert_eq!(variables["kernelopts"], "root=UUID=1 ro");
-        assert_eq!(variables.len(), 2);
-    }
+    found
 }
+
+fn read(system: &System<'_>, volume: usize, folder: &str, passed_over: &mut Vec<String>) -> Vec<Entry> {
+    let mut runner = Runner::new(system);
+    let root = device::name(system.volumes, volume);
+    let is_efi = system.volumes.list.iter().any(|volume| volume.kind() == Some(PartitionType::Esp));
+    // btrfs's subvolume that was found as the system's root: paths of `folder` begin there.
+    let relative = system.volumes.list[volume].fs.subvolume_path() != "";
+    let known = [
+        ("root", root.as_str()),
+        ("prefix", &format!("({root}){folder}")),
+        ("grub_platform", if is_efi { "efi" } else { "pc" }),
+        ("grub_cpu", if is_efi { "x86_64" } else { "i386" }),
+        ("feature_menuentry_id", "y"),
+        ("feature_menuentry_options", "y"),
+        ("feature_default_font_path", "y"),
+        ("feature_platform_search_hint", "y"),
+        ("feature_200_final", "y"),
+        ("feature_all_video_module", "y"),
+        ("feature_nativedisk_cmd", "y"),
+        ("feature_ntldr", "y"),
+        ("feature_timeout_style", "y"),
+        ("btrfs_relative_path", if relative { "y" } else { "" }),
+    ];
+    for (name, value) in known {
+        // They are few and short.
+        let _ = runner.menu.variables.set(name, value).and_then(|()| runner.menu.variables.export(name));
+    }
+    let flow = runner.run_file(&format!("({root}){folder}/grub.cfg"));
+    let entries = match (flow, runner.taken.take()) {
+        (Flow::Stopped(why), _) => {
+            passed_over.push(format!("{}: {why}", runner.file));
+            Vec::new()
+        }
+        (Flow::Left, None) => vec![std::mem::take(&mut runner.loaded).into_entry(runner.file.clone())],
+        (_, Some(menu)) => runner.entries(&menu, 0),
+        (_, None) => {
+            let menu = Menu { lost_root: runner.lost_root.take(), ..std::mem::take(&mut runner.menu) };
+            runner.entries(&menu, 0)
+        }
+    };
+    passed_over.append(&mut runner.notes);
+    entries
+}
+
+/// What is noted of a configuration.
+const NOTE_LIMIT: usize = 8;

@@ -1,337 +1,263 @@
-//! Runs a script of GRUB's for its variables and its menu. Nothing is repeated and nothing is called, so that every
-//! statement runs once at most.
+//! Runs a script of GRUB's: variables, conditions, loops, functions, and the menu that it makes.
+//!
+//! A script is anybody's: what it may do in all is counted, and beyond that it is stopped.
 
 use std::collections::BTreeMap;
 
-use super::script::{Part, Statement, Word};
+use super::environment::{TooMuch, Variables};
+use super::expand;
+use super::script::{Body, Statement, Word};
+use crate::FileRef;
+use crate::boot::entry::System;
 
-/// The longest value; values may be made of one another.
-const VALUE_LIMIT: usize = 4096;
-const VARIABLE_LIMIT: usize = 1000;
+/// What a configuration may do in all: commands, and bytes that they handle in units of [`BYTES_A_STEP`].
+const STEP_LIMIT: usize = 200_000;
+const BYTES_A_STEP: usize = 64;
+/// Blocks, functions and files inside of one another.
+const DEPTH_LIMIT: usize = 100;
 const ITEM_LIMIT: usize = 1000;
+const FUNCTION_LIMIT: usize = 1000;
 
-/// An item of the menu.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum MenuItem {
-    Entry {
-        title: String,
-        id: String,
-        /// Empty when it starts no kernel.
-        kernel: String,
-        initrds: Vec<String>,
-        cmdline: String,
-        /// The UUID or label of the file system that the paths are on.
-        search: Option<String>,
-    },
-    Submenu {
-        title: String,
-        id: String,
-        items: Vec<MenuItem>,
-    },
-    /// `blscfg`: the Boot Loader Specification's entries stand here.
-    Bls,
+/// An item of the menu. Its body runs when it is chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// Where it stands, and its title.
+    pub(super) source: String,
+    /// By which `default` and `fallback` may name it.
+    pub(super) names: Vec<String>,
+    /// What `$1` and those behind it are in its body.
+    pub(super) arguments: Vec<String>,
+    pub(super) is_submenu: bool,
+    pub(super) body: Body,
 }
 
-/// What an entry's body sets.
-#[derive(Default)]
-struct Kernel {
-    path: String,
-    cmdline: String,
-    initrds: Vec<String>,
+/// A menu, and the variables that its items find.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Menu {
+    pub(super) variables: Variables,
+    pub(super) items: Vec<Item>,
+    /// Why the root that the items find cannot be believed.
+    pub(super) lost_root: Option<String>,
+}
+
+/// What is loaded to be started; or why it cannot be.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) kernel: Option<Result<FileRef, String>>,
+    pub(super) cmdline: String,
+    pub(super) initrds: Vec<Result<FileRef, String>>,
+    /// What is started that is no kernel of Linux's.
+    pub(super) other: Option<String>,
+}
+
+/// How it goes on behind a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    Next,
+    /// Leave so many loops.
+    Break(usize),
+    /// Leave so many loops but for the last, which goes on.
+    Continue(usize),
+    Return,
+    /// Another menu took over, or something was started.
+    Left,
+    /// It does more than it may.
+    Stopped(&'static str),
 }
 
 /// A script that runs.
-pub(super) struct Runner {
-    pub(super) variables: BTreeMap<String, String>,
-    pub(super) menu: Vec<MenuItem>,
-    /// What `load_env` brings.
-    environment: BTreeMap<String, String>,
-    kernel: Kernel,
-    search: Option<String>,
+pub(super) struct Runner<'a> {
+    pub(super) system: &'a System<'a>,
+    /// The menu that is being made, and the variables.
+    pub(super) menu: Menu,
+    pub(super) functions: BTreeMap<String, Body>,
+    /// `$1`, `$2` …
+    pub(super) arguments: Vec<String>,
+    pub(super) loaded: Loaded,
+    /// The menu that `configfile` went on with.
+    pub(super) taken: Option<Menu>,
+    /// Why `root` cannot be believed: it was searched for, and may be where nothing is read.
+    pub(super) lost_root: Option<String>,
+    /// The path of the file that runs.
+    pub(super) file: String,
+    pub(super) notes: Vec<String>,
+    pub(super) succeeded: bool,
     items: usize,
+    steps: usize,
+    depth: usize,
 }
 
-impl Runner {
-    pub(super) fn new(environment: BTreeMap<String, String>) -> Runner {
-        // What GRUB's core sets, as far as scripts ask for it.
-        let variables = [("prefix", "/boot/grub"), ("grub_platform", "efi"), ("grub_cpu", "x86_64")];
-        let known = ["feature_menuentry_id", "feature_default_font_path", "feature_platform_search_hint"];
-        let known = known.map(|name| (name, "y"));
-        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+impl<'a> Runner<'a> {
+    pub(super) fn new(system: &'a System<'a>) -> Runner<'a> {
         Runner {
-            variables: variables.into_iter().chain(known).map(own).collect(),
-            menu: Vec::new(),
-            environment,
-            kernel: Kernel::default(),
-            search: None,
+            system,
+            menu: Menu::default(),
+            functions: BTreeMap::new(),
+            arguments: Vec::new(),
+            loaded: Loaded::default(),
+            taken: None,
+            lost_root: None,
+            file: String::new(),
+            notes: Vec::new(),
+            succeeded: true,
             items: 0,
+            steps: 0,
+            depth: 0,
         }
     }
 
-    /// Runs statements and says whether the last command succeeded.
-    pub(super) fn run(&mut self, statements: &[Statement]) -> bool {
-        let mut succeeded = true;
-        for statement in statements {
-            match statement {
-                Statement::Command(words) => succeeded = self.command(words),
-                Statement::If { arms, otherwise } => {
-                    let taken = arms.iter().find(|(condition, _)| self.run(condition));
-                    succeeded = self.run(taken.map_or(otherwise, |(_, body)| body));
+    /// Runs statements up to one that leaves them.
+    pub(super) fn run(&mut self, statements: &[Statement]) -> Flow {
+        if self.depth >= DEPTH_LIMIT {
+            return Flow::Stopped("its blocks, functions and files are nested too deep");
+        }
+        self.depth += 1;
+        let left =
+            statements.iter().map(|statement| self.statement(statement)).find(|&flow| flow != Flow::Next);
+        self.depth -= 1;
+        left.unwrap_or(Flow::Next)
+    }
+
+    fn statement(&mut self, statement: &Statement) -> Flow {
+        match statement {
+            Statement::Command(words) => match self.expand(words) {
+                Ok(words) => self.command(&words),
+                Err(stopped) => stopped,
+            },
+            Statement::If { arms, otherwise } => self.condition(arms, otherwise),
+            Statement::Loop { condition, until, body } => self.while_loop(condition, *until, body),
+            Statement::For { name, words, body } => self.for_loop(name, words, body),
+            Statement::Function { name, body } => {
+                if self.functions.len() >= FUNCTION_LIMIT && !self.functions.contains_key(name) {
+                    return Flow::Stopped("it has too many functions");
                 }
-                Statement::Menu { words, is_submenu, body } => self.item(words, *is_submenu, body),
+                self.functions.insert(name.clone(), body.clone());
+                Flow::Next
             }
-        }
-        succeeded
-    }
-
-    fn command(&mut self, words: &[Word]) -> bool {
-        let words = self.expand(words);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
-            ["set", assignment, ..] => self.assign(assignment),
-            ["[" | "test", arguments @ ..] => return test(arguments, &self.environment),
-            ["true" | "insmod" | "export", ..] => {}
-            ["load_env", ..] => {
-                let environment = self.environment.clone();
-                environment.into_iter().for_each(|(name, value)| self.set(name, value));
+            Statement::Menu { words, is_submenu, body } => self.item(words, *is_submenu, body),
+            Statement::Broken(_) => {
+                self.succeeded = false;
+                Flow::Next
             }
-            ["blscfg", ..] => self.menu.push(MenuItem::Bls),
-            ["search" | "search.fs_uuid" | "search.fs_label", arguments @ ..] => self.search(arguments),
-            ["linux" | "linux16" | "linuxefi", path, arguments @ ..] => {
-                (*path).clone_into(&mut self.kernel.path);
-                self.kernel.cmdline = join(arguments);
-            }
-            ["initrd" | "initrd16" | "initrdefi", paths @ ..] => {
-                self.kernel.initrds = paths.iter().map(|&path| path.to_owned()).collect();
-            }
-            ["unset", name, ..] => {
-                self.variables.remove(*name);
-            }
-            // An assignment without `set` is none in GRUB but for scripts that leave it out.
-            [assignment] if assignment.contains('=') => self.assign(assignment),
-            _ => return false,
-        }
-        true
-    }
-
-    fn assign(&mut self, assignment: &str) {
-        if let Some((name, value)) = assignment.split_once('=') {
-            self.set(name.to_owned(), value.to_owned());
         }
     }
 
-    fn set(&mut self, name: String, mut value: String) {
-        if value.len() > VALUE_LIMIT {
-            let end = (0..=VALUE_LIMIT).rev().find(|&end| value.is_char_boundary(end)).unwrap_or(0);
-            value.truncate(end);
+    fn condition(&mut self, arms: &[(Vec<Statement>, Vec<Statement>)], otherwise: &[Statement]) -> Flow {
+        for (condition, body) in arms {
+            match self.run(condition) {
+                Flow::Next if self.succeeded => return self.run(body),
+                Flow::Next => {}
+                left => return left,
+            }
         }
-        if self.variables.len() < VARIABLE_LIMIT || self.variables.contains_key(&name) {
-            self.variables.insert(name, value);
+        self.run(otherwise)
+    }
+
+    fn while_loop(&mut self, condition: &[Statement], until: bool, body: &[Statement]) -> Flow {
+        loop {
+            if let Some(stopped) = self.charge(0) {
+                return stopped;
+            }
+            match self.run(condition) {
+                Flow::Next if self.succeeded == until => return Flow::Next,
+                Flow::Next => {}
+                left => return left,
+            }
+            if let Some(left) = after_turn(self.run(body)) {
+                return left;
+            }
         }
     }
 
-    /// `search --no-floppy --fs-uuid --set=root UUID`: the name is the last word that is no option.
-    fn search(&mut self, arguments: &[&str]) {
-        let by_name = ["--fs-uuid", "-u", "--label", "-l", "--fs-label"];
-        let is_by_name = arguments.iter().any(|argument| by_name.contains(argument));
-        let name = arguments.iter().rev().find(|argument| !argument.starts_with('-'));
-        if let (true, Some(name)) = (is_by_name, name) {
-            self.search = Some((*name).to_owned());
+    fn for_loop(&mut self, name: &str, words: &[Word], body: &[Statement]) -> Flow {
+        let words = match self.expand(words) {
+            Ok(words) => words,
+            Err(stopped) => return stopped,
+        };
+        for word in words {
+            if let Some(stopped) = self.charge(word.len()).or_else(|| self.set(name, &word)) {
+                return stopped;
+            }
+            if let Some(left) = after_turn(self.run(body)) {
+                return left;
+            }
+        }
+        Flow::Next
+    }
+
+    /// Calls a function of the script's.
+    pub(super) fn call(&mut self, body: &Body, arguments: Vec<String>) -> Flow {
+        let outer = std::mem::replace(&mut self.arguments, arguments);
+        let flow = self.run(body);
+        self.arguments = outer;
+        match flow {
+            Flow::Return | Flow::Break(_) | Flow::Continue(_) => Flow::Next,
+            flow => flow,
         }
     }
 
-    fn item(&mut self, words: &[Word], is_submenu: bool, body: &[Statement]) {
+    /// `menuentry` and `submenu`.
+    fn item(&mut self, words: &[Word], is_submenu: bool, body: &Body) -> Flow {
+        let words = match self.expand(words) {
+            Ok(words) => words,
+            Err(stopped) => return stopped,
+        };
+        let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        let options = expand::options(&words, &["class", "users", "hotkey", "source", "id"]);
+        let arguments: Vec<String> = options.arguments.iter().map(|&word| word.to_owned()).collect();
+        // GRUB refuses an item without a title.
+        let Some(title) = arguments.first().cloned() else {
+            self.succeeded = false;
+            return Flow::Next;
+        };
+        let id = options.value("id").map_or_else(|| title.clone(), str::to_owned);
+        let source = format!("{}: {title}", self.file);
+        self.add(Item { source, names: vec![title, id], arguments, is_submenu, body: body.clone() })
+    }
+
+    pub(super) fn add(&mut self, item: Item) -> Flow {
         self.items += 1;
         if self.items > ITEM_LIMIT {
-            return;
+            return Flow::Stopped("its menu has too many entries");
         }
-        let words = self.expand(words);
-        let title = words.get(1).cloned().unwrap_or_default();
-        let id = option(&words, "--id").unwrap_or_default();
-        let outer = (self.variables.clone(), self.search.clone());
-        self.kernel = Kernel::default();
-        let item = if is_submenu {
-            let above = std::mem::take(&mut self.menu);
-            self.run(body);
-            let items = std::mem::replace(&mut self.menu, above);
-            MenuItem::Submenu { title, id, items }
-        } else {
-            // What would be a menu of its own, inside of an entry, is not one.
-            let len = self.menu.len();
-            self.run(body);
-            self.menu.truncate(len);
-            let Kernel { path, cmdline, initrds } = std::mem::take(&mut self.kernel);
-            MenuItem::Entry { title, id, kernel: path, initrds, cmdline, search: self.search.take() }
-        };
-        (self.variables, self.search) = outer;
-        self.menu.push(item);
+        self.menu.items.push(item);
+        self.succeeded = true;
+        Flow::Next
     }
 
-    /// Words with their variables replaced. A variable that stands alone and without quotes is as many words as it
-    /// holds.
-    fn expand(&self, words: &[Word]) -> Vec<String> {
-        let mut expanded = Vec::new();
-        for word in words {
-            if let [Part::Variable { name, quoted: false }] = word.as_slice() {
-                expanded.extend(self.value(name).split_whitespace().map(str::to_owned));
-                continue;
-            }
-            let mut text = String::new();
-            for part in word {
-                let value = match part {
-                    Part::Text(text) => text.as_str(),
-                    Part::Variable { name, .. } => self.value(name),
-                };
-                if text.len() + value.len() <= VALUE_LIMIT * 4 {
-                    text.push_str(value);
-                }
-            }
-            expanded.push(text);
+    /// Words with their variables replaced.
+    fn expand(&mut self, words: &[Word]) -> Result<Vec<String>, Flow> {
+        let status = if self.succeeded { "0" } else { "1" };
+        let values = expand::Values { variables: &self.menu.variables, arguments: &self.arguments, status };
+        let words = expand::expand(words, &values)
+            .map_err(|TooMuch| Flow::Stopped("one of its lines is too long"))?;
+        let len = words.iter().map(|word| word.len() + 1).sum();
+        self.charge(len).map_or(Ok(words), Err)
+    }
+
+    /// Counts a step that handles so many bytes.
+    pub(super) fn charge(&mut self, len_bytes: usize) -> Option<Flow> {
+        self.steps += 1 + len_bytes / BYTES_A_STEP;
+        (self.steps > STEP_LIMIT).then_some(Flow::Stopped("it goes on for too long"))
+    }
+
+    /// Sets a variable, or stops.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Option<Flow> {
+        if name == "root" {
+            self.lost_root = None;
         }
-        expanded
-    }
-
-    fn value(&self, name: &str) -> &str {
-        // Menus name their ids by the option that this stands for.
-        let unset = if name == "menuentry_id_option" { "--id" } else { "" };
-        self.variables.get(name).map_or(unset, String::as_str)
+        let set = self.menu.variables.set(name, value);
+        set.err().map(|TooMuch| Flow::Stopped("it has too many variables, or one that is too long"))
     }
 }
 
-/// The words of a command line, in quotes where they hold spaces, as GRUB hands them on.
-fn join(words: &[&str]) -> String {
-    let quoted = |word: &&str| {
-        if word.contains(char::is_whitespace) { format!("\"{word}\"") } else { (*word).to_owned() }
-    };
-    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
-}
-
-/// The word behind an option, or behind its `=`.
-fn option(words: &[String], name: &str) -> Option<String> {
-    let at = words.iter().position(|word| word == name);
-    let joined = || words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    at.and_then(|at| words.get(at + 1)).cloned().or_else(|| joined().map(str::to_owned))
-}
-
-/// `[ … ]`. Of files only the environment block is known to be there.
-fn test(arguments: &[&str], environment: &BTreeMap<String, String>) -> bool {
-    let arguments = match arguments {
-        [inner @ .., "]"] => inner,
-        arguments => arguments,
-    };
-    match arguments {
-        ["!", inner @ ..] => !test_one(inner, environment),
-        arguments => {
-            let mut any = arguments.split(|&word| word == "-o" || word == "||");
-            any.any(|all| {
-                all.split(|&word| word == "-a" || word == "&&").all(|one| test_one(one, environment))
-            })
-        }
-    }
-}
-
-fn test_one(arguments: &[&str], environment: &BTreeMap<String, String>) -> bool {
-    match arguments {
-        ["-n", text] => !text.is_empty(),
-        ["-z", text] => text.is_empty(),
-        ["-z"] => true,
-        ["-s" | "-f" | "-e", path] => path.ends_with("grubenv") && !environment.is_empty(),
-        [text] => !text.is_empty() && *text != "-n",
-        [left, "=" | "==", right] => left == right,
-        [left, "!=", right] => left != right,
-        // An operand without quotes that is empty.
-        ["!=", _] | [_, "!="] => true,
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::boot::grub::script::parse;
-
-    fn run(text: &str, environment: &[(&str, &str)]) -> Runner {
-        let own = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let mut runner = Runner::new(own.collect());
-        runner.run(&parse(text));
-        runner
-    }
-
-    #[test]
-    fn debians_header_chooses_the_saved_entry() {
-        let text = r#"
-if [ -s $prefix/grubenv ]; then
-  set have_grubenv=true
-  load_env
-fi
-if [ "${next_entry}" ] ; then
-   set default="${next_entry}"
-   set boot_once=true
-else
-   set default="${saved_entry}"
-fi
-if [ x"${feature_menuentry_id}" = xy ]; then
-  menuentry_id_option="--id"
-else
-  menuentry_id_option=""
-fi
-export menuentry_id_option
-function savedefault { save_env saved_entry }
-for i in a b; do menuentry 'no' { linux /no } ; done
-"#;
-        let runner = run(text, &[("saved_entry", "gnulinux-1")]);
-        assert_eq!(runner.variables["default"], "gnulinux-1");
-        assert!(!runner.variables.contains_key("boot_once"));
-        assert!(runner.menu.is_empty());
-        let runner = run(text, &[]);
-        assert_eq!(runner.variables["default"], "");
-    }
-
-    #[test]
-    fn entries_and_submenus() {
-        let text = r#"
-menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-1' {
-	load_video
-	insmod gzio
-	if [ x$grub_platform = xxen ]; then insmod xzio; fi
-	search --no-floppy --fs-uuid --set=root 0123-abcd
-	echo	'Loading Linux ...'
-	linux	/boot/vmlinuz-6.1 root=UUID=1 ro  "a b" $nothing quiet
-	initrd	/boot/initrd.img-6.1 /boot/more
-}
-submenu 'Advanced' --id=adv { menuentry "inner" { linux /x y } }
-if [ "$grub_platform" = "efi" ]; then
-  menuentry 'UEFI Firmware Settings' --id 'uefi' { fwsetup }
-fi
-blscfg
-"#;
-        let runner = run(text, &[]);
-        let [first, second, third, MenuItem::Bls] = runner.menu.as_slice() else {
-            panic!("{:?}", runner.menu)
-        };
-        assert_eq!(
-            *first,
-            MenuItem::Entry {
-                title: "Debian GNU/Linux".to_owned(),
-                id: "gnulinux-simple-1".to_owned(),
-                kernel: "/boot/vmlinuz-6.1".to_owned(),
-                initrds: vec!["/boot/initrd.img-6.1".to_owned(), "/boot/more".to_owned()],
-                cmdline: "root=UUID=1 ro \"a b\" quiet".to_owned(),
-                search: Some("0123-abcd".to_owned()),
-            }
-        );
-        let MenuItem::Submenu { id, items, .. } = second else { panic!("{second:?}") };
-        assert_eq!((id.as_str(), items.len()), ("adv", 1));
-        assert!(matches!(third, MenuItem::Entry { kernel, .. } if kernel.is_empty()));
-    }
-
-    #[test]
-    fn values_that_double_do_not_explode() {
-        let text = format!("set a=xxxx\n{}", "set a=$a$a$a$a\n".repeat(1000));
-        assert!(run(&text, &[]).variables["a"].len() <= VALUE_LIMIT);
-        let text =
-            (0..5000).map(|n| format!("set v{n}=1\nmenuentry 'e{n}' {{ linux /k }}\n")).collect::<String>();
-        let runner = run(&text, &[]);
-        assert!(runner.variables.len() <= VARIABLE_LIMIT && runner.menu.len() <= ITEM_LIMIT);
+/// What a turn of a loop leads to: nothing when the next one begins.
+fn after_turn(flow: Flow) -> Option<Flow> {
+    match flow {
+        Flow::Next | Flow::Continue(..=1) => None,
+        Flow::Break(..=1) => Some(Flow::Next),
+        Flow::Break(loops) => Some(Flow::Break(loops - 1)),
+        Flow::Continue(loops) => Some(Flow::Continue(loops - 1)),
+        flow => Some(flow),
     }
 }

@@ -1,5 +1,7 @@
-//! GRUB's language, as far as it takes to find menu entries: words with quotes and variables, blocks, conditions.
-//! What is not known is a command like any other.
+//! GRUB's language, read: words with quotes and variables, blocks, conditions, loops, functions. What is not known
+//! is a command like any other (GRUB's manual, "Writing configuration files"; its `yylex.l` and `grammar` say the rest).
+
+use std::rc::Rc;
 
 /// Blocks are not nested deeper, and what is deeper is left out.
 const DEPTH_LIMIT: usize = 24;
@@ -7,22 +9,28 @@ const DEPTH_LIMIT: usize = 24;
 /// A part of a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
+    /// As it stands; empty where a pair of quotes holds nothing.
     Text(String),
     /// What `$name` stands for.
-    Variable {
-        name: String,
-        quoted: bool,
-    },
+    Variable { name: String, quoted: bool },
 }
 
 /// A word, or what ends a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
-    Word { parts: Vec<Part>, quoted: bool },
+    Word {
+        parts: Vec<Part>,
+        quoted: bool,
+    },
     End,
+    /// `&`, `|`, `<` or `>`, which GRUB's language has no use for.
+    Stray(char),
 }
 
 pub(super) type Word = Vec<Part>;
+
+/// Statements that can be kept for later: a function's, an entry's.
+pub(super) type Body = Rc<[Statement]>;
 
 /// What a script consists of.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,12 +41,31 @@ pub(super) enum Statement {
         arms: Vec<(Vec<Statement>, Vec<Statement>)>,
         otherwise: Vec<Statement>,
     },
+    /// `while`, and `until`, which goes on as long as its condition fails.
+    Loop {
+        condition: Vec<Statement>,
+        until: bool,
+        body: Vec<Statement>,
+    },
+    /// `for name in words`.
+    For {
+        name: String,
+        words: Vec<Word>,
+        body: Vec<Statement>,
+    },
+    /// `function name { … }`.
+    Function {
+        name: String,
+        body: Body,
+    },
     /// `menuentry` and `submenu`.
     Menu {
         words: Vec<Word>,
         is_submenu: bool,
-        body: Vec<Statement>,
+        body: Body,
     },
+    /// What GRUB's parser would not take.
+    Broken(char),
 }
 
 /// Reads a script.
@@ -70,23 +97,14 @@ impl Parser<'_> {
                 Some(word) if ends.contains(&word) => break,
                 Some("if") => statements.extend(self.condition(depth + 1)),
                 Some("menuentry" | "submenu") => {
-                    let is_submenu = keyword == Some("submenu");
-                    let words = self.words();
-                    let body = self.braces(depth + 1);
-                    statements.push(Statement::Menu { words, is_submenu, body });
+                    statements.push(self.menu(keyword == Some("submenu"), depth));
                 }
-                Some("function") => {
-                    self.words();
-                    self.braces(depth + 1);
-                }
-                Some("for" | "while" | "until") => {
-                    self.at += 1;
-                    self.block_in(&["done"], depth + 1);
-                    self.at += 1;
-                }
+                Some("function") => statements.extend(self.function(depth)),
+                Some("while" | "until") => statements.push(self.while_loop(keyword == Some("until"), depth)),
+                Some("for") => statements.push(self.for_loop(depth)),
                 Some("}" | "fi" | "done" | "then" | "else" | "elif") if ends.is_empty() => break,
                 Some("{" | "}" | "then" | "do" | "done" | "else" | "elif" | "fi") => self.at += 1,
-                _ => statements.push(Statement::Command(self.words())),
+                _ => statements.push(self.command()),
             }
         }
         statements
@@ -106,18 +124,46 @@ impl Parser<'_> {
         Vec::new()
     }
 
+    fn command(&mut self) -> Statement {
+        let words = self.words();
+        let Some(Token::Stray(stray)) = self.tokens.get(self.at) else { return Statement::Command(words) };
+        // GRUB drops the line.
+        while self
+            .tokens
+            .get(self.at)
+            .is_some_and(|token| *token != Token::End && keyword(token) != Some("}"))
+        {
+            self.at += 1;
+        }
+        Statement::Broken(*stray)
+    }
+
     /// The words of a command; a brace ends them, too.
     fn words(&mut self) -> Vec<Word> {
         let mut words = Vec::new();
-        while let Some(token) = self.tokens.get(self.at) {
-            match token {
-                Token::End => break,
-                token if matches!(keyword(token), Some("{" | "}")) => break,
-                Token::Word { parts, .. } => words.push(parts.clone()),
+        while let Some(Token::Word { parts, .. }) = self.tokens.get(self.at) {
+            if matches!(keyword(&self.tokens[self.at]), Some("{" | "}")) {
+                break;
             }
+            words.push(parts.clone());
             self.at += 1;
         }
         words
+    }
+
+    fn menu(&mut self, is_submenu: bool, depth: usize) -> Statement {
+        let words = self.words();
+        let body = self.braces(depth + 1).into();
+        Statement::Menu { words, is_submenu, body }
+    }
+
+    fn function(&mut self, depth: usize) -> Option<Statement> {
+        let words = self.words();
+        let body = self.braces(depth + 1).into();
+        match words.get(1)?.as_slice() {
+            [Part::Text(name)] => Some(Statement::Function { name: name.clone(), body }),
+            _ => None,
+        }
     }
 
     /// `{ … }`, or nothing.
@@ -131,6 +177,40 @@ impl Parser<'_> {
         self.at += 1;
         let body = self.block_in(&["}"], depth);
         self.at += 1;
+        body
+    }
+
+    /// `while …; do …; done`.
+    fn while_loop(&mut self, until: bool, depth: usize) -> Statement {
+        self.at += 1;
+        let condition = self.block_in(&["do", "done", "}"], depth + 1);
+        Statement::Loop { condition, until, body: self.do_done(depth) }
+    }
+
+    /// `for name in …; do …; done`.
+    fn for_loop(&mut self, depth: usize) -> Statement {
+        let mut words = self.words().into_iter().skip(1);
+        let name = match words.next().as_deref() {
+            Some([Part::Text(name)]) => name.clone(),
+            _ => String::new(),
+        };
+        // The word behind the name is `in`.
+        let words = words.skip(1).collect();
+        while self.tokens.get(self.at) == Some(&Token::End) {
+            self.at += 1;
+        }
+        Statement::For { name, words, body: self.do_done(depth) }
+    }
+
+    fn do_done(&mut self, depth: usize) -> Vec<Statement> {
+        if self.tokens.get(self.at).and_then(keyword) != Some("do") {
+            return Vec::new();
+        }
+        self.at += 1;
+        let body = self.block_in(&["done", "}"], depth + 1);
+        if self.tokens.get(self.at).and_then(keyword) == Some("done") {
+            self.at += 1;
+        }
         body
     }
 
@@ -195,7 +275,7 @@ impl Lexer<'_> {
         while let Some(c) = self.chars.next() {
             match c {
                 '\'' => {
-                    self.quoted = true;
+                    self.quote();
                     while let Some(c) = self.chars.next().filter(|&c| c != '\'') {
                         self.push(c);
                     }
@@ -204,14 +284,12 @@ impl Lexer<'_> {
                 '\\' => match self.chars.next() {
                     Some('\n') | None => {}
                     Some(c) => {
-                        self.quoted = true;
+                        self.quote();
                         self.push(c);
                     }
                 },
                 '$' => self.variable(false),
-                '#' if self.parts.is_empty() && !self.quoted => {
-                    while self.chars.next_if(|&c| c != '\n').is_some() {}
-                }
+                '#' if self.parts.is_empty() => while self.chars.next_if(|&c| c != '\n').is_some() {},
                 '\n' | ';' => {
                     self.end_word();
                     self.tokens.push(Token::End);
@@ -221,6 +299,10 @@ impl Lexer<'_> {
                     self.push(c);
                     self.end_word();
                 }
+                '&' | '|' | '<' | '>' => {
+                    self.end_word();
+                    self.tokens.push(Token::Stray(c));
+                }
                 c if c.is_whitespace() => self.end_word(),
                 c => self.push(c),
             }
@@ -229,7 +311,7 @@ impl Lexer<'_> {
     }
 
     fn double_quotes(&mut self) {
-        self.quoted = true;
+        self.quote();
         while let Some(c) = self.chars.next() {
             match c {
                 '"' => return,
@@ -256,8 +338,13 @@ impl Lexer<'_> {
                 name.push(c);
             }
             self.chars.next_if_eq(&'}');
-        } else if let Some(special) = self.chars.next_if(|c| matches!(c, '?' | '@' | '*')) {
+        } else if let Some(special) = self.chars.next_if(|c| matches!(c, '?' | '@' | '*' | '#')) {
             name.push(special);
+        } else if let Some(digit) = self.chars.next_if(char::is_ascii_digit) {
+            name.push(digit);
+            while let Some(digit) = self.chars.next_if(char::is_ascii_digit) {
+                name.push(digit);
+            }
         } else {
             while let Some(c) = self.chars.next_if(is_name) {
                 name.push(c);
@@ -267,6 +354,14 @@ impl Lexer<'_> {
             self.push('$');
         } else {
             self.parts.push(Part::Variable { name, quoted });
+        }
+    }
+
+    /// What is in quotes is a word, even if it is empty.
+    fn quote(&mut self) {
+        self.quoted = true;
+        if !matches!(self.parts.last(), Some(Part::Text(_))) {
+            self.parts.push(Part::Text(String::new()));
         }
     }
 
@@ -280,7 +375,7 @@ impl Lexer<'_> {
     fn end_word(&mut self) {
         let parts = std::mem::take(&mut self.parts);
         let quoted = std::mem::take(&mut self.quoted);
-        if !parts.is_empty() || quoted {
+        if !parts.is_empty() {
             self.tokens.push(Token::Word { parts, quoted });
         }
     }
@@ -317,6 +412,12 @@ mod tests {
             "} fi done then a",
             "function f { a",
             "for i in a; do b",
+            "for",
+            "while",
+            "until a; do",
+            "function",
+            "a & b | c < d > e",
+            "{ a && }",
             "menuentry 'a' { linux /b }\n}",
         ] {
             parse(text);
@@ -326,6 +427,25 @@ mod tests {
         let deep = "menuentry a { ".repeat(100_000);
         parse(&deep);
         assert_eq!(parse("} a").len(), 1);
+    }
+
+    #[test]
+    fn loops_functions_and_what_is_broken() {
+        let statements = parse(
+            "function f { a $1 $12; }\nfor x in 1 \"\" $y ; do b; done\nwhile [ c ]\ndo d; done\nuntil e; do\n f; done\n\
+             g && h; i",
+        );
+        let Statement::Function { name, body } = &statements[0] else { panic!("{statements:?}") };
+        assert_eq!((name.as_str(), body.len()), ("f", 1));
+        let Statement::For { name, words, body } = &statements[1] else { panic!("{statements:?}") };
+        assert_eq!((name.as_str(), words.len(), body.len()), ("x", 3, 1));
+        let Statement::Loop { condition, until: false, body } = &statements[2] else {
+            panic!("{statements:?}")
+        };
+        assert_eq!((condition.len(), body.len()), (1, 1));
+        assert!(matches!(&statements[3], Statement::Loop { until: true, .. }));
+        assert_eq!(statements[4], Statement::Broken('&'));
+        assert_eq!(statements.len(), 6);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Unit<'_> {
                 byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
-                0xf0 => op.lock = !self.ground.is_alone || is_fence(&plan.insn),
+                0xf0 => op.lock = is_locked(&plan.insn, self.ground.is_alone),
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
                 _ => {
                     rex = before;
@@ -365,6 +365,12 @@ impl Unit<'_> {
         self.asm.raw(&[0x0f, 0xc8 | in_host & 7]);
         self.set_register(number, in_host);
     }
+}
+
+/// Whether the host locks what `insn` does to memory, on a machine that `is_alone` says has one vCPU.
+pub(super) fn is_locked(insn: &Instruction, is_alone: bool) -> bool {
+    let exchanges = insn.mnemonic() == Mnemonic::Xchg && (0..2).any(|index| plan::is_memory(insn, index));
+    exchanges || insn.has_lock_prefix() && (!is_alone || is_fence(insn))
 }
 
 /// Whether a locked instruction is there for the order of other accesses alone: it changes nothing, or what it changes is

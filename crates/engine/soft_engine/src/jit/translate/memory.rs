@@ -4,6 +4,7 @@ use super::data::number;
 use super::*;
 use crate::jit::PLAIN;
 use crate::jit::windows::Check;
+use crate::memory::access::LINE_BYTES;
 
 /// An access to memory in the making.
 #[derive(Clone, Copy)]
@@ -12,6 +13,7 @@ pub(super) struct Access {
     pub size: u32,
     pub write: bool,
     pub aligned: bool,
+    pub locked: bool,
     pub segment: usize,
     /// The instruction says something with flags: whoever does it elsewhere has to load them afterwards.
     pub restore: bool,
@@ -50,8 +52,8 @@ impl Unit<'_> {
         let memory = plan.memory.expect("asked for instructions with a memory operand");
         let segment = plan.segment();
         let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
-        let access =
-            Access { size: memory.size, write: memory.write, aligned: memory.aligned, segment, restore };
+        let Memory { size, write, aligned, locked } = memory;
+        let access = Access { size, write, aligned, locked, segment, restore };
         self.locate(plan, access, register, |unit, shift| {
             unit.shifted_address(&plan.insn, shift);
             if segment >= seg::FS {
@@ -62,7 +64,8 @@ impl Unit<'_> {
 
     /// The host's place of 8 bytes of the stack at `disp` from `pointer`, off RAX.
     pub(super) fn stack(&mut self, plan: &Plan, pointer: u8, disp: i32, write: bool) -> Rm {
-        let access = Access { size: 8, write, aligned: false, segment: seg::SS, restore: false };
+        let access =
+            Access { size: 8, write, aligned: false, locked: false, segment: seg::SS, restore: false };
         self.locate(plan, access, host::RAX, |unit, shift| {
             unit.asm.lea(host::RAX, pointer, disp.wrapping_add(shift));
         })
@@ -130,6 +133,13 @@ impl Unit<'_> {
         self.asm.op(Op::new(true, 0x33), host::RDX, Rm::Reg(host::RAX));
         self.asm.alu_imm(true, 7, Rm::Reg(host::RDX), 4096 - size as i32);
         self.asm.jcc(cond::A, miss);
+        if access.locked && size > 1 {
+            // What the line does not hold is locked by stopping the other vCPUs: see `memory/access.rs`.
+            self.asm.op(Op::new(false, 0x8b), host::RDX, Rm::Reg(host::RAX));
+            self.asm.alu_imm(false, 4, Rm::Reg(host::RDX), LINE_BYTES as i32 - 1);
+            self.asm.alu_imm(false, 7, Rm::Reg(host::RDX), LINE_BYTES as i32 - size as i32);
+            self.asm.jcc(cond::A, miss);
+        }
         if access.aligned {
             let low = access.size as i32 - 1;
             if own & low == 0 {

@@ -30,6 +30,8 @@ impl Unit<'_> {
     pub(super) fn system(&mut self, plan: &Plan, system: System) {
         match system {
             System::Nothing => {}
+            // sfence
+            System::StoreFence => self.asm.raw(&[0x0f, 0xae, 0xf8]),
             // mfence
             System::Fence => self.asm.raw(&[0x0f, 0xae, 0xf0]),
             System::SwapGs => self.swap_gs(plan),
@@ -214,8 +216,8 @@ impl Unit<'_> {
         if segment >= seg::FS {
             self.asm.op(Op::new(true, 0x03), host::RAX, words::base(segment));
         }
-        let Memory { size, write, aligned } = memory;
-        self.check(plan, Access { size, write, aligned, segment, restore: true });
+        let Memory { size, write, aligned, locked } = memory;
+        self.check(plan, Access { size, write, aligned, locked, segment, restore: true });
         let register = self.read_register(index, host::RCX);
         self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(register));
         self.asm.alu_imm(false, AND, Rm::Reg(host::RCX), i32::from(bits) - 1);
