@@ -237,3 +237,115 @@ fn user_data_is_refused_before_there_is_a_machine() {
     place.bad("run --image my/tiny --name Web_1", 2, &["Web_1"]);
     assert_eq!(place.json("list -f json").as_array().unwrap().len(), 0);
 }
+
+/// Both readers of the first boot: an image with cloud-init, and one with the service of ours.
+const READERS: [&str; 2] = ["my/cloud", "my/service"];
+const RUN: &str = "--engine soft --net none --console none --debug-exit 0xf4 --on-reset exit";
+
+impl Place {
+    fn with_readers() -> Option<Place> {
+        let place = Place::new();
+        place.disk("tiny.raw")?;
+        place.good("image import tiny.raw --alias my/cloud --first-boot cloud-init");
+        place.good("image import tiny.raw --alias my/service --first-boot service --user ann");
+        Some(place)
+    }
+}
+
+#[test]
+fn secrets_in_the_wrong_place_are_neither_handed_on_nor_repeated() {
+    let Some(place) = Place::with_readers() else { return };
+    let private = "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n";
+    let cases: [(&str, &str, &str); 8] = [
+        ("--ssh-key", private, "this is a private key"),
+        ("--ssh-key", "PuTTY-User-Key-File-3: ssh-ed25519\nhunter2\n", "this is a private key"),
+        ("--ssh-key", "hunter2\n", "line 1 is not an SSH public key"),
+        ("--ssh-key", "ssh-ed25519 hunter2 me\n", "line 1 is not an SSH public key"),
+        ("--user-data", private, "this is a private key"),
+        ("--user-data", "password: hunter2\n", "put the line '#cloud-config'"),
+        ("--user-data", "#cloud-config\npassword: [hunter2\n", "line "),
+        ("--user-data", "#cloud-config\n- hunter2\n", "the document is a list"),
+    ];
+    for image in READERS {
+        for (option, text, expected) in cases {
+            fs::write(place.path("secret"), text).unwrap();
+            let output =
+                place.yagura(&format!("run --image {image} --name a {option} secret {RUN} --log trace"));
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(expected) && !said.contains("hunter2"), "{image} {option}: {said}");
+        }
+    }
+    fs::write(place.path("secret.pub"), "x").unwrap();
+    fs::write(place.path("secret"), private).unwrap();
+    place.bad("run --image my/cloud --name a --ssh-key secret", 1, &["did you mean secret.pub?"]);
+    assert_eq!(place.json("list -f json").as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn user_data_of_all_kinds_reaches_the_machine_and_comes_by_standard_input_too() {
+    use std::io::Write;
+    let Some(place) = Place::with_readers() else { return };
+    let message = "From x\nMIME-Version: 1.0\nContent-Type: text/x-shellscript\n\n#!/bin/sh\necho\n";
+    let large = format!("#!/bin/sh\n# {}\n", "x".repeat(3 << 20));
+    let kinds = [
+        "#Cloud-Config\r\nhostname: a\r\n",
+        "#!/bin/sh\r\necho\r\n",
+        message,
+        &large,
+        "#cloud-config\nhostname: 10\n",
+    ];
+    for image in READERS {
+        for (index, text) in kinds.iter().enumerate() {
+            let line = format!("run --image {image} --name m{index} --rm --user-data - {RUN}");
+            let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+            command.args(line.split_whitespace()).current_dir(place.0.path()).env_remove("YAGURA_LOG");
+            command.env("YAGURA_DIR", place.path("store")).env("HOME", place.path("home"));
+            command.stdin(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(FOUND_STATUS), "{said}");
+            assert!(said.contains("nobody will be able to log in"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn no_password_in_an_address_is_shown_or_kept() {
+    let place = Place::new();
+    for (text, expected) in [
+        ("image pull http://me:hunter2@127.0.0.1:1/x.raw", "image http://127.0.0.1:1/x.raw: "),
+        (
+            "image pull http://me:hunter2@127.0.0.1:1/x.raw?token=hunter2",
+            "image http://127.0.0.1:1/x.raw?...: ",
+        ),
+        ("image pull http://me:hunter2@127.0.0.1:99999/x.raw", "127.0.0.1:99999"),
+        ("image pull http://me:hunter2@127.0.0.1:1/x.img", "does not say what is in it"),
+        ("image pull oci:me:hunter2@127.0.0.1:1/x:1", "before the host no user or password"),
+    ] {
+        let output = place.yagura(text);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && !said.contains("hunter2") && said.contains(expected),
+            "{text}: {said}"
+        );
+    }
+    // What ps shows while it waits for the next attempt.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+    command
+        .args(["image", "pull", "http://me:hunter2@127.0.0.1:1/x.raw"])
+        .env("YAGURA_DIR", place.path("store"));
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut first = [0];
+    std::io::Read::read_exact(child.stderr.as_mut().unwrap(), &mut first).unwrap();
+    let shown = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("127.0.0.1") && !shown.contains("hunter2"), "{shown}");
+    let kept =
+        Command::new("grep").args(["-r", "hunter2", "store"]).current_dir(place.0.path()).output().unwrap();
+    assert!(kept.stdout.is_empty(), "{kept:?}");
+}

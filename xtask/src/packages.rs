@@ -50,6 +50,7 @@ pub const TESTS: &[Need] = &[
     need("mkfs.xfs", "xfsprogs"),
     need("mkfs.btrfs", "btrfs-progs"),
     need("sfdisk", "fdisk"),
+    need("qemu-x86_64", "qemu-user"),
     need("grub-emu", "grub-emu"),
 ];
 

@@ -4,6 +4,7 @@
 //! well and, where it says so, print what is expected; or a machine made of an image; or one of the lab's jobs, on this
 //! host and this engine.
 
+mod container;
 mod image;
 mod lockstep;
 
@@ -39,6 +40,8 @@ pub enum Session {
     Job(&'static Job),
     /// A machine made of an image.
     Image,
+    /// Machines made of containers' images.
+    Containers,
 }
 
 impl Session {
@@ -48,6 +51,7 @@ impl Session {
             Session::Typed(talk) => talk.name,
             Session::Job(job) => job.name,
             Session::Image => image::NAME,
+            Session::Containers => container::NAME,
         }
     }
 
@@ -176,6 +180,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 Session::Typed(talk) => format!("Debian, {} vCPUs", talk.cpus),
                 Session::Job(job) => job.about.to_owned(),
                 Session::Image => image::ABOUT.to_owned(),
+                Session::Containers => container::ABOUT.to_owned(),
             };
             println!("{:<16} {:<6} {about}", session.name(), if session.quick() { "quick" } else { "" });
         }
@@ -208,7 +213,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 fn sessions() -> impl Iterator<Item = Session> {
     let jobs = lab::here::jobs().map(Session::Job);
-    TALKS.iter().map(Session::Typed).chain([Session::Image]).chain(jobs)
+    TALKS.iter().map(Session::Typed).chain([Session::Image, Session::Containers]).chain(jobs)
 }
 
 /// The sessions that belong to a test run.
@@ -223,6 +228,7 @@ pub fn hold(session: Session) -> Result<Verdict> {
         Session::Typed(talk) => hold_typed(talk)?,
         Session::Job(job) => return hold_job(job),
         Session::Image => image::hold()?,
+        Session::Containers => container::hold()?,
     }
     Ok(Verdict::Passed)
 }

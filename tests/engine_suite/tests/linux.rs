@@ -190,6 +190,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         on_reset: OnReset::Exit,
         on_panic: OnPanic::Guest,
         debug_exit: None,
+        exit_status: false,
     }
 }
 

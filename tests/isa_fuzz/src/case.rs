@@ -62,6 +62,8 @@ pub struct Case {
     pub scope: Scope,
     /// How it ends.
     pub ending: Ending,
+    /// 64-bit mode, or 32: compatibility mode.
+    pub bits: u8,
     /// How many of `lines` count.
     pub line_count: u8,
     /// Memory that differs from the background.
@@ -77,6 +79,7 @@ impl Case {
             len: 0,
             scope: Scope::Instruction,
             ending: Ending::Step,
+            bits: 64,
             line_count: 0,
             lines: [Line::EMPTY; INPUT_LINES],
         }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use iced_x86::Instruction;
 use soft_engine::probe::{Outcome, UserState};
+use soft_engine::undefined;
 
 use crate::case::{Case, Line, Record};
 use crate::layout::PAGE;
@@ -15,6 +16,8 @@ const WITH_ERROR: [u8; 7] = [8, 10, 11, 12, 13, 14, 17];
 /// theirs, among which is the last one below the addresses that are not canonical.
 const PRESENT: u32 = 1;
 const FIRST_KERNEL_ADDRESS: u64 = (1 << 47) - 4096;
+/// The register whose low byte is CL.
+const RCX: usize = 1;
 /// Names of the general-purpose registers.
 const NAMES: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
@@ -41,25 +44,12 @@ impl Display for Difference {
     }
 }
 
-/// How closely results are compared.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The host is of the maker whom the engine follows where manuals leave things open: flags that they leave
-    /// undefined, and RCPPS and its like, have to agree too.
-    pub same_maker: bool,
-}
-
 /// What differs between `host` and `engine`; nothing if they agree.
-pub fn differences(
-    rules: Rules,
-    case: &Case,
-    insn: &Instruction,
-    host: &Record,
-    engine: &Record,
-) -> Vec<Difference> {
+pub fn differences(case: &Case, insn: &Instruction, host: &Record, engine: &Record) -> Vec<Difference> {
     let mut comparison = Comparison { found: Vec::new() };
     comparison.outcomes(insn, host, engine);
-    for (index, name) in NAMES.iter().enumerate() {
+    let open = tolerance::undefined_register(insn, &case.state, engine.state.rflags);
+    for (index, name) in NAMES.iter().enumerate().filter(|(index, _)| Some(*index) != open) {
         let [before, host, engine] = states(case, host, engine).map(|state| state.gpr[index]);
         comparison.words(name, before, host, engine);
     }
@@ -67,15 +57,50 @@ pub fn differences(
     comparison.words("rip", before.rip, host_state.rip, engine_state.rip);
     comparison.words("fs base", before.fs_base, host_state.fs_base, engine_state.fs_base);
     comparison.words("gs base", before.gs_base, host_state.gs_base, engine_state.gs_base);
-    let ignored = if rules.same_maker { 0 } else { tolerance::undefined_flags(insn) };
+    let ignored = tolerance::undefined_flags(insn, before);
     let flags = [before, host_state, engine_state].map(|state| state.rflags & !ignored);
     comparison.words("rflags", flags[0], flags[1], flags[2]);
-    comparison.extended(rules, insn, [&before.fxsave, &host_state.fxsave, &engine_state.fxsave]);
+    comparison.extended(insn, [&before.fxsave, &host_state.fxsave, &engine_state.fxsave]);
     for index in 0..16 {
         let [before, host, engine] = [before, host_state, engine_state].map(|state| state.ymm_high[index]);
         comparison.bytes(&format!("ymm{index} (upper half)"), &before, &host, &engine);
     }
     comparison.memory(insn, case, host, engine);
+    comparison.found
+}
+
+/// What differs in any bit between the tiers of the engine, and what of the translator's is not as the engine defines it.
+pub fn tier_differences(
+    case: &Case,
+    insn: &Instruction,
+    interpreter: &Record,
+    translator: &Record,
+) -> Vec<Difference> {
+    let mut comparison = Comparison { found: Vec::new() };
+    let [before, a, b] = states(case, interpreter, translator);
+    if interpreter.outcome != translator.outcome {
+        let [a, b] = [interpreter, translator].map(|record| describe(record.outcome));
+        comparison.note("outcome", "-".to_owned(), a, b);
+    }
+    for (index, name) in NAMES.iter().enumerate() {
+        comparison.words(name, before.gpr[index], a.gpr[index], b.gpr[index]);
+    }
+    comparison.words("rip", before.rip, a.rip, b.rip);
+    comparison.words("rflags", before.rflags, a.rflags, b.rflags);
+    comparison.words("fs base", before.fs_base, a.fs_base, b.fs_base);
+    comparison.words("gs base", before.gs_base, a.gs_base, b.gs_base);
+    comparison.bytes("x87, vectors", &before.fxsave, &a.fxsave, &b.fxsave);
+    let [before_high, a_high, b_high] = [before, a, b].map(|state| state.ymm_high.as_flattened());
+    comparison.bytes("upper halves", before_high, a_high, b_high);
+    if interpreter.lines() != translator.lines() || interpreter.overflow != translator.overflow {
+        let [a, b] = [interpreter, translator].map(|record| format!("{:x?}", record.lines()));
+        comparison.note("memory", "-".to_owned(), a, b);
+    }
+    let undefined = undefined::flags(insn, before.gpr[RCX] as u8);
+    if translator.outcome == Outcome::Done && b.rflags & undefined != 0 {
+        let what = format!("{:#x} of undefined flags", b.rflags & undefined);
+        comparison.note("rflags", "-".to_owned(), "none".to_owned(), what);
+    }
     comparison.found
 }
 
@@ -114,7 +139,7 @@ impl Comparison {
     }
 
     /// The FXSAVE area (SDM vol. 1, table 10-2), by its fields.
-    fn extended(&mut self, rules: Rules, insn: &Instruction, areas: [&[u8; 512]; 3]) {
+    fn extended(&mut self, insn: &Instruction, areas: [&[u8; 512]; 3]) {
         const FIELDS: [(&str, usize, usize); 7] = [
             ("x87 control", 0, 2),
             ("x87 status", 2, 2),
@@ -130,20 +155,21 @@ impl Comparison {
             }
             let mut fields = areas.map(|area| number(&area[start..start + len]));
             if name == "x87 status" {
-                fields = fields.map(|status| status & !tolerance::loose_status(insn));
+                let loose = tolerance::loose_status(insn, fields[2]);
+                fields = fields.map(|status| status & !loose);
             }
             self.words(name, fields[0], fields[1], fields[2]);
         }
         for index in 0..8 {
             let [before, host, engine] = areas.map(|area| &area[32 + 16 * index..][..10]);
-            if !tolerance::is_close_extended(insn, host, engine) {
+            let partial = index == 0 && tolerance::is_partial_remainder(insn, number(&areas[2][2..4]));
+            if !partial && !tolerance::is_close_extended(insn, host, engine) {
                 self.bytes(&format!("st{index}"), before, host, engine);
             }
         }
         for index in 0..16 {
             let [before, host, engine] = areas.map(|area| &area[160 + 16 * index..][..16]);
-            let is_same = host == engine;
-            if !is_same && (rules.same_maker || !tolerance::is_close_vector(insn, host, engine)) {
+            if !tolerance::is_close_vector(insn, host, engine) {
                 self.bytes(&format!("xmm{index}"), before, host, engine);
             }
         }

@@ -39,6 +39,7 @@ impl<'v> Engine<'v> {
             self.probe.write(DATA + u64::from(line.index) * LINE as u64, &line.bytes);
         }
         self.put_code(case.state.rip, case.code());
+        self.probe.set_bits(case.bits.into());
         record.state = case.state;
         record.lost = false;
         record.outcome = self.probe.step(&mut record.state);

@@ -12,12 +12,6 @@ pub fn features() -> Cpuid {
     LEAVES.iter().map(|(function, index)| leaf(*function, *index)).collect()
 }
 
-/// Whether the host is of the maker whose results the engine follows where manuals leave them open.
-pub fn is_amd() -> bool {
-    let leaf = leaf(0, 0);
-    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
-}
-
 fn leaf(function: u32, index: u32) -> CpuidLeaf {
     let highest = __get_cpuid_max(function & 0x8000_0000).0;
     if function > highest {

@@ -17,10 +17,12 @@ pub mod forms;
 mod generate;
 mod host;
 mod host_cpuid;
+pub mod known;
 mod layout;
 mod random;
 mod report;
 pub mod run;
+pub mod sweep;
 mod tolerance;
 
 pub use host::Host;

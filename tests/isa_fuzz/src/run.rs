@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use iced_x86::Code;
 use soft_engine::probe::{Outcome, ProbeVm, Tier};
 
-use crate::case::Record;
-use crate::compare::{self, Difference, Rules};
+use crate::case::{Case, Record};
+use crate::compare::{self, Difference};
 use crate::engine::Engine;
 use crate::forms::{self, Family, Form, Omission};
 use crate::generate::{Generated, Generator};
@@ -30,10 +30,19 @@ pub struct Plan {
     pub cases: u64,
     /// Seed of each form's first case; the next ones follow.
     pub seed: u64,
-    /// What executes the engine's side.
-    pub tier: Tier,
+    /// What is compared.
+    pub sides: Sides,
     /// Processors to use.
     pub workers: usize,
+}
+
+/// Who executes each case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// The host's processor, and this tier of the engine: what manuals leave open may differ.
+    Host(Tier),
+    /// Both tiers of the engine, which differ in nothing, whatever the host is.
+    Tiers,
 }
 
 /// What became of one form.
@@ -81,6 +90,18 @@ pub fn probe_vm() -> io::Result<ProbeVm> {
     ProbeVm::new(host_cpuid::features(), &PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
+/// The VM of a processor with what guests are offered, whatever the host has.
+pub fn offered_vm() -> io::Result<ProbeVm> {
+    ProbeVm::offered(&PAGES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+fn vm(sides: Sides) -> io::Result<ProbeVm> {
+    match sides {
+        Sides::Host(_) => probe_vm(),
+        Sides::Tiers => offered_vm(),
+    }
+}
+
 /// All forms, as far as `vm` has them.
 pub fn forms(vm: &ProbeVm) -> Vec<Result<Form, (Code, Omission)>> {
     forms::all(|feature| vm.has(feature), ProbeVm::is_offered)
@@ -88,7 +109,7 @@ pub fn forms(vm: &ProbeVm) -> Vec<Result<Form, (Code, Omission)>> {
 
 /// Runs `plan`; `progress` hears of every form that is done, and of how many there are.
 pub fn run(plan: &Plan, progress: impl Fn(usize, usize) + Sync) -> io::Result<Summary> {
-    let all = forms(&probe_vm()?);
+    let all = forms(&vm(plan.sides)?);
     let (mut wanted, mut allowed, mut summary) = (Vec::new(), Vec::new(), Summary::default());
     for form in all {
         match form {
@@ -125,23 +146,50 @@ struct Work<'p> {
 
 /// What a worker has of its own.
 struct Bench<'v> {
-    rules: Rules,
     generator: Generator,
-    host: Host,
+    reference: Reference<'v>,
     engine: Engine<'v>,
     records: Vec<Record>,
     mine: Box<Record>,
 }
 
+/// What the engine is compared with.
+enum Reference<'v> {
+    Host(Host),
+    Interpreter(Box<Engine<'v>>),
+}
+
+impl Reference<'_> {
+    fn run(&mut self, cases: &[Case], records: &mut Vec<Record>) -> io::Result<()> {
+        match self {
+            Reference::Host(host) => host.run(cases, records),
+            Reference::Interpreter(engine) => {
+                records.clear();
+                records.extend(cases.iter().map(|case| {
+                    let mut record = Record::new(&case.state);
+                    engine.run(case, &mut record);
+                    record
+                }));
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Work<'_> {
     fn run(&self, progress: &(impl Fn(usize, usize) + Sync)) -> io::Result<()> {
-        let mut vm = probe_vm()?;
+        let (mut vm, mut other_vm) = (vm(self.plan.sides)?, vm(self.plan.sides)?);
+        let (reference, tier) = match self.plan.sides {
+            Sides::Host(tier) => (Reference::Host(Host::start()?), tier),
+            Sides::Tiers => {
+                (Reference::Interpreter(Box::new(Engine::new(other_vm.probe(Tier::Interpreter)))), Tier::Jit)
+            }
+        };
         let first = soft_engine::probe::UserState::default();
         let mut bench = Bench {
-            rules: Rules { same_maker: host_cpuid::is_amd() },
             generator: Generator::default(),
-            host: Host::start()?,
-            engine: Engine::new(vm.probe(self.plan.tier)),
+            reference,
+            engine: Engine::new(vm.probe(tier)),
             records: Vec::with_capacity(BATCH),
             mine: Box::new(Record::new(&first)),
         };
@@ -178,7 +226,7 @@ impl Work<'_> {
                 return Ok((tally, divergences));
             }
             let cases: Vec<_> = batch.iter().map(|(_, generated)| generated.case).collect();
-            bench.host.run(&cases, &mut bench.records)?;
+            bench.reference.run(&cases, &mut bench.records)?;
             for (index, (seed, generated)) in batch.into_iter().enumerate() {
                 let Some(found) = bench.compare(&generated, index, &mut tally) else { continue };
                 tally.divergences += 1;
@@ -211,7 +259,10 @@ impl Bench<'_> {
         tally.cases += 1;
         tally.faults += u64::from(host.outcome != Outcome::Done);
         self.engine.run(case, &mut self.mine);
-        let found = compare::differences(self.rules, case, insn, host, &self.mine);
+        let found = match self.reference {
+            Reference::Host(_) => compare::differences(case, insn, host, &self.mine),
+            Reference::Interpreter(_) => compare::tier_differences(case, insn, host, &self.mine),
+        };
         (!found.is_empty()).then_some(found)
     }
 }

@@ -1,24 +1,26 @@
-//! Where two right answers may differ.
+//! Where two right answers may differ, by the manuals, never by what one processor did: status flags are in the engine's own
+//! table ([`undefined`]), everything else is here.
 
 use std::ops::Range;
 
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 use soft_engine::probe::{Outcome, UserState};
+use soft_engine::undefined;
 
 use crate::case::{Case, Line};
 use crate::layout::{DATA, LINE};
 
-/// RFLAGS bits by iced's names for them.
-const FLAGS: [(u32, u64); 6] = [
-    (RflagsBits::CF, 1 << 0),
-    (RflagsBits::PF, 1 << 2),
-    (RflagsBits::AF, 1 << 4),
-    (RflagsBits::ZF, 1 << 6),
-    (RflagsBits::SF, 1 << 7),
-    (RflagsBits::OF, 1 << 11),
-];
-/// C1 of the x87 status word: rounded up.
+const AF: u64 = 1 << 4;
+const ZF: u64 = 1 << 6;
+const RCX: usize = 1;
+/// Conditions of the x87 status word: C1 is rounded up.
+const C0: u64 = 1 << 8;
 const C1: u64 = 1 << 9;
+const C2: u64 = 1 << 10;
+const C3: u64 = 1 << 14;
+/// The same by iced's names for them.
+const CONDITIONS: [(u32, u64); 4] =
+    [(RflagsBits::C0, C0), (RflagsBits::C1, C1), (RflagsBits::C2, C2), (RflagsBits::C3, C3)];
 /// MXCSR_MASK in an FXSAVE area.
 const MXCSR_MASK: Range<usize> = 28..32;
 /// Last opcode, instruction and data pointers in an FXSAVE area.
@@ -33,19 +35,70 @@ const GENERAL_PROTECTION: u8 = 13;
 pub const PAGE_FAULT: u8 = 14;
 /// Vector of an alignment check.
 const ALIGNMENT_CHECK: u8 = 17;
+/// The upper byte of the x87 status word in an FXSAVE area.
+const STATUS_HIGH: usize = 3;
 /// Exception summary in the x87 status word, which an FXSAVE area has at bytes 2 and 3.
 const ES: u8 = 0x80;
 
-/// Flags that the manual leaves undefined after `insn` (SDM vol. 2, "Flags Affected" of each; vol. 1, appendix A).
-/// Processors that leave them alone are as right as those that do not.
-pub fn undefined_flags(insn: &Instruction) -> u64 {
-    let undefined = insn.rflags_undefined();
-    FLAGS.iter().filter(|(bit, _)| undefined & bit != 0).fold(0, |mask, (_, flag)| mask | flag)
+/// Status flags that manuals leave open after `insn` (SDM vol. 2, "Flags Affected" of each; APM vol. 3, "rFLAGS Affected"
+/// of each), executed in `before`. Processors that leave them alone are as right as those that do not.
+pub fn undefined_flags(insn: &Instruction, before: &UserState) -> u64 {
+    use Mnemonic as M;
+    // The APM and older editions of the SDM leave BT's ZF open, too.
+    let bit_test = matches!(insn.mnemonic(), M::Bt | M::Bts | M::Btr | M::Btc);
+    undefined::flags(insn, before.gpr[RCX] as u8) | if bit_test { ZF } else { 0 }
 }
 
-/// x87 status bits that depend on the last bit of an approximation.
-pub fn loose_status(insn: &Instruction) -> u64 {
-    if is_transcendental(insn) { C1 } else { 0 }
+/// Whether a block with `insn` in it comes to the same on every processor but for AF and the x87 conditions: it leaves no
+/// other flags and no result open whatever CL is, and reads none of these.
+pub fn is_settled(insn: &Instruction) -> bool {
+    use Mnemonic as M;
+    const NEVER_READ: u32 =
+        RflagsBits::AF | RflagsBits::C0 | RflagsBits::C1 | RflagsBits::C2 | RflagsBits::C3;
+    let any_count = UserState { gpr: [31; 16], ..UserState::default() };
+    undefined_flags(insn, &any_count) & !AF == 0
+        && insn.rflags_read() & NEVER_READ == 0
+        && !is_approximation(insn)
+        && !is_transcendental(insn)
+        && !matches!(insn.mnemonic(), M::Bswap | M::Fprem | M::Fprem1)
+}
+
+/// What [`is_settled`] leaves open in `state`.
+pub fn drop_unsettled(state: &mut UserState) {
+    state.rflags &= !AF;
+    state.fxsave[STATUS_HIGH] &= !((C0 | C1 | C2 | C3) >> 8) as u8;
+}
+
+/// The general-purpose register of which manuals do not say what `insn` leaves in it; `flags` are RFLAGS afterwards.
+pub fn undefined_register(insn: &Instruction, before: &UserState, flags: u64) -> Option<usize> {
+    use Mnemonic as M;
+    let is_open = match insn.mnemonic() {
+        // SDM vol. 2A, BSF, BSR: of zero, undefined; in older processors the upper half is cleared (APM vol. 3: unchanged).
+        M::Bsf | M::Bsr => flags & ZF != 0,
+        // SDM vol. 2A and APM vol. 3, BSWAP.
+        M::Bswap => insn.op0_register().size() == 2,
+        // SDM vol. 2B and APM vol. 3, SHLD, SHRD.
+        M::Shld | M::Shrd => undefined::is_double_shift_too_far(insn, before.gpr[RCX] as u8),
+        _ => false,
+    };
+    let register = insn.op0_register().full_register();
+    (is_open && register.is_gpr64()).then(|| register.number())
+}
+
+/// x87 status bits that manuals leave open after `insn` (SDM vol. 2, "FPU Flags Affected" of each; APM vol. 5, "x87
+/// Condition Code" of each), or that depend on the last bit of an approximation; `status` is the word afterwards.
+pub fn loose_status(insn: &Instruction, status: u64) -> u64 {
+    let approximated = if is_transcendental(insn) { C1 } else { 0 };
+    let quotient = if is_partial_remainder(insn, status) { C0 | C1 | C3 } else { 0 };
+    let undefined = insn.rflags_undefined();
+    let named = CONDITIONS.iter().filter(|(bit, _)| undefined & bit != 0);
+    named.fold(approximated | quotient, |mask, (_, condition)| mask | condition)
+}
+
+/// Whether FPREM or FPREM1 has come part of its way: by a number of bits that is the processor's own, from 32 to 63
+/// (SDM vol. 2A, FPREM; APM vol. 5, FPREM).
+pub fn is_partial_remainder(insn: &Instruction, status: u64) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Fprem | Mnemonic::Fprem1) && status & C2 != 0
 }
 
 /// Whether two x87 registers agree: within one unit in the last place after a transcendental instruction
@@ -123,8 +176,8 @@ pub fn has_pointers(area: &[u8; 512]) -> bool {
     area[2] & ES != 0
 }
 
-/// Whether two lines of memory agree, where x87 pointers may be those of an earlier case, and MXCSR_MASK is each
-/// processor's own.
+/// Whether two lines of memory agree, where x87 pointers may be those of an earlier case, MXCSR_MASK is each
+/// processor's own, and so is what SHLD and SHRD by more than their operand make.
 pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Line) -> bool {
     if host.bytes == engine.bytes {
         return true;
@@ -139,6 +192,14 @@ pub fn is_close_memory(insn: &Instruction, case: &Case, host: &Line, engine: &Li
         | Code::Xsaveopt64_mem
         | Code::Xsavec_mem
         | Code::Xsavec64_mem => [MXCSR_MASK, pointers],
+        Code::Shld_rm16_r16_imm8
+        | Code::Shld_rm16_r16_CL
+        | Code::Shrd_rm16_r16_imm8
+        | Code::Shrd_rm16_r16_CL
+            if undefined::is_double_shift_too_far(insn, case.state.gpr[RCX] as u8) =>
+        {
+            [0..2, 0..0]
+        }
         Code::Fnstenv_m28byte | Code::Fnsave_m108byte => [ENVIRONMENT_POINTERS, 0..0],
         Code::Fnstenv_m14byte | Code::Fnsave_m94byte => [SMALL_ENVIRONMENT_POINTERS, 0..0],
         _ => return false,
@@ -192,6 +253,7 @@ fn address(insn: &Instruction, operand: u32, state: &UserState) -> Option<u64> {
         Register::GS => Some(state.gs_base),
         register if register.is_gpr64() => Some(state.gpr[register.number()]),
         register if register.is_gpr32() => Some(state.gpr[register.number()] & 0xffff_ffff),
+        register if register.is_gpr16() => Some(state.gpr[register.number()] & 0xffff),
         _ => Some(0),
     })
 }

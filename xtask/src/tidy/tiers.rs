@@ -57,14 +57,15 @@ fn forbidden(user: &Package, used: &Package) -> Option<&'static str> {
 
 /// The tiers that a tier may depend on; engines are seen to above.
 fn allowed(from: Tier) -> &'static [Tier] {
-    use Tier::{App, Backend, Boot, Cloud, Contract, Device, Host, Vmm};
+    use Tier::{App, Backend, Boot, Cloud, Contract, Device, Guest, Host, Vmm};
     match from {
         Host => &[Host],
         Contract | Tier::Engine | Boot => &[Host, Contract],
         Backend => &[Host, Contract, Backend],
         Device => &[Host, Contract, Backend, Device],
         Vmm => &[Host, Contract, Backend, Device, Boot, Vmm],
-        Cloud => &[Host, Contract, Backend, Cloud, Vmm],
+        Guest => &[Host],
+        Cloud => &[Host, Contract, Backend, Guest, Cloud, Vmm],
         App => &[Host, Contract, Backend, Boot, Vmm, Cloud, App],
         Tier::Outside => &[],
     }

@@ -19,6 +19,8 @@ pub enum Tier {
     Backend,
     Boot,
     Vmm,
+    /// Programs that run in guests.
+    Guest,
     Cloud,
     App,
     /// Not part of what is shipped: xtask, tests, fuzz, bench.
@@ -39,6 +41,7 @@ impl Tier {
             "backend" => Self::Backend,
             "boot" => Self::Boot,
             "vmm" => Self::Vmm,
+            "guest" => Self::Guest,
             "cloud" => Self::Cloud,
             "app" => Self::App,
             _ => return None,

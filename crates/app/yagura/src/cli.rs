@@ -161,7 +161,9 @@ Exit status:
   8   the guest crashed its CPU, or the engine could not go on
   10  ended from outside
   12  the guest's kernel panicked (--on-panic exit)
-  an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port";
+  an odd number (V << 1) | 1: the guest wrote V to the --debug-exit port
+A VM made of a container's image ends with the exit status of the image's command: 128 + N for a signal, 125 to 127
+where it could not be started.";
 
 const DOCTOR_NOTES: &str = "\
 Exit status:

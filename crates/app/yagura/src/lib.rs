@@ -56,14 +56,21 @@ pub fn cloud() -> ExitCode {
     if let Err(status) = survive_limits() {
         return status;
     }
-    carry_out(|command, level| match command {
+    carry_out(|command, level| {
+        hide_logins();
+        carry_out_cloud(command, level)
+    })
+}
+
+fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
+    match command {
         Command::Run(arguments) => run::run_by_order(*arguments, level),
         Command::List(arguments) => images::list_instances(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),
         Command::Image(command) => images::run(&command),
         Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
-    })
+    }
 }
 
 fn carry_out(act: impl FnOnce(Command, LevelFilter) -> anyhow::Result<u8>) -> ExitCode {
@@ -79,6 +86,17 @@ fn carry_out(act: impl FnOnce(Command, LevelFilter) -> anyhow::Result<u8>) -> Ex
     match answer {
         Ok(status) => ExitCode::from(status),
         Err(error) => complaint::about_failure(&error),
+    }
+}
+
+/// Takes passwords in addresses out of what `ps` shows of this process. Its arguments cannot be read afterwards: `yagura`,
+/// which hands them on, is there for a moment only.
+fn hide_logins() {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let shown: Vec<_> = words.iter().map(|word| messages::without_login(word)).collect();
+    if words.iter().zip(&shown).any(|(word, shown)| word != shown) {
+        // It is a courtesy: what a person types can be seen before, too.
+        let _ = host_sys::process_title::set_process_title(&shown.join(" "));
     }
 }
 

@@ -41,7 +41,7 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
     };
     let images = images::images()?;
     let images::Prepared { settings: instance, held } =
-        images::instance(&images, &choices, settings.has_kernel())?;
+        images::instance(&images, &choices, settings.has_kernel(), settings.has_card())?;
     let name = instance.name.clone();
     let request = settings.with_instance(instance).request(config).map_err(anyhow::Error::from);
     let error = match request.and_then(|request| {

@@ -180,6 +180,7 @@ mod tests {
             on_reset: vm_spec::OnReset::Exit,
             on_panic: vm_spec::OnPanic::Pause,
             debug_exit: Some(0xf4),
+            exit_status: true,
         };
         let bytes = postcard::to_allocvec(&spec).unwrap();
         assert_eq!(postcard::from_bytes::<VmSpec>(&bytes).unwrap(), spec);

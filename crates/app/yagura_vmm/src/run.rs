@@ -178,7 +178,9 @@ fn unusual(outcome: &Outcome, hint: impl Fn(&EngineError) -> &'static str) -> Op
         Outcome::TripleFault => Some(format!("the guest crashed its CPU (triple fault); {SEE_CONSOLE}")),
         Outcome::Panicked => Some(format!("the guest's kernel panicked; {SEE_CONSOLE}")),
         Outcome::Crash(error) => Some(format!("{}{}", in_words(error), hint(error))),
-        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Killed => None,
+        Outcome::Shutdown | Outcome::Reset | Outcome::DebugExit(_) | Outcome::Exited(_) | Outcome::Killed => {
+            None
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use messages::Bytes;
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FsError {
@@ -24,7 +26,7 @@ pub enum FsError {
     #[error("too many symbolic links lead on from it")]
     TooManyLinks,
     /// More than the caller wants.
-    #[error("it has {size_bytes} bytes, more than the {limit_bytes} that are read")]
+    #[error("it has {}, more than the {} that are read", Bytes(*size_bytes), Bytes(*limit_bytes))]
     TooLarge {
         /// What it claims to have.
         size_bytes: u64,

@@ -1,7 +1,7 @@
 //! An OCI image as a disk that boots: its layers merged into one tree, with a kernel of Debian's beside it.
 //!
-//! The tree gets a folder of ours with a static busybox and the first process, which mounts what a container finds
-//! mounted, brings the network up, and runs the image's command until that ends.
+//! The tree gets a folder of ours with the first process (`oci_init`), what that is to execute, and a static busybox for
+//! the network.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,6 @@ use std::path::Path;
 
 use ::image_build::{FileSystem, KernelKit};
 use ::image_import::LayerFile;
-use first_boot::shell_quote;
 use host_sys::named_file::{Accepts, open_named};
 use image_sources::{FetchSettings, Fetcher, Layer, OciImage};
 use image_store::{
@@ -20,13 +19,15 @@ use image_store::{
 use oci_image::{
     ArchivedImage, ArchivedLayer, ByteRange, LayerCompression, OciConfig, OciOptions, OciReference,
 };
+use oci_init::Process;
 
 use crate::image_import::staged;
 use crate::image_pull::{FILE_BYTES_MAX, USUAL_MEMORY_BYTES, events_of};
+use crate::oci_process::process;
 use crate::{Images, OpError, Watch, bytes_of};
 
-/// The first process of such a disk.
-const INIT: &str = include_str!("oci_init.sh");
+/// The first process of such a disk: a static program.
+const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/oci_init"));
 /// What it uses as an address from DHCP comes.
 const DHCP: &str = include_str!("oci_dhcp.sh");
 /// The kernel's command line.
@@ -94,13 +95,16 @@ impl Images {
         name: &str,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
+        let process = process(&image.config)?;
         let kit = self.kernel_kit(watch)?;
         let staging = self.store.stage()?;
         watch.stage("merging layers");
         let tree = staging.file("tree.tar");
         let description = description(&image, name);
         let identity = *image.digest.bytes();
-        let data_bytes = self.merge(image, &kit, &staging, &tree, watch)?;
+        let own = staging.file("own.tar");
+        write_own_layer(&own, &kit, &process).map_err(OpError::io("write", &own))?;
+        let data_bytes = self.merge(image.layers, &own, &staging, &tree, watch)?;
         watch.stage("making the disk");
         let disk = staging.file("disk");
         let size_bytes = (data_bytes + data_bytes / 4 + SPARE_BYTES).next_multiple_of(1 << 20);
@@ -116,19 +120,18 @@ impl Images {
         Ok(self.store.add_image(new, &mut bytes_of(watch))?)
     }
 
-    /// The layers and one of ours as one archive; the bytes of its files.
+    /// The layers and one of ours over them as one archive; the bytes of its files.
     fn merge(
         &self,
-        image: LayeredImage<'_>,
-        kit: &KernelKit,
+        layers: Vec<LayerFile<'_>>,
+        own: &Path,
         staging: &StagingFolder,
         tree: &Path,
         watch: &mut dyn Watch,
     ) -> Result<u64, OpError> {
-        let own = staging.file("own.tar");
-        let own_bytes = write_own_layer(&own, kit, &image.config).map_err(OpError::io("write", &own))?;
-        let own_file = open(&own)?;
-        let mut layers = image.layers;
+        let own_file = open(own)?;
+        let own_bytes = own_file.metadata().map_err(OpError::io("look at", own))?.len();
+        let mut layers: Vec<LayerFile<'_>> = layers;
         layers.push(LayerFile {
             file: own_file.as_fd(),
             range: ByteRange::whole(own_bytes),
@@ -195,17 +198,17 @@ fn description(image: &LayeredImage<'_>, name: &str) -> ImageDescription {
 }
 
 /// What the initial RAM disk mounts over, which an image need not bring, and our own.
-const FOLDERS: [&str; 5] = ["dev/", "proc/", "sys/", "run/", ".yagura/"];
+const FOLDERS: [&str; 6] = ["dev/", "proc/", "sys/", "run/", ".yagura/", ".yagura/run/"];
 
-/// Writes the files that make a tree boot; the layer's length in bytes.
-fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io::Result<u64> {
+/// Writes a layer with the files that make a tree boot.
+fn write_own_layer(path: &Path, kit: &KernelKit, process: &Process) -> std::io::Result<()> {
     let busybox = std::fs::read(&kit.busybox)?;
-    let command = command(config);
-    let files: [(&str, &[u8]); 4] = [
-        (".yagura/busybox", &busybox),
-        (".yagura/init", INIT.as_bytes()),
-        (".yagura/dhcp", DHCP.as_bytes()),
-        (".yagura/command", command.as_bytes()),
+    // The environment in it may hold secrets, which the image's users need not read here.
+    let files: [(&str, u32, &[u8]); 4] = [
+        (".yagura/busybox", 0o755, &busybox),
+        (".yagura/init", 0o755, INIT),
+        (".yagura/dhcp", 0o755, DHCP.as_bytes()),
+        (".yagura/process", 0o600, &process.encode()),
     ];
     let mut archive = tar::Builder::new(File::create(path)?);
     for name in FOLDERS {
@@ -215,55 +218,11 @@ fn write_own_layer(path: &Path, kit: &KernelKit, config: &OciConfig) -> std::io:
         header.set_mode(0o755);
         archive.append_data(&mut header, name, &[][..])?;
     }
-    for (name, bytes) in files {
+    for (name, mode, bytes) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
-        header.set_mode(0o755);
+        header.set_mode(mode);
         archive.append_data(&mut header, name, bytes)?;
     }
-    let file = archive.into_inner()?;
-    file.sync_all()?;
-    Ok(file.metadata()?.len())
-}
-
-/// A line of shell that starts what a container of the image would run. Everything of the image's is quoted.
-fn command(config: &OciConfig) -> String {
-    let OciConfig { env, entrypoint, cmd, user, working_dir, .. } = config;
-    let quoted = |words: &[String]| words.iter().map(|word| shell_quote(word)).collect::<Vec<_>>().join(" ");
-    let usual =
-        ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"];
-    let usual: Vec<String> = usual.iter().map(|word| (*word).to_owned()).collect();
-    let words: Vec<String> = entrypoint.iter().chain(cmd).cloned().collect();
-    let words = if words.is_empty() { vec!["/bin/sh".to_owned()] } else { words };
-    let folder = if working_dir.is_empty() { "/" } else { working_dir };
-    let (user, group) = user.split_once(':').unwrap_or((user, ""));
-    format!(
-        "user={}\ngroup={}\ncd {} || cd /\nset -- {} {} {}\n",
-        shell_quote(user),
-        shell_quote(group),
-        shell_quote(folder),
-        quoted(&usual),
-        quoted(env),
-        quoted(&words)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_an_image_says_stays_words() {
-        let config = OciConfig {
-            env: vec!["A=$(reboot)".to_owned()],
-            entrypoint: vec!["/bin/echo".to_owned(), "it's".to_owned()],
-            cmd: vec!["; id".to_owned()],
-            user: "1000:2000".to_owned(),
-            working_dir: "/srv/a b".to_owned(),
-            ..OciConfig::default()
-        };
-        let text = command(&config) + "shift 3; printf '%s|' \"$user\" \"$group\" \"$@\"\n";
-        let output = std::process::Command::new("sh").args(["-c", &text]).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "1000|2000|A=$(reboot)|/bin/echo|it's|; id|");
-    }
+    archive.into_inner()?.sync_all()
 }

@@ -146,13 +146,14 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         let lock = self.alone_at(&format!("url {url}"), watch)?;
-        watch.stage(&format!("fetching {url}"));
+        let shown = messages::without_login(url);
+        watch.stage(&format!("fetching {shown}"));
         let partial = self.store.partial_path(&lock);
         let expected = options.source.checksum.as_ref();
         let download = Download { url, partial: &partial, expected, bytes_max: FILE_BYTES_MAX };
         let fetched = Fetcher::new(FetchSettings::default())?.download(&download, &mut events_of(watch))?;
         if expected.is_none() {
-            watch.note(&format!("{url}: no checksum was given; what came has {}", fetched.checksum));
+            watch.note(&format!("{shown}: no checksum was given; what came has {}", fetched.checksum));
         }
         let mut options = options.clone();
         options.source.checksum = Some(fetched.checksum);

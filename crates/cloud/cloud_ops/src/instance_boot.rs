@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ::image_import::{BootOutputs, DiskFile};
+use arch_model::x86_64::layout;
 use disk::{DiskFormat, SourceFormat};
 use image_store::{Architecture, BootWay};
+use oci_init::EXIT_PORT_PARAMETER;
 
 use crate::{Images, Instance, OpError};
 
@@ -19,6 +21,8 @@ pub struct BootPlan {
     pub initrd: Option<PathBuf>,
     /// The kernel's command line.
     pub cmdline: String,
+    /// Whether the guest is there for a command of its image's, and tells the command's exit status.
+    pub exit_status: bool,
     /// Files without a name that the paths lead to, as long as these are open.
     pub held: Vec<File>,
 }
@@ -33,7 +37,13 @@ impl Images {
             BootWay::Kernel { kernel, initrd, cmdline } => Ok(BootPlan {
                 kernel: self.store.blob_path(kernel),
                 initrd: initrd.as_ref().map(|digest| self.store.blob_path(digest)),
-                cmdline: cmdline.clone(),
+                // Kernels of ours are those of OCI images; what runs there takes its name from the kernel.
+                cmdline: format!(
+                    "{cmdline} hostname={} {EXIT_PORT_PARAMETER}{:#x}",
+                    instance.name,
+                    layout::EXIT_STATUS_PORT
+                ),
+                exit_status: true,
                 held: Vec::new(),
             }),
             BootWay::FromDisk => self.read_plan(instance),
@@ -63,7 +73,13 @@ impl Images {
         let boot = self.importer.read_boot(&disks, Architecture::of_host(), outputs)?;
         let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
         let kernel = path_of(&kernel_file);
-        Ok(BootPlan { kernel, initrd, cmdline: boot.cmdline, held: vec![kernel_file, initrd_file] })
+        Ok(BootPlan {
+            kernel,
+            initrd,
+            cmdline: boot.cmdline,
+            exit_status: false,
+            held: vec![kernel_file, initrd_file],
+        })
     }
 }
 

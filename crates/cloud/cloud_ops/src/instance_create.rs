@@ -13,20 +13,22 @@ use crate::{Images, OpError, random};
 pub(crate) const SEED: &str = "seed";
 
 /// What a person wants of the first boot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FirstBootChoices {
-    /// A cloud-config document or a script.
-    pub user_data: Option<String>,
+    /// Whatever cloud-init takes.
+    pub user_data: Option<Vec<u8>>,
     /// A network configuration, version 2.
     pub network_config: Option<String>,
     /// Lines for the default user's `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// Whether a person named these keys, rather than having them in the usual place.
     pub keys_were_named: bool,
+    /// Whether the machine has a network card.
+    pub has_network: bool,
 }
 
 /// An instance, ready to be booted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Instance {
     /// Its name.
     pub name: VmName,
@@ -38,8 +40,10 @@ pub struct Instance {
     pub format: DiskFormat,
     /// The disk that tells it who it is, where its image reads one.
     pub seed: Option<PathBuf>,
-    /// A password for the console that was made up now, and whose it is.
-    pub login: Option<(String, String)>,
+    /// A password for the console that was made up now, and whose it is, where the image says that.
+    pub login: Option<(Option<String>, String)>,
+    /// That nobody will be able to log in, and why.
+    pub warning: Option<String>,
 }
 
 impl Images {
@@ -57,7 +61,10 @@ impl Images {
         let staging = self.store.stage()?;
         let prepared = prepare(image, name, choices)?;
         let seed = staging.file(SEED);
+        let mut warning = None;
         if let Some((reader, instance)) = &prepared {
+            warning = first_boot::nobody_logs_in(*reader, instance, choices.has_network)
+                .map_err(first_boot::SeedError::from)?;
             first_boot::write_seed(*reader, instance, &seed)?;
         }
         let disk = self.store.create_instance_disk(image, name, size_bytes)?;
@@ -83,6 +90,7 @@ impl Images {
             format: disk.format,
             seed,
             login,
+            warning,
         })
     }
 
@@ -94,7 +102,15 @@ impl Images {
         let disk = self.store.instance_disk(name)?;
         let seed = Some(self.store.instance_folder(name).join(SEED)).filter(|path| path.is_file());
         let image = self.store.instance_image(name)?;
-        Ok(Instance { name: name.clone(), image, disk: disk.path, format: disk.format, seed, login: None })
+        Ok(Instance {
+            name: name.clone(),
+            image,
+            disk: disk.path,
+            format: disk.format,
+            seed,
+            login: None,
+            warning: None,
+        })
     }
 }
 
@@ -105,7 +121,7 @@ fn prepare(
     choices: &FirstBootChoices,
 ) -> Result<Option<(SeedReader, first_boot::Instance)>, OpError> {
     let about = &image.metadata.description;
-    let FirstBootChoices { user_data, network_config, ssh_keys, keys_were_named } = choices;
+    let FirstBootChoices { user_data, network_config, ssh_keys, keys_were_named, has_network: _ } = choices;
     let reader = match about.first_boot {
         FirstBoot::CloudInit => SeedReader::CloudInit,
         FirstBoot::Yagura => SeedReader::Service,
@@ -116,13 +132,12 @@ fn prepare(
             return if asked { Err(OpError::Refused(why.to_owned())) } else { Ok(None) };
         }
     };
-    let user = about.default_user.clone().unwrap_or_else(|| about.os.clone());
     // User data may bring a password of its own. Without it the console is the only sure way in.
     let password = user_data.is_none().then(random::password).transpose()?;
     let instance = first_boot::Instance {
         id: random::uuid()?,
         hostname: name.to_string(),
-        user: DefaultUser { name: user, ssh_keys: ssh_keys.clone(), password },
+        user: DefaultUser { name: about.default_user.clone(), ssh_keys: ssh_keys.clone(), password },
         user_data: user_data.clone(),
         network_config: network_config.clone(),
     };

@@ -17,6 +17,7 @@ mod image_publish;
 mod image_pull;
 mod instance_boot;
 mod instance_create;
+mod oci_process;
 mod random;
 
 use std::collections::BTreeMap;

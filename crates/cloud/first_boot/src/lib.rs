@@ -1,7 +1,7 @@
 //! What an instance is told at its first boot: a NoCloud seed made of user data and defaults.
 //!
 //! ```text
-//! user data (YAML) ─► cloud_config ─┐
+//! user data ─► cloud_config ────────┐
 //! network config   ─► network ──────┼─► script ─► a tar archive, for images with a first-boot service of ours
 //! defaults (name, user, keys) ──────┤
 //!                                   └─► nocloud ─► a FAT volume labelled CIDATA, for cloud-init
@@ -13,22 +13,30 @@
 //!
 //! Used by: `yagura run --image`, and by whoever builds images. Reads no files and knows no image store.
 
+mod access;
 mod cloud_config;
+mod fields;
 mod network;
 mod nocloud;
 mod script;
 mod shell;
+mod ssh_keys;
+mod user_data;
+mod users;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
+pub use access::nobody as nobody_logs_in;
 pub use cloud_config::ConfigError;
 pub use shell::quote as shell_quote;
+pub use ssh_keys::{KeyFault, parse as parse_ssh_keys};
 
 /// Serial number of the virtio disk that carries the seed: how the guest's service finds it.
 pub const SEED_SERIAL: &str = "cidata";
 
-/// Longest user data, in bytes: what most clouds take.
-pub const USER_DATA_MAX_BYTES: usize = 64 << 10;
+/// Longest user data, in bytes, packed and unpacked. cloud-init has no limit of its own.
+pub const USER_DATA_MAX_BYTES: usize = 16 << 20;
 
 /// What reads the seed in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +48,10 @@ pub enum SeedReader {
 }
 
 /// A user of the guest who is there without any user data.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DefaultUser {
-    /// Login name.
-    pub name: String,
+    /// Login name, where the image names one.
+    pub name: Option<String>,
     /// Lines for `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// Password for the console; without one the user logs in by key only.
@@ -51,7 +59,7 @@ pub struct DefaultUser {
 }
 
 /// What is known of an instance before its first boot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Instance {
     /// Differs between instances: a guest that sees another one than before starts anew.
     pub id: String,
@@ -59,10 +67,38 @@ pub struct Instance {
     pub hostname: String,
     /// Who can log in by default.
     pub user: DefaultUser,
-    /// A cloud-config document, or a script that begins with `#!`.
-    pub user_data: Option<String>,
+    /// Whatever cloud-init takes.
+    pub user_data: Option<Vec<u8>>,
     /// A network configuration, version 2; without one every card asks by DHCP.
     pub network_config: Option<String>,
+}
+
+/// A password is in no log.
+impl std::fmt::Debug for DefaultUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let DefaultUser { name, ssh_keys, password } = self;
+        let mut shown = f.debug_struct("DefaultUser");
+        shown
+            .field("name", name)
+            .field("ssh_keys", &ssh_keys.len())
+            .field("password", &password.is_some())
+            .finish()
+    }
+}
+
+/// Neither is user data.
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Instance { id, hostname, user, user_data, network_config } = self;
+        let user_data_bytes = user_data.as_ref().map(Vec::len);
+        let mut shown = f.debug_struct("Instance");
+        shown
+            .field("id", id)
+            .field("hostname", hostname)
+            .field("user", user)
+            .field("user_data_bytes", &user_data_bytes);
+        shown.field("network_config", &network_config.is_some()).finish()
+    }
 }
 
 /// Why there is no seed.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::cloud_config::{ConfigError, yaml};
+use crate::cloud_config::{ConfigError, from_yaml};
 
 const DOCUMENT: &str = "network configuration";
 
@@ -44,7 +44,7 @@ pub fn files(text: Option<&str>) -> Result<Vec<NetworkFile>, ConfigError> {
 
 /// Looks whether it is YAML at all, for cloud-init, and gives it back.
 pub fn look(text: &str) -> Result<&str, ConfigError> {
-    yaml::<serde::de::IgnoredAny>(DOCUMENT, text).map(|_| text)
+    from_yaml::<serde::de::IgnoredAny>(DOCUMENT, text).map(|_| text)
 }
 
 fn parse(text: &str) -> Result<Network, ConfigError> {
@@ -54,14 +54,17 @@ fn parse(text: &str) -> Result<Network, ConfigError> {
     struct Probe {
         network: Option<serde::de::IgnoredAny>,
     }
-    let wrapped = yaml::<Probe>(DOCUMENT, text)?.network.is_some();
+    let wrapped = from_yaml::<Probe>(DOCUMENT, text)?.network.is_some();
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Wrapped {
         network: Network,
     }
-    let network =
-        if wrapped { yaml::<Wrapped>(DOCUMENT, text)?.network } else { yaml::<Network>(DOCUMENT, text)? };
+    let network = if wrapped {
+        from_yaml::<Wrapped>(DOCUMENT, text)?.network
+    } else {
+        from_yaml::<Network>(DOCUMENT, text)?
+    };
     if network.version != 2 {
         let why = format!("has version {}; version 2 is what is understood here", network.version);
         return Err(ConfigError::new(DOCUMENT, why));

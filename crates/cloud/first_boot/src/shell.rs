@@ -3,8 +3,10 @@
 /// A script in the making. Each step says when it fails, and the script goes on and fails in the end.
 pub struct Script(String);
 
-const HEAD: &str =
-    "set -u\nfailed=0\ntry() { \"$@\" && return 0; echo \"first-boot: failed: $*\"; failed=1; }\n";
+/// Commands have secrets in them, and the console is kept in journals: a failure is told by the program's name, or by
+/// the place where a person wrote the command.
+const HEAD: &str = "set -u\nfailed=0\ncalled=\n\
+    try() { \"$@\" && return 0; echo \"first-boot: failed: ${called:-$1}\"; failed=1; }\n";
 
 /// A word that the shell takes as it is.
 pub fn quote(word: &str) -> String {
@@ -23,6 +25,13 @@ impl Script {
         self.line(&format!("try {}", quoted.join(" ")));
     }
 
+    /// A command of a person's, which messages call `called`.
+    pub fn run_called(&mut self, called: &str, words: &[&str]) {
+        self.line(&format!("called={}", quote(called)));
+        self.run(words);
+        self.line("called=");
+    }
+
     /// A line of shell; whoever calls has quoted what came from outside.
     pub fn line(&mut self, line: &str) {
         self.0.push_str(line);
@@ -36,7 +45,8 @@ impl Script {
         let redirect = if append { ">>" } else { ">" };
         let (path, folder) = (quote(path), quote(folder_of(path)));
         self.line(&format!("try mkdir -p {folder}"));
-        self.line(&format!("base64 -d {redirect}{path} <<'END' || failed=1"));
+        // Nobody else reads it before it has its permissions.
+        self.line(&format!("(umask 077; base64 -d {redirect}{path}) <<'END' || failed=1"));
         for line in encoded.as_bytes().chunks(76) {
             self.line(&String::from_utf8_lossy(line));
         }
@@ -88,6 +98,15 @@ mod tests {
         script.run(&["false"]);
         script.run(&["echo", "on"]);
         assert_eq!(output(script), ("first-boot: failed: false\non\n".to_owned(), false));
+    }
+
+    #[test]
+    fn a_failed_command_is_told_by_its_place() {
+        let mut script = Script::new();
+        script.run_called("runcmd, line 3", &["sh", "-c", "exit 7 # hunter2"]);
+        script.run(&["false", "hunter2"]);
+        let expected = "first-boot: failed: runcmd, line 3\nfirst-boot: failed: false\n";
+        assert_eq!(output(script), (expected.to_owned(), false));
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Recipe {
         let mut digest = Sha256::new();
         digest.update(format!("{self:?}"));
         digest.update(DEBIAN);
+        digest.update(INITRAMFS_MODULES);
         first_boot::GUEST_FILES.iter().for_each(|file| digest.update(file.text));
         digest.finalize().into()
     }
@@ -163,8 +164,9 @@ impl Recipe {
     }
 }
 
-/// Drivers of a virtual machine's devices, and file systems that a root may have.
-const INITRAMFS_MODULES: &str = "virtio_pci\nvirtio_blk\nvirtio_net\nvirtio_console\nvirtio_rng\next4\n";
+/// Drivers of a virtual machine's devices, its power button among them, and file systems that a root may have.
+const INITRAMFS_MODULES: &str =
+    "virtio_pci\nvirtio_blk\nvirtio_net\nvirtio_console\nvirtio_rng\nbutton\nevdev\next4\n";
 
 fn add(archive: &mut tar::Builder<Vec<u8>>, path: &str, text: &str, mode: u32) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();

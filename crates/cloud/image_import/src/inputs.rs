@@ -120,8 +120,6 @@ pub struct Merged {
 pub struct Dropped {
     /// Device nodes.
     pub devices: u64,
-    /// Pipes and sockets.
-    pub pipes: u64,
     /// Names with `..` in them.
     pub outside: u64,
     /// Hard links to what is not in the tree, symbolic ones to nothing.

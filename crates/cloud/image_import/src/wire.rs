@@ -211,7 +211,7 @@ mod tests {
         let layers = vec![ArchivedLayer { range, compression, digest, diff_id: digest }; LAYERS_MAX];
         let long =
             OciConfig { env: vec!["x".repeat(255); CONFIG_BYTES_MAX / 256 - 1], ..OciConfig::default() };
-        let short = OciConfig { env: vec![String::new(); CONFIG_BYTES_MAX - 2], ..OciConfig::default() };
+        let short = OciConfig { env: vec![String::new(); CONFIG_BYTES_MAX - 3], ..OciConfig::default() };
         for config in [long, short] {
             assert!((CONFIG_BYTES_MAX - 256..=CONFIG_BYTES_MAX).contains(&config.words_bytes()));
             let (architecture, layers) = (Architecture::X86_64, layers.clone());

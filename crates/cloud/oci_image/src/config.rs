@@ -1,6 +1,9 @@
 //! Configurations (image-spec, "Image Configuration").
 
+use std::collections::BTreeMap;
+
 use image_store::{Architecture, Digest};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::OciImageError;
@@ -22,6 +25,10 @@ pub struct OciConfig {
     pub user: String,
     /// Where.
     pub working_dir: String,
+    /// Folders for data of its own.
+    pub volumes: Vec<String>,
+    /// The signal that asks it to end, by name or number; empty for the usual one.
+    pub stop_signal: String,
     /// What its maker calls it (the label `org.opencontainers.image.title`).
     pub title: Option<String>,
 }
@@ -29,9 +36,9 @@ pub struct OciConfig {
 impl OciConfig {
     /// Bytes of all its words, with one behind each.
     pub fn words_bytes(&self) -> usize {
-        let OciConfig { env, entrypoint, cmd, user, working_dir, title } = self;
-        let lists = env.iter().chain(entrypoint).chain(cmd);
-        lists.chain([user, working_dir]).chain(title).map(|word| word.len() + 1).sum()
+        let OciConfig { env, entrypoint, cmd, user, working_dir, volumes, stop_signal, title } = self;
+        let lists = env.iter().chain(entrypoint).chain(cmd).chain(volumes);
+        lists.chain([user, working_dir, stop_signal]).chain(title).map(|word| word.len() + 1).sum()
     }
 }
 
@@ -60,11 +67,30 @@ struct ConfigFile {
 #[serde(rename_all = "PascalCase")]
 struct ConfigForm {
     env: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
+    entrypoint: Option<Words>,
+    cmd: Option<Words>,
     user: Option<String>,
     working_dir: Option<String>,
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+    stop_signal: Option<String>,
     labels: Option<Labels>,
+}
+
+/// A list; a word alone is a list of one, as Docker reads images of old.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Many(Vec<String>),
+    One(String),
+}
+
+impl From<Words> for Vec<String> {
+    fn from(words: Words) -> Vec<String> {
+        match words {
+            Words::Many(words) => words,
+            Words::One(word) => vec![word],
+        }
+    }
 }
 
 /// The one label that is used (image-spec, "Annotations").
@@ -85,10 +111,12 @@ impl From<ConfigForm> for OciConfig {
     fn from(form: ConfigForm) -> OciConfig {
         OciConfig {
             env: form.env.unwrap_or_default(),
-            entrypoint: form.entrypoint.unwrap_or_default(),
-            cmd: form.cmd.unwrap_or_default(),
+            entrypoint: form.entrypoint.map(Vec::from).unwrap_or_default(),
+            cmd: form.cmd.map(Vec::from).unwrap_or_default(),
             user: form.user.unwrap_or_default(),
             working_dir: form.working_dir.unwrap_or_default(),
+            volumes: form.volumes.unwrap_or_default().into_keys().collect(),
+            stop_signal: form.stop_signal.unwrap_or_default(),
             title: form.labels.and_then(|labels| labels.title),
         }
     }
@@ -147,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn commands_volumes_and_signals_in_all_their_forms() {
+        let config = read(
+            r#"{"Cmd":"single word","Entrypoint":["a","","b\n"],"Volumes":{"/data":{},"/b":null},"StopSignal":"SIGINT"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (config.cmd, config.entrypoint),
+            (vec!["single word".into()], vec!["a".into(), "".into(), "b\n".into()])
+        );
+        assert_eq!((config.volumes, &*config.stop_signal), (vec!["/b".into(), "/data".into()], "SIGINT"));
+        assert_eq!(read(r#"{"Cmd":null,"Volumes":null,"StopSignal":""}"#).unwrap(), OciConfig::default());
+    }
+
+    #[test]
     fn one_label_is_kept() {
         let labels = r#"{"Labels":{"a":"b","org.opencontainers.image.title":"App","c":"d"}}"#;
         assert_eq!(read(labels).unwrap().title.as_deref(), Some("App"));
@@ -157,9 +199,9 @@ mod tests {
     #[test]
     fn words_have_a_limit() {
         let long = |bytes: usize| format!(r#"{{"Env":["{}"]}}"#, "x".repeat(bytes));
-        // Of the environment's word, the user and the folder, each with one byte behind it.
-        assert!(read(&long(CONFIG_BYTES_MAX - 3)).is_ok());
-        let error = read(&long(CONFIG_BYTES_MAX - 2)).unwrap_err().to_string();
+        // Of the environment's word, the user, the folder and the signal, each with one byte behind it.
+        assert!(read(&long(CONFIG_BYTES_MAX - 4)).is_ok());
+        let error = read(&long(CONFIG_BYTES_MAX - 3)).unwrap_err().to_string();
         assert!(error.contains("bytes of words"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ pub enum OciImageError {
         found: String,
     },
     /// It is larger than allowed.
-    #[error("the image's layers have {bytes} bytes together; {bytes_max} are allowed")]
+    #[error("the image's layers have {} together; {} are allowed", messages::Bytes(*bytes), messages::Bytes(*bytes_max))]
     TooLarge {
         /// What it has.
         bytes: u64,

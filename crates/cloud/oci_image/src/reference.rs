@@ -58,13 +58,19 @@ impl FromStr for OciReference {
 
     /// Takes it with or without `oci:` before it.
     fn from_str(text: &str) -> Result<OciReference, NameError> {
-        let shown = text.escape_default();
+        // What stands before an @ that is no digest's may be a login.
+        let hidden = text.split_once('@').filter(|(_, rest)| !rest.starts_with("sha256:"));
+        let shown = hidden.map_or(text, |(_, rest)| rest).escape_default();
         let bad = |why: &str| NameError(format!("'{shown}' is not the name of an OCI image: {why}"));
         let text = text.strip_prefix("oci:").unwrap_or(text);
         let (name, digest) = match text.split_once('@') {
             None => (text, None),
             Some((name, digest)) if digest.starts_with("sha256:") => (name, Some(digest.parse()?)),
-            Some(_) => return Err(bad("behind the @ there has to be sha256:…")),
+            Some(_) => {
+                return Err(bad(
+                    "behind the @ there has to be sha256:…, and before the host no user or password",
+                ));
+            }
         };
         let (host, path) = name.split_once('/').filter(|(host, _)| is_host(host)).ok_or_else(|| {
             bad("the registry has to be named, as in oci:registry.example/name:tag; there is no default")

@@ -9,6 +9,8 @@ pub enum PowerRequest {
     Shutdown,
     /// End the process with status `(value << 1) | 1` (test guests' port).
     DebugExit(u8),
+    /// End the process with this status: that of the command for which the machine was there.
+    Exit(u8),
 }
 
 /// Something that the host could not do for a device.

@@ -25,11 +25,6 @@ pub fn in_words(error: &dyn Error) -> String {
     line
 }
 
-/// The same behind `what` and a colon.
-pub fn in_words_after(what: &str, error: &dyn Error) -> String {
-    format!("{what}: {}", in_words(error))
-}
-
 fn append_causes(line: &mut String, error: &dyn Error) {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -102,7 +97,7 @@ mod tests {
         let twice = Failed("a: No such file or directory (os error 2)", Some(kernel()));
         assert_eq!(in_words(&twice), "a: No such file or directory");
         let deep = Failed("VM a", Some(Box::new(Failed("disk b", Some(kernel())))));
-        assert_eq!(in_words_after("yagura", &deep), "yagura: VM a: disk b: No such file or directory");
+        assert_eq!(in_words(&deep), "VM a: disk b: No such file or directory");
     }
 
     #[test]

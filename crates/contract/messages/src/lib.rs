@@ -5,12 +5,14 @@
 //! nothing here does I/O or knows what a machine is.
 
 mod chain;
+mod login;
 mod near;
 mod parser;
 mod size;
 mod text;
 
-pub use chain::{in_words, in_words_after};
+pub use chain::in_words;
+pub use login::without_login;
 pub use near::{did_you_mean, nearest};
 pub use parser::parser_words;
 pub use size::Bytes;

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A number of bytes as people read it, in the unit that they type: `10 GiB`, `1.5 MiB`, `512 bytes`.
 ///
-/// It is exact where the unit goes into it, and rounded to a tenth elsewhere.
+/// It is exact below 1 MiB and where the unit goes into it, and rounded to a tenth elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -17,9 +17,11 @@ impl fmt::Display for Bytes {
         let fits = |shift: u32| bytes >= (1 << shift) - (1 << shift) / 2048;
         match UNITS.iter().find(|(shift, _)| fits(*shift)) {
             Some((shift, unit)) if bytes.trailing_zeros() >= *shift => write!(f, "{} {unit}", bytes >> shift),
-            Some((shift, unit)) => write!(f, "{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),
-            None if bytes == 1 => f.write_str("1 byte"),
-            None => write!(f, "{bytes} bytes"),
+            Some((shift, unit)) if *shift >= 20 => {
+                write!(f, "{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64)
+            }
+            _ if bytes == 1 => f.write_str("1 byte"),
+            _ => write!(f, "{bytes} bytes"),
         }
     }
 }
@@ -36,7 +38,7 @@ mod tests {
             (512, "512 bytes"),
             (1023, "1023 bytes"),
             (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
+            (1536, "1536 bytes"),
             (4096, "4 KiB"),
             ((1 << 20) - 1, "1.0 MiB"),
             (10 << 30, "10 GiB"),

@@ -8,6 +8,7 @@
 mod acpi_ged;
 mod acpi_power;
 mod debug_exit;
+mod exit_status;
 mod i8042;
 mod pit;
 mod ports;
@@ -20,6 +21,7 @@ pub use acpi_power::{
     AcpiPower, RESET_OFFSET, RESET_VALUE, SLEEP_CONTROL_OFFSET, SLEEP_STATUS_OFFSET, SLEEP_TYPE_S5,
 };
 pub use debug_exit::DebugExit;
+pub use exit_status::ExitStatus;
 pub use i8042::I8042;
 pub use pit::{PORT_B_OFFSET, Pit};
 pub use pvpanic::{PanicCounters, PvPanic};

@@ -18,8 +18,8 @@ const LEAF1_EDX: u32 = bits(&[0, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16,
 /// Leaf 6 EAX: ARAT, the APIC timer goes on whatever the CPU sleeps in. Without it Linux has neither timers of high
 /// resolution nor an idle without ticks.
 const LEAF6_EAX: u32 = bits(&[2]);
-/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, RDSEED, SMAP, SHA.
-const LEAF7_EBX: u32 = bits(&[0, 1, 3, 5, 7, 8, 9, 10, 18, 20, 29]);
+/// Leaf 7 EBX: FSGSBASE, TSC_ADJUST, BMI1, AVX2, SMEP, BMI2, ERMS, INVPCID, no x87 CS and DS, RDSEED, SMAP, SHA.
+const LEAF7_EBX: u32 = bits(&[0, 1, 3, 5, 7, 8, 9, 10, 13, 18, 20, 29]);
 /// Leaf 7 ECX: UMIP.
 const LEAF7_ECX: u32 = bits(&[2]);
 /// Leaf 7 EDX: FSRM, SPEC_CTRL (IBRS), STIBP, ARCH_CAPABILITIES, SSBD.

@@ -26,6 +26,8 @@ mod platform;
 pub mod probe;
 #[doc(hidden)]
 pub mod softfloat;
+#[doc(hidden)]
+pub mod undefined;
 mod vcpu;
 mod vm;
 

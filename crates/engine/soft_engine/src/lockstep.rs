@@ -11,10 +11,11 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl};
+use iced_x86::{Decoder, FlowControl};
 use vcpu_model::Halt;
 
 use crate::cpu::{Core, Cpu, Exception, Exec, gpr};
+use crate::decode::OPTIONS;
 use crate::decode::block::{BlockCache, KeyHasher};
 use crate::jit::{Jit, Ran};
 use crate::memory::journal::Page;
@@ -215,7 +216,7 @@ fn report(core: &mut Core<'_>, start: u64, unit: &Ending<'_>, found: &[String]) 
         let len = bytes.len().min(guest_memory::PAGE_SIZE as usize - offset);
         frame.read(offset, &mut bytes[..len]);
     }
-    for insn in Decoder::with_ip(64, &bytes, start, DecoderOptions::NONE).iter().take(48) {
+    for insn in Decoder::with_ip(64, &bytes, start, OPTIONS).iter().take(48) {
         let at = (insn.ip() - start) as usize;
         let code: Vec<String> = bytes[at..at + insn.len()].iter().map(|byte| format!("{byte:02x}")).collect();
         // Writing to a string does not fail.

@@ -31,6 +31,7 @@ const ENTRY: u64 = 0x65;
 const ENTRY_WRITABLE: u64 = 2;
 /// Selectors that Linux gives its programs.
 const USER_CODE: u16 = 0x33;
+const USER_CODE_32: u16 = 0x23;
 const USER_DATA: u16 = 0x2b;
 /// Calls of a handler for one instruction: those that repeat hand control back now and then.
 const REPEATS_MAX: u32 = 4096;
@@ -150,6 +151,11 @@ impl ProbeVm {
         Some(ProbeVm { shared, lapic, cpuid, features, counters: ExitCounters::default(), pages })
     }
 
+    /// A VM whose processor has what guests are offered, whatever the host has.
+    pub fn offered(pages: &[ProgramPage]) -> Option<ProbeVm> {
+        ProbeVm::new(features::offered(), pages)
+    }
+
     /// Whether the VM's processor has `feature`.
     pub fn has(&self, feature: CpuidFeature) -> bool {
         self.features.has(feature)
@@ -211,6 +217,9 @@ fn user_cpu() -> Cpu {
         ..Segment::default()
     };
     let null = Segment { dpl: 3, unusable: true, ..Segment::default() };
+    // A task without a map of ports, and no descriptors.
+    cpu.tr = Segment { kind: 11, present: true, ..Segment::default() };
+    (cpu.gdt.limit, cpu.ldt.limit) = (0, 0);
     cpu.segments = [null; 6];
     cpu.segments[seg::CS] = Segment { selector: USER_CODE, kind: 11, long: true, ..flat };
     cpu.segments[seg::SS] = Segment { selector: USER_DATA, kind: 3, default_big: true, ..flat };
@@ -240,6 +249,21 @@ impl<'v> Probe<'v> {
         if let Some(frame) = self.frame(address) {
             frame.read((address % PAGE_SIZE) as usize, out);
         }
+    }
+
+    /// Executes in 64-bit mode, or in compatibility mode with segments of 32 bits, from now on.
+    pub fn set_bits(&mut self, bits: u32) {
+        let wide = bits == 64;
+        let cpu = &mut self.core.cpu;
+        let (code, data) = if wide { (USER_CODE, 0) } else { (USER_CODE_32, USER_DATA) };
+        let stack = cpu.segments[seg::SS];
+        let code_segment = &mut cpu.segments[seg::CS];
+        (code_segment.selector, code_segment.long, code_segment.default_big) = (code, wide, !wide);
+        let null = Segment { dpl: 3, unusable: true, ..Segment::default() };
+        for register in [seg::DS, seg::ES] {
+            cpu.segments[register] = if wide { null } else { Segment { selector: data, ..stack } };
+        }
+        self.core.update_mode();
     }
 
     /// Whether the engine has something for the instruction at `rip` to do but raising #UD.

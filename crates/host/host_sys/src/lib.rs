@@ -13,6 +13,7 @@ pub mod features;
 pub mod file_lock;
 pub mod inherited;
 pub mod io_buffers;
+pub mod io_port;
 pub mod limits;
 pub mod memory;
 pub mod named_file;

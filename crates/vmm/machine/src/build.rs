@@ -120,6 +120,9 @@ impl Machine {
         if let Some(port) = spec.debug_exit {
             wiring.debug_exit(port)?;
         }
+        if spec.exit_status {
+            wiring.exit_status()?;
+        }
         let panics = wiring.pvpanic(reports)?;
         let counters = attach_virtio(&mut wiring, spec, backends)?.with_panics(panics);
         wiring.pci.assign_bars()?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arch_model::x86_64::layout;
 use chipset::{
-    AcpiGed, AcpiPower, DebugExit, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc, Serial,
-    SerialOutput,
+    AcpiGed, AcpiPower, DebugExit, ExitStatus, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc,
+    Serial, SerialOutput,
 };
 use device_model::{
     Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
@@ -102,6 +102,11 @@ impl Wiring {
     pub(crate) fn debug_exit(&mut self, port: u16) -> Result<(), BuildError> {
         let count = DebugExit::PORTS.min((u16::MAX - port).saturating_add(1));
         self.chip(port, count, DebugExit::new(Arc::clone(&self.sink))).map(drop)
+    }
+
+    /// The port that takes the exit status of the command for which the machine is there.
+    pub(crate) fn exit_status(&mut self) -> Result<(), BuildError> {
+        self.chip(layout::EXIT_STATUS_PORT, 1, ExitStatus::new(Arc::clone(&self.sink))).map(drop)
     }
 
     /// A virtio device in the next free slot.

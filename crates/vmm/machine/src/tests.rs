@@ -45,6 +45,7 @@ fn setup() -> Setup {
         on_reset: OnReset::Exit,
         on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
+        exit_status: true,
     };
     let engine = FakeEngine::default();
     let memory = Machine::allocate_ram(&spec).unwrap();
@@ -71,8 +72,16 @@ fn every_way_to_end_a_run_reaches_the_power_sink() {
     bus.port_write(0x600, &[0x34]);
     bus.port_write(0xf4, &[0x2a]);
     bus.port_write(0xf4, &[0x2b, 0, 0, 0]);
+    bus.port_write(0x620, &[3]);
     let exit = PowerRequest::DebugExit;
-    let expected = [PowerRequest::Reset, PowerRequest::Reset, PowerRequest::Shutdown, exit(0x2a), exit(0x2b)];
+    let expected = [
+        PowerRequest::Reset,
+        PowerRequest::Reset,
+        PowerRequest::Shutdown,
+        exit(0x2a),
+        exit(0x2b),
+        PowerRequest::Exit(3),
+    ];
     assert_eq!(s.power.take(), expected);
 }
 

@@ -180,6 +180,7 @@ impl<'s> Driver<'s> {
                 End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
                 End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
+                End::Power(PowerRequest::Exit(status)) => return Ok(Outcome::Exited(status)),
                 End::TripleFault => return Ok(Outcome::TripleFault),
                 End::Panic => return Ok(Outcome::Panicked),
                 End::Crash(error) => return Ok(Outcome::Crash(error)),

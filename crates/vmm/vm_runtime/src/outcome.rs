@@ -15,6 +15,8 @@ pub enum Outcome {
     ResetLoop,
     /// The guest wrote this value to the debug exit port.
     DebugExit(u8),
+    /// The command for which the machine was there ended with this status.
+    Exited(u8),
     /// The guest brought its CPU to a triple fault, and resets end the process.
     TripleFault,
     /// The engine could not go on.
@@ -33,6 +35,7 @@ impl fmt::Display for Outcome {
             Outcome::Reset => f.write_str("reset"),
             Outcome::ResetLoop => f.write_str("reset-loop"),
             Outcome::DebugExit(value) => write!(f, "debug-exit {value}"),
+            Outcome::Exited(status) => write!(f, "exit {status}"),
             Outcome::TripleFault => f.write_str("triple-fault"),
             Outcome::Crash(error) => write!(f, "crash: {error}"),
             Outcome::Killed => f.write_str("killed"),
@@ -42,7 +45,8 @@ impl fmt::Display for Outcome {
 }
 
 impl Outcome {
-    /// The process's exit status. All but the test guests' own are even, so that they stay apart.
+    /// The process's exit status. All but the test guests' own are even, so that they stay apart; a command's status is
+    /// what it is.
     pub fn exit_status(&self) -> u8 {
         match self {
             Outcome::Shutdown => 0,
@@ -52,6 +56,7 @@ impl Outcome {
             Outcome::Killed => 10,
             Outcome::Panicked => 12,
             Outcome::DebugExit(value) => (value << 1) | 1,
+            Outcome::Exited(status) => *status,
         }
     }
 }
@@ -77,5 +82,6 @@ mod tests {
             assert_eq!(Outcome::DebugExit(value).exit_status() & 1, 1);
         }
         assert_eq!(Outcome::DebugExit(0x31).exit_status(), 0x63);
+        assert_eq!([0, 1, 127, 255].map(|status| Outcome::Exited(status).exit_status()), [0, 1, 127, 255]);
     }
 }

@@ -37,6 +37,7 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
         on_reset,
         on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
+        exit_status: true,
     }
 }
 
@@ -58,6 +59,7 @@ fn each_end_has_its_outcome() {
     assert!(matches!(outcome(&[SHUTDOWN()], OnReset::Restart), Outcome::Shutdown));
     assert!(matches!(outcome(&[RESET()], OnReset::Exit), Outcome::Reset));
     assert!(matches!(outcome(&[Step::PortWrite(0xf4, vec![3])], OnReset::Exit), Outcome::DebugExit(3)));
+    assert!(matches!(outcome(&[Step::PortWrite(0x620, vec![143])], OnReset::Restart), Outcome::Exited(143)));
     assert!(matches!(outcome(&[Step::Halt(Halt::TripleFault)], OnReset::Exit), Outcome::TripleFault));
     assert!(matches!(outcome(&[Step::Halt(Halt::Shutdown)], OnReset::Restart), Outcome::Shutdown));
     assert!(matches!(outcome(&[Step::Fail("x".into())], OnReset::Restart), Outcome::Crash(_)));

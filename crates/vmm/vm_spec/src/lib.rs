@@ -74,6 +74,8 @@ pub struct VmSpec {
     pub on_panic: OnPanic,
     /// First of the ports on which test guests end the process with a status of their own.
     pub debug_exit: Option<u16>,
+    /// Whether the machine is there for one command, whose exit status becomes the process's.
+    pub exit_status: bool,
 }
 
 /// What happens when the guest's kernel tells of its panic.
@@ -194,6 +196,7 @@ mod tests {
             on_reset: OnReset::Restart,
             on_panic: OnPanic::Guest,
             debug_exit: None,
+            exit_status: false,
         }
     }
 

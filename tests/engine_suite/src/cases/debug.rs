@@ -166,19 +166,21 @@ fn data_breakpoints(cases: &mut Vec<Case>) {
 
 /// Breakpoints on ports, which CR4.DE brings (SDM vol. 3, 18.2.4).
 fn port_breakpoints(cases: &mut Vec<Case>) {
+    // Code; address, DR7 and CR4; whether it hits.
+    type Row<'r> = (&'r str, &'r [u8], [u64; 3], bool);
     let port = |bits: u64| 1 << 2 | 2 << 20 | bits << 22;
     // in al, 0x80; out 0x80, al; in eax, 0x80; insb; outsb, by DX
-    let rows: [(&str, &[u8], u64, u64, u64, bool); 8] = [
-        ("in", &[0xe4, 0x80, 0x90], 0x80, port(0), 8, true),
-        ("out", &[0xe6, 0x80, 0x90], 0x80, port(0), 8, true),
-        ("in, the port before", &[0xe4, 0x80, 0x90], 0x81, port(0), 8, false),
-        ("in of four bytes, the last", &[0xe5, 0x80, 0x90], 0x83, port(0), 8, true),
-        ("out, four ports around", &[0xe6, 0x82, 0x90], 0x80, port(3), 8, true),
-        ("insb", &[0x6c, 0x90], 0x80, port(0), 8, true),
-        ("outsb", &[0x6e, 0x90], 0x80, port(0), 8, true),
-        ("in without CR4.DE", &[0xe4, 0x80, 0x90], 0x80, port(0), 0, false),
+    let rows: [Row<'_>; 8] = [
+        ("in", &[0xe4, 0x80, 0x90], [0x80, port(0), 8], true),
+        ("out", &[0xe6, 0x80, 0x90], [0x80, port(0), 8], true),
+        ("in, the port before", &[0xe4, 0x80, 0x90], [0x81, port(0), 8], false),
+        ("in of four bytes, the last", &[0xe5, 0x80, 0x90], [0x83, port(0), 8], true),
+        ("out, four ports around", &[0xe6, 0x82, 0x90], [0x80, port(3), 8], true),
+        ("insb", &[0x6c, 0x90], [0x80, port(0), 8], true),
+        ("outsb", &[0x6e, 0x90], [0x80, port(0), 8], true),
+        ("in without CR4.DE", &[0xe4, 0x80, 0x90], [0x80, port(0), 0], false),
     ];
-    for (name, code, address, dr7, cr4, hits) in rows {
+    for (name, code, [address, dr7, cr4], hits) in rows {
         let mut guest = with_breakpoint(code, address, dr7);
         guest.system.cr4 |= cr4;
         (guest.registers.rdx, guest.registers.rsi, guest.registers.rdi) = (0x80, DATA, DATA);
@@ -189,13 +191,13 @@ fn port_breakpoints(cases: &mut Vec<Case>) {
 
 /// What MOV SS and POP SS hold off, and for how long. RAX is the stack's selector, as the words at RBX and RSP are.
 fn shadows(cases: &mut Vec<Case>) {
+    // Code, breakpoint, TF; offset of the trap, its bits; none where nothing comes.
+    type Row<'r> = (&'r str, &'r [u8], (u64, u64), u64, Option<(u64, u64)>);
     let section = "SDM vol. 3, 6.8.3";
     let execute = 1 << 2;
     let read = 1 << 2 | 3 << 20 | 1 << 22;
     let at = |offset: u64| CODE + offset;
     let stack = STACK - 0x100;
-    // Code, breakpoint, TF; offset of the trap, its bits; none where nothing comes.
-    type Row<'r> = (&'r str, &'r [u8], (u64, u64), u64, Option<(u64, u64)>);
     let rows: [Row<'_>; 12] = [
         ("mov ss, breakpoint behind it", &[0x8e, 0xd0, 0x90, 0x90], (at(2), execute), 0, None),
         ("mov ss, breakpoint on the second", &[0x8e, 0xd0, 0x90, 0x90], (at(3), execute), 0, Some((3, 2))),

@@ -34,6 +34,7 @@ pub(super) fn cases() -> Vec<Case> {
     switches(&mut cases);
     events(&mut cases);
     returns(&mut cases);
+    local(&mut cases);
     refusals(&mut cases);
     new_task_faults(&mut cases);
     traps(&mut cases);
@@ -200,7 +201,8 @@ fn switches(cases: &mut Vec<Case>) {
 /// Interrupts and exceptions through task gates. The handler's task begins at the vector's stub.
 fn events(cases: &mut Vec<Case>) {
     // Code, vector, offset at which the old task goes on, error code.
-    let rows: [(&str, &[u8], u8, u64, Option<u32>); 5] = [
+    type Row<'r> = (&'r str, &'r [u8], u8, u64, Option<u32>);
+    let rows: [Row<'_>; 5] = [
         ("int n", &[0xcd, TEST_VECTOR], TEST_VECTOR, 2, None),
         ("int3", &[0xcc], vector::BP, 1, None),
         ("#UD", &[0x0f, 0x0b], vector::UD, 0, None),
@@ -248,7 +250,8 @@ fn events(cases: &mut Vec<Case>) {
 
 /// IRET with NT, to the task that the TSS links to, and back into a task that has called.
 fn returns(cases: &mut Vec<Case>) {
-    let nested = |change: fn(&mut Guest, &mut Descriptor), link: u16| {
+    type Change = fn(&mut Guest, &mut Descriptor);
+    let nested = |change: Change, link: u16| {
         let mut guest = guest(0, &[0xcf], TASK_B);
         guest.registers.rflags |= NT;
         guest.put(TSS, &link.to_le_bytes());
@@ -264,7 +267,7 @@ fn returns(cases: &mut Vec<Case>) {
     cases.push(Case::new("iret with NT to another task", SWITCH, guest, expect));
     let ts = vector::TS;
     let test = u32::from(TEST);
-    let rows: [(&str, fn(&mut Guest, &mut Descriptor), u16, u8, u32); 6] = [
+    let rows: [(&str, Change, u16, u8, u32); 6] = [
         ("that is null", |_, _| (), 0, ts, 0),
         ("outside the table", |_, _| (), 0xff8, ts, 0xff8),
         ("into the LDT", |_, _| (), TEST | 4, ts, test | 4),
@@ -285,6 +288,25 @@ fn returns(cases: &mut Vec<Case>) {
         .value("ecx", |outcome| outcome.state.registers.rcx, 0x2201)
         .memory(TSS_B + 0x20, 0xffff_ffff, TARGET + 1);
     cases.push(Case::new("call to a task, and its iret", SWITCH, there, expect));
+}
+
+/// A task with an LDT of its own, from which its code and stack are: the code's is slot 0, which is no null selector.
+fn local(cases: &mut Vec<Case>) {
+    for wide in [true, false] {
+        let mut task = Task { ldt: TEST3, segments: [0, 4, 0xc, 0, 0, 0], ..sized(wide) };
+        task.segments[3] = DATA_0;
+        let mut guest = guest(0, &far(false, TEST), task);
+        guest.descriptor(TEST3, Descriptor::system(2, 0, DATA as u32, 0xf));
+        guest.put64(DATA, Descriptor::flat(11, 0).raw());
+        let small = Descriptor { granular: false, limit: 0xffff, big: false, ..Descriptor::flat(3, 0) };
+        guest.put64(DATA + 8, small.raw());
+        let expect = Expect::done()
+            .memory(STACK_B - 12, u64::MAX, (TARGET + 2) | 4 << 32)
+            .value("ldtr", |outcome| outcome.state.system.ldt.selector.into(), TEST3.into())
+            .value("ds", |outcome| outcome.state.system.ds.selector.into(), DATA_0.into());
+        let bits = if wide { 32 } else { 16 };
+        cases.push(Case::new(format!("call to a {bits}-bit task in its LDT"), SWITCH, guest, expect));
+    }
 }
 
 /// What is found wrong before the switch: the fault is the old task's, and nothing has changed.

@@ -5,8 +5,8 @@ use engine_suite::modes::Mode;
 use engine_suite::outcome::End;
 use engine_suite::run::run_from;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
-    OpKind, Register,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 use soft_engine::SoftEngine;
 
@@ -110,12 +110,9 @@ fn pieces(mode: Mode) -> Vec<Piece> {
         // int, int3: the handler's IRET brings TF back for the nop
         (vec![0xcd, PLAIN, 0x90], vec![3]),
         (vec![0xcc, 0x90], vec![2]),
-        // mov ss; int: nothing comes between
-        (vec![0x8e, 0xd0, 0xcd, PLAIN, 0x90], vec![5]),
+        // the same with an int in the shadow: nothing comes between
+        (vec![0x8c, 0xd0, 0x8e, 0xd0, 0xcd, PLAIN, 0x90], vec![2, 7]),
     ];
-    // What the last but two leave is no stack selector.
-    pieces[10].0.splice(0..0, [0x8c, 0xd0]);
-    pieces[10].1 = vec![2, 7];
     if mode.bits() != 64 {
         // push ss; pop ss, which is not stepped; nop
         pieces.push((vec![0x16, 0x17, 0x90], vec![1, 3]));
@@ -128,14 +125,11 @@ fn pieces(mode: Mode) -> Vec<Piece> {
         pieces.push((code, [1, 7, 4, 5, 8].map(|step| if step > 1 { step + more } else { step }).to_vec()));
     }
     if mode.cpl() == 0 {
-        // sti; nop; cli; hlt; nop; mov eax, cr0; mov cr0, eax; clts; invlpg [eax] or a nop; wbinvd
+        // sti; nop; cli; hlt; nop; mov eax, cr0; mov cr0, eax; clts; wbinvd; mov eax, ss; mov ds, eax
         pieces.push((vec![0xfb, 0x90, 0xfa], vec![1, 2, 3]));
         pieces.push((vec![0xf4, 0x90], vec![1, 2]));
         pieces.push((vec![0x0f, 0x20, 0xc0, 0x0f, 0x22, 0xc0, 0x0f, 0x06], vec![3, 6, 8]));
-        pieces.push((vec![0x0f, 0x09, 0x8e, 0xd8], vec![2]));
-        let data = pieces.len() - 1;
-        // mov ds by what SS has: mov eax, ss; mov ds, eax
-        pieces[data] = (vec![0x0f, 0x09, 0x8c, 0xd0, 0x8e, 0xd8], vec![2, 4, 6]);
+        pieces.push((vec![0x0f, 0x09, 0x8c, 0xd0, 0x8e, 0xd8], vec![2, 4, 6]));
     }
     pieces
 }
@@ -165,50 +159,43 @@ fn random_insns(mode: Mode, seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// Whether the instruction goes on behind itself if it raises nothing, and leaves alone what the next ones and the handler
-/// need: stack, segments, data's address, flags that are no status flags.
+/// need: the stack, segments, the address of data, and the flags that are no status flags.
 fn may_be_stepped(insn: &Instruction, info: &mut InstructionInfoFactory) -> bool {
     use Mnemonic as M;
-    let memory = (0..insn.op_count()).any(|operand| {
-        !matches!(insn.op_kind(operand), OpKind::Register | OpKind::Memory)
-            && insn.op_kind(operand) >= OpKind::MemorySegSI
-    });
-    let near_data = insn.memory_base() == Register::None
-        || matches!(insn.memory_base(), Register::BX | Register::EBX | Register::RBX)
-            && insn.memory_index() == Register::None
-            && insn.memory_displacement64() < 0x100;
-    let plain_memory = (0..insn.op_count()).all(|operand| insn.op_kind(operand) != OpKind::Memory)
-        || insn.memory_base() != Register::None && near_data;
-    let other = matches!(
+    let goes_on = !insn.is_invalid() && insn.flow_control() == FlowControl::Next && !insn.is_privileged();
+    let is_left_out = matches!(
         insn.mnemonic(),
-        M::Popf
-            | M::Popfd
-            | M::Popfq
-            | M::Enter
-            | M::Leave
-            | M::Popa
-            | M::Popad
-            | M::Hlt
-            | M::Rdtscp
-            | M::Xlatb
+        M::Popf | M::Popfd | M::Popfq | M::Enter | M::Leave | M::Popa | M::Popad | M::Rdtscp | M::Xlatb
     );
-    if insn.is_invalid() || insn.flow_control() != FlowControl::Next || insn.code() == Code::INVALID {
-        return false;
-    }
+    goes_on && !is_left_out && addresses_data(insn) && keeps_registers(insn, info)
+}
+
+/// Whether its operands in memory, if there are any, are near the address of data.
+fn addresses_data(insn: &Instruction) -> bool {
+    let is_data = matches!(insn.memory_base(), Register::BX | Register::EBX | Register::RBX)
+        && insn.memory_index() == Register::None
+        && insn.memory_displacement64() < 0x100;
+    !insn.is_string_instruction()
+        && (0..insn.op_count()).all(|operand| match insn.op_kind(operand) {
+            OpKind::Register => true,
+            OpKind::Memory => is_data,
+            kind => kind < OpKind::MemorySegSI,
+        })
+}
+
+fn keeps_registers(insn: &Instruction, info: &mut InstructionInfoFactory) -> bool {
     let is_stack = |register: Register| register.full_register() == Register::RSP;
-    if (0..insn.op_count())
-        .any(|operand| insn.op_kind(operand) == OpKind::Register && is_stack(insn.op_register(operand)))
-    {
-        return false;
-    }
-    let keeps = info.info(insn).used_registers().iter().all(|used| {
-        let writes = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess);
-        let register = used.register();
-        let is_kept = register.is_segment_register()
-            || matches!(register.full_register(), Register::RBX)
-            || register.full_register() == Register::RSP && insn.stack_pointer_increment() == 0;
-        !(writes && is_kept)
-    });
-    !insn.is_privileged() && !insn.is_string_instruction() && !memory && plain_memory && !other && keeps
+    let names_stack = (0..insn.op_count())
+        .any(|operand| insn.op_kind(operand) == OpKind::Register && is_stack(insn.op_register(operand)));
+    let moves_stack = insn.stack_pointer_increment() != 0;
+    let is_kept = |register: Register| {
+        register.is_segment_register()
+            || register.full_register() == Register::RBX
+            || is_stack(register) && !moves_stack
+    };
+    let is_written = |access| !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess);
+    let used = info.info(insn).used_registers();
+    !names_stack && !used.iter().any(|used| is_written(used.access()) && is_kept(used.register()))
 }
 
 fn comes_to_its_end(mode: Mode, code: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use soft_engine::probe::UserState;
 use super::Block;
 use super::machine::Ending;
 use crate::case::Record;
-use crate::compare::{self, Rules};
+use crate::compare;
 use crate::layout::{DATA_SIZE, LINE};
 use crate::tolerance;
 
@@ -71,11 +71,14 @@ pub fn record(block: &Block, ending: &Ending, background: &[u8]) -> Record {
 /// Everything in which the engine's ending is not the host's. Where more memory has changed than a record holds,
 /// nothing can be said; x87 pointers do not outlive the host's signals (AMD's FXSAVE stores them only while an exception
 /// is pending).
-pub fn host(rules: Rules, block: &Block, host: &Record, engine: &Record) -> Vec<String> {
+pub fn host(block: &Block, host: &Record, engine: &Record) -> Vec<String> {
+    let (mut host, mut engine) = (*host, *engine);
+    tolerance::drop_unsettled(&mut host.state);
+    tolerance::drop_unsettled(&mut engine.state);
     if host.overflow || engine.overflow {
         return Vec::new();
     }
-    let found = compare::differences(rules, &block.case, &stopped_at(block, engine), host, engine);
+    let found = compare::differences(&block.case, &stopped_at(block, &engine), &host, &engine);
     let counts = found.iter().filter(|difference| !LOST.contains(&difference.place.as_str()));
     let mut found: Vec<String> = counts.map(ToString::to_string).collect();
     for (index, (a, b)) in host.code.chunks(LINE).zip(engine.code.chunks(LINE)).enumerate() {

@@ -112,7 +112,7 @@ impl Composer {
         case.state.rip = start;
         case.len = offset_of(&pieces, shape.item(shape.count), start)? as u16;
         case.code[..bytes.len()].copy_from_slice(&bytes);
-        Some(Block { seed, case, size: bytes.len(), open })
+        Some(Block { seed, case, size: bytes.len(), open, settled: kept.settled })
     }
 
     fn case(&self, random: &mut Random, kept: &Kept, sample: &Instruction) -> Box<Case> {
@@ -208,7 +208,7 @@ impl Body<'_> {
             // mov ecx, count
             self.bytes(&[&[0xb9][..], &count.to_le_bytes()].concat());
         }
-        // Where the host is of another maker, none is drawn: divisions leave flags open.
+        // For the host none is drawn: divisions leave flags open.
         if matches!(insn.mnemonic(), Mnemonic::Div | Mnemonic::Idiv) && self.random.chance(85) {
             self.divide();
         } else {

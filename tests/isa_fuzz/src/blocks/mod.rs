@@ -7,7 +7,7 @@
 //!                     └─► host (a forked child) ► record ─── what programs see ────────────┘
 //! ```
 //!
-//! Blocks that work with interrupts are not for the host. Some blocks are executed once more while another thread sends
+//! Blocks that work with interrupts, or with what manuals leave open, are not for the host. Some blocks are executed once more while another thread sends
 //! interrupts ([`storm`]), which a program must not notice.
 
 mod assemble;
@@ -33,6 +33,8 @@ pub struct Kept {
     pub index: usize,
     /// Turns of the loop that are left.
     pub counter: usize,
+    /// Nothing in the block is left open by manuals, but for AF and the x87 conditions: the host can execute it, too.
+    pub settled: bool,
 }
 
 impl Kept {
@@ -41,7 +43,12 @@ impl Kept {
         for at in (1..others.len()).rev() {
             others.swap(at, random.below(at as u64 + 1) as usize);
         }
-        Kept { pointers: [6, 7, others[0], others[1]], index: others[2], counter: others[3] }
+        Kept {
+            pointers: [6, 7, others[0], others[1]],
+            index: others[2],
+            counter: others[3],
+            settled: random.chance(50),
+        }
     }
 
     /// Whether `register` is one of them, or the stack pointer.
@@ -70,4 +77,6 @@ pub struct Block {
     pub size: usize,
     /// It works with interrupts.
     pub open: bool,
+    /// Every processor makes the same of it, but for AF and the x87 conditions.
+    pub settled: bool,
 }

@@ -17,23 +17,21 @@ const TRIES: usize = 200;
 pub struct Drawer {
     factory: InstructionInfoFactory,
     families: [Vec<Code>; 3],
-    /// The host leaves in open flags and approximations what the engine leaves there.
-    pub same_maker: bool,
 }
 
 impl Drawer {
-    /// One that draws from `forms`. Where the host is not of the maker whom the engine follows, it draws nothing that
-    /// manuals leave open: what follows in the block would depend on it.
-    pub fn new(forms: &[Form], same_maker: bool) -> Drawer {
+    /// One that draws from `forms`.
+    pub fn new(forms: &[Form]) -> Drawer {
         let of = |family: Family| {
             let fitting =
                 forms.iter().filter(|form| form.family == family && form.offered && fits(form.code));
             fitting.map(|form| form.code).collect()
         };
-        Drawer { factory: InstructionInfoFactory::new(), families: Family::ALL.map(of), same_maker }
+        Drawer { factory: InstructionInfoFactory::new(), families: Family::ALL.map(of) }
     }
 
-    /// An instruction that leaves the kept registers alone, most of the time.
+    /// An instruction that leaves the kept registers alone, most of the time. For the host too, none that manuals leave
+    /// open: what follows in the block would depend on it.
     pub fn draw(&mut self, random: &mut Random, kept: &Kept) -> Option<Instruction> {
         (0..TRIES).find_map(|_| {
             let family = random.pick(&[0, 0, 0, 0, 0, 0, 1, 1, 1, 2]);
@@ -41,8 +39,7 @@ impl Drawer {
             let bytes = generate::build(code, random)?;
             let insn = generate::decode(&bytes, generate::NOMINAL_RIP);
             let insn = aim(insn, random, kept)?;
-            let is_open = tolerance::undefined_flags(&insn) != 0 || tolerance::is_approximation(&insn);
-            if is_open && !self.same_maker {
+            if kept.settled && !tolerance::is_settled(&insn) {
                 return None;
             }
             (random.chance(1) || self.leaves_alone(&insn, kept)).then_some(insn)
@@ -81,10 +78,7 @@ fn fits(code: Code) -> bool {
         insn.mnemonic(),
         M::Popf | M::Popfq | M::Ldmxcsr | M::Vldmxcsr | M::Ud2 | M::Wait | M::Enter | M::Loop | M::Xlatb
     );
-    insn.flow_control() == FlowControl::Next
-        && !is_left_out
-        && !tolerance::has_many_fields(&insn)
-        && !tolerance::is_transcendental(&insn)
+    insn.flow_control() == FlowControl::Next && !is_left_out && !tolerance::has_many_fields(&insn)
 }
 
 /// Leads the memory operand to the data by a kept register.

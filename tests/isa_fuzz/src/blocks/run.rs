@@ -14,11 +14,10 @@ use super::compose::Composer;
 use super::machine::{self, Ending, Machine, Setting};
 use super::ordinary::Drawer;
 use crate::case::{Case, Record};
-use crate::compare::Rules;
 use crate::forms::Form;
 use crate::host::{BATCH, Host};
 use crate::layout::background;
-use crate::{host_cpuid, run as forms};
+use crate::run as forms;
 
 /// Divergences that are kept to be shown.
 const SHOWN: usize = 10;
@@ -76,7 +75,7 @@ pub fn run(plan: &Plan, progress: impl Fn(u64, u64)) -> io::Result<Summary> {
     let all: Vec<Form> = forms::forms(&vm).into_iter().flatten().collect();
     let mut work = Work {
         plan: *plan,
-        composer: Composer::new(Drawer::new(&all, host_cpuid::is_amd())),
+        composer: Composer::new(Drawer::new(&all)),
         interpreter: Machine::new(SoftEngine::interpreter(), machine::PATIENCE)?,
         translator: Machine::new(SoftEngine::eager(), PATIENCE_TRANSLATING)?,
         host: if plan.host { Some(Host::start()?) } else { None },
@@ -136,7 +135,7 @@ impl Work {
         if seed.is_multiple_of(STORMS) {
             self.storm(&block, &interpreter, &record)?;
         }
-        if !block.open && self.plan.host {
+        if block.settled && !block.open && self.plan.host {
             self.waiting.push((block, record));
         }
         Ok(())
@@ -162,7 +161,6 @@ impl Work {
 
     fn ask_host(&mut self) -> io::Result<()> {
         let Some(host) = &mut self.host else { return Ok(()) };
-        let rules = Rules { same_maker: host_cpuid::is_amd() };
         let waiting = std::mem::take(&mut self.waiting);
         let cases: Vec<Case> = waiting.iter().map(|(block, _)| *block.case).collect();
         host.run(&cases, &mut self.records)?;
@@ -173,7 +171,7 @@ impl Work {
                 continue;
             }
             self.summary.on_host += 1;
-            let found = compare::host(rules, block, theirs, mine);
+            let found = compare::host(block, theirs, mine);
             if !found.is_empty() {
                 self.summary.note(block, found);
             }

@@ -32,6 +32,11 @@ const XSTATE_BV: usize = 512;
 const YMM_HIGH: usize = 576;
 /// x87, SSE, AVX.
 const COMPONENTS: u64 = 7;
+/// Linux's selectors of 64-bit and of 32-bit code; the kernel's context has CS in the low 16 bits of REG_CSGSFS.
+const USER_CODE: i64 = 0x33;
+const USER_CODE_32: i64 = 0x23;
+/// That of data, which 64-bit mode does without.
+const USER_DATA: u16 = 0x2b;
 /// Where the kernel's context has RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15.
 const GPRS: [c_int; 16] = [
     libc::REG_RAX,
@@ -284,6 +289,11 @@ fn load_state(context: &mut mcontext_t, case: &Case) {
     let trap = if case.ending == Ending::Step { TF } else { 0 };
     context.gregs[libc::REG_RIP as usize] = state.rip as i64;
     context.gregs[libc::REG_EFL as usize] = (state.rflags | trap) as i64;
+    let selectors = context.gregs[libc::REG_CSGSFS as usize] & !0xffff;
+    let (code, data) = if case.bits == 64 { (USER_CODE, 0) } else { (USER_CODE_32, USER_DATA) };
+    // SAFETY: Linux's selectors of no segment and of flat data, between which 64-bit code sees no difference.
+    unsafe { asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) data) };
+    context.gregs[libc::REG_CSGSFS as usize] = selectors | code;
     CASE_FS.store(state.fs_base, Ordering::Relaxed);
     let area = context.fpregs.cast::<u8>();
     // SAFETY: the kernel's context has an FXSAVE area of 512 bytes, and behind it an XSAVE area if it says so. GS's

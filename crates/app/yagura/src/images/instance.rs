@@ -1,26 +1,18 @@
 //! VMs that are made of images: their disks outlive the processes that run them.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
-use host_sys::named_file::read_named;
 use image_store::{FirstBoot, ImageReference, StoreError};
 use vm_spec::{DiskFormat, DiskSpec, MemorySize, OnError, VmName};
 use yagura_vmm::say;
 
-use super::report;
+use super::{documents, report};
 use crate::cli::{InstanceDeleteArguments, InstanceListArguments};
 use crate::print::print;
 use crate::progress::Stages;
 use crate::settings::{ImageChoices, InstanceSettings};
-
-/// No document of a person's is longer.
-const DOCUMENT_MAX_BYTES: u64 = 1 << 20;
-
-/// Kinds of keys that `ssh` makes, in the order in which it offers them.
-const KEY_FILES: [&str; 3] = ["id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub"];
 
 /// An instance as settings of the VM that runs it.
 pub struct Prepared {
@@ -31,20 +23,27 @@ pub struct Prepared {
 }
 
 /// The instance that was asked for, made now if it is not there; `has_kernel` spares looking for one on its disk.
-pub fn instance(images: &Images, choices: &ImageChoices, has_kernel: bool) -> anyhow::Result<Prepared> {
+pub fn instance(
+    images: &Images,
+    choices: &ImageChoices,
+    has_kernel: bool,
+    has_network: bool,
+) -> anyhow::Result<Prepared> {
     let name = instance_name(choices)?;
     let known = images.store.instance_folder(&name).exists();
-    let instance = if known { again(images, &name, choices)? } else { create(images, &name, choices)? };
+    let instance =
+        if known { again(images, &name, choices)? } else { create(images, &name, choices, has_network)? };
     let plan = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
-    let (boot, held) = match plan.with_context(|| format!("VM {name}"))? {
-        Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.held),
-        None => (None, Vec::new()),
+    let (boot, exit_status, held) = match plan.with_context(|| format!("VM {name}"))? {
+        Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.exit_status, plan.held),
+        None => (None, false, Vec::new()),
     };
     let least = instance.image.metadata.description.min_memory_bytes.div_ceil(1 << 20);
     let settings = InstanceSettings {
         name: name.clone(),
         disks: disks(&instance)?,
         boot,
+        exit_status,
         memory: format!("{least}M").parse::<MemorySize>().unwrap_or_default(),
         waits_for_network: instance.image.metadata.description.first_boot == FirstBoot::CloudInit,
     };
@@ -56,17 +55,19 @@ pub fn forget(images: &Images, name: &VmName) -> anyhow::Result<()> {
     images.store.remove_instance(name).with_context(|| format!("VM {name}"))
 }
 
-fn create(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Result<Instance> {
+fn create(
+    images: &Images,
+    name: &VmName,
+    choices: &ImageChoices,
+    has_network: bool,
+) -> anyhow::Result<Instance> {
     let ImageChoices { image: reference, name: _, disk_size, user_data, network_config, ssh_keys } = choices;
-    let keys = if ssh_keys.is_empty() { own_keys() } else { ssh_keys.clone() };
     let first_boot = FirstBootChoices {
-        user_data: user_data.as_deref().map(document).transpose()?,
-        network_config: network_config.as_deref().map(document).transpose()?,
-        ssh_keys: keys
-            .iter()
-            .map(|path| document(path).map(|text| text.trim().to_owned()))
-            .collect::<Result<_, _>>()?,
+        user_data: user_data.as_deref().map(documents::user_data).transpose()?,
+        network_config: network_config.as_deref().map(documents::text).transpose()?,
+        ssh_keys: if ssh_keys.is_empty() { documents::own_keys() } else { documents::keys(ssh_keys)? },
         keys_were_named: !ssh_keys.is_empty(),
+        has_network,
     };
     let mut stages = Stages::new();
     let image = images.obtain(reference, &mut stages).with_context(|| format!("image {reference}"))?;
@@ -76,7 +77,11 @@ fn create(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Res
         .create_instance(&image, name, size_bytes, &first_boot)
         .with_context(|| format!("VM {name}"))?;
     if let Some((user, password)) = &instance.login {
+        let user = user.as_deref().unwrap_or("the image's own user (it does not say who that is)");
         say(&format!("VM {name}: log in as {user} with the password {password}"));
+    }
+    if let Some(warning) = &instance.warning {
+        say(&format!("VM {name}: warning: {warning}"));
     }
     Ok(instance)
 }
@@ -134,19 +139,6 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disks.push(DiskSpec { path, format: DiskFormat::Raw, readonly: true, serial, on_error });
     }
     Ok(disks)
-}
-
-/// The public keys of whoever runs this.
-fn own_keys() -> Vec<PathBuf> {
-    let folder = std::env::home_dir().map(|home| home.join(".ssh"));
-    let files = folder.into_iter().flat_map(|folder| KEY_FILES.map(|name| folder.join(name)));
-    files.filter(|path| path.is_file()).collect()
-}
-
-fn document(path: &Path) -> anyhow::Result<String> {
-    let bytes = read_named(path, DOCUMENT_MAX_BYTES);
-    let bytes = bytes.with_context(|| format!("{} cannot be read", path.display()))?;
-    String::from_utf8(bytes).ok().with_context(|| format!("{} is not text in UTF-8", path.display()))
 }
 
 /// `yagura list`

@@ -1,6 +1,7 @@
 //! `yagura image`: the images that are here, and how they come and go.
 
 pub mod arguments;
+mod documents;
 mod instance;
 mod place;
 mod report;
@@ -77,20 +78,22 @@ fn show(images: &Images, arguments: &ShowArguments) -> anyhow::Result<u8> {
 
 fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
     let PullArguments { source: text, alias, format, checksum, about } = arguments;
-    let named = || format!("image {text}");
+    let shown = messages::without_login(text);
+    let named = || format!("image {shown}");
     // What is wrong with a name says the name.
     let source = Source::parse(text, *format)?;
     let mut stages = Stages::new();
     let image = match &source {
         Source::Url { url, kind } => {
-            let options = about.options(ImageSource::url(url.as_str(), checksum.clone()));
+            let options =
+                about.options(ImageSource::url(&messages::without_login(url.as_str()), checksum.clone()));
             images.pull_url(url.as_str(), *kind, &options, &mut stages)
         }
-        _ if checksum.is_some() => bail!("image {text}: --checksum is for an address"),
+        _ if checksum.is_some() => bail!("image {shown}: --checksum is for an address"),
         Source::File { path, kind } => {
             images.import_file(path, *kind, &about.options(ImageSource::file(path)), &mut stages)
         }
-        _ if !about.is_empty() => bail!("image {text} says itself what it is; leave out what describes it"),
+        _ if !about.is_empty() => bail!("image {shown} says itself what it is; leave out what describes it"),
         Source::Catalogue(alias) => images.pull_named(alias, &mut stages),
         Source::Oci(reference) => images.pull_oci(reference, &mut stages),
     };

@@ -42,7 +42,8 @@ pub struct GivenSettings {
     #[arg(long, value_name = "SIZE", requires = "image")]
     #[serde(deserialize_with = "values::text")]
     disk_size: Option<DiskSize>,
-    /// What a new VM does at its first boot: a cloud-config document, or a script
+    /// What a new VM does at its first boot: a cloud-config document, a script, or what else cloud-init takes; - is
+    /// standard input
     #[arg(long, value_name = "FILE", requires = "image")]
     #[serde(deserialize_with = "values::path")]
     user_data: Option<PathBuf>,
@@ -50,7 +51,7 @@ pub struct GivenSettings {
     #[arg(long, value_name = "FILE", requires = "image")]
     #[serde(deserialize_with = "values::path")]
     network_config: Option<PathBuf>,
-    /// Public key of a new VM's user; give it again for more [default: those in ~/.ssh]
+    /// File with public keys of a new VM's user; give it again for more [default: those in ~/.ssh]
     #[arg(long = "ssh-key", value_name = "FILE", requires = "image")]
     #[serde(rename = "ssh-key", deserialize_with = "values::paths")]
     ssh_keys: Vec<PathBuf>,
@@ -158,6 +159,10 @@ pub struct GivenSettings {
     #[arg(long, value_name = "PATH")]
     #[serde(deserialize_with = "values::path")]
     control: Option<PathBuf>,
+    /// Whether the machine is there for a command of its image's: not for anybody to say.
+    #[arg(skip)]
+    #[serde(skip)]
+    exit_status: bool,
 }
 
 /// A VM and how to run it, fit for use.
@@ -218,6 +223,8 @@ pub struct InstanceSettings {
     pub disks: Vec<DiskSpec>,
     /// Kernel, initial RAM disk, command line; not needed where a person names a kernel.
     pub boot: Option<(PathBuf, Option<PathBuf>, String)>,
+    /// Whether its guest tells the exit status of a command.
+    pub exit_status: bool,
     /// The least memory that its image starts with.
     pub memory: MemorySize,
     /// Whether its guest has units that wait for a network.
@@ -268,16 +275,20 @@ impl GivenSettings {
         self.kernel.is_some()
     }
 
-    fn has_card(&self) -> bool {
+    /// Whether the VM has a network card.
+    pub fn has_card(&self) -> bool {
         self.nets.iter().any(|net| *net != NetArgument::None)
     }
 
     /// These, with what an instance brings: its disks come first, and what a person said wins.
     pub fn with_instance(mut self, instance: InstanceSettings) -> GivenSettings {
-        let InstanceSettings { name, mut disks, boot, memory, waits_for_network } = instance;
+        let InstanceSettings { name, mut disks, boot, exit_status, memory, waits_for_network } = instance;
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
+        self.exit_status = exit_status;
+        // What is there for one command ends with it, if by a crash of its kernel.
+        self.on_reset = self.on_reset.or(exit_status.then_some(OnReset::Exit));
         if let Some((kernel, initrd, mut cmdline)) = boot {
             if waits_for_network && !self.has_card() {
                 cmdline.push_str(NO_WAIT_FOR_NETWORK);
@@ -331,6 +342,7 @@ impl GivenSettings {
             on_panic: self.on_panic.or(fallback.on_panic),
             debug_exit: self.debug_exit.or(fallback.debug_exit),
             control: self.control.or(fallback.control),
+            exit_status: self.exit_status || fallback.exit_status,
         }
     }
 
@@ -371,6 +383,7 @@ impl GivenSettings {
             on_reset: self.on_reset.unwrap_or_default(),
             on_panic: self.on_panic.unwrap_or_default(),
             debug_exit: self.debug_exit.map(|port| port.0),
+            exit_status: self.exit_status,
         };
         let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
         if let Some(disk) = waits.filter(|_| self.control.is_none()) {

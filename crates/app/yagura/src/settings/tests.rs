@@ -150,6 +150,7 @@ fn an_instance_adds_what_a_person_left_open() {
         name: "web1".parse().unwrap(),
         disks: vec!["path=root.qcow2,format=qcow2".parse().unwrap()],
         boot: Some(("k".into(), Some("i".into()), "root=/dev/vda".to_owned())),
+        exit_status: false,
         memory: memory.parse().unwrap(),
         waits_for_network: false,
     };

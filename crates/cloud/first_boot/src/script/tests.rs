@@ -5,17 +5,14 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::DefaultUser;
+use crate::ssh_keys::tests::example;
 
 fn instance(user_data: &str) -> Instance {
     Instance {
         id: "i-1".to_owned(),
         hostname: "web1".to_owned(),
-        user: DefaultUser {
-            name: "debian".to_owned(),
-            ssh_keys: vec!["ssh-ed25519 AAAA me".to_owned()],
-            password: None,
-        },
-        user_data: Some(user_data.to_owned()),
+        user: DefaultUser { name: Some("debian".to_owned()), ssh_keys: vec![example("me")], password: None },
+        user_data: Some(user_data.as_bytes().to_vec()),
         network_config: None,
     }
 }
@@ -66,8 +63,9 @@ fn a_full_document_is_grammar_for_the_shell() {
 
 #[test]
 fn the_default_user_gets_the_keys() {
-    let (early, _) = scripts("#cloud-config\nssh_authorized_keys: [ssh-rsa BBBB you]\n");
-    assert!(early.contains("'ssh-ed25519 AAAA me\nssh-rsa BBBB you\n'"), "{early}");
+    let (mine, yours) = (example("me"), example("you"));
+    let (early, _) = scripts(&format!("#cloud-config\nssh_authorized_keys: [{yours}]\n"));
+    assert!(early.contains(&format!("'{mine}\n{yours}\n'")), "{early}");
     assert!(early.contains("id -u 'debian'"));
     assert_eq!(scripts("#cloud-config\n").1, "", "nothing is late, nothing waits for the network");
     let (early, _) = scripts("#cloud-config\nusers: [{name: ann}]\n");
@@ -75,20 +73,43 @@ fn the_default_user_gets_the_keys() {
 }
 
 #[test]
-fn a_script_runs_late() {
-    let archive = archive(&instance("#!/bin/sh\necho hello\n")).unwrap();
-    assert_eq!(member(&archive, "user-script").unwrap(), "#!/bin/sh\necho hello\n");
-    assert!(member(&archive, "late").unwrap().contains("/run/first-boot/user-script"));
+fn scripts_run_late_with_line_ends_that_the_kernel_knows() {
+    let script = |text: &str| {
+        let archive = archive(&instance(text)).unwrap();
+        assert!(member(&archive, "late").unwrap().contains("/run/first-boot/user-script-1"));
+        member(&archive, "user-script-1").unwrap()
+    };
+    assert_eq!(script("#!/bin/sh\necho hello\n"), "#!/bin/sh\necho hello\n");
+    assert_eq!(script("#!/bin/sh\r\necho 'a\rb'\r\n"), "#!/bin/sh\necho 'a\rb'\n");
+    assert_eq!(script("#!/bin/sh\nprintf 'a\r\n'\n"), "#!/bin/sh\nprintf 'a\r\n'\n");
 }
 
 #[test]
 fn nonsense_is_refused_before_there_is_an_instance() {
     assert!(refused("hostname: \"a b\"").contains("cannot be a host name"));
-    assert!(refused("users: [{name: '../x'}]").contains("cannot be a user's"));
-    assert!(refused("users: [{name: '-x'}]").contains("cannot be a user's"));
-    assert!(refused("ssh_authorized_keys: [hello]").contains("is not an SSH key"));
-    assert!(refused("write_files: [{path: x}]").contains("has to begin with /"));
-    assert!(refused("write_files: [{path: /x, encoding: rot13}]").contains("rot13 is not known"));
-    assert!(refused("write_files: [{path: /x, permissions: '9'}]").contains("not octal"));
+    assert!(refused("users: [{name: '../x'}]").contains("a user's or group's name has to be"));
+    assert!(refused("users: [{name: '-x'}]").contains("a user's or group's name has to be"));
     assert!(refused("password: \"a\\nb\"").contains("more than one line"));
+}
+
+#[test]
+fn nobody_is_guessed() {
+    let mut nameless = instance("#cloud-config\n{}\n");
+    nameless.user.name = None;
+    let error = archive(&nameless).unwrap_err().to_string();
+    assert!(error.contains("names no user who logs in") && error.contains("user: NAME"), "{error}");
+    nameless.user_data = Some(b"#cloud-config\nuser: ann\n".to_vec());
+    assert!(member(&archive(&nameless).unwrap(), "early").unwrap().contains("id -u 'ann'"));
+    nameless.user_data = Some(b"#cloud-config\nusers: [{name: bob}]\n".to_vec());
+    assert!(archive(&nameless).is_ok());
+}
+
+/// Who has a password without `lock_passwd: false` is locked out by cloud-init, and so here.
+#[test]
+fn accounts_are_locked_as_by_cloud_init() {
+    let locked = |user: &str| {
+        scripts(&format!("#cloud-config\nusers: [{{name: ann, {user}}}]\n")).0.contains("'--lock' 'ann'")
+    };
+    assert!(locked("gecos: x") && locked("plain_text_passwd: x") && locked("hashed_passwd: x"));
+    assert!(!locked("plain_text_passwd: x, lock_passwd: false"));
 }

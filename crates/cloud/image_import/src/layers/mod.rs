@@ -168,10 +168,7 @@ impl<'a, S: Scratch> Merge<'a, S> {
                 self.dropped.devices += 1;
                 return Ok(());
             }
-            Kind::Pipe => {
-                self.dropped.pipes += 1;
-                return Ok(());
-            }
+            Kind::Pipe => Content::Pipe,
             Kind::Unknown => {
                 self.dropped.unknown += 1;
                 return Ok(());

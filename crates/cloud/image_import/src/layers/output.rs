@@ -59,7 +59,7 @@ impl<W: Write> Writer<'_, W> {
             );
         }
         // Symbolic links are written each for itself: there are programs that follow one to link what it leads to.
-        if inode.shared && matches!(inode.content, Content::File { .. }) {
+        if inode.shared && matches!(inode.content, Content::File { .. } | Content::Pipe) {
             if let Some(first) = self.first_names.get(&number).cloned() {
                 let plain = Inode { attributes: Vec::new(), ..root(inode) };
                 return self.header(path, &first, EntryType::Link, 0, &Inode { mode: inode.mode, ..plain });
@@ -76,6 +76,7 @@ impl<W: Write> Writer<'_, W> {
                 let target = inside(target, path, &mut self.merged.dropped);
                 self.header(path, &target, EntryType::Symlink, 0, inode)
             }
+            Content::Pipe => self.header(path, b"", EntryType::Fifo, 0, inode),
             Content::File { data_offset, data_bytes } => {
                 self.header(path, b"", EntryType::Regular, *data_bytes, inode)?;
                 self.data(*data_offset, *data_bytes)

@@ -107,6 +107,7 @@ fn listing(archive: &[u8]) -> Vec<String> {
                 assert!(seen.contains(&link), "{name} links to {link}, which is not before it");
                 ('h', format!(" = {link}"))
             }
+            EntryType::Fifo => ('p', String::new()),
             other => panic!("an entry of kind {other:?}"),
         };
         assert!(seen.insert(name.clone()), "{name} is twice there");
@@ -256,16 +257,27 @@ fn a_hard_link_keeps_its_data_when_the_other_name_is_replaced() {
 }
 
 #[test]
-fn devices_pipes_and_unknown_kinds_are_counted_and_left_out() {
+fn devices_and_unknown_kinds_are_counted_and_left_out() {
     let hostile = layer()
         .entry(EntryType::Char, "dev/null", "", b"")
         .entry(EntryType::Block, "dev/sda", "", b"")
-        .entry(EntryType::Fifo, "pipe", "", b"")
         .entry(EntryType::new(b'V'), "volume", "", b"label")
         .file("file", "x")
         .end();
     let dropped = assert_merged(&[hostile], &["- file x"]);
-    assert_eq!((dropped.devices, dropped.pipes, dropped.unknown), (2, 1, 1));
+    assert_eq!((dropped.devices, dropped.unknown), (2, 1));
+}
+
+#[test]
+fn pipes_are_kept_with_all_their_names() {
+    let base = layer()
+        .entry(EntryType::Fifo, "run/pipe", "", b"")
+        .hardlink("run/second", "run/pipe")
+        .entry(EntryType::Fifo, "gone", "", b"")
+        .entry(EntryType::Fifo, "file", "", b"")
+        .end();
+    let upper = layer().file(".wh.gone", "").file("file", "x").entry(EntryType::Fifo, "new", "", b"").end();
+    assert_merged(&[base, upper], &["- file x", "p new", "d run", "p run/pipe", "h run/second = run/pipe"]);
 }
 
 #[test]

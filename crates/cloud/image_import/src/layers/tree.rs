@@ -19,6 +19,7 @@ pub(super) enum Content {
     File { data_offset: u64, data_bytes: u64 },
     Folder,
     SymbolicLink(Box<[u8]>),
+    Pipe,
 }
 
 /// A file, which may have several names.

@@ -76,7 +76,7 @@ fn what_is_wrong_is_one_line_of_bounded_length() {
         (archive(&[]), "is it an OCI image?"),
         (archive(&[("manifest.json", named.as_bytes())]), "the archive has no file"),
         (image[..image.len() - 1024 - 510].to_vec(), "ends in the middle"),
-        (saved(&[&[0; 2 << 20]], ""), "2097152 bytes together"),
+        (saved(&[&[0; 2 << 20]], ""), "2 MiB together"),
     ] {
         let error = read(&folder, &bytes).unwrap_err();
         let ImportError::Refused(line) = error else { panic!("{error:?}") };

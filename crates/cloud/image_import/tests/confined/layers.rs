@@ -84,6 +84,8 @@ fn tree(folder: &Path) -> BTreeMap<String, String> {
                 folders.push(path);
             } else if kind.is_symlink() {
                 found.insert(name, format!("-> {}", fs::read_link(path).unwrap().display()));
+            } else if std::os::unix::fs::FileTypeExt::is_fifo(&kind) {
+                found.insert(name, "a pipe".to_owned());
             } else {
                 assert!(kind.is_file(), "{name} is a {kind:?}");
                 found.insert(name, fs::read_to_string(path).unwrap());
@@ -124,7 +126,7 @@ fn what_tar_unpacks_stays_in_its_folder() {
         let layers = [(LayerCompression::None, base.clone()), (LayerCompression::Zstd, upper.clone())];
         let merged = merge(&folder, &importer, &layers).unwrap();
         let dropped = merged.dropped;
-        assert_eq!((dropped.devices, dropped.pipes, dropped.outside, dropped.links), (2, 1, 2, 1));
+        assert_eq!((dropped.devices, dropped.outside, dropped.links), (2, 2, 1));
         assert_eq!((dropped.made_relative, dropped.shortened), (2, 1));
         fs::create_dir_all(folder.path("around/root")).unwrap();
         let output = Command::new("tar")
@@ -145,6 +147,7 @@ fn what_tar_unpacks_stays_in_its_folder() {
             ("escaped2", "in the tree"),
             ("etc/", ""),
             ("etc/motd", "upper"),
+            ("pipe", "a pipe"),
             ("tmp", "-> /"),
             ("up", "-> ."),
         ];

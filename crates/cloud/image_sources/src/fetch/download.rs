@@ -155,7 +155,7 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let url = parse_url(what.url)?;
         let kind = what.expected.map_or(ChecksumKind::Sha256, Checksum::kind);
-        let partial = Partial::open(what.partial, url.as_str(), kind)?;
+        let partial = Partial::open(what.partial, &identity(&url), kind)?;
         let meter = RateMeter::new(Instant::now(), partial.bytes);
         let mut transfer =
             Transfer { url: &url, what, headers, partial, meter, resumed: false, from: url.clone() };
@@ -332,7 +332,7 @@ impl Transfer<'_> {
                 if fits { partial.write(piece) } else { Ok(()) }
             });
             if !fits {
-                self.partial.restart(Origin { url: self.url.to_string(), ..Origin::default() })?;
+                self.partial.restart(Origin { url: identity(self.url), ..Origin::default() })?;
                 return Err(self.too_large());
             }
             match more {
@@ -362,7 +362,7 @@ impl Transfer<'_> {
 
     fn begin_anew(&mut self, events: FetchEvents<'_>) -> Result<(), FetchError> {
         self.resumed = false;
-        self.partial.restart(Origin { url: self.url.to_string(), ..Origin::default() })?;
+        self.partial.restart(Origin { url: identity(self.url), ..Origin::default() })?;
         tell(events, FetchEvent::Restarted)
     }
 
@@ -402,7 +402,10 @@ impl Transfer<'_> {
 
 /// An address of a file.
 pub(crate) fn parse_url(text: &str) -> Result<Url, FetchError> {
-    let bad = |why: &str| FetchError::BadUrl { url: text.escape_default().to_string(), why: why.to_owned() };
+    let bad = |why: &str| FetchError::BadUrl {
+        url: messages::without_login(text).escape_default().to_string(),
+        why: why.to_owned(),
+    };
     let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
@@ -410,10 +413,16 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, FetchError> {
     }
 }
 
+/// What tells one address from another where it is kept: it may have a password in it.
+fn identity(url: &Url) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(url.as_str()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn origin(url: &Url, answer: &Answer<'_>) -> Origin {
     let header = |name| answer.header(name).map(str::to_owned);
     Origin {
-        url: url.to_string(),
+        url: identity(url),
         etag: header(ETAG),
         last_modified: header(LAST_MODIFIED),
         total_bytes: answer.length(),

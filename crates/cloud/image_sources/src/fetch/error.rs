@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use image_store::Checksum;
+use image_store::{Checksum, place_in_words};
+use messages::Bytes;
 use reqwest::Url;
 
 use super::redirects::RedirectRefused;
@@ -108,8 +109,7 @@ pub enum FetchError {
         after: Duration,
     },
     /// The connection ended before the file did.
-    #[error("{url}: the connection ended after {got_bytes} bytes{}; what is here is kept, so try again to \
-        go on", of(*total_bytes))]
+    #[error("{url}: the connection ended after {}{}; what is here is kept, so try again to go on", Bytes(*got_bytes), of(*total_bytes))]
     EndedEarly {
         /// The address.
         url: String,
@@ -132,7 +132,7 @@ pub enum FetchError {
         found: Checksum,
     },
     /// The file is larger than it may be.
-    #[error("{url}: the file has more than the {bytes_max} bytes that are allowed")]
+    #[error("{url}: the file has more than {}, which is more than is let through", Bytes(*bytes_max))]
     TooLarge {
         /// The address.
         url: String,
@@ -140,7 +140,7 @@ pub enum FetchError {
         bytes_max: u64,
     },
     /// The disk is full.
-    #[error("there is no space left for {}{}; remove something, perhaps with 'yagura image gc'", path.display(), needed(*needed_bytes))]
+    #[error("there is no space left for {}{}; remove something, perhaps with 'yagura image gc'", place_in_words(path), needed(*needed_bytes))]
     NoSpace {
         /// What was being written.
         path: PathBuf,
@@ -216,7 +216,7 @@ impl FetchError {
             return FetchError::Resolve { host: unresolved.name.clone(), why: unresolved.why.clone() };
         }
         if let Some(tls) = find::<rustls::Error>(error) {
-            return FetchError::Certificate { host, why: tls.to_string() };
+            return FetchError::Certificate { host, why: tls_words(tls).to_owned() };
         }
         if let Some(io) = find::<io::Error>(error)
             && io.kind() == io::ErrorKind::ConnectionRefused
@@ -265,18 +265,33 @@ impl FetchError {
     }
 }
 
-/// An address as it can be shown: without a password in it.
+/// An address as it can be shown: without a password or a token in it.
 pub(crate) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail only where there can be no user name; then there is none.
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    url.to_string()
+    messages::without_login(url.as_str()).into_owned()
 }
 
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or("the server");
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Why there is no secure connection.
+fn tls_words(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        Revoked, UnknownIssuer,
+    };
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        return "no secure connection came about";
+    };
+    match certificate {
+        UnknownIssuer => "its certificate was issued by nobody that this host trusts",
+        Expired | ExpiredContext { .. } => "its certificate has expired",
+        NotValidYet | NotValidYetContext { .. } => "its certificate is not valid yet",
+        NotValidForName | NotValidForNameContext { .. } => "its certificate is another server's",
+        Revoked => "its certificate was revoked",
+        _ => "its certificate makes no sense",
+    }
 }
 
 /// The error of type `E` beneath `error`. Those inside of I/O errors are no sources of them.
@@ -301,13 +316,13 @@ fn last(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    messages::in_words(innermost)
 }
 
 fn of(total_bytes: Option<u64>) -> String {
-    total_bytes.map(|total| format!(" of {total}")).unwrap_or_default()
+    total_bytes.map(|total| format!(" of {}", Bytes(total))).unwrap_or_default()
 }
 
 fn needed(needed_bytes: Option<u64>) -> String {
-    needed_bytes.map(|needed| format!(" (it needs {needed} bytes more)")).unwrap_or_default()
+    needed_bytes.map(|needed| format!(" (it needs {} more)", Bytes(needed))).unwrap_or_default()
 }

@@ -198,8 +198,10 @@ impl<'a> Registry<'a> {
         }
         let short = self.fetcher.ask(&url, &HeaderMap::new(), TOKEN_BYTES_MAX, events)?;
         let Some(body) = short.body else { return Err(self.login()) };
-        let token: Token = serde_json::from_slice(&body)
-            .map_err(|error| nonsense(format!("its registry's token cannot be read: {error}")))?;
+        let token: Token = serde_json::from_slice(&body).map_err(|error| {
+            let why = messages::parser_words(&error.to_string());
+            nonsense(format!("its registry's token cannot be read: {why}"))
+        })?;
         let token = token.token.or(token.access_token).unwrap_or_default();
         let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| nonsense("the registry's token cannot be sent"))?;

@@ -137,6 +137,7 @@ const FEATURES: &[Feature] = &[
     offered("smep", Leaf7Ebx, 7),
     offered("erms", Leaf7Ebx, 9),
     offered("invpcid", Leaf7Ebx, 10),
+    offered("no-x87-selectors", Leaf7Ebx, 13),
     offered("rdseed", Leaf7Ebx, 18),
     offered("smap", Leaf7Ebx, 20),
     offered("umip", Leaf7Ecx, 2),

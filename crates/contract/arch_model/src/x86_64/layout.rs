@@ -56,6 +56,8 @@ pub const PVPANIC_PORT: u16 = 0x505;
 pub const ACPI_POWER_PORT: u16 = 0x600;
 /// First port of the ACPI generic event device.
 pub const ACPI_GED_PORT: u16 = 0x610;
+/// The port that takes a command's exit status; only machines that are there for one command have it.
+pub const EXIT_STATUS_PORT: u16 = 0x620;
 /// Interrupt input of the ACPI generic event device.
 pub const ACPI_GED_GSI: u32 = 9;
 

@@ -176,6 +176,15 @@ impl Flags {
         self.after(result, T::from_u64(0), 0);
     }
 
+    /// After a shift: CF and OF as told, no carry out of bit 3.
+    #[inline(always)]
+    pub fn after_shift<T: Word>(&mut self, result: T, carry: bool, overflow: bool) {
+        self.result = result.to_i64();
+        self.carries = u64::from(carry) << 63 | u64::from(carry != overflow) << 62;
+        self.aux = 0;
+        self.lazy = true;
+    }
+
     /// After INC and DEC, which leave the carry alone: `overflow` is their own.
     #[inline(always)]
     pub fn after_step<T: Word>(&mut self, before: T, result: T, overflow: bool) {
@@ -240,6 +249,19 @@ mod tests {
                 flags.after_sub(a, b, difference);
                 let overflow = (a as i8).overflowing_sub(b as i8).1;
                 assert_eq!(flags.status(), expected(a, b, difference, borrow, overflow), "{a} - {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn shifts_note_any_carry_and_overflow() {
+        for result in 0..=255u8 {
+            for (carry, overflow) in [(false, false), (false, true), (true, false), (true, true)] {
+                let mut flags = Flags::default();
+                flags.after_shift(result, carry, overflow);
+                assert_eq!((flags.cf(), flags.of(), flags.af()), (carry, overflow, false));
+                let rest = STATUS & !(CF | OF | AF);
+                assert_eq!(flags.status() & rest, expected(0, result, result, false, false) & rest);
             }
         }
     }

@@ -238,3 +238,20 @@ fn take<const N: usize>(area: &[u8], offset: usize) -> [u8; N] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_that_mov_ss_holds_is_carried_with_its_shadow() {
+        let cpu = Cpu { shadow: shadow::MOV_SS, held_traps: 0xa, ..Cpu::power_on(0, 0) };
+        let events = PendingEvents { exception: held_trap(&cpu), ..PendingEvents::default() };
+        assert_eq!(held_traps(shadow::MOV_SS, &events), 0xa);
+        assert_eq!(held_traps(shadow::STI, &events), 0);
+        assert_eq!(held_trap(&Cpu::power_on(0, 0)), None);
+        let mut other = events;
+        other.exception = events.exception.map(|trap| PendingException { payload: Some(u64::MAX), ..trap });
+        assert_eq!(held_traps(shadow::MOV_SS, &other), BREAKPOINTS);
+    }
+}

@@ -13,8 +13,8 @@ use vcpu_model::CodeFigure;
 
 use super::insn::{Flow, Insn};
 use super::lower::lower;
-use super::pause;
 use super::places::{Place, Places};
+use super::{OPTIONS, pause};
 use crate::cpu::{Core, Exec};
 use crate::features::Features;
 use crate::memory::code_map;
@@ -222,7 +222,7 @@ pub fn front_slot(key: u64) -> usize {
 
 /// The first instruction in `bytes`; `None` if they end before it does, or if it is too long.
 fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
-    let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bits, bytes, 0, OPTIONS);
     let mut insn = decoder.decode();
     pause::correct(&mut insn, bytes);
     (!is_cut(&decoder, &insn) || is_whole(bytes, bits)).then_some(insn)
@@ -231,7 +231,7 @@ fn decode_first(bytes: &[u8], bits: u32) -> Option<Instruction> {
 /// Whether the first instruction in `bytes` would be one without a LOCK prefix that it may not have: then it is not too
 /// long but undefined.
 fn is_whole(bytes: &[u8], bits: u32) -> bool {
-    let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NO_INVALID_CHECK);
+    let mut decoder = Decoder::with_ip(bits, bytes, 0, OPTIONS | DecoderOptions::NO_INVALID_CHECK);
     !decoder.decode().is_invalid()
 }
 
@@ -243,7 +243,7 @@ fn is_cut(decoder: &Decoder<'_>, insn: &Instruction) -> bool {
 
 /// Appends whole instructions from the start of `bytes` to the end of the block.
 fn decode_insns(bytes: &[u8], bits: u32, features: &Features, out: &mut Vec<Insn>) {
-    let mut decoder = Decoder::with_ip(bits, bytes, 0, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(bits, bytes, 0, OPTIONS);
     let mut insn = Instruction::default();
     for _ in 0..BLOCK_INSNS {
         if !decoder.can_decode() {

@@ -1,7 +1,6 @@
 //! Decimal adjustment, which 64-bit mode does not have.
 //!
-//! Flags that the manual leaves open are as AMD's CPUs set them: those of the addition or subtraction of the
-//! adjustment.
+//! Flags that manuals leave open are clear ([`crate::undefined`]).
 
 use iced_x86::Mnemonic;
 
@@ -44,9 +43,7 @@ fn aaa(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     let ax: u16 = core.get_reg(gpr::RAX);
     let adjust = needs_adjustment(&core.flags, ax as u8);
     let by = if adjust { 0x106 } else { 0 };
-    let result = ax.wrapping_add(by);
-    core.flags.after_add(ax, by, result);
-    finish_unpacked(core, result, adjust)
+    finish_unpacked(core, ax.wrapping_add(by), adjust)
 }
 
 /// SDM vol. 2A, AAS.
@@ -54,9 +51,7 @@ fn aas(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     let ax: u16 = core.get_reg(gpr::RAX);
     let adjust = needs_adjustment(&core.flags, ax as u8);
     let by = if adjust { 0x106 } else { 0 };
-    let result = ax.wrapping_sub(by);
-    core.flags.after_sub(ax, by, result);
-    finish_unpacked(core, result, adjust)
+    finish_unpacked(core, ax.wrapping_sub(by), adjust)
 }
 
 /// SDM vol. 2A, AAM: #DE for base 0.
@@ -76,13 +71,13 @@ fn aad(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let tens = ((ax >> 8) as u8).wrapping_mul(insn.imm as u8);
     let result = (ax as u8).wrapping_add(tens);
     core.set_reg(gpr::RAX, u16::from(result));
-    core.flags.after_add(ax as u8, tens, result);
+    core.flags.after_logic(result);
     Ok(())
 }
 
 fn finish_unpacked(core: &mut Core<'_>, result: u16, adjusted: bool) -> Exec {
     core.set_reg(gpr::RAX, result & 0xff0f);
-    core.flags.set_some(CF | AF, if adjusted { CF | AF } else { 0 });
+    core.flags.set_status(if adjusted { CF | AF } else { 0 });
     Ok(())
 }
 
@@ -94,8 +89,7 @@ fn decimal_after_add(flags: &mut Flags, al: u8) -> u8 {
     let (low, high) = (needs_adjustment(flags, al), al > 0x99 || flags.cf());
     let by = adjustment(low, high);
     let result = al.wrapping_add(by);
-    flags.after_add(al, by, result);
-    set_carries(flags, low, high);
+    note_adjusted(flags, result, low, high);
     result
 }
 
@@ -103,8 +97,7 @@ fn decimal_after_sub(flags: &mut Flags, al: u8) -> u8 {
     let (low, high) = (needs_adjustment(flags, al), al > 0x99 || flags.cf());
     let by = adjustment(low, high);
     let result = al.wrapping_sub(by);
-    flags.after_sub(al, by, result);
-    set_carries(flags, low, high || (low && al < 6));
+    note_adjusted(flags, result, low, high || (low && al < 6));
     result
 }
 
@@ -112,7 +105,8 @@ fn adjustment(low: bool, high: bool) -> u8 {
     (if low { 6 } else { 0 }) | if high { 0x60 } else { 0 }
 }
 
-fn set_carries(flags: &mut Flags, low: bool, high: bool) {
+fn note_adjusted(flags: &mut Flags, result: u8, low: bool, high: bool) {
+    flags.after_logic(result);
     flags.set_some(CF | AF, (u64::from(high) * CF) | (u64::from(low) * AF));
 }
 
@@ -144,16 +138,16 @@ mod tests {
         }
     }
 
-    /// AL, CF and AF before; AL and status flags after, as read from a host in 32-bit mode.
+    /// AL, CF and AF before; AL and status flags after.
     #[test]
-    fn overflow_is_that_of_the_adjustment() {
-        use crate::cpu::flags::{OF, PF, SF};
+    fn overflow_is_clear() {
+        use crate::cpu::flags::{PF, SF};
         let mut flags = Flags::default();
         flags.set_status(CF);
         assert_eq!(decimal_after_add(&mut flags, 0x1a), 0x80);
-        assert_eq!(flags.status(), OF | SF | AF | CF);
+        assert_eq!(flags.status(), SF | AF | CF);
         flags.set_status(CF);
         assert_eq!(decimal_after_sub(&mut flags, 0x81), 0x21);
-        assert_eq!(flags.status(), OF | PF | CF);
+        assert_eq!(flags.status(), PF | CF);
     }
 }

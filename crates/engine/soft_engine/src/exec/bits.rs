@@ -1,11 +1,11 @@
 //! Single bits, counts of bits, bit fields, and CRC32.
 //!
-//! Flags that the manual leaves open are as AMD's CPUs leave them; each function says which.
+//! Flags that manuals leave open are clear ([`crate::undefined`]).
 
 use iced_x86::{Mnemonic, OpKind};
 
 use super::{Form, by_size, check_vex, wrap};
-use crate::cpu::flags::{AF, CF, PF, SF, ZF};
+use crate::cpu::flags::{CF, SF, ZF};
 use crate::cpu::{Core, Exec, Word};
 use crate::decode::insn::{Handler, Insn, OperandKind};
 
@@ -32,7 +32,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
     }
 }
 
-/// SDM vol. 2A, BT. Only CF changes.
+/// SDM vol. 2A, BT. CF is the bit, and ZF stays.
 fn bt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let place = bit_place::<T>(core, insn)?;
     let old: T = match place.memory {
@@ -98,10 +98,11 @@ fn bit_place<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec<BitPlace<T>> {
 
 #[inline(always)]
 fn note_bit<T: Word>(core: &mut Core<'_>, old: T, mask: T) {
-    core.flags.set_some(CF, if (old & mask).to_u64() != 0 { CF } else { 0 });
+    let zero = if core.flags.zf() { ZF } else { 0 };
+    core.flags.set_status(zero | if (old & mask).to_u64() != 0 { CF } else { 0 });
 }
 
-/// SDM vol. 2A, BSF. A source of zero leaves all of the destination; PF is that of the index, the others are clear.
+/// SDM vol. 2A, BSF. A source of zero leaves all of the destination.
 fn bsf<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     scan(core, insn, |source: T| source.to_u64().trailing_zeros())
 }
@@ -115,12 +116,12 @@ fn bsr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 fn scan<T: Word>(core: &mut Core<'_>, insn: &Insn, index: fn(T) -> u32) -> Exec {
     let source: T = core.read(insn, 1)?;
     if source.to_u64() == 0 {
-        core.flags.set_status(ZF | PF);
+        core.flags.set_status(ZF);
         return Ok(());
     }
     let index = index(source);
     core.write(insn, 0, T::from_u64(index.into()))?;
-    core.flags.set_status(if index.count_ones().is_multiple_of(2) { PF } else { 0 });
+    core.flags.set_status(0);
     Ok(())
 }
 
@@ -132,13 +133,13 @@ fn popcnt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     Ok(())
 }
 
-/// SDM vol. 2A, LZCNT. OF stays, the others that are open are clear.
+/// SDM vol. 2A, LZCNT.
 fn lzcnt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let source: T = core.read(insn, 1)?;
     finish_count::<T>(core, insn, source.to_u64().leading_zeros() - (64 - T::BITS))
 }
 
-/// SDM vol. 2B, TZCNT. Flags as after LZCNT.
+/// SDM vol. 2B, TZCNT.
 fn tzcnt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let source: T = core.read(insn, 1)?;
     finish_count::<T>(core, insn, source.to_u64().trailing_zeros().min(T::BITS))
@@ -146,12 +147,11 @@ fn tzcnt<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 fn finish_count<T: Word>(core: &mut Core<'_>, insn: &Insn, count: u32) -> Exec {
     core.write(insn, 0, T::from_u64(count.into()))?;
-    let flags = (u64::from(count == T::BITS) * CF) | (u64::from(count == 0) * ZF);
-    core.flags.set_some(CF | PF | AF | ZF | SF, flags);
+    core.flags.set_status((u64::from(count == T::BITS) * CF) | (u64::from(count == 0) * ZF));
     Ok(())
 }
 
-/// SDM vol. 2A, BEXTR. AF is set, SF clear, PF by the result.
+/// SDM vol. 2A, BEXTR.
 fn bextr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let source: T = core.read(insn, 1)?;
@@ -159,12 +159,11 @@ fn bextr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     let (start, len) = ((control & 0xff) as u32, (control >> 8 & 0xff) as u32);
     let result = T::from_u64(source.to_u64().unbounded_shr(start) & low_bits(len));
     core.write(insn, 0, result)?;
-    core.flags.after_logic(result);
-    core.flags.set_some(SF | AF, AF);
+    core.flags.set_status(if result.to_u64() == 0 { ZF } else { 0 });
     Ok(())
 }
 
-/// SDM vol. 2A, BZHI. PF by the result.
+/// SDM vol. 2A, BZHI.
 fn bzhi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let source: T = core.read(insn, 1)?;
@@ -173,7 +172,7 @@ fn bzhi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     finish_lowest(core, insn, result, len >= T::BITS)
 }
 
-/// SDM vol. 2A, BLSI. PF by the result.
+/// SDM vol. 2A, BLSI.
 fn blsi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let source: T = core.read(insn, 1)?;
@@ -181,7 +180,7 @@ fn blsi<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     finish_lowest(core, insn, negative & source, source.to_u64() != 0)
 }
 
-/// SDM vol. 2A, BLSR. PF by the result.
+/// SDM vol. 2A, BLSR.
 fn blsr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let source: T = core.read(insn, 1)?;
@@ -189,7 +188,7 @@ fn blsr<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     finish_lowest(core, insn, below & source, source.to_u64() == 0)
 }
 
-/// SDM vol. 2A, BLSMSK. PF by the result.
+/// SDM vol. 2A, BLSMSK.
 fn blsmsk<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let source: T = core.read(insn, 1)?;
@@ -199,8 +198,8 @@ fn blsmsk<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 fn finish_lowest<T: Word>(core: &mut Core<'_>, insn: &Insn, result: T, carry: bool) -> Exec {
     core.write(insn, 0, result)?;
-    core.flags.after_logic(result);
-    core.flags.set_some(CF, u64::from(carry) * CF);
+    let zero = result.to_u64() == 0;
+    core.flags.set_status((u64::from(carry) * CF) | (u64::from(zero) * ZF) | (u64::from(result.sign()) * SF));
     Ok(())
 }
 

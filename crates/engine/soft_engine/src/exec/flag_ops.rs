@@ -4,7 +4,7 @@ use iced_x86::Mnemonic;
 
 use super::Form;
 use crate::cpu::flags::{CF, DF};
-use crate::cpu::{Core, Exec};
+use crate::cpu::{Core, Exec, gpr};
 use crate::decode::insn::{Handler, Insn};
 
 pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
@@ -14,6 +14,7 @@ pub(super) fn handler(form: &Form<'_>) -> Option<Handler> {
         Mnemonic::Cmc => cmc,
         Mnemonic::Cld => cld,
         Mnemonic::Std => std,
+        Mnemonic::Salc => salc,
         _ => return None,
     };
     Some(handler)
@@ -47,5 +48,13 @@ fn cld(core: &mut Core<'_>, _insn: &Insn) -> Exec {
 /// SDM vol. 2B, STD.
 fn std(core: &mut Core<'_>, _insn: &Insn) -> Exec {
     core.flags.put(DF, true);
+    Ok(())
+}
+
+/// SALC (SDM vol. 2D, table A-2, has no name for D6; APM vol. 3, table A-1): AL is all ones if CF is set, else zero. Not in
+/// 64-bit mode.
+fn salc(core: &mut Core<'_>, _insn: &Insn) -> Exec {
+    let al: u8 = if core.flags.cf() { 0xff } else { 0 };
+    core.set_reg(gpr::RAX, al);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use iced_x86::Mnemonic;
 
 use super::{Form, by_size, check_vex};
+use crate::cpu::flags::{SF, ZF};
 use crate::cpu::{Core, Exec, Word};
 use crate::decode::insn::{Handler, Insn};
 
@@ -55,13 +56,14 @@ fn test<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     Ok(())
 }
 
-/// SDM vol. 2A, ANDN. AF and PF, which the manual leaves open, are those of AND.
+/// SDM vol. 2A, ANDN. AF and PF are open, and so clear ([`crate::undefined`]).
 fn andn<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
     check_vex(core)?;
     let a: T = core.read(insn, 1)?;
     let b: T = core.read(insn, 2)?;
     let result = !a & b;
     core.write(insn, 0, result)?;
-    core.flags.after_logic(result);
+    let zero = result.to_u64() == 0;
+    core.flags.set_status((u64::from(zero) * ZF) | (u64::from(result.sign()) * SF));
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Multiplication and division.
 //!
-//! Flags that the manual leaves open are as AMD's CPUs leave them: multiplications change CF and OF only, divisions
-//! set AF and clear PF, ZF and SF.
+//! Flags that manuals leave open are clear ([`crate::undefined`]): all but CF and OF after a multiplication, all six after
+//! a division.
 
 use iced_x86::Mnemonic;
 
 use super::{Form, by_size, check_vex};
-use crate::cpu::flags::{AF, CF, OF, PF, SF, ZF};
+use crate::cpu::flags::{CF, OF};
 use crate::cpu::{Core, Exception, Exec, Word, gpr, vector};
 use crate::decode::insn::{Handler, Insn};
 
@@ -91,7 +91,7 @@ fn idiv<T: Word>(core: &mut Core<'_>, insn: &Insn) -> Exec {
 
 fn finish_division<T: Word>(core: &mut Core<'_>, quotient: T, remainder: T) -> Exec {
     set_pair(core, quotient, remainder);
-    core.flags.set_some(AF | PF | ZF | SF, AF);
+    core.flags.set_status(0);
     Ok(())
 }
 
@@ -169,7 +169,7 @@ fn set_pair<T: Word>(core: &mut Core<'_>, low: T, high: T) {
 
 #[inline(always)]
 fn after_multiplication(core: &mut Core<'_>, wide: bool) {
-    core.flags.set_some(CF | OF, if wide { CF | OF } else { 0 });
+    core.flags.set_status(if wide { CF | OF } else { 0 });
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(crate) use words::Words;
 
 /// Room that a unit may need at most.
 const UNIT_BYTES: usize = 64 << 10;
+/// Sites of instructions that are executed one by one, before they are dropped.
+const SITES_ALONE: usize = 256;
 /// How much may be known of what is in the code cache before all of it is dropped, as when the cache is full: about what
 /// 64 MiB of usual code come to. A unit stands for some hundred bytes of the host's memory, a site for 56, an edge for 16.
 const UNITS_MAX: usize = 256 << 10;
@@ -264,8 +266,12 @@ impl Jit {
             return Ok(Ran::Cold);
         }
         let gpa = core.code_address(core.rip)?;
-        if self.free > self.stubs.end + UNIT_BYTES {
+        if self.tables.sites.len() > SITES_ALONE {
+            // What was made is dropped, but its place is not used again before all are: an emulated host does not see
+            // that code changes which it has executed by another mapping.
+            let free = self.free;
             self.clear();
+            self.free = free;
         }
         let Some(code) = self.translate(core, gpa, 1) else { return Ok(Ran::Cold) };
         let (reason, number) = self.enter_alone(core, code);

@@ -3,7 +3,7 @@
 
 use iced_x86::{
     CpuidFeature, FlowControl, Instruction, InstructionInfoFactory, InstructionInfoOptions, Mnemonic,
-    OpAccess, OpKind, Register,
+    OpAccess, OpKind, Register, RflagsBits,
 };
 
 use super::host_cpu;
@@ -11,11 +11,19 @@ use super::system::System;
 use super::translate::string;
 use super::windows::Check;
 use super::words::vectors;
-use crate::cpu::seg;
+use crate::cpu::{flags, seg};
 use crate::features::Features;
+use crate::undefined;
 
-/// Status flags as iced names them: OF, SF, ZF, AF, CF, PF.
-const STATUS: u32 = 0x3f;
+/// Status flags by iced's names for them, and at their places in RFLAGS.
+const NAMES: [(u32, u64); 6] = [
+    (RflagsBits::OF, flags::OF),
+    (RflagsBits::SF, flags::SF),
+    (RflagsBits::ZF, flags::ZF),
+    (RflagsBits::AF, flags::AF),
+    (RflagsBits::CF, flags::CF),
+    (RflagsBits::PF, flags::PF),
+];
 
 /// How an instruction is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,8 @@ pub enum Way {
     },
     /// A shift or rotation by CL.
     ShiftByCl,
+    /// BSF and BSR.
+    Scan,
     /// One operand against the accumulator: opcodes 04 to 3D, A8, A9.
     AccumulatorImmediate,
     MovImmediate,
@@ -86,8 +96,12 @@ pub struct Plan {
     /// Offset in its page.
     pub offset: u16,
     pub memory: Option<Memory>,
-    /// It reads status flags.
-    pub reads_flags: bool,
+    /// Status flags that it reads, at their places in RFLAGS.
+    pub reads: u64,
+    /// Those that it writes, or leaves undefined.
+    pub modified: u64,
+    /// Those that it leaves undefined: what the host makes of them is dropped.
+    pub undefined: u64,
     /// It writes some, or all but leaves them alone at times: those before have to be there.
     pub writes_part: bool,
     /// It writes all.
@@ -118,9 +132,10 @@ impl Plan {
     /// is the interpreter's business, and so is what the host's does not.
     pub fn of(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
         let on_both = |feature: &CpuidFeature| features.has(*feature) && host_cpu::has(*feature);
-        let has_template = insn.cpuid_features().iter().all(on_both) || is_older(insn, features);
+        let has_template = insn.cpuid_features().iter().all(on_both);
         let way = match System::of(insn, features) {
             Some(system) => Way::System(system),
+            None if is_older(insn, features) && has_plain_operands(insn) => Way::Scan,
             None if has_template => way(insn),
             None => Way::Interpreted,
         };
@@ -139,16 +154,23 @@ impl Plan {
         let modified = match way {
             // MOV from a control register may leave them undefined (SDM vol. 2B); no processor does.
             Way::System(System::ReadControl) => 0,
-            _ => insn.rflags_modified() & STATUS,
+            _ => in_rflags(insn.rflags_modified()),
         };
-        let kept = keeps_undefined(insn.mnemonic()) || way == Way::ShiftByCl;
-        let writes_all = modified == STATUS && !kept;
+        let undefined = match way {
+            Way::Scan => undefined::by_mnemonic(Mnemonic::Bsf),
+            // Its template leaves none of the host's.
+            Way::ShiftByCl => 0,
+            _ => undefined::flags(insn, 0),
+        };
+        let writes_all = modified == flags::STATUS && way != Way::ShiftByCl;
         Plan {
             insn: *insn,
             way,
             offset: insn.ip() as u16,
             memory: memory.filter(|_| way != Way::Lea && way != Way::Nothing),
-            reads_flags: insn.rflags_read() & STATUS != 0,
+            reads: in_rflags(insn.rflags_read()),
+            modified,
+            undefined,
             writes_part: modified != 0 && !writes_all,
             writes_all,
             writes_first: writes(used.op_access(0)),
@@ -163,6 +185,11 @@ impl Plan {
     /// Plans what begins at `insn`'s place and ends in the next page; `insn` itself is no instruction.
     pub fn crossing(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
         Plan { way: Way::Crossing, memory: None, ends: true, ..Plan::of(insn, features, info) }
+    }
+
+    /// It reads status flags.
+    pub fn reads_flags(&self) -> bool {
+        self.reads != 0
     }
 
     /// Offset in its page of what follows.
@@ -189,6 +216,7 @@ impl Plan {
             | Way::Vector
             | Way::VectorVex
             | Way::ShiftByCl
+            | Way::Scan
             | Way::AccumulatorImmediate
             | Way::MovImmediate
             | Way::Lea
@@ -207,19 +235,9 @@ impl Plan {
     }
 }
 
-/// Undefined flags that hardware leaves alone.
-fn keeps_undefined(mnemonic: Mnemonic) -> bool {
-    matches!(
-        mnemonic,
-        Mnemonic::Bsf
-            | Mnemonic::Bsr
-            | Mnemonic::Tzcnt
-            | Mnemonic::Lzcnt
-            | Mnemonic::Div
-            | Mnemonic::Idiv
-            | Mnemonic::Mul
-            | Mnemonic::Imul
-    )
+/// Status flags at their places in RFLAGS.
+fn in_rflags(names: u32) -> u64 {
+    NAMES.iter().filter(|(name, _)| names & name != 0).fold(0, |mask, (_, flag)| mask | flag)
 }
 
 /// Whether a memory operand of so many bytes has to be aligned: in the legacy encoding nearly always, with a VEX prefix
@@ -264,6 +282,7 @@ fn way(insn: &Instruction) -> Way {
     use Mnemonic as M;
     match mnemonic {
         M::Nop
+        | M::Reservednop
         | M::Endbr64
         | M::Prefetcht0
         | M::Prefetcht1
@@ -285,12 +304,18 @@ fn way(insn: &Instruction) -> Way {
         M::Shl | M::Shr | M::Sar | M::Rol | M::Ror => {
             match (insn.op1_kind() == OpKind::Register, insn.op0_kind() == OpKind::Memory) {
                 (true, true) => Way::Interpreted,
+                // Of less than 32 bits, CF may be undefined by the count, too.
+                (true, false) if insn.op0_register().size() < 4 => Way::Interpreted,
                 (true, false) => Way::ShiftByCl,
                 _ if shifts_by_nothing(insn) => Way::Interpreted,
                 _ => Way::Mapped,
             }
         }
-        M::Shld | M::Shrd if insn.op2_kind() != OpKind::Register && !shifts_by_nothing(insn) => Way::Mapped,
+        M::Shld | M::Shrd if insn.op2_kind() == OpKind::Register || shifts_by_nothing(insn) => {
+            Way::Interpreted
+        }
+        M::Shld | M::Shrd if undefined::is_double_shift_too_far(insn, 0) => Way::Interpreted,
+        M::Shld | M::Shrd => Way::Mapped,
         M::Bt | M::Bts | M::Btr | M::Btc if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) => {
             Way::Mapped
         }
@@ -309,14 +334,13 @@ fn way(insn: &Instruction) -> Way {
         | M::Dec
         | M::Neg
         | M::Not
-        | M::Bsf
-        | M::Bsr
         | M::Popcnt
         | M::Tzcnt
         | M::Lzcnt
         | M::Xadd
         | M::Movbe
         | M::Crc32 => Way::Mapped,
+        M::Bsf | M::Bsr => Way::Scan,
         M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Way::Mapped,
         M::Xchg if insn.op0_register().size() >= 4 => Way::ExchangeRegisters,
         M::Cmpxchg => Way::CompareExchange,
@@ -461,7 +485,8 @@ fn is_offset_move(insn: &Instruction) -> bool {
     )
 }
 
-/// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0.
+/// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0, but approximations,
+/// which differ between processors.
 fn is_vector(insn: &Instruction) -> bool {
     use CpuidFeature as F;
     use Mnemonic as M;
@@ -495,6 +520,10 @@ fn is_vector(insn: &Instruction) -> bool {
             | M::Pcmpistri
             | M::Pcmpistrm
             | M::Crc32
+            | M::Rcpps
+            | M::Rcpss
+            | M::Rsqrtps
+            | M::Rsqrtss
     );
     let has_xmm =
         (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_xmm());
@@ -504,7 +533,7 @@ fn is_vector(insn: &Instruction) -> bool {
 }
 
 /// Instructions with a VEX prefix: BMI on general-purpose registers; AVX to FMA but what names more than its operands,
-/// or accesses only part of its memory operand.
+/// or accesses only part of its memory operand, and approximations.
 fn vex_way(insn: &Instruction) -> Way {
     use CpuidFeature as F;
     use Mnemonic as M;
@@ -527,13 +556,17 @@ fn vex_way(insn: &Instruction) -> Way {
             | M::Vpcmpestrm64
             | M::Vpcmpistri
             | M::Vpcmpistrm
+            | M::Vrcpps
+            | M::Vrcpss
+            | M::Vrsqrtps
+            | M::Vrsqrtss
     );
     let vector = family(&[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ]);
     if vector && plain && !insn.is_vsib() { Way::VectorVex } else { Way::Interpreted }
 }
 
-/// x87 instructions but those on its environment and whole state, on packed decimals, and transcendental ones, whose
-/// last bits differ between processors.
+/// x87 instructions but those on its environment and whole state, on packed decimals, transcendental ones, whose last bits
+/// differ between processors, and partial remainders, which come by as many bits at a time as the processor likes.
 fn is_x87(mnemonic: Mnemonic) -> bool {
     use Mnemonic as M;
     let moves = matches!(
@@ -588,8 +621,6 @@ fn is_x87(mnemonic: Mnemonic) -> bool {
             | M::Frndint
             | M::Fscale
             | M::Fxtract
-            | M::Fprem
-            | M::Fprem1
     );
     let compares = matches!(
         mnemonic,
@@ -622,7 +653,7 @@ pub fn mark_wanted(plans: &mut [Plan]) {
     let mut wanted = true;
     for plan in plans.iter_mut().rev() {
         plan.flags_wanted = wanted;
-        let needs = plan.reads_flags || plan.may_leave() || plan.writes_part && wanted;
+        let needs = plan.reads_flags() || plan.may_leave() || plan.writes_part && wanted;
         wanted = needs || (wanted && !plan.writes_all);
     }
 }

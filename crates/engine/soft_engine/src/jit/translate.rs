@@ -1,11 +1,11 @@
 //! From guest instructions to a unit of host code.
 //!
 //! Status flags live in the host's between instructions (`native`), in [`Words::flags`](super::Words) (`saved`), or
-//! both. An access to memory destroys the host's; whoever may leave the unit finds them saved.
+//! both. An access to memory destroys the host's; whoever may leave the unit finds them saved. Flags that an instruction
+//! leaves undefined are void in the host's: they are clear to the guest ([`undefined`](crate::undefined)), and are
+//! cleared on the way to where somebody can look at them.
 
-use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Decoder, DecoderError, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::plan::{self, Memory, Plan, Way};
@@ -15,9 +15,9 @@ use super::system::System;
 use super::windows::Finder;
 use super::words::{self, PINNED, vectors, word_at};
 use super::{Site, Tables};
-use crate::cpu::seg;
+use crate::cpu::{flags, seg};
 use crate::decode::insn::Insn;
-use crate::decode::{lower, pause};
+use crate::decode::{OPTIONS, lower, pause};
 use crate::features::Features;
 use crate::memory::tlb;
 
@@ -34,6 +34,8 @@ pub const UNIT_INSNS: usize = 48;
 /// Bytes of guest code that a unit depends on at most, those looked at behind its edges included.
 pub const REACH_BYTES: usize = UNIT_INSNS * 15;
 const PAGE: usize = 4096;
+/// AND with an immediate, by number.
+const AND: u8 = 4;
 
 /// What a unit stands on.
 pub struct Ground<'a> {
@@ -60,15 +62,16 @@ enum Later {
     /// An instruction whose template does not fit this time; with an `after` to go on at, or the next offset.
     Interpret { label: Label, site: u32, after: Result<Label, u16> },
     /// An edge that leads nowhere yet.
-    Edge { label: Label, edge: u32, save: bool },
+    /// Where the host's flags are to be saved, they come with those of them that are void.
+    Edge { label: Label, edge: u32, save: Option<u64> },
     /// There is no code for RAX.
     Missed { label: Label },
     /// A jump found an entry of another kind.
     OtherSalt(OtherSalt),
     /// The cache of returns has nothing for RAX: looks as for any jump, and adds `step` to RSP.
     OtherReturn { label: Label, miss: Label, step: i32 },
-    /// A branch was taken to the offset.
-    Taken { label: Label, offset: i64, from: u16, native: bool, saved: bool },
+    /// A branch was taken to the offset; `flags` are the unit's `native`, `saved` and `void` there.
+    Taken { label: Label, offset: i64, from: u16, flags: (bool, bool, u64) },
 }
 
 /// The translator's workplace, kept for the next unit.
@@ -105,6 +108,7 @@ impl Translator {
             later: Vec::new(),
             native: false,
             saved: true,
+            void: 0,
             start,
             after: None,
             vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
@@ -121,7 +125,7 @@ impl Translator {
 fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
     plans.clear();
     let mut info = InstructionInfoFactory::new();
-    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, OPTIONS);
     let mut insn = Instruction::default();
     while plans.len() < ground.insns_max && decoder.can_decode() {
         let at = start + decoder.position();
@@ -167,6 +171,8 @@ struct Unit<'a> {
     native: bool,
     /// Those in memory are.
     saved: bool,
+    /// Those of the host's that count as clear, whatever they are, at their places in RFLAGS; none if they are saved.
+    void: u64,
     /// What it asks of the vector registers.
     vectors: u8,
     /// It has x87 instructions.
@@ -199,8 +205,12 @@ impl Unit<'_> {
     fn before(&mut self, plan: &Plan) {
         if plan.may_leave() && !matches!(plan.way, Way::JumpIf | Way::Jump) {
             self.save_flags();
-        } else if plan.reads_flags || plan.writes_part && plan.flags_wanted {
-            self.want_native();
+        } else if plan.way == Way::ShiftByCl {
+            if plan.flags_wanted {
+                self.save_flags();
+            }
+        } else if plan.reads_flags() || plan.writes_part && plan.flags_wanted {
+            self.want_native(plan.reads);
         }
     }
 
@@ -218,7 +228,11 @@ impl Unit<'_> {
             Way::VectorVex => self.vector_vex(plan),
             Way::X87 => self.x87(plan),
             Way::String { element } => self.string(plan, element),
-            Way::ShiftByCl => self.shift_by_cl(plan),
+            Way::ShiftByCl => {
+                self.shift_by_cl(plan);
+                return true;
+            }
+            Way::Scan => self.scan(plan),
             Way::AccumulatorImmediate => self.accumulator_immediate(plan),
             Way::MovImmediate => self.mov_immediate(plan),
             Way::Lea => self.lea(plan),
@@ -227,7 +241,10 @@ impl Unit<'_> {
             Way::Leave => self.leave(plan),
             Way::Widen => self.widen(plan),
             Way::Multiply => self.multiply(plan),
-            Way::Divide => self.divide(plan),
+            Way::Divide => {
+                self.divide(plan);
+                return true;
+            }
             Way::CompareExchange => self.compare_exchange(plan),
             Way::ExchangeRegisters => self.exchange_registers(plan),
             Way::ByteSwap => self.byte_swap(plan),
@@ -241,6 +258,7 @@ impl Unit<'_> {
             }
         }
         if plan.writes_all || plan.writes_part {
+            self.void = self.void & !plan.modified | plan.undefined;
             (self.native, self.saved) = (true, false);
         }
         true
@@ -313,17 +331,23 @@ impl Unit<'_> {
         self.tables.sites.len() as u32 - 1
     }
 
+    /// Has the flags in memory be the guest's. The host's are lost if some of them were void.
     fn save_flags(&mut self) {
         if self.native && !self.saved {
-            emit_save(self.asm);
+            emit_save(self.asm, self.void);
+            self.native = self.void == 0;
             self.saved = true;
         }
     }
 
-    fn want_native(&mut self) {
+    /// Has the host's flags be the guest's, but for void ones that are not among `read`.
+    fn want_native(&mut self, read: u64) {
+        if self.native && self.void & read != 0 {
+            self.save_flags();
+        }
         if !self.native {
             emit_restore(self.asm);
-            self.native = true;
+            (self.native, self.void) = (true, 0);
         }
     }
 
@@ -370,8 +394,8 @@ impl Unit<'_> {
                 }
                 Later::Edge { label, edge, save } => {
                     self.asm.bind(label);
-                    if save {
-                        emit_save(self.asm);
+                    if let Some(void) = save {
+                        emit_save(self.asm, void);
                     }
                     self.asm.mov_imm(host::RDX, edge);
                     self.asm.jmp_to(self.ground.stubs.edge);
@@ -385,9 +409,9 @@ impl Unit<'_> {
                     self.asm.bind(label);
                     self.return_elsewhere(miss, step);
                 }
-                Later::Taken { label, offset, from, native, saved } => {
+                Later::Taken { label, offset, from, flags } => {
                     self.asm.bind(label);
-                    (self.native, self.saved) = (native, saved);
+                    (self.native, self.saved, self.void) = flags;
                     self.edge(offset, from);
                 }
             }
@@ -395,11 +419,31 @@ impl Unit<'_> {
     }
 }
 
-/// lahf; seto al; mov [flags], eax
-fn emit_save(asm: &mut Asm) {
+/// lahf; seto al; and eax, what is not void; mov [flags], eax
+fn emit_save(asm: &mut Asm, void: u64) {
+    if void == flags::STATUS {
+        return emit_clear(asm);
+    }
     asm.raw(&[0x9f, 0x0f, 0x90, 0xc0]);
+    if void != 0 {
+        asm.alu_imm(false, AND, Rm::Reg(host::RAX), !in_word(void));
+    }
     asm.op(Op::new(false, 0x89), host::RAX, word_at!(flags));
 }
+
+/// mov dword [flags], none
+fn emit_clear(asm: &mut Asm) {
+    asm.op(Op::new(false, 0xc7), 0, word_at!(flags));
+    asm.word(NO_FLAGS);
+}
+
+/// Status flags at their places in [`Words::flags`](super::Words): as LAHF and SETO leave them in AX.
+fn in_word(status: u64) -> i32 {
+    ((status & 0xff) << 8 | u64::from(status & flags::OF != 0)) as i32
+}
+
+/// None set, as LAHF has it.
+const NO_FLAGS: u32 = (flags::FIXED as u32) << 8;
 
 /// mov eax, [flags]; add al, 0x7f; sahf
 fn emit_restore(asm: &mut Asm) {

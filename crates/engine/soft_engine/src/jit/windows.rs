@@ -190,6 +190,7 @@ fn keeps_windows(way: Way) -> bool {
         | Way::VectorVex
         | Way::X87
         | Way::ShiftByCl
+        | Way::Scan
         | Way::AccumulatorImmediate
         | Way::MovImmediate
         | Way::Lea

@@ -48,7 +48,7 @@ impl Format7 {
         7 * self.field_size()
     }
 
-    /// The fields; selectors are zero, as this CPU does not keep them (SDM vol. 1, 8.1.8).
+    /// The fields; selectors are zero, as this CPU says that it does not keep them (SDM vol. 2A, CPUID.7.0:EBX bit 13).
     fn fields(self, fpu: &Fpu) -> [u32; 7] {
         const RESERVED: u32 = 0xffff_0000;
         let (control, status, tags) = (

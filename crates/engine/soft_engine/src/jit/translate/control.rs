@@ -47,7 +47,8 @@ impl Unit<'_> {
 
     fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
         let edge = self.tables.edge(at, self.ground.page + inside as u64);
-        self.later.push(Later::Edge { label, edge, save: self.native && !self.saved });
+        let save = (self.native && !self.saved).then_some(self.void);
+        self.later.push(Later::Edge { label, edge, save });
     }
 
     /// Whether all status flags are overwritten at `offset` before anybody could look at them. What was looked at
@@ -57,8 +58,7 @@ impl Unit<'_> {
             return false;
         }
         let mut info = InstructionInfoFactory::new();
-        let mut decoder =
-            Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, DecoderOptions::NONE);
+        let mut decoder = Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, OPTIONS);
         for _ in 0..LOOK_AHEAD {
             let insn = decoder.decode();
             let end = insn.next_ip() as usize;
@@ -66,7 +66,7 @@ impl Unit<'_> {
                 return false;
             }
             let plan = Plan::of(&insn, self.ground.features, &mut info);
-            if plan.reads_flags || plan.writes_part || plan.may_leave() {
+            if plan.reads_flags() || plan.writes_part || plan.may_leave() {
                 return false;
             }
             if plan.writes_all {
@@ -78,7 +78,7 @@ impl Unit<'_> {
     }
 
     pub(super) fn jump_if(&mut self, plan: &Plan) {
-        self.want_native();
+        self.want_native(plan.reads);
         let condition = plan.insn.condition_code() as u8 - iced_x86::ConditionCode::o as u8;
         let offset = plan.insn.near_branch_target() as i64;
         let label = self.asm.label();
@@ -92,8 +92,8 @@ impl Unit<'_> {
             return;
         }
         self.asm.jcc(condition, label);
-        let (native, saved) = (self.native, self.saved);
-        self.later.push(Later::Taken { label, offset, from: plan.offset, native, saved });
+        let flags = (self.native, self.saved, self.void);
+        self.later.push(Later::Taken { label, offset, from: plan.offset, flags });
     }
 
     /// The instructions after which the unit ends.
@@ -172,7 +172,7 @@ impl Unit<'_> {
         let at = self.asm.here() - 4;
         self.asm.store(Rm::At(host::RDX, 8), address);
         let edge = self.tables.edge(at, self.ground.page + inside as u64);
-        self.later.push(Later::Edge { label, edge, save: false });
+        self.later.push(Later::Edge { label, edge, save: None });
     }
 
     /// `register` is where the cache of returns has the entry for the top of the stack.

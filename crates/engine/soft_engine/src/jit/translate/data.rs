@@ -1,6 +1,7 @@
 //! Instructions that work on data: their operands are mapped, then they are emitted as they are.
 
 use super::*;
+use crate::undefined;
 
 /// A guest instruction's bytes, taken apart.
 pub(super) struct Raw<'a> {
@@ -78,7 +79,8 @@ impl Unit<'_> {
             op.repeat = 0;
         }
         let imm = bytes.len() - immediate_size(&plan.insn);
-        Raw { op, modrm: bytes[at + 1], rex, imm: &bytes[imm..] }
+        let modrm = documented(op, bytes[at + 1]);
+        Raw { op, modrm, rex, imm: &bytes[imm..] }
     }
 
     /// An instruction on general-purpose registers, as it is.
@@ -95,7 +97,7 @@ impl Unit<'_> {
         let mut rm = Rm::Reg(0);
         if is_memory {
             rm = self.operand(plan, host::RAX);
-            if plan.reads_flags || plan.writes_part && plan.flags_wanted {
+            if plan.reads_flags() || plan.writes_part && plan.flags_wanted {
                 rm = self.want_native_beside(rm);
             }
         }
@@ -120,16 +122,65 @@ impl Unit<'_> {
         self.bind_after();
     }
 
+    /// A shift or rotation by CL. A count of zero leaves the flags alone, and of other counts some are undefined: where
+    /// anybody looks, they go to memory with those cleared.
     pub(super) fn shift_by_cl(&mut self, plan: &Plan) {
         let raw = self.parse(plan);
         let (op, modrm) = (raw.op, raw.modrm);
-        let op = Op { byte: plan.insn.op0_register().size() == 1, ..op };
+        let mnemonic = plan.insn.mnemonic();
+        let rotates = matches!(mnemonic, Mnemonic::Rol | Mnemonic::Ror);
+        if plan.flags_wanted && rotates {
+            self.want_native(0);
+        }
         let count = self.read_register(1, host::RCX);
         self.asm.op(Op::new(false, 0x8b), host::RCX, Rm::Reg(count));
         let number = number(plan.insn.op0_register());
         let register = self.read_register(number, host::RDX);
         self.asm.op(op, modrm >> 3 & 7, Rm::Reg(register));
         self.set_register(number, register);
+        self.native = false;
+        if plan.flags_wanted {
+            let always = undefined::after_shift(mnemonic, if op.wide { 64 } else { 32 }, 1);
+            self.save_counted(always, if op.wide { 63 } else { 31 });
+        }
+    }
+
+    /// Saves the host's flags, less those that are `void`, unless RCX, cut to `mask`, is zero; OF where it is 1 alone.
+    fn save_counted(&mut self, void: u64, mask: i32) {
+        let unchanged = self.asm.label();
+        // lahf; seto al
+        self.asm.raw(&[0x9f, 0x0f, 0x90, 0xc0]);
+        if void != 0 {
+            self.asm.alu_imm(false, AND, Rm::Reg(host::RAX), !in_word(void));
+        }
+        self.asm.alu_imm(false, AND, Rm::Reg(host::RCX), mask);
+        // sub ecx, 1
+        self.asm.alu_imm(false, 5, Rm::Reg(host::RCX), 1);
+        self.asm.jcc(cond::B, unchanged);
+        // sete cl; and al, cl
+        self.asm.raw(&[0x0f, 0x94, 0xc1, 0x20, 0xc8]);
+        self.asm.op(Op::new(false, 0x89), host::RAX, word_at!(flags));
+        self.asm.bind(unchanged);
+    }
+
+    /// BSF and BSR: a source of zero leaves all 64 bits of the destination alone, whatever the host does then.
+    pub(super) fn scan(&mut self, plan: &Plan) {
+        let raw = self.parse(plan);
+        let (op, modrm, rex) = (raw.op, raw.modrm, raw.rex);
+        let rm = if modrm >> 6 != 3 {
+            self.operand(plan, host::RAX)
+        } else {
+            Rm::Reg(self.read_register(usize::from(modrm & 7 | (rex & 1) << 3), host::RDX))
+        };
+        self.asm.op(op, host::RCX, rm);
+        let number = usize::from(modrm >> 3 & 7 | (rex & 4) << 1);
+        let register = self.read_register(number, host::RDX);
+        // cmovne register, rcx
+        let move_if =
+            Op { wide: !op.operand16, operand16: op.operand16, map: 1, code: 0x45, ..Op::default() };
+        self.asm.op(move_if, register, Rm::Reg(host::RCX));
+        self.set_register(number, register);
+        self.bind_after();
     }
 
     pub(super) fn accumulator_immediate(&mut self, plan: &Plan) {
@@ -247,9 +298,6 @@ impl Unit<'_> {
         let source = if plan.memory.is_some() {
             let source = self.operand(plan, host::RAX);
             self.asm.op(Op::new(wide, 0x8b), host::RCX, source);
-            if plan.flags_wanted {
-                self.want_native();
-            }
             host::RCX
         } else {
             self.read_register(number(insn.op0_register()), host::RCX)
@@ -263,7 +311,7 @@ impl Unit<'_> {
         self.bind_after();
     }
 
-    /// DIV and IDIV where the quotient surely fits, on the flags as they were, as processors change some of them; the interpreter does the others, and raises where it has to.
+    /// DIV and IDIV where the quotient surely fits; the interpreter does the others, and raises where it has to.
     pub(super) fn divide(&mut self, plan: &Plan) {
         let insn = &plan.insn;
         let wide = insn.op0_register().size() == 8;
@@ -276,7 +324,6 @@ impl Unit<'_> {
         if insn.mnemonic() == Mnemonic::Div {
             self.asm.op(Op::new(wide, 0x3b), high, Rm::Reg(host::RCX));
             self.asm.jcc(cond::AE, elsewhere);
-            self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.mov(host::RDX, high);
             self.asm.op(Op::new(wide, 0xf7), 6, Rm::Reg(host::RCX));
@@ -289,21 +336,18 @@ impl Unit<'_> {
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0x3b), host::RDX, Rm::Reg(high));
             self.asm.jcc(cond::NE, elsewhere);
-            self.restore_for(plan);
             self.asm.mov(host::RAX, low);
             self.asm.raw(if wide { &[0x48, 0x99] } else { &[0x99] });
             self.asm.op(Op::new(wide, 0xf7), 7, Rm::Reg(host::RCX));
         }
         self.asm.op(Op::new(wide, 0x8b), low, Rm::Reg(host::RAX));
         self.asm.op(Op::new(wide, 0x8b), high, Rm::Reg(host::RDX));
-        self.bind_after();
-    }
-
-    /// The flags as they were, if anybody looks at what the division makes of them.
-    fn restore_for(&mut self, plan: &Plan) {
         if plan.flags_wanted {
-            emit_restore(self.asm);
+            // A division leaves all flags undefined.
+            emit_clear(self.asm);
         }
+        (self.native, self.saved) = (false, true);
+        self.bind_after();
     }
 
     pub(super) fn compare_exchange(&mut self, plan: &Plan) {
@@ -365,6 +409,12 @@ impl Unit<'_> {
         self.asm.raw(&[0x0f, 0xc8 | in_host & 7]);
         self.set_register(number, in_host);
     }
+}
+
+/// The ModRM byte by which manuals know the instruction: F6 /1 and F7 /1 are TEST like /0, which not every host knows.
+fn documented(op: Op, modrm: u8) -> u8 {
+    let is_test = op.map == 0 && matches!(op.code, 0xf6 | 0xf7) && modrm >> 3 & 7 == 1;
+    if is_test { modrm & !0x38 } else { modrm }
 }
 
 /// Whether the host locks what `insn` does to memory, on a machine that `is_alone` says has one vCPU.

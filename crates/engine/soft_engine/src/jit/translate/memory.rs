@@ -51,7 +51,7 @@ impl Unit<'_> {
     pub(super) fn operand(&mut self, plan: &Plan, register: u8) -> Rm {
         let memory = plan.memory.expect("asked for instructions with a memory operand");
         let segment = plan.segment();
-        let restore = plan.writes_all || plan.writes_part || plan.reads_flags;
+        let restore = plan.writes_all || plan.writes_part || plan.reads_flags();
         let Memory { size, write, aligned, locked } = memory;
         let access = Access { size, write, aligned, locked, segment, restore };
         self.locate(plan, access, register, |unit, shift| {
@@ -179,7 +179,7 @@ impl Unit<'_> {
             return rm;
         }
         self.asm.mov(host::RDX, host::RAX);
-        self.want_native();
+        self.want_native(0);
         Rm::At(host::RDX, disp)
     }
 
@@ -205,6 +205,6 @@ impl Unit<'_> {
         let at = self.asm.here() + 1;
         self.asm.jmp(stub);
         let edge = self.tables.edge(at, (self.ground.page | PLAIN) + u64::from(offset));
-        self.later.push(Later::Edge { label: stub, edge, save: false });
+        self.later.push(Later::Edge { label: stub, edge, save: None });
     }
 }

@@ -3,7 +3,6 @@
 use iced_x86::Code;
 
 use super::*;
-use crate::cpu::flags;
 
 /// Elements of eight bytes that are moved one by one at most.
 const FEW: i32 = 16;

@@ -7,15 +7,14 @@ use std::mem::offset_of;
 use super::data::{copy, has_extension, is_rm_first, number};
 use super::memory::Access;
 use super::*;
+use crate::cpu::Cpu;
 use crate::cpu::mode::cr4;
 use crate::cpu::registers::Msrs;
-use crate::cpu::{Cpu, flags};
 use crate::memory::View;
 use arch_model::x86_64::Segment;
 
-/// AND and OR with an immediate, by number.
+/// OR with an immediate, by number.
 const OR: u8 = 1;
-const AND: u8 = 4;
 
 const CPL: Rm = words::state(offset_of!(Cpu, cpl));
 const CR4: Rm = words::state(offset_of!(Cpu, cr4));
@@ -223,7 +222,7 @@ impl Unit<'_> {
         self.asm.alu_imm(false, AND, Rm::Reg(host::RCX), i32::from(bits) - 1);
         self.asm.mov(host::RDX, host::RAX);
         if plan.flags_wanted {
-            self.want_native();
+            self.want_native(plan.reads);
         }
         self.asm.op(op, host::RCX, Rm::At(host::RDX, 0));
     }
@@ -235,8 +234,8 @@ impl Unit<'_> {
         let (op, modrm) = (raw.op, raw.modrm);
         let imm: ([u8; 4], usize) = copy(raw.imm);
         let in_memory = plan.memory.map(|_| self.operand(plan, host::RDX));
-        if plan.reads_flags || plan.writes_part && plan.flags_wanted {
-            self.want_native();
+        if plan.reads_flags() || plan.writes_part && plan.flags_wanted {
+            self.want_native(plan.reads);
         }
         let is_register = |index: &u32| insn.op_kind(*index) == OpKind::Register;
         let registers = || (0..insn.op_count()).filter(is_register).map(|index| insn.op_register(index));

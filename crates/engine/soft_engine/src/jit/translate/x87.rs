@@ -34,7 +34,7 @@ impl Unit<'_> {
             let rm = self.operand(plan, host::RAX);
             self.asm.op(Op::new(false, op.code), modrm >> 3 & 7, rm);
         } else {
-            self.asm.raw(&[op.code, modrm]);
+            self.asm.raw(&documented(op.code, modrm));
         }
     }
 
@@ -62,4 +62,20 @@ impl Unit<'_> {
         self.asm.op(Op::new(false, 0xd9), 5, rm);
         self.bind_after();
     }
+}
+
+/// The encoding by which manuals know an instruction on registers: not every host knows the others.
+fn documented(code: u8, modrm: u8) -> [u8; 2] {
+    const FCOM: [u8; 2] = [0xd8, 0xd0];
+    const FCOMP: [u8; 2] = [0xd8, 0xd8];
+    const FXCH: [u8; 2] = [0xd9, 0xc8];
+    const FSTP: [u8; 2] = [0xdd, 0xd8];
+    let [code, first] = match (code, modrm & 0xf8) {
+        (0xdc, 0xd0) => FCOM,
+        (0xdc, 0xd8) | (0xde, 0xd0) => FCOMP,
+        (0xdd | 0xdf, 0xc8) => FXCH,
+        (0xdf, 0xd0 | 0xd8) => FSTP,
+        (code, first) => [code, first],
+    };
+    [code, first | modrm & 7]
 }
