@@ -109,7 +109,7 @@ struct Running<V, C> {
 fn create<E: Engine>(engine: &E, ram: &[u8]) -> Result<Running<E::Vm, <E::Vm as Vm>::Vcpu>, String> {
     let memory = allocate()?;
     memory.write_slice(ram, GuestAddress(0)).map_err(|error| error.to_string())?;
-    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &memory).map_err(text)?;
+    let vm = engine.create_vm(&VmConfig::of(engine, 1, None).map_err(text)?, &memory).map_err(text)?;
     let vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     Ok(Running { vm, vcpu, memory })
 }

@@ -69,7 +69,7 @@ pub fn run_from(
     let memory = allocate()?;
     memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let cpu_model = guest.xcr0.map(|_| CpuModel::V3);
-    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model }, &memory).map_err(text)?;
+    let vm = engine.create_vm(&VmConfig::of(engine, 1, cpu_model).map_err(text)?, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     let state = start(guest, vcpu.state().map_err(text)?);
     vcpu.set_state(&state).map_err(text)?;

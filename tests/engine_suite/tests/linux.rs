@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use arch_model::x86_64::cpuid::{self, Cpuid};
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
 use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, lock};
 use engine_suite::round_trip::tsc_khz;
@@ -39,14 +40,6 @@ const POLL: Duration = Duration::from_millis(5);
 /// What only costs time is left out.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check cryptomgr.notests \
     random.trust_cpu=on";
-/// On the way to KVM features are left out that the lab's processor lacks: a processor does not change under a running
-/// system. The soft engine has all that KVM shows there.
-const TO_KVM: &str = "nopcid noinvpcid clearcpuid=umip";
-/// The same with several vCPUs. KVM on AMD's processors cannot carry out the VMCALL of a kernel that booted on one of
-/// Intel's, as the soft engine's are: it tries to make it a VMMCALL, in text that is read-only. With several vCPUs Linux
-/// calls; so it does without.
-const TO_KVM_WITH_SEVERAL: &str = "nopcid noinvpcid clearcpuid=umip nopv";
-
 const SCRIPT: &str = r#"
 n=0
 while [ $n -lt ROUNDS ]; do
@@ -93,14 +86,14 @@ fn from_kvm_to_soft_with_two_vcpus() {
 fn from_soft_to_kvm() {
     let Some(kvm) = kvm() else { return };
     let tsc_khz = tsc_khz(&kvm).unwrap();
-    exchange(&SoftEngine::default(), &kvm, Guest { tsc_khz, command_line: TO_KVM, ..Guest::default() });
+    exchange(&SoftEngine::default(), &kvm, Guest { tsc_khz, ..Guest::default() });
 }
 
 #[test]
 fn from_soft_to_kvm_with_two_vcpus() {
     let Some(kvm) = kvm() else { return };
     let tsc_khz = tsc_khz(&kvm).unwrap();
-    exchange(&SoftEngine::default(), &kvm, Guest { cpus: 2, tsc_khz, command_line: TO_KVM_WITH_SEVERAL });
+    exchange(&SoftEngine::default(), &kvm, Guest { cpus: 2, tsc_khz });
 }
 
 /// A KVM that can run Linux: one with hardware behind it.
@@ -125,13 +118,11 @@ struct Guest {
     cpus: u32,
     /// Its TSC's frequency; `None` is the first engine's own.
     tsc_khz: Option<u32>,
-    /// What the kernel is told besides.
-    command_line: &'static str,
 }
 
 impl Default for Guest {
     fn default() -> Guest {
-        Guest { cpus: 1, tsc_khz: None, command_line: "" }
+        Guest { cpus: 1, tsc_khz: None }
     }
 }
 
@@ -189,7 +180,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         boot_protocol: BootProtocol::Auto,
         initrds: vec![initrd],
         modules: vec![],
-        cmdline: Some(format!("{COMMAND_LINE} {}", guest.command_line)),
+        cmdline: Some(COMMAND_LINE.to_owned()),
         cpus: guest.cpus.to_string().parse().unwrap(),
         memory: "128M".parse().unwrap(),
         merge: false,
@@ -220,14 +211,16 @@ fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u
     let printed = || fs::read_to_string(console).unwrap_or_default();
     // Opened once and used by both, as by one machine before and after a reset.
     let backends = Backends::open(spec, || ())?;
-    let mut running = Running::power_on(first, spec, &backends, khz)?;
+    // What the guest is told of its processor has to be true of both.
+    let cpuid = cpuid::common(first.guest_cpuid(spec.cpu_model)?, &second.offered_cpuid()?);
+    let mut running = Running::power_on(first, (spec, cpuid), &backends, khz)?;
     running.run_until(|| rounds_in(&printed()) >= HALF as usize)?;
     if let Some(request) = *lock(&running.power.request) {
         return Err(format!("the guest ended on the first engine: {request:?}").into());
     }
     let changed_at = printed().replace('\r', "").len();
     let saved = running.save()?;
-    let mut running = Running::build(second, spec, &backends)?;
+    let mut running = Running::build(second, (spec, saved.cpuid.clone()), &backends)?;
     running.restore(&saved)?;
     drop(saved);
     let began = Instant::now();
@@ -267,11 +260,13 @@ struct Running<V: Vm> {
     vcpus: Vec<V::Vcpu>,
     power: Arc<Power>,
     memory: GuestMemory,
+    cpuid: Cpuid,
     vm: V,
 }
 
 /// All of a machine's state.
 struct Saved {
+    cpuid: Cpuid,
     memory: GuestMemory,
     platform: PlatformState,
     devices: MachineState,
@@ -279,9 +274,13 @@ struct Saved {
 }
 
 impl<V: Vm> Running<V> {
-    fn build<E: Engine<Vm = V>>(engine: &E, spec: &VmSpec, backends: &Backends) -> Result<Running<V>> {
+    fn build<E: Engine<Vm = V>>(
+        engine: &E,
+        (spec, cpuid): (&VmSpec, Cpuid),
+        backends: &Backends,
+    ) -> Result<Running<V>> {
         let memory = Machine::allocate_ram(spec)?;
-        let config = VmConfig { vcpus: spec.cpus.get(), cpu_model: spec.cpu_model };
+        let config = VmConfig { vcpus: spec.cpus.get(), cpuid };
         let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(Power::default());
         let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
@@ -289,17 +288,17 @@ impl<V: Vm> Running<V> {
             .map(|index| vm.create_vcpu(VcpuIndex(index)))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         *lock(&power.vcpus) = vcpus.iter().map(Vcpu::kicker).collect();
-        Ok(Running { machine, vcpus, power, memory, vm })
+        Ok(Running { machine, vcpus, power, memory, cpuid: config.cpuid, vm })
     }
 
     /// At the kernel's entry.
     fn power_on<E: Engine<Vm = V>>(
         engine: &E,
-        spec: &VmSpec,
+        of: (&VmSpec, Cpuid),
         backends: &Backends,
         khz: Option<u32>,
     ) -> Result<Running<V>> {
-        let mut running = Running::build(engine, spec, backends)?;
+        let mut running = Running::build(engine, of, backends)?;
         for (index, vcpu) in running.vcpus.iter_mut().enumerate() {
             let mut state = vcpu.state()?;
             state.tsc_khz = khz.or(state.tsc_khz);
@@ -339,7 +338,7 @@ impl<V: Vm> Running<V> {
     fn save(self) -> Result<Saved> {
         let vcpus = self.vcpus.iter().map(Vcpu::state).collect::<std::result::Result<Vec<_>, _>>()?;
         let (platform, devices) = (self.vm.platform_state()?, self.machine.save()?);
-        Ok(Saved { memory: self.memory.clone(), platform, devices, vcpus })
+        Ok(Saved { cpuid: self.cpuid, memory: self.memory.clone(), platform, devices, vcpus })
     }
 
     fn restore(&mut self, saved: &Saved) -> Result<()> {

@@ -90,7 +90,7 @@ fn stream(seed: u64) -> Result<(), String> {
     let text = |error| format!("{error}");
     let engine = SoftEngine::eager();
     let cpu_model = if random.next() & 1 == 0 { None } else { engine.highest_cpu_model() };
-    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model }, &memory).map_err(text)?;
+    let vm = engine.create_vm(&VmConfig::of(&engine, 1, cpu_model).map_err(text)?, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     let power_on = vcpu.state().map_err(text)?;
     vcpu.set_state(&mode.state(&guest, power_on)).map_err(text)?;

@@ -82,7 +82,7 @@ fn two_vcpus_take_turns() {
     let memory = allocate().unwrap();
     memory.write_slice(&guest.image(), GuestAddress(0)).unwrap();
     let engine = SoftEngine::one_vcpu_at_a_time();
-    let vm = engine.create_vm(&VmConfig { vcpus: 2, cpu_model: None }, &memory).unwrap();
+    let vm = engine.create_vm(&VmConfig::of(&engine, 2, None).unwrap(), &memory).unwrap();
     let mut first = vm.create_vcpu(VcpuIndex(0)).unwrap();
     let mut second = vm.create_vcpu(VcpuIndex(1)).unwrap();
     first.set_state(&initial(&guest, first.state().unwrap())).unwrap();

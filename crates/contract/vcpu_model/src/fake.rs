@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
-use arch_model::x86_64::{CpuState, PlatformState, RunState};
+use arch_model::x86_64::cpuid::Cpuid;
+use arch_model::x86_64::{CpuModel, CpuState, PlatformState, RunState};
 use device_model::fake::{FakeIrqLine, FakeMsi, NoDoorbells};
 use device_model::{Doorbells, IrqLine, MsiController, lock};
 use guest_memory::{DirtyPages, GuestMemory};
@@ -80,6 +81,18 @@ impl Engine for FakeEngine {
 
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    fn offered_cpuid(&self) -> Result<Cpuid, EngineError> {
+        Ok(Cpuid::new())
+    }
+
+    fn default_cpu_model(&self) -> Result<CpuModel, EngineError> {
+        Ok(CpuModel::V1)
+    }
+
+    fn guest_cpuid(&self, _model: Option<CpuModel>) -> Result<Cpuid, EngineError> {
+        self.offered_cpuid()
     }
 
     fn create_vm(&self, config: &VmConfig, _memory: &GuestMemory) -> Result<FakeVm, EngineError> {

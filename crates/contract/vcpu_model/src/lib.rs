@@ -10,9 +10,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arch_model::x86_64::cpuid::{self, Cpuid};
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
 use device_model::{Doorbells, IrqLine, MsiController};
 use guest_memory::{DirtyPages, GuestMemory};
+
+/// The error of a VM whose CPUID has features that `engine` cannot give on this host, where `offered` is what it can.
+pub fn check_cpuid(engine: &str, wanted: &Cpuid, offered: &Cpuid) -> Result<(), EngineError> {
+    let missing = cpuid::lacking(wanted, offered);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    Err(EngineError::Unsupported(format!(
+        "the guest was told of CPU features that the {engine} engine cannot give on this host: {missing}"
+    )))
+}
 
 /// Index of a vCPU in its VM, from 0. On x86-64 it is the APIC ID too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,12 +75,19 @@ pub enum EngineError {
 }
 
 /// What a VM is to consist of, as far as an engine is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmConfig {
     /// Number of vCPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
-    /// What the guest is told it runs on; `None` is the highest named level that this host offers.
-    pub cpu_model: Option<CpuModel>,
+    /// What CPUID tells the guest, but for what differs between its vCPUs. It is carried wherever the guest goes.
+    pub cpuid: Cpuid,
+}
+
+impl VmConfig {
+    /// A VM with `vcpus` vCPUs of `model` as `engine` offers it on this host.
+    pub fn of(engine: &impl Engine, vcpus: u32, model: Option<CpuModel>) -> Result<VmConfig, EngineError> {
+        Ok(VmConfig { vcpus, cpuid: engine.guest_cpuid(model)? })
+    }
 }
 
 /// A way of executing guest code.
@@ -78,8 +98,28 @@ pub trait Engine {
     /// Short name as users type it: `kvm`, `soft`.
     fn name(&self) -> &'static str;
 
+    /// CPUID with everything that this engine can give a guest on this host.
+    fn offered_cpuid(&self) -> Result<Cpuid, EngineError>;
+
+    /// The model of a guest that nobody chose one for: the highest that is not slower than one below.
+    fn default_cpu_model(&self) -> Result<CpuModel, EngineError>;
+
+    /// CPUID of a guest on `model`, or on the default one.
+    fn guest_cpuid(&self, model: Option<CpuModel>) -> Result<Cpuid, EngineError> {
+        let model = model.map_or_else(|| self.default_cpu_model(), Ok)?;
+        cpuid::restrict(self.offered_cpuid()?, model).map_err(|error| {
+            let (engine, missing) = (self.name(), error.missing.join(", "));
+            EngineError::Unsupported(format!(
+                "the {engine} engine of this host cannot offer CPU model {model}: it lacks {missing}"
+            ))
+        })
+    }
+
     /// Makes a VM with all regions of `memory` mapped and its interrupt controllers, without vCPUs. The VM
     /// keeps the memory for as long as it may touch it.
+    ///
+    /// # Errors
+    /// More vCPUs than the engine takes; a CPUID with features that it cannot give on this host.
     fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<Self::Vm, EngineError>;
 }
 

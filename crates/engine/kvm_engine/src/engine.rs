@@ -10,7 +10,7 @@ use arch_model::x86_64::CpuModel;
 use arch_model::x86_64::cpuid::{self, Cpuid};
 use guest_memory::GuestMemory;
 use kvm_ioctls::Kvm;
-use vcpu_model::{Engine, EngineError, VmConfig};
+use vcpu_model::{Engine, EngineError, VmConfig, check_cpuid};
 
 use crate::capabilities::Capabilities;
 use crate::cpuid::offered;
@@ -70,14 +70,6 @@ impl KvmEngine {
     pub fn probe(&self) -> Result<ProbeReport, EngineError> {
         probe::probe(self)
     }
-
-    fn guest_cpuid(&self, config: &VmConfig) -> Result<Cpuid, EngineError> {
-        let offered = offered(&self.kvm, &self.capabilities)?;
-        let model = config.cpu_model.or_else(|| cpuid::highest_level(&offered)).ok_or_else(|| {
-            EngineError::Unsupported("this host offers not even x86-64-v1 to guests".to_owned())
-        })?;
-        cpuid::restrict(offered, model).map_err(|error| EngineError::Unsupported(error.to_string()))
-    }
 }
 
 impl Engine for KvmEngine {
@@ -85,6 +77,16 @@ impl Engine for KvmEngine {
 
     fn name(&self) -> &'static str {
         "kvm"
+    }
+
+    fn offered_cpuid(&self) -> Result<Cpuid, EngineError> {
+        offered(&self.kvm, &self.capabilities)
+    }
+
+    fn default_cpu_model(&self) -> Result<CpuModel, EngineError> {
+        self.highest_cpu_model()?.ok_or_else(|| {
+            EngineError::Unsupported("this host offers not even x86-64-v1 to guests".to_owned())
+        })
     }
 
     fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<KvmVm, EngineError> {
@@ -95,8 +97,8 @@ impl Engine for KvmEngine {
                 "{asked} vCPUs: this host's KVM takes 1 to {limit}"
             )));
         }
-        let cpuid = self.guest_cpuid(config)?;
-        KvmVm::create(&self.kvm, self.capabilities, cpuid, config.vcpus, memory)
+        check_cpuid(self.name(), &config.cpuid, &self.offered_cpuid()?)?;
+        KvmVm::create(&self.kvm, self.capabilities, config.cpuid.clone(), config.vcpus, memory)
     }
 }
 

@@ -95,7 +95,7 @@ impl GuestIo for Marks {
 }
 
 pub(crate) fn probe(engine: &KvmEngine) -> Result<ProbeReport, EngineError> {
-    let vm = engine.create_vm(&VmConfig { vcpus: 1, cpu_model: None }, &small_memory()?)?;
+    let vm = engine.create_vm(&VmConfig::of(engine, 1, None)?, &small_memory()?)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0))?;
     let mut state = vcpu.state()?;
     state.system.cs.base = 0;

@@ -43,7 +43,7 @@ fn ram() -> GuestMemory {
 fn setup(code: &[u8], vcpus: u32) -> Option<Setup> {
     let engine = engine()?;
     let memory = ram();
-    let vm = engine.create_vm(&VmConfig { vcpus, cpu_model: None }, &memory).unwrap();
+    let vm = engine.create_vm(&VmConfig::of(&engine, vcpus, None).unwrap(), &memory).unwrap();
     memory.write_slice(code, GuestAddress(CODE)).unwrap();
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).unwrap();
     let mut state = vcpu.state().unwrap();
@@ -439,11 +439,11 @@ fn an_application_processor_waits_for_its_start_up_ipi() {
 #[test]
 fn up_to_64_vcpus_and_no_more() {
     let Some(engine) = engine() else { return };
-    let vm = engine.create_vm(&VmConfig { vcpus: 64, cpu_model: None }, &ram()).unwrap();
+    let vm = engine.create_vm(&VmConfig::of(&engine, 64, None).unwrap(), &ram()).unwrap();
     let vcpus: Vec<_> = (0..64).map(|index| vm.create_vcpu(VcpuIndex(index)).unwrap()).collect();
     assert_eq!(vcpus.len(), 64);
     for vcpus in [0, 65] {
-        let refused = engine.create_vm(&VmConfig { vcpus, cpu_model: None }, &ram());
+        let refused = engine.create_vm(&VmConfig::of(&engine, vcpus, None).unwrap(), &ram());
         assert!(matches!(refused, Err(EngineError::Unsupported(_))));
     }
 }

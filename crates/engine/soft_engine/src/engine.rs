@@ -1,8 +1,9 @@
 //! The engine: makes VMs.
 
-use arch_model::x86_64::{CpuModel, cpuid};
+use arch_model::x86_64::CpuModel;
+use arch_model::x86_64::cpuid::{self, Cpuid};
 use guest_memory::GuestMemory;
-use vcpu_model::{Engine, EngineError, MAX_VCPUS, VmConfig};
+use vcpu_model::{Engine, EngineError, MAX_VCPUS, VmConfig, check_cpuid};
 
 use crate::features;
 use crate::vm::{SoftVm, Tiers};
@@ -62,12 +63,6 @@ impl SoftEngine {
         u64::from(vcpus) * (code + KNOWN_BYTES)
     }
 
-    /// What a guest sees that nobody chose a model for: the highest whose instructions need not be interpreted one by
-    /// one, as a guest's libraries take them for the fast ones.
-    fn default_cpu_model(&self) -> CpuModel {
-        if crate::jit::has_v3_vectors() { CpuModel::V3 } else { CpuModel::V2 }
-    }
-
     /// The highest named CPU model that this engine offers.
     pub fn highest_cpu_model(&self) -> Option<CpuModel> {
         cpuid::highest_level(&features::offered())
@@ -81,6 +76,16 @@ impl Engine for SoftEngine {
         "soft"
     }
 
+    fn offered_cpuid(&self) -> Result<Cpuid, EngineError> {
+        Ok(features::offered())
+    }
+
+    /// The highest whose instructions need not be interpreted one by one, as a guest's libraries take them for the fast
+    /// ones.
+    fn default_cpu_model(&self) -> Result<CpuModel, EngineError> {
+        Ok(if crate::jit::has_v3_vectors() { CpuModel::V3 } else { CpuModel::V2 })
+    }
+
     fn create_vm(&self, config: &VmConfig, memory: &GuestMemory) -> Result<SoftVm, EngineError> {
         if !(1..=MAX_VCPUS).contains(&config.vcpus) {
             let asked = config.vcpus;
@@ -88,14 +93,7 @@ impl Engine for SoftEngine {
                 "{asked} vCPUs: the soft engine takes 1 to {MAX_VCPUS}"
             )));
         }
-        let offered = features::offered();
-        let model = config.cpu_model.unwrap_or_else(|| self.default_cpu_model());
-        let cpuid = cpuid::restrict(offered, model).map_err(|error| {
-            EngineError::Unsupported(format!(
-                "the soft engine cannot offer CPU model {model}: it lacks {}",
-                error.missing.join(", ")
-            ))
-        })?;
-        Ok(SoftVm::new(memory.clone(), cpuid, config.vcpus, self.tiers))
+        check_cpuid(self.name(), &config.cpuid, &features::offered())?;
+        Ok(SoftVm::new(memory.clone(), config.cpuid.clone(), config.vcpus, self.tiers))
     }
 }

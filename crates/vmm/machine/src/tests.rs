@@ -49,7 +49,7 @@ fn setup() -> Setup {
     };
     let engine = FakeEngine::default();
     let memory = Machine::allocate_ram(&spec).unwrap();
-    let vm = engine.create_vm(&VmConfig { vcpus: 2, cpu_model: None }, &memory).unwrap();
+    let vm = engine.create_vm(&VmConfig::of(&engine, 2, None).unwrap(), &memory).unwrap();
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;

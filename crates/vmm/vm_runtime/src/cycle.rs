@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arch_model::x86_64::cpuid::Cpuid;
 use machine::{Backends, Machine};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
 use vm_spec::VmSpec;
@@ -21,16 +22,16 @@ pub(crate) struct PowerCycle<V> {
 }
 
 impl<V: Vm> PowerCycle<V> {
-    /// Builds the machine and starts its vCPUs, paused.
+    /// Builds the machine and starts its vCPUs, which answer `cpuid`, paused.
     pub(crate) fn prepare<E: Engine<Vm = V>>(
         engine: &E,
-        spec: &VmSpec,
+        (spec, cpuid): (&VmSpec, &Cpuid),
         backends: &Backends,
         outbox: &Outbox,
     ) -> Result<PowerCycle<V>, RunError> {
         let count = spec.cpus.get();
         let memory = Machine::allocate_ram(spec)?;
-        let vm = engine.create_vm(&VmConfig { vcpus: count, cpu_model: spec.cpu_model }, &memory)?;
+        let vm = engine.create_vm(&VmConfig { vcpus: count, cpuid: cpuid.clone() }, &memory)?;
         let power = Arc::new(PowerLatch::new(outbox.clone(), spec.on_panic));
         let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
         let mut vcpus = Vec::with_capacity(count as usize);

@@ -10,11 +10,11 @@ use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::{BackendError, Backends, BuildError};
-use serde_json::{Value, json};
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
+use vm_control::{EventKind, Phase, Status, VERSION, Verb};
 use vm_spec::{OnPanic, OnReset, VmSpec};
 
-use crate::control::{ControlError, ControlRequest, ControlServer, Verb};
+use crate::control::{ControlError, ControlRequest, ControlServer, Reply};
 use crate::cycle::PowerCycle;
 use crate::events::Events;
 use crate::inbox::{Inbox, Message};
@@ -73,13 +73,6 @@ enum End {
     Killed,
 }
 
-/// Whether the guest runs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Running,
-    Paused,
-}
-
 /// Resets in a row, each within [`ResetLoop::QUICK`] of the machine's start, that make a loop.
 const RESET_LOOP: u32 = 10;
 
@@ -94,7 +87,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
     let outcome = driver.power_cycles(engine, &backends)?;
-    driver.events.tell("ended", Some(outcome.to_string()));
+    driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
 }
@@ -160,13 +153,14 @@ impl<'s> Driver<'s> {
     /// Power cycle after power cycle, until one ends for good.
     fn power_cycles<E: Engine>(&mut self, engine: &E, backends: &Backends) -> Result<Outcome, RunError> {
         let mut quick_resets = ResetLoop::default();
+        let cpuid = engine.guest_cpuid(self.spec.cpu_model)?;
         loop {
-            let cycle = PowerCycle::prepare(engine, self.spec, backends, &self.inbox.outbox())?;
+            let cycle = PowerCycle::prepare(engine, (self.spec, &cpuid), backends, &self.inbox.outbox())?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
             self.paused_by = None;
-            self.events.tell("started", None);
+            self.events.tell(EventKind::Started, None);
             let end = self.serve(&cycle);
             drop(cycle);
             self.keep_control_requests();
@@ -181,7 +175,7 @@ impl<'s> Driver<'s> {
                         return Ok(Outcome::ResetLoop);
                     }
                     self.resets += 1;
-                    self.events.tell("reset", None);
+                    self.events.tell(EventKind::Reset, None);
                 }
                 End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
@@ -225,7 +219,7 @@ impl<'s> Driver<'s> {
     /// The first signal presses the power button, the second pulls the plug.
     fn signal<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
         while let Ok(Some(number)) = self.signals.next() {
-            self.events.tell("signal", Some(number.to_string()));
+            self.events.tell(EventKind::Signal, Some(number.to_string()));
             if self.asked_to_shut_down {
                 return Some(End::Killed);
             }
@@ -259,11 +253,11 @@ impl<'s> Driver<'s> {
     /// Tells what the guest told, and does what is to be done about a panic.
     fn guest_report<V: Vm>(&mut self, report: GuestReport, cycle: &PowerCycle<V>) -> Option<End> {
         match report {
-            GuestReport::CrashLoaded => self.events.tell("crash_loaded", None),
-            GuestReport::ShuttingDown => self.events.tell("shutting_down", None),
+            GuestReport::CrashLoaded => self.events.tell(EventKind::CrashLoaded, None),
+            GuestReport::ShuttingDown => self.events.tell(EventKind::ShuttingDown, None),
             GuestReport::Panicked => {
                 self.panics += 1;
-                self.events.tell("panicked", None);
+                self.events.tell(EventKind::Panicked, None);
                 match self.spec.on_panic {
                     OnPanic::Guest => {}
                     OnPanic::Restart | OnPanic::Exit => return Some(End::Panic),
@@ -281,7 +275,7 @@ impl<'s> Driver<'s> {
                 return Some(End::Crash(error));
             }
             self.phase = Phase::Paused;
-            self.events.tell("paused", Some("the guest's kernel panicked".to_owned()));
+            self.events.tell(EventKind::Paused, Some("the guest's kernel panicked".to_owned()));
         }
         cycle.release();
         None
@@ -292,7 +286,7 @@ impl<'s> Driver<'s> {
             Ok(Halt::Reset) => Some(End::Power(PowerRequest::Reset)),
             Ok(Halt::Shutdown) => Some(End::Power(PowerRequest::Shutdown)),
             Ok(Halt::TripleFault) => {
-                self.events.tell("triple_fault", Some(format!("vCPU {index}")));
+                self.events.tell(EventKind::TripleFault, Some(format!("vCPU {index}")));
                 Some(End::TripleFault)
             }
             Ok(Halt::Kicked | Halt::Debug) => None,
@@ -307,7 +301,7 @@ impl<'s> Driver<'s> {
         match failure.consequence {
             Consequence::Told => {
                 if self.told.is_new(failure) {
-                    self.events.tell("host_failure", Some(line.clone()));
+                    self.events.tell(EventKind::HostFailure, Some(line.clone()));
                     self.say(&line);
                 }
                 None
@@ -317,7 +311,7 @@ impl<'s> Driver<'s> {
                 if self.phase == Phase::Paused || cycle.machine.held_requests() == 0 {
                     return None;
                 }
-                self.events.tell("host_failure", Some(line.clone()));
+                self.events.tell(EventKind::HostFailure, Some(line.clone()));
                 if let Err(error) = self.pause(cycle) {
                     return Some(End::HostFailed(format!("{line}; it cannot be paused: {error}")));
                 }
@@ -326,7 +320,7 @@ impl<'s> Driver<'s> {
                 None
             }
             Consequence::Fatal => {
-                self.events.tell("host_failure", Some(line.clone()));
+                self.events.tell(EventKind::HostFailure, Some(line.clone()));
                 Some(End::HostFailed(line))
             }
         }
@@ -341,11 +335,11 @@ impl<'s> Driver<'s> {
 
     fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
         let ControlRequest { verb, reply } = request;
-        let done = Ok(json!({}));
+        let done = Ok(Reply::Done {});
         let (answer, end) = match verb {
-            Verb::State => (Ok(self.state()), None),
-            Verb::Counters => (Ok(report::counters(cycle)), None),
-            Verb::Pause => (self.pause(cycle).map(|()| json!({})), None),
+            Verb::Status => (Ok(Reply::Status(self.status())), None),
+            Verb::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
+            Verb::Pause => (self.pause(cycle).map(|()| Reply::Done {}), None),
             Verb::Resume => {
                 self.resume(cycle);
                 (done, None)
@@ -366,7 +360,7 @@ impl<'s> Driver<'s> {
         if self.phase == Phase::Running {
             cycle.pause().map_err(|error| error.to_string())?;
             self.phase = Phase::Paused;
-            self.events.tell("paused", None);
+            self.events.tell(EventKind::Paused, None);
         }
         Ok(())
     }
@@ -377,23 +371,24 @@ impl<'s> Driver<'s> {
             host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
             self.paused_by = None;
-            self.events.tell("resumed", None);
+            self.events.tell(EventKind::Resumed, None);
         }
     }
 
-    fn state(&self) -> Value {
-        json!({
-            "name": self.spec.name.as_str(),
-            "state": if self.phase == Phase::Running { "running" } else { "paused" },
-            "paused_by": self.paused_by,
-            "engine": self.engine,
-            "cpus": self.spec.cpus.get(),
-            "memory_bytes": self.spec.memory.bytes(),
-            "uptime_ms": self.started.elapsed().as_millis() as u64,
-            "resets": self.resets,
-            "panics": self.panics,
-            "pid": std::process::id(),
-        })
+    fn status(&self) -> Status {
+        Status {
+            protocol: VERSION,
+            name: self.spec.name.as_str().to_owned(),
+            state: self.phase,
+            paused_by: self.paused_by.clone(),
+            engine: self.engine.to_owned(),
+            cpus: self.spec.cpus.get(),
+            memory_bytes: self.spec.memory.bytes(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            resets: self.resets,
+            panics: self.panics,
+            pid: std::process::id(),
+        }
     }
 
     /// Messages of a machine that is gone are dropped; requests wait for the next one.

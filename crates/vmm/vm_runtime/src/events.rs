@@ -2,23 +2,11 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
 use tokio::sync::broadcast;
+use vm_control::{Event, EventKind};
 
 /// Events that a slow listener may lag behind before it misses some.
 const BACKLOG: usize = 64;
-
-/// Something that happened.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Event {
-    /// Milliseconds since 1970-01-01 00:00 UTC.
-    pub(crate) time_ms: u64,
-    /// What.
-    pub(crate) event: &'static str,
-    /// Details for a person, where there are any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) detail: Option<String>,
-}
 
 /// Where the driver tells.
 #[derive(Clone)]
@@ -33,10 +21,10 @@ impl Default for Events {
 }
 
 impl Events {
-    pub(crate) fn tell(&self, event: &'static str, detail: Option<String>) {
+    pub(crate) fn tell(&self, event: EventKind, detail: Option<String>) {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let time_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(event, detail, "event");
+        tracing::debug!(?event, detail, "event");
         // It is no error that nobody listens.
         let _ = self.sender.send(Event { time_ms, event, detail });
     }

@@ -2,43 +2,43 @@
 
 use std::fs;
 
-use serde_json::{Map, Value, json};
 use vcpu_model::Vm;
+use vm_control::{Counters, Figures};
 
 use crate::cycle::PowerCycle;
 
 /// Counters: exits by kind, what is kept of guest code, device I/O, and the host's view of this process's memory.
-pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Value {
-    let exits: Map<String, Value> =
-        cycle.exits().into_iter().map(|(kind, count)| (kind.to_owned(), count.into())).collect();
-    let code: Map<String, Value> =
-        cycle.code().into_iter().map(|(figure, value)| (figure.to_owned(), value.into())).collect();
-    json!({ "exits": exits, "code": code, "devices": cycle.machine.counters(), "memory": memory() })
+pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
+    let devices = cycle.machine.counters().into_iter();
+    Counters {
+        exits: figures(cycle.exits()),
+        code: figures(cycle.code()),
+        devices: devices.map(|(id, counts)| (id, figures(counts))).collect(),
+        memory: memory(),
+    }
+}
+
+fn figures(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Figures {
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 /// Memory in bytes; a figure that this kernel does not have is left out.
-fn memory() -> Value {
+fn memory() -> Figures {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let ksm = fs::read_to_string("/proc/self/ksm_stat").unwrap_or_default();
     // Kernels before 6.6 have the number of pages in a file of its own.
     let alone = || fs::read_to_string("/proc/self/ksm_merging_pages").ok()?.trim().parse().ok();
     let merged_pages = field(&ksm, "ksm_merging_pages").or_else(alone);
-    let mut out = Map::new();
     let kib = |name| field(&rollup, name).map(|kib| kib * 1024);
     let page = rustix::param::page_size() as u64;
-    let figures = [
+    let known = [
         ("resident_bytes", kib("Rss:")),
         ("proportional_bytes", kib("Pss:")),
         ("private_dirty_bytes", kib("Private_Dirty:")),
         ("merged_bytes", merged_pages.map(|pages| pages * page)),
         ("merge_profit_bytes", field(&ksm, "ksm_process_profit")),
     ];
-    for (name, value) in figures {
-        if let Some(value) = value {
-            out.insert(name.to_owned(), value.into());
-        }
-    }
-    Value::Object(out)
+    figures(known.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 /// The number after `name` at the start of a line. Negative numbers (a profit may be one) count as none.
@@ -62,6 +62,6 @@ mod tests {
 
     #[test]
     fn this_process_has_resident_memory() {
-        assert!(memory()["resident_bytes"].as_u64().unwrap() > 0);
+        assert!(memory()["resident_bytes"] > 0);
     }
 }

@@ -128,8 +128,8 @@ impl SmpGuest {
         let policy = Policy { huge_pages: false, ..Policy::default() };
         let memory = GuestMemory::allocate(&[range], policy).map_err(|error| error.to_string())?;
         memory.write_slice(&self.guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
-        let vm =
-            engine.create_vm(&VmConfig { vcpus: self.vcpus as u32, cpu_model }, &memory).map_err(text)?;
+        let config = VmConfig::of(engine, self.vcpus as u32, cpu_model).map_err(text)?;
+        let vm = engine.create_vm(&config, &memory).map_err(text)?;
         let mut vcpus = Vec::new();
         for number in 0..self.vcpus {
             let mut vcpu = vm.create_vcpu(VcpuIndex(number as u32)).map_err(text)?;

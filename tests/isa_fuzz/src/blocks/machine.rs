@@ -68,7 +68,7 @@ impl Machine {
         let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_SIZE as u64 };
         let policy = Policy { huge_pages: false, ..Policy::default() };
         let memory = GuestMemory::allocate(&[range], policy).map_err(io::Error::other)?;
-        let config = VmConfig { vcpus: 1, cpu_model: Some(CpuModel::Host) };
+        let config = VmConfig::of(&engine, 1, Some(CpuModel::Host)).map_err(io::Error::other)?;
         let vm = engine.create_vm(&config, &memory).map_err(io::Error::other)?;
         let vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(io::Error::other)?;
         let power_on = vcpu.state().map_err(io::Error::other)?;

@@ -3,10 +3,12 @@
 //! Everything here is a pure function of what an engine offers, so both engines give a guest the same
 //! answers (SDM vol. 2A, CPUID; APM vol. 3, appendix E).
 
+use serde::{Deserialize, Serialize};
+
 use super::CpuModel;
 
 /// One CPUID answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuidLeaf {
     /// EAX asked for.
     pub function: u32,
@@ -240,6 +242,41 @@ pub fn restrict(mut offered: Cpuid, model: CpuModel) -> Result<Cpuid, ModelNotOf
     Ok(offered)
 }
 
+/// KVM's features (Linux, `Documentation/virt/kvm/x86/cpuid.rst`).
+const KVM_FEATURES: u32 = 0x4000_0001;
+/// Those for which a guest calls KVM, by an instruction that differs between makers: PV_UNHALT, PV_SEND_IPI,
+/// PV_SCHED_YIELD, MAP_GPA_RANGE, and MIGRATION_CONTROL.
+const KVM_HYPERCALLS: u32 = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16 | 1 << 17;
+
+/// `cpuid`, cut down to what an engine can give, too, that offers `other`: a guest that is told of it can move there.
+pub fn common(mut cpuid: Cpuid, other: &[CpuidLeaf]) -> Cpuid {
+    let mut other = other.to_vec();
+    for word in Word::ALL {
+        if let Some(bits) = word.of(&mut cpuid) {
+            *bits &= word.of(&mut other).map_or(0, |bits| *bits);
+        }
+    }
+    let leaf = |cpuid: &[CpuidLeaf], function| cpuid.iter().find(|leaf| leaf.function == function).copied();
+    let vendor = |cpuid: &[CpuidLeaf]| leaf(cpuid, 0).map(|leaf| (leaf.ebx, leaf.edx, leaf.ecx));
+    let same_maker = vendor(&cpuid) == vendor(&other);
+    let theirs = leaf(&other, KVM_FEATURES).map_or(0, |leaf| leaf.eax);
+    if let Some(leaf) = cpuid.iter_mut().find(|leaf| leaf.function == KVM_FEATURES) {
+        leaf.eax &= theirs & if same_maker { !0 } else { !KVM_HYPERCALLS };
+    }
+    cpuid
+}
+
+/// Names of the features in `wanted` that an engine lacks which offers `offered`: a guest that was told of them cannot
+/// run there. What is no feature of a named model (sizes, names, topology) may differ.
+pub fn lacking(wanted: &[CpuidLeaf], offered: &[CpuidLeaf]) -> Vec<&'static str> {
+    let (mut wanted, mut offered) = (wanted.to_vec(), offered.to_vec());
+    let has = |cpuid: &mut [CpuidLeaf], feature: &Feature| {
+        feature.word.of(cpuid).is_some_and(|bits| *bits >> feature.bit & 1 == 1)
+    };
+    let lacks = |feature: &&Feature| has(&mut wanted, feature) && !has(&mut offered, feature);
+    FEATURES.iter().filter(lacks).map(|feature| feature.name).collect()
+}
+
 /// The highest named level that an engine offers in full.
 pub fn highest_level(offered: &[CpuidLeaf]) -> Option<CpuModel> {
     let mut copy = offered.to_vec();
@@ -397,6 +434,32 @@ mod tests {
         let error = restrict(offered, V3).unwrap_err();
         assert_eq!(error.missing, ["avx2"]);
         assert!(error.to_string().contains("x86-64-v3: it lacks avx2"));
+    }
+
+    #[test]
+    fn what_another_engine_lacks_is_named() {
+        let v3 = restrict(everything(), V3).unwrap();
+        let mut offered = everything();
+        assert!(lacking(&v3, &offered).is_empty());
+        *Leaf1Ecx.of(&mut offered).unwrap() &= !(1 << 17 | 1 << 12);
+        assert_eq!(lacking(&v3, &offered), ["fma", "pcid"]);
+        assert_eq!(lacking(&restrict(everything(), V2).unwrap(), &offered), ["pcid"]);
+        let both = common(v3.clone(), &offered);
+        assert!(lacking(&both, &offered).is_empty() && lacking(&both, &v3).is_empty());
+        assert_eq!(lacking(&v3, &both), ["fma", "pcid"]);
+        assert_eq!(lacking(&v3, &[]).len(), FEATURES.iter().filter(|feature| feature.level <= V3).count());
+    }
+
+    #[test]
+    fn hypercalls_are_told_of_between_processors_of_one_maker_only() {
+        let engine = |maker, eax| {
+            let leaf = |function| CpuidLeaf { function, ..CpuidLeaf::default() };
+            vec![CpuidLeaf { ebx: maker, ..leaf(0) }, CpuidLeaf { eax, ..leaf(KVM_FEATURES) }]
+        };
+        let features = |one: Cpuid, other: Cpuid| common(one, &other)[1].eax;
+        assert_eq!(features(engine(1, 0b1000_1011), engine(1, 0b1000_1001)), 0b1000_1001);
+        assert_eq!(features(engine(1, 0b1000_1011), engine(2, 0b1000_1001)), 0b0000_1001);
+        assert_eq!(features(engine(1, !0), Vec::new()), 0);
     }
 
     #[test]

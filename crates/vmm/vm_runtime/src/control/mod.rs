@@ -1,43 +1,33 @@
 //! The control socket: JSON over HTTP on a unix socket.
 //!
-//! | request | answer |
-//! |---|---|
-//! | `GET /state` | name, phase, engine, size, uptime, resets |
-//! | `GET /counters` | exits by kind, device I/O, memory |
-//! | `GET /events` | a stream, one JSON object a line, until the VM ends |
-//! | `PUT /pause`, `PUT /resume` | done when answered; repeating is no error |
-//! | `PUT /power-button` | pressed; the guest decides |
-//! | `PUT /reset`, `PUT /stop` | at once, like the switch at the wall |
+//! What can be asked, and the answers, are [`vm_control`]'s.
 //!
 //! The server has a thread of its own; each request is a message to the driver, which answers in turn.
-//! Errors are problem details (RFC 9457).
 
 mod refusals;
 mod server;
 
-use serde_json::Value;
+use serde::Serialize;
 use tokio::sync::oneshot;
+use vm_control::{Counters, Status, Verb};
 
 #[cfg(test)]
 pub(crate) use server::CLIENTS_MAX;
 pub(crate) use server::ControlServer;
 
-/// What can be asked of the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    State,
-    Counters,
-    Pause,
-    Resume,
-    PowerButton,
-    Reset,
-    Stop,
+/// What the driver answers.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reply {
+    Status(Status),
+    Counters(Counters),
+    Done {},
 }
 
 /// A verb and where its answer goes.
 pub(crate) struct ControlRequest {
     pub(crate) verb: Verb,
-    pub(crate) reply: oneshot::Sender<Result<Value, String>>,
+    pub(crate) reply: oneshot::Sender<Result<Reply, String>>,
 }
 
 /// The control socket could not be opened.

@@ -14,16 +14,17 @@ use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
+use vm_control::{EVENTS_PATH, Event, Failure, FailureClass, Misdirected, Verb};
 
 use super::refusals::Refusals;
-use super::{ControlError, ControlRequest, Verb};
-use crate::events::{Event, Events};
+use super::{ControlError, ControlRequest};
+use crate::events::Events;
 use crate::inbox::{Message, Outbox};
 
 /// How long the end of a VM waits for answers on their way, at most: a client that listens for events, or reads
@@ -132,41 +133,44 @@ async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending
 type Answer = Response<Either<Full<Bytes>, EventStream>>;
 
 async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
-    let (method, verb) = match request.uri().path() {
-        "/state" => (Method::GET, Verb::State),
-        "/counters" => (Method::GET, Verb::Counters),
-        "/events" if request.method() == Method::GET => return stream(events),
-        "/pause" => (Method::PUT, Verb::Pause),
-        "/resume" => (Method::PUT, Verb::Resume),
-        "/power-button" => (Method::PUT, Verb::PowerButton),
-        "/reset" => (Method::PUT, Verb::Reset),
-        "/stop" => (Method::PUT, Verb::Stop),
-        path => return problem(StatusCode::NOT_FOUND, &format!("there is no {path}")),
-    };
-    if request.method() != method {
-        let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("use {method}"));
-        if let Ok(allowed) = HeaderValue::from_str(method.as_str()) {
-            answer.headers_mut().insert(ALLOW, allowed);
-        }
-        return answer;
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    if (method, path) == (vm_control::Method::Get.as_str(), EVENTS_PATH) {
+        return stream(events);
     }
+    let verb = match Verb::of(method, path) {
+        Ok(verb) => verb,
+        Err(Misdirected::Use(method)) => return wrong_method(method),
+        Err(Misdirected::NoSuchPath) if path == EVENTS_PATH => return wrong_method(vm_control::Method::Get),
+        Err(Misdirected::NoSuchPath) => {
+            return problem(StatusCode::NOT_FOUND, FailureClass::NotFound, &format!("there is no {path}"));
+        }
+    };
     let (reply, received) = oneshot::channel();
     outbox.send(Message::Control(ControlRequest { verb, reply }));
     match received.await {
-        Ok(Ok(value)) => respond(StatusCode::OK, "application/json", &value),
-        Ok(Err(detail)) => problem(StatusCode::CONFLICT, &detail),
-        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the VM is ending"),
+        Ok(Ok(reply)) => respond(StatusCode::OK, "application/json", &reply),
+        Ok(Err(detail)) => problem(StatusCode::CONFLICT, FailureClass::Host, &detail),
+        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Busy, "the VM is ending"),
     }
 }
 
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({ "status": status.as_u16(), "title": title, "detail": detail });
-    respond(status, "application/problem+json", &body)
+fn wrong_method(right: vm_control::Method) -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, FailureClass::Invalid, &format!("use {right}"));
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(right.as_str()));
+    answer
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: &Value) -> Answer {
-    let mut answer = Response::new(Either::Left(Full::from(format!("{body}\n"))));
+fn problem(status: StatusCode, class: FailureClass, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default().to_owned();
+    let failure = Failure { status: status.as_u16(), title, detail: detail.to_owned(), class };
+    respond(status, "application/problem+json", &failure)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: &impl Serialize) -> Answer {
+    // Words and numbers only: nothing in them that JSON does not have.
+    let mut text = serde_json::to_string(body).unwrap_or_default();
+    text.push('\n');
+    let mut answer = Response::new(Either::Left(Full::from(text)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer

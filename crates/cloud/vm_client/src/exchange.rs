@@ -1,0 +1,77 @@
+//! One request and its answer over HTTP on a unix socket.
+
+use std::io;
+use std::path::Path;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
+use vm_control::{Failure, FailureClass, Method};
+
+use crate::{ClientError, PATIENCE};
+
+/// Longest answer that is read, in bytes: counters of the largest VM are a hundredth of it.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// The body of the answer to a request, where it is not that something failed.
+pub(crate) fn answer(socket: &Path, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    let both = async {
+        let response = send(socket, method, path).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
+        let body = body.map_err(|_| ClientError::Nonsense(socket.to_owned()))?.to_bytes();
+        if status.is_success() { Ok(body) } else { Err(refusal(status.as_u16(), &body)) }
+    };
+    let silent = |_| ClientError::Silent(socket.to_owned());
+    runtime(socket)?.block_on(async { timeout(PATIENCE, both).await.map_err(silent)? })
+}
+
+/// Sends a request; the answer's body follows as it is read.
+pub(crate) async fn send(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<Response<Incoming>, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_vm(socket, error))?;
+    let lost = |error: hyper::Error| connection(socket, io::Error::other(error));
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    // It ends with the answer, whose end or failure the reader of the body sees.
+    tokio::spawn(connection);
+    let request = Request::builder().method(method.as_str()).uri(path).header("host", "vm");
+    let request =
+        request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
+    sender.send_request(request).await.map_err(lost)
+}
+
+pub(crate) fn runtime(socket: &Path) -> Result<Runtime, ClientError> {
+    Builder::new_current_thread().enable_all().build().map_err(|source| connection(socket, source))
+}
+
+fn connection(socket: &Path, source: io::Error) -> ClientError {
+    ClientError::Connection { path: socket.to_owned(), source }
+}
+
+fn unreachable_vm(socket: &Path, error: io::Error) -> ClientError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning(socket.to_owned())
+        }
+        io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
+        _ => connection(socket, error),
+    }
+}
+
+/// What a VM said no with; where it is not in the protocol's words, at least its status.
+fn refusal(status: u16, body: &[u8]) -> ClientError {
+    ClientError::Refused(serde_json::from_slice(body).unwrap_or_else(|_| Failure {
+        status,
+        title: String::new(),
+        detail: format!("the VM refused (status {status})"),
+        class: FailureClass::Host,
+    }))
+}

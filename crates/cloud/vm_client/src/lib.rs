@@ -1,0 +1,87 @@
+//! Speaks to the process of a VM at its control socket, in the words of [`vm_control`].
+//!
+//! Everything blocks, and everything but [`VmClient::events`] ends: a VM that does not answer is said to be silent after
+//! [`PATIENCE`]. What a VM's process says is believed no further than its form goes: it may have been taken over by its
+//! guest, so answers are bounded.
+
+mod events;
+mod exchange;
+mod run_folder;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use vm_control::{Counters, Failure, Status, Verb};
+
+pub use events::{Next, VmEvents};
+pub use run_folder::RunFolder;
+
+/// How long an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a VM was not asked, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("no VM answers at {0}")]
+    NotRunning(PathBuf),
+    /// The socket is another user's.
+    #[error("{0} belongs to a VM of another user; ask as that user or as root")]
+    Denied(PathBuf),
+    /// The connection failed.
+    #[error("cannot speak to the VM at {path}")]
+    Connection {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// It did not answer in time.
+    #[error("the VM at {0} does not answer")]
+    Silent(PathBuf),
+    /// It answered something that no version of the protocol has.
+    #[error("what answers at {0} is no VM that this version of yagura can speak to")]
+    Nonsense(PathBuf),
+    /// It said no.
+    #[error("{0}")]
+    Refused(Failure),
+}
+
+/// The control socket of one VM.
+#[derive(Clone, Debug)]
+pub struct VmClient {
+    socket: PathBuf,
+}
+
+impl VmClient {
+    /// A client for the VM that listens at `socket`. Nothing is opened yet.
+    pub fn new(socket: &Path) -> VmClient {
+        VmClient { socket: socket.to_owned() }
+    }
+
+    /// How the VM is.
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.read(Verb::Status)
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> Result<Counters, ClientError> {
+        self.read(Verb::Counters)
+    }
+
+    /// Asks for something whose answer is that it is done.
+    pub fn ask(&self, verb: Verb) -> Result<(), ClientError> {
+        exchange::answer(&self.socket, verb.method(), verb.path()).map(drop)
+    }
+
+    /// Listens to what happens to the VM from now on.
+    pub fn events(&self) -> Result<VmEvents, ClientError> {
+        VmEvents::listen(&self.socket)
+    }
+
+    fn read<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, ClientError> {
+        let body = exchange::answer(&self.socket, verb.method(), verb.path())?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
+    }
+}

@@ -1,0 +1,39 @@
+//! The protocol that the process of a VM speaks at its control socket: words only, no I/O.
+//!
+//! The wire is JSON over HTTP on a unix socket. Served by `vm_runtime`; spoken by `vm_client` for everybody else.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /state` | [`Status`] |
+//! | `GET /counters` | [`Counters`] |
+//! | `GET /events` | a stream of [`Event`]s, one JSON object a line, until the VM ends |
+//! | `PUT /pause`, `PUT /resume` | `{}` when it is done; repeating is no error |
+//! | `PUT /power-button` | `{}` when it is pressed; the guest decides |
+//! | `PUT /reset`, `PUT /stop` | `{}`; at once, like the switch at the wall |
+//!
+//! What cannot be done is answered by a [`Failure`], a problem detail (RFC 9457).
+//!
+//! # Versions
+//!
+//! A VM outlives the programs that speak to it, so either side may be one version older than the other. [`VERSION`]
+//! goes up when something is added; what is there keeps its name and its meaning, and nobody trips over what he does
+//! not know. A client asks for [`Status`] first and sees by [`Status::protocol`] what the VM can be asked for.
+
+mod counters;
+mod event;
+mod failure;
+pub mod run_folder;
+mod status;
+mod verb;
+
+pub use counters::{Counters, Figures};
+pub use event::{Event, EventKind};
+pub use failure::{Failure, FailureClass};
+pub use status::{Phase, Status};
+pub use verb::{EVENTS_PATH, Method, Misdirected, Verb};
+
+/// The version that this code speaks. Version 0 had everything but [`Status::protocol`] and [`Failure::class`].
+pub const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;

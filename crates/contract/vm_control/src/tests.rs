@@ -1,0 +1,68 @@
+//! What either side one version away makes of the other's words. The texts of version 0 are as it wrote them.
+
+use super::*;
+
+#[test]
+fn each_request_is_its_verb_and_no_other() {
+    for verb in Verb::ALL {
+        assert_eq!(Verb::of(verb.method().as_str(), verb.path()), Ok(verb));
+    }
+    assert_eq!(Verb::of("GET", "/pause"), Err(Misdirected::Use(Method::Put)));
+    assert_eq!(Verb::of("PUT", "/state"), Err(Misdirected::Use(Method::Get)));
+    assert_eq!(Verb::of("GET", "/"), Err(Misdirected::NoSuchPath));
+    assert_eq!(Verb::of("GET", "/state/"), Err(Misdirected::NoSuchPath));
+}
+
+#[test]
+fn a_vm_of_version_0_is_understood() {
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":536870912,"name":"web1","pid":77,"resets":1,
+        "state":"paused","uptime_ms":1234}"#;
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!((status.protocol, status.state, status.cpus), (0, Phase::Paused, 2));
+    let text = r#"{"detail":"there is no /x","status":404,"title":"Not Found"}"#;
+    let failure: Failure = serde_json::from_str(text).unwrap();
+    assert_eq!((failure.status, failure.class), (404, FailureClass::Host));
+    let text =
+        r#"{"devices":{"block0":{"reads":4}},"exits":{"port_read":7},"memory":{"resident_bytes":4096}}"#;
+    let counters: Counters = serde_json::from_str(text).unwrap();
+    assert_eq!((counters.devices["block0"]["reads"], counters.exits["port_read"]), (4, 7));
+    let event: Event =
+        serde_json::from_str(r#"{"time_ms":1,"event":"triple_fault","detail":"vCPU 0"}"#).unwrap();
+    assert_eq!(event.event, EventKind::TripleFault);
+}
+
+#[test]
+fn what_a_newer_version_adds_is_passed_over() {
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":2,
+        "state":"migrating","uptime_ms":1234,"node":"a"}"#;
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!((status.protocol, status.state), (2, Phase::Unknown));
+    let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"moved","to":"b"}"#).unwrap();
+    assert_eq!((event.event, event.detail), (EventKind::Unknown, None));
+    let text = r#"{"status":409,"title":"Conflict","detail":"x","class":"quota","limit":3}"#;
+    assert_eq!(serde_json::from_str::<Failure>(text).unwrap().class, FailureClass::Host);
+}
+
+#[test]
+fn a_client_of_version_0_finds_what_it_knows() {
+    let status = Status {
+        protocol: VERSION,
+        name: "web1".into(),
+        state: Phase::Running,
+        paused_by: None,
+        engine: "kvm".into(),
+        cpus: 1,
+        memory_bytes: 1 << 29,
+        uptime_ms: 5,
+        resets: 0,
+        panics: 0,
+        pid: 7,
+    };
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!((&json["state"], &json["pid"]), (&"running".into(), &7.into()));
+    for name in ["name", "state", "engine", "cpus", "memory_bytes", "uptime_ms", "resets", "pid"] {
+        assert!(!json[name].is_null(), "{name}");
+    }
+    let event = Event { time_ms: 1, event: EventKind::TripleFault, detail: None };
+    assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"time_ms":1,"event":"triple_fault"}"#);
+}
