@@ -461,5 +461,5 @@ fn the_probe_comes_to_a_verdict() {
     let Some(engine) = engine() else { return };
     let report = engine.probe().unwrap();
     println!("{report:?}");
-    assert_eq!(report.instructions, 8000);
+    assert_eq!(report.instructions, 3000);
 }
