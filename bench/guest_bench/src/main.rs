@@ -20,6 +20,7 @@ mod measure;
 mod packed;
 mod pages;
 mod random;
+mod smp;
 mod system;
 
 use std::io;
@@ -38,7 +39,11 @@ fn main() -> ExitCode {
     if words.first().is_some_and(|word| word == process::EXIT) {
         return ExitCode::from(process::STATUS as u8);
     }
-    let outcome = run(words);
+    if words.first().is_some_and(|word| word == smp::SINK) {
+        return if smp::sink().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let outcome =
+        if words.first().is_some_and(|word| word == smp::FLAG) { together(&words[1..]) } else { run(words) };
     if let Err(problem) = &outcome {
         println!("PROBLEM {problem}");
     }
@@ -46,6 +51,15 @@ fn main() -> ExitCode {
         println!("PROBLEM cannot power off: {}", init::power_off());
     }
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Measures what several processors do together, so many times.
+fn together(words: &[String]) -> Result<(), String> {
+    let repetitions = words.first().and_then(|word| word.parse().ok()).ok_or("--smp wants a number")?;
+    if init::is_first() {
+        init::mount().map_err(|error| format!("cannot mount /proc: {error}"))?;
+    }
+    smp::run(repetitions).map_err(|error| format!("cannot measure: {error}"))
 }
 
 fn run(words: Vec<String>) -> Result<(), String> {

@@ -99,6 +99,11 @@ impl Lines {
         self.started
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time that the process has used so far, in user and kernel mode together.
     pub fn cpu_seconds(&self) -> Result<f64> {
         let used = child_usage::cpu_so_far(&self.child).context("the process has no clock")?;

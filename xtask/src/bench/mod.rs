@@ -7,6 +7,7 @@ pub mod contestant;
 mod cpu;
 mod disk;
 mod plot;
+mod smp;
 mod startup;
 mod statistics;
 
@@ -30,6 +31,8 @@ enum What {
     Boot(boot::Arguments),
     /// Throughput of disks and what a request costs, on QEMU's TCG and on the software engine.
     Disk(disk::Arguments),
+    /// vCPUs that share a processor, as batch threads and as ordinary ones.
+    Smp(smp::Arguments),
 }
 
 /// Takes the measurement.
@@ -39,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Cpu(arguments) => cpu::run(arguments),
         What::Boot(arguments) => boot::run(arguments),
         What::Disk(arguments) => disk::run(arguments),
+        What::Smp(arguments) => smp::run(arguments),
     }
 }
 
@@ -46,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub type Smoke = (&'static str, Option<Result<()>>);
 
 /// Runs every measurement once, to see that it runs.
-pub fn smoke() -> [Smoke; 4] {
+pub fn smoke() -> [Smoke; 5] {
     // The other monitors' best way to start fast is KVM.
     let usable = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     [
@@ -54,5 +58,6 @@ pub fn smoke() -> [Smoke; 4] {
         ("bench cpu", Some(cpu::run(&cpu::Arguments::smoke()))),
         ("bench boot", Some(boot::run(&boot::Arguments::smoke()))),
         ("bench disk", Some(disk::run(&disk::Arguments::smoke()))),
+        ("bench smp", Some(smp::run(&smp::Arguments::smoke()))),
     ]
 }

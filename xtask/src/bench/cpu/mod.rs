@@ -192,7 +192,7 @@ impl<'a> Bench<'a> {
 }
 
 /// The guest's archive: the program is its init.
-fn archive(program: &Path) -> Result<Vec<u8>> {
+pub fn archive(program: &Path) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.folders(&["dev", "proc"]).character_device("dev/console", 5, 1).copy("init", 0o755, program)?;
     Ok(archive.finish())
