@@ -32,7 +32,8 @@ pub use failure::{Failure, FailureClass};
 pub use status::{Phase, Status};
 pub use verb::{EVENTS_PATH, Method, Misdirected, Verb};
 
-/// The version that this code speaks. Version 0 had everything but [`Status::protocol`] and [`Failure::class`].
+/// The version that this code speaks. Version 0 had everything but [`Status::protocol`], [`Status::paused_by`],
+/// [`Status::panics`], [`Counters::code`], [`Failure::class`], and events about panics and about the host.
 pub const VERSION: u32 = 1;
 
 #[cfg(test)]
