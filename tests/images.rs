@@ -193,7 +193,10 @@ fn what_is_wrong_is_said_in_one_line() {
     fs::write(place.path("user.yaml"), "#cloud-config\nsnap: {}\n").unwrap();
     place.good("disk create base.qcow2 --size 1M");
     place.good("disk create front.qcow2 --backing base.qcow2 --backing-format qcow2");
-    let cases: [(&str, i32, &[&str]); 18] = [
+    let cases: [(&str, i32, &[&str]); 21] = [
+        ("run --image a --disk-on-error pause", 1, &["disk-on-error=pause needs a control socket"]),
+        ("run --image a --disk-on-error puase", 2, &["did you mean 'pause'?"]),
+        ("run --kernel a --disk-on-error report", 2, &["--image"]),
         ("image import noise.qcow2", 1, &["noise.qcow2"]),
         ("image import noise.vmdk", 1, &["noise.vmdk"]),
         ("image import noise.vhdx", 1, &["noise.vhdx"]),
