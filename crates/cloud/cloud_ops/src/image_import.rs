@@ -156,7 +156,7 @@ impl Images {
         let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
         let disk = DiskFile::new(source.as_fd(), SourceFormat::Raw, name);
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
-        match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
+        match self.importer.read_boot(&[disk], Architecture::of_host(), None, outputs) {
             Ok(boot) => Ok(Found { boot: BootFiles::FromDisk, facts: boot.os_release }),
             Err(ImportError::Refused(why)) => {
                 watch.note(&format!("{why}; it will need firmware, which is not there yet"));
