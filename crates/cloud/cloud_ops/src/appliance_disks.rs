@@ -94,7 +94,7 @@ impl<'a> Disks<'a> {
             0 => {}
             1 => notes.push("its empty disk is left out; 'yagura disk create' makes one".to_owned()),
             empty => {
-                notes.push(format!("its {empty} empty disks are left out; 'yagura disk create' makes one"))
+                notes.push(format!("its {empty} empty disks are left out; 'yagura disk create' makes one"));
             }
         }
         notes
