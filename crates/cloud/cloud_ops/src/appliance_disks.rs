@@ -111,11 +111,13 @@ mod tests {
         Appliance { disks: files.iter().map(disk).collect(), ..Appliance::default() }
     }
 
+    /// The disks, the wish, the file that is chosen or words of the refusal.
+    type Case<'a> = (&'a [Option<&'a str>], Option<&'a str>, &'a str);
+
     #[test]
     fn a_disk_is_chosen_by_name_or_number() {
         let (a, b, two) = (Some("a.vmdk"), Some("b.vmdk"), Some("2"));
-        // The disks, the wish, the file that is chosen or words of the refusal.
-        let cases: &[(&[Option<&str>], Option<&str>, &str)] = &[
+        let cases: &[Case] = &[
             (&[a], None, "a.vmdk"),
             (&[None, a, None], None, "a.vmdk"),
             (&[a, b], two, "b.vmdk"),
