@@ -2,35 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod folder;
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use folder::Folder;
 use serde_json::Value;
-use tempfile::TempDir;
 use test_guests::{guests, pvh_elf};
 
-struct Folder(TempDir);
-
 impl Folder {
-    fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Runs a command line in the folder.
-    fn yagura(&self, text: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
-        command.args(text.split_whitespace()).current_dir(self.0.path()).env_remove("YAGURA_LOG");
-        command.output().unwrap()
-    }
-
     #[track_caller]
     fn good(&self, text: &str) -> String {
-        let output = self.yagura(text);
+        let output = self.run(text);
         assert!(output.status.success() && output.stderr.is_empty(), "{text}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -91,7 +76,7 @@ fn a_disk_in_front_of_another_shows_it() {
     folder.good("disk convert c.qcow2 d.img --from qcow2 --to raw");
     let copy = fs::read(folder.path("d.img")).unwrap();
     assert!(copy[..1 << 20] == data && copy[1 << 20..].iter().all(|byte| *byte == 0));
-    let refused = folder.yagura("disk convert c.qcow2 e.img --from qcow2 --to raw --refuse-backing");
+    let refused = folder.run("disk convert c.qcow2 e.img --from qcow2 --to raw --refuse-backing");
     assert!(String::from_utf8(refused.stderr).unwrap().contains("differs from a backing file"));
     assert!(!folder.path("e.img").exists());
     assert_eq!(folder.json("disk map c.qcow2 --disk-format qcow2 -f json")[0]["depth"], 2);
@@ -131,7 +116,7 @@ fn no_command_uses_a_disk_of_another_format_as_raw() {
             (format!("disk info {name} --disk-format raw"), "", "--force-raw"),
             (format!("disk map {name} --disk-format raw"), "", "--force-raw"),
         ] {
-            let output = folder.yagura(&text);
+            let output = folder.run(&text);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(1), "{text}: {said}");
             assert!(said.contains(&format!("disk {name} is said to be raw, and is a")), "{text}: {said}");
@@ -143,14 +128,14 @@ fn no_command_uses_a_disk_of_another_format_as_raw() {
             if text.contains("resize") {
                 assert!(fs::read(folder.path(name)).unwrap() == before, "{text}");
             }
-            let output = folder.yagura(&forced);
+            let output = folder.run(&forced);
             assert!(output.stderr.is_empty(), "{forced}: {output:?}");
             let _ = fs::remove_file(folder.path("new"));
         }
     }
-    let output = folder.yagura(&format!("{run} --disk path=qcow2,format=qcow2"));
+    let output = folder.run(&format!("{run} --disk path=qcow2,format=qcow2"));
     assert!(output.stderr.is_empty(), "{output:?}");
-    let output = folder.yagura("disk info qcow2 --disk-format qcow2 --force-raw");
+    let output = folder.run("disk info qcow2 --disk-format qcow2 --force-raw");
     assert!(String::from_utf8(output.stderr).unwrap().contains("--force-raw is for raw disks"));
 }
 
@@ -177,9 +162,9 @@ fn foreign_disks_are_converted() {
             let copy = fs::read(folder.path(name)).unwrap();
             assert!(copy[..data.len()] == data && copy[data.len()..].iter().all(|byte| *byte == 0), "{name}");
         }
-        let output = folder.yagura(&format!("disk convert foreign b.qcow2 --from {format} --to qcow2"));
+        let output = folder.run(&format!("disk convert foreign b.qcow2 --from {format} --to qcow2"));
         assert!(String::from_utf8_lossy(&output.stderr).contains("b.qcow2 exists already"), "{output:?}");
-        let output = folder.yagura(&format!("disk convert a.img d.img --from {format} --to raw"));
+        let output = folder.run(&format!("disk convert a.img d.img --from {format} --to raw"));
         let line = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && line.lines().count() == 1, "{output:?}");
         assert!(line.contains("a.img cannot be read as") && line.contains("does not begin as"), "{line}");

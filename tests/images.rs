@@ -16,6 +16,10 @@ const FOUND: u8 = 0x5a;
 /// The exit status of a machine whose guest wrote that.
 const FOUND_STATUS: i32 = ((FOUND as i32) << 1) | 1;
 
+/// The same for an entry that is to be started once.
+const ONCE: u8 = 0x33;
+const ONCE_STATUS: i32 = ((ONCE as i32) << 1) | 1;
+
 /// A folder with a store of its own, and no home to take keys from.
 struct Place(TempDir);
 
@@ -152,6 +156,37 @@ fn a_machine_of_an_image_keeps_its_disk_until_it_is_deleted() {
     place.bad("delete web1", 1, &["web1"]);
 }
 
+/// As with firmware, where GRUB takes `next_entry` off the disk when it starts it.
+#[test]
+fn an_entry_for_one_start_is_started_once() {
+    let place = Place::new();
+    let grub = place.path("tree/boot/grub");
+    fs::create_dir_all(&grub).unwrap();
+    let config = "load_env\nif [ \"${next_entry}\" ]; then\n set default=\"${next_entry}\"\n set next_entry=\n \
+        save_env next_entry\nfi\nmenuentry usual { linux /boot/vmlinuz-1.0\n initrd /boot/initrd.img-1.0 }\n\
+        menuentry rescue { linux /boot/vmlinuz-1.0\n initrd /boot/once.img }\n";
+    fs::write(grub.join("grub.cfg"), config).unwrap();
+    fs::write(grub.join("grubenv"), "# GRUB Environment Block\nnext_entry=rescue\n#######").unwrap();
+    fs::write(place.path("tree/boot/once.img"), [ONCE; 5000]).unwrap();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let run = "run --engine soft --net none --console none --debug-exit 0xf4 --on-reset exit --image my/tiny";
+    for name in ["a", "b"] {
+        let once = place.yagura(&format!("{run} --name {name}"));
+        assert_eq!(once.status.code(), Some(ONCE_STATUS), "{once:?}");
+        let said = String::from_utf8(once.stderr).unwrap();
+        assert!(
+            said.contains(&format!("VM {name}: ")) && said.contains("'rescue' is started this once"),
+            "{said}"
+        );
+        for _ in 0..2 {
+            let again = place.yagura(&format!("{run} --name {name}"));
+            assert_eq!(again.status.code(), Some(FOUND_STATUS), "{again:?}");
+            assert!(again.stderr.is_empty(), "{again:?}");
+        }
+    }
+}
+
 #[test]
 fn an_instance_becomes_an_image() {
     let place = Place::new();
@@ -193,7 +228,10 @@ fn what_is_wrong_is_said_in_one_line() {
     fs::write(place.path("user.yaml"), "#cloud-config\nsnap: {}\n").unwrap();
     place.good("disk create base.qcow2 --size 1M");
     place.good("disk create front.qcow2 --backing base.qcow2 --backing-format qcow2");
-    let cases: [(&str, i32, &[&str]); 18] = [
+    let cases: [(&str, i32, &[&str]); 21] = [
+        ("run --image a --disk-on-error pause", 1, &["disk-on-error=pause needs a control socket"]),
+        ("run --image a --disk-on-error puase", 2, &["did you mean 'pause'?"]),
+        ("run --kernel a --disk-on-error report", 2, &["--image"]),
         ("image import noise.qcow2", 1, &["noise.qcow2"]),
         ("image import noise.vmdk", 1, &["noise.vmdk"]),
         ("image import noise.vhdx", 1, &["noise.vhdx"]),

@@ -2,39 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod folder;
 mod monitor;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use folder::Folder;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
-
-struct Folder(TempDir);
 
 impl Folder {
-    fn new() -> Folder {
-        Folder(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, text: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
-        command.args(text.split_whitespace()).current_dir(self.0.path()).env_remove("YAGURA_LOG");
-        command.env("YAGURA_DATA", self.path("data")).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, text: &str) -> Output {
-        self.command(text).output().unwrap()
-    }
-
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<String> =

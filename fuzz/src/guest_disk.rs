@@ -106,7 +106,7 @@ pub fn run_boot_files(data: &[u8]) {
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     files.entry("k").or_insert(&kernel);
     let files: Vec<(&str, &[u8])> = files.into_iter().collect();
-    if let Ok(boot) = find_boot(Rc::new(fat_disk(&files)), Architecture::X86_64) {
+    if let Ok(boot) = find_boot(Rc::new(fat_disk(&files)), Architecture::X86_64, None) {
         assert!(boot.write_kernel(&mut io::sink()).is_ok_and(|len| len > 0));
         assert!(boot.write_initrd(&mut io::sink()).is_ok());
         assert!(!boot.cmdline.contains('\n'));
@@ -143,7 +143,7 @@ pub fn run_partitions(data: &[u8]) {
     let _ = identify(&disk);
     let disk: Rc<dyn ReadAt> = Rc::new(disk);
     let _ = open_file_system(disk.clone());
-    let _ = find_boot(disk, Architecture::X86_64);
+    let _ = find_boot(disk, Architecture::X86_64, None);
 }
 
 /// Seeds of `partitions`: an MBR with a chain, a GPT's header, a boot sector of FAT.

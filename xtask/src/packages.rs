@@ -39,8 +39,12 @@ pub const GUESTS_WITHOUT_ROOT: &[Need] = &[need("fakeroot", "fakeroot"), need("n
 pub const LAB: &[Need] = &[need("qemu-system-x86_64", "qemu-system-x86"), need("iasl", "acpica-tools")];
 
 /// What the lab's jobs take, in its machine and outside.
-pub const JOBS: &[Need] =
-    &[need("setpriv", "util-linux"), need("unshare", "util-linux"), need("ip", "iproute2")];
+pub const JOBS: &[Need] = &[
+    need("setpriv", "util-linux"),
+    need("unshare", "util-linux"),
+    need("ip", "iproute2"),
+    need("fdisk", "fdisk"),
+];
 
 /// What tests take besides; those whose tools are missing say so and are skipped.
 pub const TESTS: &[Need] = &[

@@ -46,15 +46,6 @@ impl HugePageFacts {
     }
 }
 
-/// A size for a person.
-pub fn shown(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} bytes"),
-    }
-}
-
 fn number(meminfo: &str, key: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -85,13 +76,5 @@ mod tests {
             assert_eq!(MemoryFacts::parse(text), None, "{text}");
         }
         assert_eq!(HugePageFacts::parse(""), HugePageFacts::default());
-    }
-
-    #[test]
-    fn sizes_are_shown_in_the_largest_unit_that_fits() {
-        assert_eq!(shown(24_684_084 * 1024), "23.5 GiB");
-        assert_eq!(shown(512 << 20), "512.0 MiB");
-        assert_eq!(shown(4096), "4.0 KiB");
-        assert_eq!(shown(7), "7 bytes");
     }
 }

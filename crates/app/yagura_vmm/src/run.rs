@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use host_sys::{inherited, limits};
 use kvm_engine::{Hardware, KvmEngine};
-use messages::in_words;
+use messages::{Bytes, in_words};
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
 use vm_spec::{ConsoleSpec, MemorySize, VmSpec};
@@ -128,10 +128,10 @@ fn of_image(line: String, spec: &VmSpec) -> String {
 fn check_memory(wanted: MemorySize, host: MemoryFacts) -> anyhow::Result<Option<String>> {
     let MemoryFacts { total_bytes, available_bytes } = host;
     if wanted.bytes() > total_bytes {
-        let total = meminfo::shown(total_bytes);
+        let total = Bytes(total_bytes);
         bail!("{wanted} of memory: this host has {total}; give the VM less with --memory SIZE");
     }
-    let available = meminfo::shown(available_bytes);
+    let available = Bytes(available_bytes);
     let warning = format!("warning: {wanted} of memory: only {available} are free now; the host may run out");
     Ok((wanted.bytes() > available_bytes).then_some(warning))
 }
@@ -151,7 +151,7 @@ fn check_address_space(spec: &VmSpec, engine_bytes: u64) -> anyhow::Result<()> {
     if left_bytes >= wanted_bytes {
         return Ok(());
     }
-    let (left, wanted) = (meminfo::shown(left_bytes), meminfo::shown(wanted_bytes));
+    let (left, wanted) = (Bytes(left_bytes), Bytes(wanted_bytes));
     bail!(
         "VM {}: this process may map {left} more, and the VM may come to take {wanted}; raise 'ulimit -v' and 'ulimit -d', \
          or give it less memory or fewer CPUs",
@@ -191,9 +191,9 @@ mod tests {
     fn more_memory_than_the_host_has_is_refused() {
         let host = MemoryFacts { total_bytes: 4 << 30, available_bytes: 1 << 30 };
         let error = check_memory("5G".parse().unwrap(), host).unwrap_err().to_string();
-        assert!(error.contains("5G of memory: this host has 4.0 GiB; give the VM less"), "{error}");
+        assert!(error.contains("5G of memory: this host has 4 GiB; give the VM less"), "{error}");
         let warning = check_memory("4G".parse().unwrap(), host).unwrap();
-        assert!(warning.unwrap().contains("only 1.0 GiB are free"));
+        assert!(warning.unwrap().contains("only 1 GiB are free"));
         assert_eq!(check_memory("512M".parse().unwrap(), host).unwrap(), None);
     }
 }

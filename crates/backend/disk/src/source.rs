@@ -238,6 +238,27 @@ pub(crate) fn open_layer(
     }
 }
 
+/// What a source does that is asked to change.
+macro_rules! only_read {
+    () => {
+        fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+
+        fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+
+        fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+    };
+}
+
 /// A range of a file.
 struct Window {
     file: Arc<dyn ImageFile>,
@@ -260,21 +281,7 @@ impl ImageFile for Window {
         Ok(())
     }
 
-    fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
+    only_read!();
 }
 
 /// An image's file as long as it is. Machines read zeros behind the end; what is imported has no such places, or
@@ -309,19 +316,5 @@ impl ImageFile for Uncut {
         self.file.read(buffers, offset_bytes)
     }
 
-    fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
+    only_read!();
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use guest_memory::{Bytes, GuestAddress, GuestMemory, PAGE_SIZE};
 
 use crate::place::loadable_ram;
-use crate::{BootConfig, BootFileFault, FileFault, LoadError, Size, Source};
+use crate::{BootConfig, BootFileFault, FileFault, LoadError, Source};
 
 /// An initrd, opened. It can be loaded again for each reset of the guest.
 #[derive(Debug)]
@@ -98,9 +98,9 @@ impl FreeRam {
         let Some(range) = self.ranges.iter_mut().find(|range| room(range) >= pages) else {
             let room = self.ranges.iter().map(room).max().unwrap_or(0);
             return Err(BootFileFault::DoesNotFit {
-                size: Size(size),
-                room: Size(room),
-                ram: Size(self.ram_bytes),
+                size: messages::Bytes(size),
+                room: messages::Bytes(room),
+                ram: messages::Bytes(self.ram_bytes),
             });
         };
         Ok(match self.end {

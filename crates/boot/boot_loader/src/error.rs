@@ -1,10 +1,10 @@
 //! Why a kernel or an initrd cannot be loaded: one line for a person, with the file's name.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use guest_memory::GuestMemoryError;
+use messages::Bytes;
 
 /// A guest's software cannot be loaded. The chain of sources says what is wrong with the file.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +153,7 @@ pub enum KernelFault {
     },
     /// It is larger than any kernel.
     #[error("it unpacks to more than {0}")]
-    TooLarge(Size),
+    TooLarge(Bytes),
     /// A part of it would be loaded where there is no RAM.
     #[error(
         "it does not fit into the guest's memory: it belongs at {start:#x} to {end:#x}, RAM for it is from \
@@ -187,27 +187,13 @@ pub enum BootFileFault {
     #[error("it has {size}, but only {room} of the guest's {ram} are free for it")]
     DoesNotFit {
         /// Its size.
-        size: Size,
+        size: Bytes,
         /// Free at one place of usable RAM.
-        room: Size,
+        room: Bytes,
         /// All RAM.
-        ram: Size,
+        ram: Bytes,
     },
     /// Guest memory refused a write.
     #[error("cannot write it to guest memory")]
     Memory(#[source] GuestMemoryError),
-}
-
-/// A number of bytes as people read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes < 1 << 10 => write!(f, "{bytes} bytes"),
-            bytes if bytes < 1 << 20 => write!(f, "{:.1} KiB", bytes as f64 / 1024.0),
-            bytes => write!(f, "{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-        }
-    }
 }

@@ -41,7 +41,7 @@ mod unpack;
 use guest_memory::GuestAddress;
 
 pub use boot_file::{Initrd, Module};
-pub use error::{BootFileFault, FileFault, KernelFault, LoadError, Size};
+pub use error::{BootFileFault, FileFault, KernelFault, LoadError};
 pub use kernel::Kernel;
 pub(crate) use source::Source;
 pub use state::InitialState;

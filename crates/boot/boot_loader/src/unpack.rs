@@ -4,9 +4,10 @@
 use std::io::{self, BufReader, Read};
 
 use liblzma::stream::Stream;
+use messages::Bytes;
 
+use crate::KernelFault;
 use crate::source::{Source, SourceReader};
-use crate::{KernelFault, Size};
 
 /// No kernel is larger than this when unpacked, in bytes.
 pub(crate) const MAX_UNPACKED: u64 = 256 << 20;
@@ -113,7 +114,7 @@ impl<'a> Unpacked<'a> {
     pub fn read_at(&mut self, offset: u64, data: &mut [u8]) -> Result<(), KernelFault> {
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= MAX_UNPACKED);
         if end.is_none() {
-            return Err(KernelFault::TooLarge(Size(MAX_UNPACKED)));
+            return Err(KernelFault::TooLarge(Bytes(MAX_UNPACKED)));
         }
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.head.len());
         let in_head = (self.head.len() - from).min(data.len());
@@ -141,7 +142,7 @@ impl<'a> Unpacked<'a> {
         let limit = MAX_UNPACKED.saturating_sub(self.position) + 1;
         let rest = io::copy(&mut self.decoder.by_ref().take(limit), &mut io::sink());
         match rest.map_err(|source| self.bad(source))? {
-            bytes if bytes == limit => Err(KernelFault::TooLarge(Size(MAX_UNPACKED))),
+            bytes if bytes == limit => Err(KernelFault::TooLarge(Bytes(MAX_UNPACKED))),
             bytes => Ok(self.position + bytes),
         }
     }

@@ -38,8 +38,23 @@ pub struct ImportOptions {
     pub machine: MachineDefaults,
     /// A disk that is said to be raw is taken as such, whatever it looks like.
     pub force_raw: bool,
+    /// Which disk of an appliance becomes the image, where it has several: its file's name, or its number from 1 on.
+    pub appliance_disk: Option<String>,
     /// Where the disk came from.
     pub source: ImageSource,
+}
+
+impl ImportOptions {
+    /// Refuses a disk of an appliance to be chosen where there is no appliance.
+    pub(crate) fn refuse_choice_of_disk(&self, name: &Path) -> Result<(), OpError> {
+        match &self.appliance_disk {
+            None => Ok(()),
+            Some(_) => Err(OpError::Refused(format!(
+                "{} is not an appliance (ova, ovf), which --disk is for; leave it out",
+                name.display()
+            ))),
+        }
+    }
 }
 
 impl Images {
@@ -54,6 +69,7 @@ impl Images {
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
+        options.refuse_choice_of_disk(input.name)?;
         let source = input.open()?;
         let staging = self.store.stage()?;
         let raw = staging.file("disk");
@@ -140,7 +156,7 @@ impl Images {
         let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
         let disk = DiskFile::new(source.as_fd(), SourceFormat::Raw, name);
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
-        match self.importer.read_boot(&[disk], Architecture::of_host(), outputs) {
+        match self.importer.read_boot(&[disk], Architecture::of_host(), None, outputs) {
             Ok(boot) => Ok(Found { boot: BootFiles::FromDisk, facts: boot.os_release }),
             Err(ImportError::Refused(why)) => {
                 watch.note(&format!("{why}; it will need firmware, which is not there yet"));

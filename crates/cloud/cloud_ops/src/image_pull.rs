@@ -122,6 +122,7 @@ impl Images {
             variant: about.variant,
             machine: about.machine,
             force_raw: false,
+            appliance_disk: None,
             source: about.source,
         };
         let image = self.import_file(&fetched.path, Some(kind), &options, watch)?;
@@ -202,6 +203,7 @@ impl ImportOptions {
             min_disk_bytes: 0,
             machine: MachineDefaults::default(),
             force_raw: false,
+            appliance_disk: None,
             source,
         }
     }

@@ -19,6 +19,7 @@ use image_sources::{FileFormat, FileKind};
 use image_store::{Image, SourceKind, StagingFolder};
 use oci_image::ByteRange;
 
+use crate::appliance_disks::{ChosenDisk, Disks};
 use crate::image_import::staged;
 use crate::image_pull::USUAL_MEMORY_BYTES;
 use crate::{Images, ImportOptions, OpError, Watch, bytes_of};
@@ -96,9 +97,7 @@ impl Images {
         match kind.format {
             FileFormat::Ova => self.import_appliance(input, options, watch),
             FileFormat::Ovf => self.import_description(input, options, watch),
-            FileFormat::OciArchive => {
-                self.import_oci_archive(input.path, input.name, &options.source.location, watch)
-            }
+            FileFormat::OciArchive => self.import_archived(input, options, watch),
             format => {
                 let format = format.disk().unwrap_or(SourceFormat::Raw);
                 if format == SourceFormat::Raw && !options.force_raw {
@@ -140,9 +139,7 @@ impl Images {
                 self.import_by_contents(inner, options, layers_left - 1, watch)
             }
             Recognized::Appliance if input.range.is_none() => self.import_appliance(input, options, watch),
-            Recognized::OciArchive if input.range.is_none() => {
-                self.import_oci_archive(input.path, input.name, &options.source.location, watch)
-            }
+            Recognized::OciArchive if input.range.is_none() => self.import_archived(input, options, watch),
             Recognized::Appliance | Recognized::OciArchive => {
                 Err(OpError::Refused(format!("{name} is an archive in an archive; unpack it first")))
             }
@@ -154,6 +151,17 @@ impl Images {
                 FileFormat::names()
             ))),
         }
+    }
+
+    /// The OCI image in an archive.
+    fn import_archived(
+        &self,
+        input: Input<'_>,
+        options: &ImportOptions,
+        watch: &mut dyn Watch,
+    ) -> Result<Image, OpError> {
+        options.refuse_choice_of_disk(input.name)?;
+        self.import_oci_archive(input.path, input.name, &options.source.location, watch)
     }
 
     /// The file without what it is compressed by.
@@ -206,12 +214,10 @@ impl Images {
         let own_name = input.path.file_name().unwrap_or_default();
         let mut files = vec![(own_name.display().to_string(), input.open()?)];
         let described = self.importer.read_description(input.name, &files, None, &mut |_, _| ())?;
-        let Some(name) = the_disk(input.name, &described.disks)?.file else {
-            return Err(OpError::Refused(format!("appliance {shown} has no disk")));
-        };
-        let disk = open_beneath(&folder, Path::new(&name))
-            .map_err(OpError::io("open", input.name.with_file_name(&name)))?;
-        files.push((name, disk));
+        let name = Disks::of(&described).choose(input.name, options.appliance_disk.as_deref())?.name;
+        let disk = open_beneath(&folder, Path::new(name))
+            .map_err(OpError::io("open", input.name.with_file_name(name)))?;
+        files.push((name.to_owned(), disk));
         let manifest = match open_beneath(&folder, &Path::new(own_name).with_extension("mf")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             opened => Some(opened.map_err(OpError::io("open", input.name.with_extension("mf")))?),
@@ -223,7 +229,7 @@ impl Images {
         self.import_disk_of(appliance, Input { path: &path, ..input }, options, watch)
     }
 
-    /// Takes the one disk of an appliance in, with the sizes and cards of its machine.
+    /// Takes a disk of an appliance in, the only one or the one that was chosen, with the sizes and cards of its machine.
     fn import_disk_of(
         &self,
         appliance: Appliance,
@@ -231,11 +237,15 @@ impl Images {
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        let Appliance { name, system, cpus, memory_bytes, cards, disks, notes } = appliance;
         let shown = input.name.display();
-        notes.iter().for_each(|note| watch.note(&format!("{shown}: {note}")));
-        let ApplianceDisk { file, range, capacity_bytes } = the_disk(input.name, &disks)?;
-        let mut options = options.clone();
+        let disks = Disks::of(&appliance);
+        let ChosenDisk { name: file, disk } = disks.choose(input.name, options.appliance_disk.as_deref())?;
+        let ApplianceDisk { file: _, range, capacity_bytes } = *disk;
+        let notes = appliance.notes.iter().cloned().chain(disks.left_out(file));
+        notes.for_each(|note| watch.note(&format!("{shown}: {note}")));
+        let path = if range.is_some() { input.name.join(file) } else { input.name.with_file_name(file) };
+        let Appliance { name, system, cpus, memory_bytes, cards, disks: _, notes: _ } = appliance;
+        let mut options = ImportOptions { appliance_disk: None, ..options.clone() };
         options.description = options.description.or_else(|| in_words(name, system));
         options.min_disk_bytes = options.min_disk_bytes.max(capacity_bytes.unwrap_or(0));
         if let Some(bytes) = memory_bytes.filter(|_| options.min_memory_bytes == USUAL_MEMORY_BYTES) {
@@ -245,26 +255,8 @@ impl Images {
         machine.cpus = machine.cpus.or(cpus);
         machine.memory_bytes = machine.memory_bytes.or(memory_bytes);
         machine.cards = machine.cards.or(Some(cards));
-        let file = file.unwrap_or_default();
-        let name = if range.is_some() { input.name.join(file) } else { input.name.with_file_name(file) };
-        let disk = Input { name: &name, range, is_named: false, ..input };
+        let disk = Input { name: &path, range, is_named: false, ..input };
         self.import_by_contents(disk, &options, LAYERS_MAX, watch)
-    }
-}
-
-/// The disk of an appliance that has one.
-fn the_disk(name: &Path, disks: &[ApplianceDisk]) -> Result<ApplianceDisk, OpError> {
-    let name = name.display();
-    let files = || disks.iter().map(|disk| disk.file.as_deref().unwrap_or("an empty one"));
-    match disks {
-        [disk] if disk.file.is_some() => Ok(disk.clone()),
-        [] | [_] => Err(OpError::Refused(format!("appliance {name} has no disk with anything on it"))),
-        several => Err(OpError::Refused(format!(
-            "appliance {name} has {} disks ({}), and an image has one; unpack it by 'tar -xf', import the one that \
-             boots, and give the others by --disk",
-            several.len(),
-            files().collect::<Vec<_>>().join(", ")
-        ))),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ::image_import::{BootOutputs, DiskFile};
 use arch_model::x86_64::layout;
 use disk::{DiskFormat, SourceFormat};
+use host_sys::named_file::read_named;
 use image_store::{Architecture, BootWay};
 use oci_init::EXIT_PORT_PARAMETER;
 
@@ -23,9 +24,16 @@ pub struct BootPlan {
     pub cmdline: String,
     /// Whether the guest is there for a command of its image's, and tells the command's exit status.
     pub exit_status: bool,
+    /// The entry of the guest's boot loader that is started this once.
+    pub once: Option<String>,
     /// Files without a name that the paths lead to, as long as these are open.
     pub held: Vec<File>,
 }
+
+/// The file in an instance's folder that says which entry its boot loader was to start once, and did.
+const ONCE_DONE: &str = "started-once";
+/// Longest entry's name that is read.
+const ONCE_BYTES_MAX: u64 = 4096;
 
 impl Images {
     /// Finds what `instance` boots with. A kernel that its guest has installed is taken at the next boot.
@@ -44,6 +52,7 @@ impl Images {
                     layout::EXIT_STATUS_PORT
                 ),
                 exit_status: true,
+                once: None,
                 held: Vec::new(),
             }),
             BootWay::FromDisk => self.read_plan(instance),
@@ -65,7 +74,13 @@ impl Images {
         let behind = (instance.format == DiskFormat::Qcow2).then(|| open(&blob)).transpose()?;
         let mut disks = vec![DiskFile::new(own.as_fd(), instance.format.into(), &instance.disk)];
         disks.extend(behind.as_ref().map(|file| DiskFile::new(file.as_fd(), SourceFormat::Raw, &blob)));
-        let boot = self.importer.read_boot(&disks, Architecture::of_host(), outputs)?;
+        let done_path = folder.join(ONCE_DONE);
+        let done = once_done(&done_path)?;
+        let boot = self.importer.read_boot(&disks, Architecture::of_host(), done.as_deref(), outputs)?;
+        // A boot loader would take it off the disk, which is the guest's here: it is remembered as done.
+        if boot.next_entry != done {
+            remember(&done_path, boot.next_entry.as_deref())?;
+        }
         let initrd = (boot.initrd_bytes > 0).then(|| path_of(&initrd_file));
         let kernel = path_of(&kernel_file);
         Ok(BootPlan {
@@ -73,8 +88,25 @@ impl Images {
             initrd,
             cmdline: boot.cmdline,
             exit_status: false,
+            once: boot.next_entry.filter(|next| Some(next) != done.as_ref()),
             held: vec![kernel_file, initrd_file],
         })
+    }
+}
+
+/// What was started once before.
+fn once_done(path: &Path) -> Result<Option<String>, OpError> {
+    match read_named(path, ONCE_BYTES_MAX) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => read.map(|bytes| String::from_utf8(bytes).ok()).map_err(OpError::io("read", path)),
+    }
+}
+
+/// Keeps what is started once now; with nothing, what was started before may be started once more.
+fn remember(path: &Path, next: Option<&str>) -> Result<(), OpError> {
+    match next {
+        Some(next) => std::fs::write(path, next).map_err(OpError::io("write", path)),
+        None => std::fs::remove_file(path).map_err(OpError::io("remove", path)),
     }
 }
 

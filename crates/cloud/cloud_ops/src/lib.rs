@@ -9,6 +9,7 @@
 //! Used by: the command line, and whatever else acts for a person. Says how far it is to a [`Watch`]; prints
 //! nothing.
 
+mod appliance_disks;
 mod error;
 mod image_build;
 mod image_import;

@@ -1,6 +1,7 @@
 //! Whether anybody will be able to log in, as far as user data tells.
 
-use crate::cloud_config::{CloudConfig, ConfigError, UserEntry};
+use crate::cloud_config::{CloudConfig, ConfigError, Logins, UserEntry};
+use crate::fields::quoted;
 use crate::user_data::{self, Kind};
 use crate::{Instance, SeedReader};
 
@@ -27,15 +28,27 @@ pub fn nobody(
     };
     // What other kinds and other keys do, nobody can tell from here.
     let decides_itself = parts.iter().any(|part| part.kind != Kind::CloudConfig);
-    let Ok(config) = CloudConfig::of(&parts) else { return Ok(None) };
-    let ways = ways(reader, instance, &config);
+    let logins = match reader {
+        SeedReader::CloudInit => Logins::of(&parts),
+        SeedReader::Service => {
+            CloudConfig::of(&parts).map(|config| Logins { config, imports_keys: false, unknown: None })
+        }
+    };
+    // What is wrong with it is told elsewhere, or taken by cloud-init in its own way.
+    let Ok(Logins { config, imports_keys, unknown }) = logins else { return Ok(None) };
+    let mut ways = ways(reader, instance, &config);
+    ways.key |= imports_keys;
     let why = match ways {
         Ways { password: true, .. } => return Ok(None),
         Ways { key: true, .. } if has_network => return Ok(None),
         Ways { key: true, .. } => "there are keys only, and the VM has no network card (--net)",
         Ways { .. } => "neither user data nor --ssh-key has a password or a key that lets somebody in",
     };
-    let hope = if decides_itself { ", unless a script of user data sees to it" } else { "" };
+    let hope = match unknown {
+        _ if decides_itself => ", unless a script of user data sees to it".to_owned(),
+        Some(key) => format!(", unless {} of user data sees to it", quoted(&key)),
+        None => String::new(),
+    };
     Ok(Some(format!("nobody will be able to log in{hope}: {why}")))
 }
 
@@ -103,6 +116,36 @@ mod tests {
             }
         }
         assert!(told(SeedReader::Service, "#!/bin/sh\n", false, true).contains("unless a script"));
+        // Keys that only cloud-init knows.
+        let cases = [
+            ("snap: {commands: [snap install x]}", false, false),
+            ("ntp: {enabled: true}\npassword: x", true, true),
+            ("ntp: {}\nusers: [{name: ann, plain_text_passwd: x, selinux_user: y}]", false, false),
+            (
+                "ntp: {}\nusers: [default, {name: ann, passwd: x, lock_passwd: no, doas: [permit nopass ann]}]",
+                true,
+                true,
+            ),
+            ("ssh_import_id: [gh:ann]", false, true),
+            ("users: [{name: ann, ssh_import_id: [gh:ann]}]", false, true),
+            (
+                "chpasswd: {expire: no, users: [{name: ann, type: text, password: x, later: y}], more: z}",
+                true,
+                true,
+            ),
+            ("apt: {}\nusers: ann", false, false),
+        ];
+        for (text, console, network) in cases {
+            let told = |network| told(SeedReader::CloudInit, &config(text), false, network);
+            assert_eq!((told(false).is_empty(), told(true).is_empty()), (console, network), "{text}");
+        }
+        let unknown = told(SeedReader::CloudInit, &config("snap: {}\nhostname: a"), false, true);
+        assert!(
+            unknown.starts_with("nobody will be able to log in, unless 'snap' of user data sees to it: "),
+            "{unknown}"
+        );
+        let odd = told(SeedReader::CloudInit, &config("\"x y\": 1"), false, true);
+        assert!(odd.contains("unless a key of user data"), "{odd}");
         assert!(told(SeedReader::Service, "#cloud-config\n", true, false).contains("--net"));
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! The names and their meaning are cloud-init's. A key that is not here is refused rather than left undone.
 
-use serde::de::DeserializeOwned;
-
 use crate::fields::{Field, Keys};
 use crate::ssh_keys;
 use crate::user_data::Part;
@@ -20,27 +18,6 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn new(document: &'static str, why: impl Into<String>) -> ConfigError {
         ConfigError { document, why: why.into() }
-    }
-}
-
-/// One YAML document as a `T`; what is wrong is told on one line, with its place.
-pub fn from_yaml<T: DeserializeOwned>(document: &'static str, text: &str) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map_or(String::new(), |place| format!("line {}: ", place.line()));
-        let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or("").to_owned();
-        ConfigError::new(document, format!("{place}{}", plainer(&message)))
-    })
-}
-
-/// An unknown key is the commonest fault, and serde's list of all known ones no help.
-fn plainer(message: &str) -> String {
-    let key = message.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
-    match key {
-        Some((key, _)) => format!(
-            "'{key}' is nothing that the first-boot service of this image knows; take an image with cloud-init for it"
-        ),
-        None => message.to_owned(),
     }
 }
 
@@ -171,7 +148,7 @@ const USUAL_MODE: u32 = 0o644;
 /// Looks whether cloud-init will find settings in a document, and no private keys where public ones belong.
 pub fn look(part: &Part) -> Result<(), ConfigError> {
     let Some(node) = load(part)? else { return Ok(()) };
-    let document = Field::document(part, &node);
+    let document = Field::document(part.document(), &node);
     let public = |field: &Field<'_>| {
         let elements = if field.is_list() { field.list()? } else { vec![field.clone()] };
         match elements
@@ -196,32 +173,90 @@ fn entries_named<'a>(field: &Field<'a>, name: &str) -> Vec<Field<'a>> {
     field.every_entry().into_iter().filter(|(key, _)| key == name).map(|(_, field)| field).collect()
 }
 
-/// The document's keys and values; nothing where it is empty.
 fn load(part: &Part) -> Result<Option<yaml::Node>, ConfigError> {
-    let node = yaml::load(part.text()?)
-        .map_err(|error| part.fault(format!("line {}: {}", error.line, error.why)))?;
-    let Some(node) = node.filter(|node| !node.is_null()) else { return Ok(None) };
-    let document = Field::document(part, &node);
-    if !document.is_map() {
-        let why = format!(
-            "the document is {}, of which cloud-init takes nothing; it wants keys with values, such as 'hostname: web1'",
-            node.kind()
-        );
-        return Err(document.fault(why));
+    part.document().load(part.text()?, "hostname: web1")
+}
+
+/// What documents for cloud-init say of who can log in.
+pub struct Logins {
+    /// Users, passwords and keys; nothing else.
+    pub config: CloudConfig,
+    /// Whether keys are fetched from elsewhere (`ssh_import_id`).
+    pub imports_keys: bool,
+    /// A key of a document that is not known here, which may let somebody in, too.
+    pub unknown: Option<String>,
+}
+
+/// The keys that decide who can log in: of a document, of a user, of `chpasswd`, of a user there.
+const LOGIN_KEYS: [&str; 5] = ["user", "users", "ssh_authorized_keys", "password", "chpasswd"];
+const LOGIN_USER_KEYS: [&str; 6] =
+    ["name", "lock_passwd", "plain_text_passwd", "hashed_passwd", "passwd", "ssh_authorized_keys"];
+const LOGIN_PASSWORD_KEYS: [&str; 6] = ["users", "list", "expire", "name", "password", "type"];
+const IMPORT_KEYS: &str = "ssh_import_id";
+
+impl Logins {
+    /// Reads what there is of it in all documents among `parts`, whatever else stands in them.
+    ///
+    /// # Errors
+    /// A value makes no sense here.
+    pub fn of(parts: &[Part]) -> Result<Logins, ConfigError> {
+        let mut logins = Logins { config: CloudConfig::new(), imports_keys: false, unknown: None };
+        for part in parts.iter().filter(|part| part.kind == crate::user_data::Kind::CloudConfig) {
+            let Some(node) = load(part)? else { continue };
+            let document = Field::document(part.document(), &node);
+            let users = entries_named(&document, "users");
+            let users = users.iter().filter(|users| users.is_list()).map(Field::list);
+            let users = users.collect::<Result<Vec<_>, _>>()?.concat();
+            let imports = |field: &Field<'_>| !entries_named(field, IMPORT_KEYS).is_empty();
+            logins.imports_keys |= imports(&document) || users.iter().any(imports);
+            let mut keys = document.every_entry().into_iter().map(|(key, _)| key);
+            let unknown = keys.find(|key| !KEYS.contains(&&**key) && key != IMPORT_KEYS);
+            logins.unknown = logins.unknown.or(unknown);
+            let node = only(&node, &LOGIN_KEYS, &|key, value| match key {
+                "users" => each(value, &LOGIN_USER_KEYS),
+                "chpasswd" => {
+                    only(value, &LOGIN_PASSWORD_KEYS, &|_, value| each(value, &LOGIN_PASSWORD_KEYS))
+                }
+                _ => value.clone(),
+            });
+            logins.config.read(Field::document(part.document(), &node).keys()?)?;
+        }
+        Ok(logins)
     }
-    Ok(Some(node))
+}
+
+/// Keys with values without all other keys, the values changed.
+fn only(node: &yaml::Node, keys: &[&str], change: &dyn Fn(&str, &yaml::Node) -> yaml::Node) -> yaml::Node {
+    let yaml::Value::Map(map) = &node.value else { return node.clone() };
+    let kept = map.iter().filter_map(|(key, value)| {
+        let name = key.scalar().filter(|name| keys.contains(name))?;
+        Some((key.clone(), change(name, value)))
+    });
+    yaml::Node { line: node.line, value: yaml::Value::Map(kept.collect()) }
+}
+
+/// The same for each element of a list.
+fn each(node: &yaml::Node, keys: &[&str]) -> yaml::Node {
+    let yaml::Value::List(list) = &node.value else { return node.clone() };
+    let list = list.iter().map(|node| only(node, keys, &|_, value| value.clone())).collect();
+    yaml::Node { line: node.line, value: yaml::Value::List(list) }
 }
 
 impl CloudConfig {
+    /// What holds where nothing is said.
+    fn new() -> CloudConfig {
+        CloudConfig { expire_passwords: true, ..CloudConfig::default() }
+    }
+
     /// The settings of all documents among `parts`; a later one's keys replace an earlier one's, as with cloud-init.
     ///
     /// # Errors
     /// A key is not known, or its value makes no sense.
     pub fn of(parts: &[Part]) -> Result<CloudConfig, ConfigError> {
-        let mut config = CloudConfig { expire_passwords: true, ..CloudConfig::default() };
+        let mut config = CloudConfig::new();
         for part in parts.iter().filter(|part| part.kind == crate::user_data::Kind::CloudConfig) {
             if let Some(node) = load(part)? {
-                config.read(Field::document(part, &node).keys()?)?;
+                config.read(Field::document(part.document(), &node).keys()?)?;
             }
         }
         Ok(config)

@@ -1,12 +1,47 @@
 //! Reading keys out of a YAML tree; what is wrong is told with line and key, and never with the value.
 
 use crate::cloud_config::ConfigError;
-use crate::user_data::Part;
-use crate::yaml::{Node, Value};
+use crate::yaml::{self, Node, Value};
+
+/// A document that a person wrote, or a part of one, as messages name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// What it is called.
+    pub name: &'static str,
+    /// Which part of several, from 1 on.
+    pub part: Option<usize>,
+}
+
+impl Document {
+    /// What is wrong with it.
+    pub fn fault(self, why: impl std::fmt::Display) -> ConfigError {
+        match self.part {
+            Some(number) => ConfigError::new(self.name, format!("part {number}: {why}")),
+            None => ConfigError::new(self.name, why.to_string()),
+        }
+    }
+
+    /// Its keys and values, such as `example`; nothing where it is empty.
+    ///
+    /// # Errors
+    /// It is no YAML, or something else than keys with values.
+    pub fn load(self, text: &str, example: &str) -> Result<Option<Node>, ConfigError> {
+        let node =
+            yaml::load(text).map_err(|error| self.fault(format!("line {}: {}", error.line, error.why)))?;
+        let Some(node) = node.filter(|node| !node.is_null()) else { return Ok(None) };
+        let document = Field::document(self, &node);
+        if !document.is_map() {
+            let kind = node.kind();
+            let why = format!("the document is {kind}, and has to be keys with values, such as '{example}'");
+            return Err(document.fault(why));
+        }
+        Ok(Some(node))
+    }
+}
 
 /// Keys with values, each to be taken once.
 pub struct Keys<'a> {
-    part: &'a Part,
+    document: Document,
     path: String,
     left: Vec<(&'a str, &'a Node)>,
     known: Vec<&'static str>,
@@ -15,7 +50,7 @@ pub struct Keys<'a> {
 /// A value and the way to it.
 #[derive(Clone)]
 pub struct Field<'a> {
-    part: &'a Part,
+    document: Document,
     path: String,
     node: &'a Node,
 }
@@ -25,14 +60,14 @@ const KEY_CHARS_MAX: usize = 40;
 
 impl<'a> Field<'a> {
     /// A document as a whole.
-    pub fn document(part: &'a Part, node: &'a Node) -> Field<'a> {
-        Field { part, path: String::new(), node }
+    pub fn document(document: Document, node: &'a Node) -> Field<'a> {
+        Field { document, path: String::new(), node }
     }
 
     /// What is wrong with it: its line, its key, and why.
     pub fn fault(&self, why: impl std::fmt::Display) -> ConfigError {
         let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
-        self.part.fault(format!("line {}: {path}{why}", self.node.line))
+        self.document.fault(format!("line {}: {path}{why}", self.node.line))
     }
 
     fn wants(&self, wanted: &str) -> ConfigError {
@@ -136,13 +171,12 @@ impl<'a> Field<'a> {
             };
             if left.iter().any(|(other, _)| *other == name) {
                 let path = self.below_path(&shown(name));
-                return Err(
-                    Field { part: self.part, path, node: key }.fault("is there twice; leave one of them out")
-                );
+                return Err(Field { document: self.document, path, node: key }
+                    .fault("is there twice; leave one of them out"));
             }
             left.push((name, value));
         }
-        Ok(Keys { part: self.part, path: self.path.clone(), left, known: Vec::new() })
+        Ok(Keys { document: self.document, path: self.path.clone(), left, known: Vec::new() })
     }
 
     /// Keys with values as cloud-init takes them: one that is there twice is no fault, and what is no word no key.
@@ -167,18 +201,23 @@ impl<'a> Field<'a> {
 
     fn below(&self, end: &str, node: &'a Node) -> Field<'a> {
         let path = format!("{}{end}", self.path);
-        Field { part: self.part, path: path.trim_start_matches('.').to_owned(), node }
+        Field { document: self.document, path: path.trim_start_matches('.').to_owned(), node }
     }
 }
 
 impl<'a> Keys<'a> {
+    /// None, below a field.
+    pub fn empty(field: &Field<'a>) -> Keys<'a> {
+        Keys { document: field.document, path: field.path.clone(), left: Vec::new(), known: Vec::new() }
+    }
+
     /// The value of a key; nothing where it is missing, or has no value.
     pub fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
         self.known.push(name);
         let index = self.left.iter().position(|(key, _)| *key == name)?;
         let (_, node) = self.left.remove(index);
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        Some(Field { part: self.part, path, node }).filter(|field| !field.is_null())
+        Some(Field { document: self.document, path, node }).filter(|field| !field.is_null())
     }
 
     /// The text of a key.
@@ -202,13 +241,10 @@ impl<'a> Keys<'a> {
             Some(known) => format!("did you mean '{known}'?"),
             None => "take an image with cloud-init for it".to_owned(),
         };
-        Err(self.part.fault(format!(
+        Err(self.document.fault(format!(
             "line {}: {place}{} is nothing that the first-boot service of this image knows; {hint}",
             node.line,
-            match shown(name) {
-                name if name == UNSHOWN => name,
-                name => format!("'{name}'"),
-            }
+            quoted(name)
         )))
     }
 }
@@ -220,6 +256,14 @@ fn shown(name: &str) -> String {
     let fits =
         name.len() <= KEY_CHARS_MAX && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
     if fits { name.to_owned() } else { UNSHOWN.to_owned() }
+}
+
+/// The same in quotes.
+pub fn quoted(name: &str) -> String {
+    match shown(name) {
+        name if name == UNSHOWN => name,
+        name => format!("'{name}'"),
+    }
 }
 
 /// Base64 with any blanks in it.

@@ -35,13 +35,28 @@ pub(crate) fn check_described(described: Described, name: &str) -> Result<Descri
 
 /// The same in text that can be shown, or nothing if there is too much of it.
 pub(crate) fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
-    let Boot { kernel_bytes, initrd_bytes, cmdline, kernel_path, chosen_by, notes, os_release, root } = boot;
+    let Boot {
+        kernel_bytes,
+        initrd_bytes,
+        cmdline,
+        kernel_path,
+        chosen_by,
+        notes,
+        os_release,
+        root,
+        next_entry,
+    } = boot;
     if kernel_bytes == 0 || notes.len() > LINES_MAX || os_release.len() > LINES_MAX {
         return Err(impossible(name, "no kernel, or text without end"));
     }
     // Half a command line would boot something else.
     if cmdline.len() > TEXT_BYTES_MAX {
         return Err(impossible(name, "a command line without end"));
+    }
+    // It is kept, and compared with what is read the next time.
+    if next_entry.as_ref().is_some_and(|next| next.len() > TEXT_BYTES_MAX || next.contains(char::is_control))
+    {
+        return Err(impossible(name, "an entry that no menu has"));
     }
     let pairs = os_release.iter().map(|(key, value)| (printable(key), printable(value)));
     Ok(Boot {
@@ -59,6 +74,7 @@ pub(crate) fn check_boot(boot: Boot, name: &str) -> Result<Boot, ImportError> {
             partition_uuid: root.partition_uuid.as_deref().map(printable),
             subvolume: root.subvolume.as_deref().map(printable),
         }),
+        next_entry,
     })
 }
 

@@ -130,7 +130,8 @@ impl Importer {
         }
     }
 
-    /// Finds what a disk boots with on a processor. `disks` are the disk's own file and then those behind it.
+    /// Finds what a disk boots with on a processor. `disks` are the disk's own file and then those behind it; `once_done` is
+    /// the entry ([`Boot::next_entry`]) that was to be started once, and was.
     ///
     /// # Errors
     /// The disk or its file systems are damaged, nothing on it boots, or the reader failed.
@@ -138,10 +139,11 @@ impl Importer {
         &self,
         disks: &[DiskFile<'_>],
         architecture: Architecture,
+        once_done: Option<&str>,
         outputs: BootOutputs<'_>,
     ) -> Result<Boot, ImportError> {
         let parts = disks.iter().map(part).collect();
-        let job = Job::ReadBoot { disks: parts, architecture };
+        let job = Job::ReadBoot { disks: parts, architecture, once_done: once_done.map(str::to_owned) };
         let name = disks.first().map(|disk| disk.name.display().to_string()).unwrap_or_default();
         let mut files: Vec<BorrowedFd<'_>> = disks.iter().map(|disk| disk.file).collect();
         files.extend([outputs.kernel, outputs.initrd]);

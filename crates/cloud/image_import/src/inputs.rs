@@ -132,6 +132,8 @@ pub struct Boot {
     pub os_release: Vec<(String, String)>,
     /// The root file system, where it is known.
     pub root: Option<BootRoot>,
+    /// The entry that the boot loader is to start once (GRUB's `next_entry`), whether it was taken now or before.
+    pub next_entry: Option<String>,
 }
 
 /// A root file system.

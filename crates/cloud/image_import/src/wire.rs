@@ -49,6 +49,7 @@ pub(crate) enum Job {
     ReadBoot {
         disks: Vec<DiskPart>,
         architecture: Architecture,
+        once_done: Option<String>,
     },
     ReadOciArchive {
         name: String,

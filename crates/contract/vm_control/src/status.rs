@@ -36,7 +36,7 @@ pub struct Status {
     pub name: String,
     /// Whether it runs.
     pub state: Phase,
-    /// Why it stands still, where the host was the reason.
+    /// Why it stands still, where nobody asked for it.
     #[serde(default)]
     pub paused_by: Option<String>,
     /// What executes it: `kvm`, `soft`.

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use device_model::{Device, PortIo, PowerRequest, PowerSink, Saved, Snapshot, SnapshotError};
+use device_model::{PortIo, PowerRequest, PowerSink};
+
+use crate::ports::stateless_device;
 
 /// The debug exit ports.
 pub struct DebugExit {
@@ -34,36 +36,13 @@ impl PortIo for DebugExit {
     }
 }
 
-impl Device for DebugExit {
-    fn id(&self) -> &str {
-        "debug-exit"
-    }
-
-    fn reset(&mut self) {}
-
-    fn pause(&mut self) {}
-
-    fn resume(&mut self) {}
-}
-
-impl Snapshot for DebugExit {
-    const VERSION: u32 = 1;
-    type State = ();
-
-    fn save(&self) -> Saved<()> {
-        let DebugExit { power: _ } = self;
-        Saved::Stateless
-    }
-
-    fn restore(&mut self, (): ()) -> Result<(), SnapshotError> {
-        Ok(())
-    }
-}
+stateless_device!(DebugExit, "debug-exit");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use device_model::fake::FakePower;
+    use device_model::{Saved, Snapshot};
 
     #[test]
     fn every_width_at_every_port_counts_by_its_lowest_byte() {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use device_model::{Device, PortIo, PowerRequest, PowerSink, Saved, Snapshot, SnapshotError};
+use device_model::{PortIo, PowerRequest, PowerSink};
+
+use crate::ports::stateless_device;
 
 /// The exit status port. One port, write-only.
 pub struct ExitStatus {
@@ -28,36 +30,13 @@ impl PortIo for ExitStatus {
     }
 }
 
-impl Device for ExitStatus {
-    fn id(&self) -> &str {
-        "exit-status"
-    }
-
-    fn reset(&mut self) {}
-
-    fn pause(&mut self) {}
-
-    fn resume(&mut self) {}
-}
-
-impl Snapshot for ExitStatus {
-    const VERSION: u32 = 1;
-    type State = ();
-
-    fn save(&self) -> Saved<()> {
-        let ExitStatus { power: _ } = self;
-        Saved::Stateless
-    }
-
-    fn restore(&mut self, (): ()) -> Result<(), SnapshotError> {
-        Ok(())
-    }
-}
+stateless_device!(ExitStatus, "exit-status");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use device_model::fake::FakePower;
+    use device_model::{Saved, Snapshot};
 
     #[test]
     fn every_status_is_told_as_it_is() {

@@ -1,4 +1,4 @@
-//! Chips with 8-bit registers behind accesses of any width.
+//! Chips with 8-bit registers behind accesses of any width, and chips that are nothing but ports.
 //!
 //! The bus bridge of a PC cuts a wide access to an 8-bit device into byte accesses at consecutive ports
 //! (EISA Specification 3.12, 3.2.2: data size translation), lowest first.
@@ -18,6 +18,38 @@ pub(crate) fn write_bytes(offset: u16, data: &[u8], mut write: impl FnMut(u16, u
         }
     }
 }
+
+/// Makes a device of a chip that keeps nothing of its guest's: there is nothing to reset, to hold still or to save.
+macro_rules! stateless_device {
+    ($chip:ty, $id:literal) => {
+        impl device_model::Device for $chip {
+            fn id(&self) -> &str {
+                $id
+            }
+
+            fn reset(&mut self) {}
+
+            fn pause(&mut self) {}
+
+            fn resume(&mut self) {}
+        }
+
+        impl device_model::Snapshot for $chip {
+            const VERSION: u32 = 1;
+            type State = ();
+
+            fn save(&self) -> device_model::Saved<()> {
+                device_model::Saved::Stateless
+            }
+
+            fn restore(&mut self, (): ()) -> Result<(), device_model::SnapshotError> {
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(crate) use stateless_device;
 
 #[cfg(test)]
 pub(crate) mod tests {

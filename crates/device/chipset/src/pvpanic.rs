@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use device_model::{Device, GuestReport, PortIo, ReportSink, Saved, Snapshot, SnapshotError};
+use device_model::{GuestReport, PortIo, ReportSink};
+
+use crate::ports::stateless_device;
 
 /// The kernel panicked.
 const PANICKED: u8 = 1 << 0;
@@ -68,37 +70,13 @@ impl PortIo for PvPanic {
     }
 }
 
-impl Device for PvPanic {
-    fn id(&self) -> &str {
-        "pvpanic"
-    }
-
-    fn reset(&mut self) {}
-
-    fn pause(&mut self) {}
-
-    fn resume(&mut self) {}
-}
-
-impl Snapshot for PvPanic {
-    const VERSION: u32 = 1;
-    type State = ();
-
-    fn save(&self) -> Saved<()> {
-        // Counters are of this process's, not of the guest's.
-        let PvPanic { sink: _, counters: _ } = self;
-        Saved::Stateless
-    }
-
-    fn restore(&mut self, (): ()) -> Result<(), SnapshotError> {
-        Ok(())
-    }
-}
+stateless_device!(PvPanic, "pvpanic");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use device_model::fake::FakePower;
+    use device_model::{Saved, Snapshot};
 
     #[test]
     fn each_bit_is_a_report_and_others_are_nothing() {

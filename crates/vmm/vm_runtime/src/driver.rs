@@ -20,7 +20,7 @@ use crate::events::Events;
 use crate::inbox::{Inbox, Message};
 use crate::outcome::Outcome;
 use crate::report;
-use crate::trouble::{Told, in_words};
+use crate::trouble::{PANICKED, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
 #[derive(Clone, Debug, Default)]
@@ -275,7 +275,9 @@ impl<'s> Driver<'s> {
                 return Some(End::Crash(error));
             }
             self.phase = Phase::Paused;
-            self.events.tell(EventKind::Paused, Some("the guest's kernel panicked".to_owned()));
+            self.events.tell(EventKind::Paused, Some(PANICKED.to_owned()));
+            self.say(&panic_in_words(self.options.control.as_deref()));
+            self.paused_by = Some(PANICKED.to_owned());
         }
         cycle.release();
         None
@@ -358,7 +360,7 @@ impl<'s> Driver<'s> {
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), String> {
         if self.phase == Phase::Running {
-            cycle.pause().map_err(|error| error.to_string())?;
+            cycle.pause().map_err(|error| messages::in_words(&error))?;
             self.phase = Phase::Paused;
             self.events.tell(EventKind::Paused, None);
         }

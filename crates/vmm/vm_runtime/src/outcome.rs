@@ -37,7 +37,7 @@ impl fmt::Display for Outcome {
             Outcome::DebugExit(value) => write!(f, "debug-exit {value}"),
             Outcome::Exited(status) => write!(f, "exit {status}"),
             Outcome::TripleFault => f.write_str("triple-fault"),
-            Outcome::Crash(error) => write!(f, "crash: {error}"),
+            Outcome::Crash(error) => write!(f, "crash: {}", messages::in_words(error)),
             Outcome::Killed => f.write_str("killed"),
             Outcome::Panicked => f.write_str("panicked"),
         }

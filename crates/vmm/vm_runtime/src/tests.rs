@@ -222,6 +222,48 @@ fn wrong_requests_are_problems_and_change_nothing() {
     vm.running.join().unwrap().unwrap();
 }
 
+/// Every path with every method, and paths and bodies that make no sense: what is refused is refused in one line of ours.
+#[test]
+fn no_request_is_refused_in_words_of_a_library() {
+    let vm = sleeping();
+    let long = format!("/{}", "x".repeat(60_000));
+    let paths =
+        ["/", "/State", "/state/", "/state/x", "//state", "/%00", "/%ff/..", "/{}", "*", long.as_str()];
+    let known = vm_control::Verb::ALL.map(vm_control::Verb::path);
+    // What is no right request for anything that would end the machine.
+    let quiet = |method: &str, path: &str| vm_control::Verb::of(method, path).is_err();
+    let mut refusals = 0;
+    for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "HEADLESS", "put"] {
+        for path in paths.into_iter().chain(known).chain(["/events"]).filter(|path| quiet(method, path)) {
+            if (method, path) == ("GET", "/events") {
+                continue;
+            }
+            let (status, body) = vm.ask(method, path);
+            let problem: serde_json::Value =
+                serde_json::from_str(&body).unwrap_or_else(|_| panic!("{method} {path}: {body}"));
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(["404", "405"].iter().any(|code| status.contains(code)), "{method} {path}: {status}");
+            assert_eq!(problem["status"].as_u64(), status.split(' ').nth(1).unwrap().parse().ok());
+            assert!(detail.starts_with("there is no ") || detail.starts_with("use "), "{detail}");
+            assert!(detail.len() < 300 && !detail.contains(char::is_control), "{detail}");
+            refusals += 1;
+        }
+    }
+    assert!(refusals > 80, "{refusals}");
+    // Nothing that is asked has a body: whatever comes as one changes nothing.
+    for body in ["{", "null", "\u{0}", "{\"state\": 1}", "[[[[[[[["] {
+        let mut stream = UnixStream::connect(&vm.socket).unwrap();
+        let head =
+            format!("GET /state HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {}", body.len());
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("running"), "{body}: {answer}");
+    }
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
 #[test]
 fn clients_beyond_the_bound_wait_for_others_to_go() {
     let vm = sleeping();

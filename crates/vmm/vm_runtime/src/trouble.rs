@@ -1,6 +1,7 @@
-//! What a person is told of failures of the host's, once each.
+//! What a person is told of failures of the host's, once each, and of a machine that is paused because its guest failed.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use device_model::{Consequence, HostFailure};
 use vm_spec::VmSpec;
@@ -33,6 +34,21 @@ pub(crate) fn in_words(failure: &HostFailure, spec: &VmSpec, control: Option<&st
     }
 }
 
+/// Why a machine is paused whose guest panicked.
+pub(crate) const PANICKED: &str = "the guest's kernel panicked";
+
+/// One line: that the machine is paused after a panic, and how it goes on.
+pub(crate) fn panic_in_words(control: Option<&Path>) -> String {
+    let ways = match control {
+        Some(path) => format!(
+            "at {}, PUT /reset starts it anew, PUT /stop ends it, and PUT /resume leaves it to its own panic= rules",
+            path.display()
+        ),
+        None => "a signal (SIGTERM) leaves it to its own panic= rules, and a second one ends it".to_owned(),
+    };
+    format!("{PANICKED}; the machine is paused as it was then: {ways}")
+}
+
 /// A device as a person knows it: a disk by its path, a card by its interface.
 fn device_name(id: &str, spec: &VmSpec) -> String {
     let index = |kind: &str| id.strip_prefix(kind)?.parse::<usize>().ok();
@@ -42,5 +58,18 @@ fn device_name(id: &str, spec: &VmSpec) -> String {
         (Some(disk), _) => format!("disk {}", disk.path.display()),
         (_, Some(card)) => format!("network card on {}", card.tap),
         _ => format!("device {id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paused_machine_s_line_says_what_goes_on_from_there() {
+        let line = panic_in_words(Some(Path::new("/run/web1")));
+        assert!(line.contains("paused") && line.contains("at /run/web1, PUT /reset"), "{line}");
+        let line = panic_in_words(None);
+        assert!(line.contains("SIGTERM") && !line.contains("PUT"), "{line}");
     }
 }

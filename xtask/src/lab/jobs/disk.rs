@@ -3,7 +3,8 @@
 use super::{Job, Lab, MONITOR, Outcome, Soft};
 use crate::process;
 use anyhow::{Context, Result, ensure};
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -23,6 +24,14 @@ pub const JOBS: &[Job] = &[
         about: "serial number, read-only, a block device as a disk",
         soft: Soft::Yes,
         run: options,
+        ..MONITOR
+    },
+    Job {
+        name: "disk-4096",
+        about: "Debian from a partition of a disk with blocks of 4096 bytes",
+        soft: Soft::Yes,
+        limit_seconds: 240,
+        run: large_blocks,
         ..MONITOR
     },
     Job { name: "disk-in-use", about: "a second monitor does not get a disk in use", run: in_use, ..MONITOR },
@@ -85,6 +94,58 @@ fn options(lab: &Lab) -> Result<Outcome> {
     let outside = sum(&debian, 32)?;
     ensure!(inside == outside, "the guest reads {inside}, we read {outside}");
     guest.power_off()?;
+    Ok(Outcome::Passed)
+}
+
+/// Length of the second partition, in bytes.
+const SPARE_BYTES: u64 = 64 * MIB;
+/// A unit of `/sys/block/*/*/start` and `size`, in bytes.
+const SYSFS_BYTES: u64 = 512;
+
+fn large_blocks(lab: &Lab) -> Result<Outcome> {
+    const BLOCK_BYTES: u64 = 4096;
+    let system = lab.debian_image()?;
+    let system_bytes = File::open(system)?.seek(SeekFrom::End(0))?;
+    let disk = empty_disk(lab, "large.raw", MIB + system_bytes + SPARE_BYTES + MIB)?;
+    // Debian's own program lays it out: Debian from 1 MiB on, then what is left.
+    let script = lab.folder().join("fdisk.script");
+    let (start, last) = (MIB / BLOCK_BYTES, system_bytes / BLOCK_BYTES - 1);
+    fs::write(&script, format!("g\nn\n1\n{start}\n+{last}\nn\n2\n\n\nw\n"))?;
+    let fdisk = process::find("fdisk").context("there is no fdisk")?;
+    let mut lay_out = Command::new("sh");
+    lay_out
+        .args(["-c", &format!("\"$0\" -b {BLOCK_BYTES} \"$1\" <\"$2\"")])
+        .arg(fdisk)
+        .arg(&disk)
+        .arg(&script);
+    process::run(&mut lay_out)?;
+    let mut copy = Command::new("dd");
+    copy.arg(format!("if={}", system.display())).arg(format!("of={}", disk.display()));
+    process::run(copy.args(["bs=1M", "seek=1", "conv=notrunc,sparse", "status=none"]))?;
+
+    let setup = lab.setup("large")?.boot_with("root=/dev/vda1");
+    let argument = format!("path={},block-size={BLOCK_BYTES}", disk.display());
+    let mut guest = setup.with(&["--disk", &argument, "--memory", "512M"]).start()?;
+    guest.log_in()?;
+    for (command, expected) in [
+        ("cat /sys/block/vda/queue/logical_block_size", BLOCK_BYTES.to_string()),
+        ("cat /sys/block/vda/queue/physical_block_size", BLOCK_BYTES.to_string()),
+        ("cat /sys/block/vda/vda1/start", (MIB / SYSFS_BYTES).to_string()),
+        ("cat /sys/block/vda/vda1/size", (system_bytes / SYSFS_BYTES).to_string()),
+        ("findmnt --noheadings --output SOURCE /", "/dev/vda1".to_owned()),
+    ] {
+        let seen = guest.command(command)?;
+        ensure!(seen.trim() == expected, "`{command}` printed {seen:?}, not {expected:?}");
+    }
+    // A part of a block cannot be written; whole ones hold a file system.
+    guest.command("! dd if=/dev/zero of=/dev/vda2 bs=512 count=1 oflag=direct 2>/dev/null")?;
+    guest.command("dd if=/dev/zero of=/dev/vda2 bs=4096 count=1 oflag=direct 2>/dev/null")?;
+    let limit = lab.limit(120);
+    let copied = "mke2fs -q /dev/vda2 && mount /dev/vda2 /mnt && cp -a /etc /mnt && sync && diff -r --no-dereference /etc \
+                  /mnt/etc && umount /mnt && e2fsck -fn /dev/vda2 >/dev/null 2>&1";
+    guest.slow_command(copied, limit)?;
+    guest.console.send("systemctl poweroff\n")?;
+    guest.ended_with(crate::lab::guest::status::SHUTDOWN)?;
     Ok(Outcome::Passed)
 }
 

@@ -1,7 +1,7 @@
 //! From facts to what a person reads: feature, state, detail, what to do about it.
 
+use messages::Bytes;
 use serde::Serialize;
-use yagura_vmm::meminfo::shown;
 
 use super::facts::{Access, CgroupFacts, HostFacts, KsmFacts, TapFacts, UserfaultfdFacts};
 use super::kvm_rows;
@@ -57,7 +57,7 @@ fn memory(facts: &HostFacts) -> Row {
     let Some(memory) = facts.memory else {
         return row(State::Limited, "not known".to_owned(), "mount /proc");
     };
-    let detail = format!("{}, {} available", shown(memory.total_bytes), shown(memory.available_bytes));
+    let detail = format!("{}, {} available", Bytes(memory.total_bytes), Bytes(memory.available_bytes));
     if memory.available_bytes < 512 << 20 {
         return row(State::Limited, detail, "a VM of the default size (512M) does not fit: free some");
     }
@@ -80,7 +80,7 @@ fn ksm(facts: Option<&KsmFacts>) -> Row {
         ),
         Some(KsmFacts { running: true, pages_shared, saved_bytes, .. }) => row(
             State::Yes,
-            format!("ksmd runs; {pages_shared} pages stand for more, {} saved", shown(*saved_bytes)),
+            format!("ksmd runs; {pages_shared} pages stand for more, {} saved", Bytes(*saved_bytes)),
             "start VMs with --merge on only where a guest may find out by timing whether another holds a page \
              that it guesses",
         ),
@@ -110,7 +110,7 @@ fn huge_pages(facts: &HostFacts) -> Row {
     if pages.total == 0 {
         return row(State::No, "none reserved".to_owned());
     }
-    let size = shown(pages.size_bytes);
+    let size = Bytes(pages.size_bytes);
     row(State::Yes, format!("{} of {size}, {} free", pages.total, pages.free))
 }
 

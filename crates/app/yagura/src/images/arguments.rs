@@ -136,20 +136,26 @@ pub struct AboutArguments {
     /// Size of the disk's blocks, 512 or 4096 [default: what its partition table says, else 512]
     #[arg(long, value_name = "BYTES")]
     pub block_size: Option<BlockSize>,
+    /// Which disk of an appliance (ova, ovf) becomes the image: its file's name, or its number from 1 on [default: the
+    /// only one]
+    #[arg(long = "disk", value_name = "NAME|N")]
+    pub appliance_disk: Option<String>,
 }
 
 impl AboutArguments {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
-        let AboutArguments { os, release, description, first_boot, user, memory, block_size } = self;
-        let texts = [os, release, description, user];
+        let AboutArguments { os, release, description, first_boot, user, memory, block_size, appliance_disk } =
+            self;
+        let texts = [os, release, description, user, appliance_disk];
         let sizes = memory.is_none() && block_size.is_none();
         texts.into_iter().all(Option::is_none) && first_boot.is_none() && sizes
     }
 
     /// The same, about an image from `source`.
     pub fn options(&self, source: ImageSource) -> ImportOptions {
-        let AboutArguments { os, release, description, first_boot, user, memory, block_size } = self.clone();
+        let AboutArguments { os, release, description, first_boot, user, memory, block_size, appliance_disk } =
+            self.clone();
         let block_bytes = block_size.map(BlockSize::bytes);
         let usual = ImportOptions::of(source);
         ImportOptions {
@@ -160,6 +166,7 @@ impl AboutArguments {
             default_user: user,
             min_memory_bytes: memory.map_or(usual.min_memory_bytes, MemorySize::bytes),
             machine: MachineDefaults { block_bytes, ..usual.machine },
+            appliance_disk,
             ..usual
         }
     }
@@ -251,6 +258,7 @@ Examples:
   yagura image list --all
   yagura image pull debian/12
   yagura image import server.vmdk --alias my/server
+  yagura image import server.ova --disk 1 --alias my/server
   yagura image pull oci:registry.example/team/app:1.2 --alias app
   yagura image export debian/12 debian.qcow2
   yagura run --image debian/12 --name web1

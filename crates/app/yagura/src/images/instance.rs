@@ -35,6 +35,11 @@ pub fn instance(
     let instance =
         if known { again(images, &name, choices)? } else { create(images, &name, choices, has_network)? };
     let plan = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
+    if let Some(next) = plan.as_ref().ok().and_then(|plan| plan.as_ref()?.once.as_ref()) {
+        say(&format!(
+            "VM {name}: the entry '{next}' is started this once, as its boot loader was told (next_entry)"
+        ));
+    }
     let (boot, exit_status, held) = match plan.with_context(|| format!("VM {name}"))? {
         Some(plan) => (Some((plan.kernel, plan.initrd, plan.cmdline)), plan.exit_status, plan.held),
         None => (None, false, Vec::new()),

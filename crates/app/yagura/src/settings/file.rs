@@ -90,6 +90,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "name" => "name = \"web1\"",
         "image" => "image = \"debian/12\"",
         "disk-size" => "disk-size = \"10G\"",
+        "disk-on-error" => "disk-on-error = \"pause\"",
         "user-data" => "user-data = \"user-data.yaml\"",
         "network-config" => "network-config = \"network.yaml\"",
         "ssh-key" => "ssh-key = [\"id_ed25519.pub\"]",

@@ -42,6 +42,13 @@ pub struct GivenSettings {
     #[arg(long, value_name = "SIZE", requires = "image")]
     #[serde(deserialize_with = "values::text")]
     disk_size: Option<DiskSize>,
+    /// What follows when the host cannot read or write the image VM's own disk: report or pause [default: report]
+    ///
+    /// As on-error of --disk: the guest sees an I/O error, or the machine is paused until it is resumed at the control
+    /// socket.
+    #[arg(long, value_name = "report|pause", requires = "image")]
+    #[serde(deserialize_with = "values::text")]
+    disk_on_error: Option<OnError>,
     /// What a new VM does at its first boot: a cloud-config document, a script, or what else cloud-init takes; - is
     /// standard input
     #[arg(long, value_name = "FILE", requires = "image")]
@@ -261,11 +268,16 @@ impl GivenSettings {
     pub fn image_choices(&self, config: Option<&Path>) -> Result<Option<ImageChoices>, SettingsError> {
         let Some(image) = self.image.clone() else {
             let extra = (self.disk_size.map(|_| "disk-size"))
+                .or(self.disk_on_error.map(|_| "disk-on-error"))
                 .or(self.user_data.as_ref().map(|_| "user-data"))
                 .or(self.network_config.as_ref().map(|_| "network-config"))
                 .or((!self.ssh_keys.is_empty()).then_some("ssh-key"));
             return extra.map_or(Ok(None), |what| Err(SettingsError::NoImage(what, place(config))));
         };
+        // Said before anything is brought here or made.
+        if self.disk_on_error == Some(OnError::Pause) && self.control.is_none() {
+            return Err(waits_for_nobody("disk-on-error=pause").into());
+        }
         Ok(Some(ImageChoices {
             image,
             name: self.name.clone().or_else(|| config.map(|path| default_name(Some(path)))),
@@ -309,6 +321,9 @@ impl GivenSettings {
             cards: _,
             waits_for_network,
         } = instance;
+        if let Some(root) = disks.first_mut() {
+            root.on_error = self.disk_on_error.unwrap_or_default();
+        }
         disks.append(&mut self.disks);
         self.disks = disks;
         self.name = Some(name);
@@ -345,6 +360,7 @@ impl GivenSettings {
             name: self.name.or(fallback.name),
             image: self.image.or(fallback.image),
             disk_size: self.disk_size.or(fallback.disk_size),
+            disk_on_error: self.disk_on_error.or(fallback.disk_on_error),
             user_data: self.user_data.or(fallback.user_data),
             network_config: self.network_config.or(fallback.network_config),
             ssh_keys: either_list(self.ssh_keys, fallback.ssh_keys),
@@ -412,10 +428,7 @@ impl GivenSettings {
         };
         let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
         if let Some(disk) = waits.filter(|_| self.control.is_none()) {
-            let path = disk.path.display();
-            return Err(BadValue(format!(
-                "disk {path}: on-error=pause needs a control socket, where the machine is resumed; add --control PATH"
-            )));
+            return Err(waits_for_nobody(&format!("disk {}: on-error=pause", disk.path.display())));
         }
         Ok(Request {
             spec: spec.validate()?,
@@ -424,6 +437,11 @@ impl GivenSettings {
             control: self.control,
         })
     }
+}
+
+/// Why there is no such machine: once paused, it would stand still for ever.
+fn waits_for_nobody(what: &str) -> BadValue {
+    BadValue(format!("{what} needs a control socket, where the machine is resumed; add --control PATH"))
 }
 
 fn either_list<T>(list: Vec<T>, fallback: Vec<T>) -> Vec<T> {

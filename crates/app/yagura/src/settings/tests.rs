@@ -136,7 +136,7 @@ fn every_flag_is_a_key_with_an_example_that_parses() {
         file::parse(&text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         count += 1;
     }
-    assert_eq!(count, 25);
+    assert_eq!(count, 26);
 }
 
 #[test]
@@ -177,6 +177,41 @@ fn an_instance_adds_what_a_person_left_open() {
     assert!(cmdline(&["--net", "none"]).starts_with("root=/dev/vda systemd.mask=systemd-networkd-wait"));
     assert_eq!(cmdline(&["--net", "tap=t"]), "root=/dev/vda");
     assert_eq!(cmdline(&["--cmdline", "root=/dev/vdb"]), "root=/dev/vdb");
+}
+
+#[test]
+fn the_disk_of_an_image_s_machine_pauses_it_only_where_somebody_can_resume_it() {
+    let root = || InstanceSettings {
+        name: "web1".parse().unwrap(),
+        disks: vec!["path=root".parse().unwrap(), "path=seed,readonly".parse().unwrap()],
+        boot: Some(("k".into(), None, String::new())),
+        exit_status: false,
+        memory: "1G".parse().unwrap(),
+        cpus: None,
+        cards: 0,
+        waits_for_network: false,
+    };
+    let reactions = |settings: GivenSettings| {
+        settings.image_choices(None).unwrap().unwrap();
+        let disks = settings.with_instance(root()).request(None).unwrap().spec.disks;
+        disks.into_iter().map(|disk| disk.on_error).collect::<Vec<_>>()
+    };
+    use OnError::{Pause, Report};
+    let file = |text: &str| file::parse(&format!("image = \"debian/12\"\n{text}")).unwrap();
+    assert_eq!(reactions(file("disk-on-error = \"pause\"\ncontrol = \"c\"")), [Pause, Report]);
+    assert_eq!(reactions(file("disk-on-error = \"report\"\n[[disk]]\npath = \"a\"")), [Report; 3]);
+    assert_eq!(reactions(file("")), [Report; 2]);
+    let given = ["--image", "debian/12", "--disk-on-error", "pause", "--control", "c", "--disk", "path=a"];
+    assert_eq!(reactions(flags(&given)), [Pause, Report, Report]);
+    let both = flags(&["--image", "debian/12", "--disk-on-error", "report"]);
+    assert_eq!(reactions(both.or(file("disk-on-error = \"pause\""))), [Report; 2]);
+    let refused = |settings: GivenSettings| settings.image_choices(None).unwrap_err().to_string();
+    let nobody = refused(file("disk-on-error = \"pause\""));
+    assert!(nobody.starts_with("disk-on-error=pause needs a control socket"), "{nobody}");
+    let lost = refused(file::parse("disk-on-error = \"pause\"").unwrap());
+    assert!(lost.starts_with("disk-on-error is for a VM that is made of an image"), "{lost}");
+    let slip = flag_error(&["--image", "a", "--disk-on-error", "puase"]);
+    assert!(slip.contains("did you mean 'pause'"), "{slip}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! An entry of a boot loader's menu, and where its files are.
 
+use std::cell::RefCell;
+
 use super::root::Root;
 use super::volumes::Volumes;
 use super::{Architecture, FileRef, INITRD_LIMIT_BYTES, KERNEL_LIMIT_BYTES, kernel};
@@ -28,6 +30,16 @@ pub(super) struct System<'a> {
     pub(super) root: Option<&'a Root>,
     pub(super) places: &'a [Place],
     pub(super) architecture: Architecture,
+    pub(super) once: &'a Once,
+}
+
+/// An entry that stands for one start only, as GRUB's `next_entry` does.
+#[derive(Default)]
+pub(super) struct Once {
+    /// What was started so before.
+    pub(super) done: Option<String>,
+    /// What a loader's files name.
+    pub(super) named: RefCell<Option<String>>,
 }
 
 impl System<'_> {

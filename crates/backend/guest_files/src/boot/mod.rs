@@ -124,6 +124,9 @@ pub struct Boot {
     pub chosen_by: String,
     /// What a person should know: what was added, what is damaged, what was passed over.
     pub notes: Vec<String>,
+    /// The entry that the boot loader is to start once, where its files name one (GRUB's `next_entry`). It was taken, if
+    /// it is not the one that [`find_boot`] was told of.
+    pub next_entry: Option<String>,
     volumes: Volumes,
 }
 
@@ -168,6 +171,7 @@ impl fmt::Debug for Boot {
             .field("root", &self.root)
             .field("chosen_by", &self.chosen_by)
             .field("notes", &self.notes)
+            .field("next_entry", &self.next_entry)
             .finish_non_exhaustive()
     }
 }
@@ -210,15 +214,24 @@ pub enum BootError {
 
 /// Finds what boots on a disk, as its own boot loader would choose.
 ///
+/// An entry that is to be started once is taken, unless `once_done` says that it was: a boot loader would take it off the
+/// disk, and nothing is written to the disk here. Whoever starts the system keeps [`Boot::next_entry`] for the next time.
+///
 /// # Errors
 ///
 /// Says in words what the disk lacks.
-pub fn find_boot(disk: Rc<dyn ReadAt>, architecture: Architecture) -> Result<Boot, BootError> {
+pub fn find_boot(
+    disk: Rc<dyn ReadAt>,
+    architecture: Architecture,
+    once_done: Option<&str>,
+) -> Result<Boot, BootError> {
     let disk = Rc::new(Limited::new(disk, FIND_BUDGET_BYTES));
     let mut volumes = Volumes::open(disk)?;
     let root = root::find(&mut volumes, architecture);
     let places = root::boot_places(&volumes, root.as_ref());
-    let system = entry::System { volumes: &volumes, root: root.as_ref(), places: &places, architecture };
+    let once = entry::Once { done: once_done.map(str::to_owned), ..entry::Once::default() };
+    let system =
+        entry::System { volumes: &volumes, root: root.as_ref(), places: &places, architecture, once: &once };
     let mut passed_over = Vec::new();
     let Some((entry, files)) = choose(&system, &mut passed_over) else {
         return Err(volumes.no_kernel(&places, &passed_over));
@@ -239,7 +252,8 @@ pub fn find_boot(disk: Rc<dyn ReadAt>, architecture: Architecture) -> Result<Boo
         partitions: volumes.numbers(),
     };
     let cmdline = line.finish(architecture, &mut notes);
-    Ok(Boot { kernel, initrds, cmdline, os_release, root, chosen_by: entry.source, notes, volumes })
+    let (chosen_by, next_entry) = (entry.source, once.named.into_inner());
+    Ok(Boot { kernel, initrds, cmdline, os_release, root, chosen_by, notes, next_entry, volumes })
 }
 
 /// The first entry of the first loader whose files are all there, the kernel's first.

@@ -35,7 +35,7 @@ pub fn root(folder: &Path, id: &str) {
 }
 
 pub fn boot(disk: &Path) -> Result<Boot, BootError> {
-    find_boot(FileDisk::open(disk), Architecture::X86_64)
+    find_boot(FileDisk::open(disk), Architecture::X86_64, None)
 }
 
 /// Asserts what is booted: kernel and initial RAM disk by their bytes.
@@ -128,7 +128,7 @@ fn debian_by_grub() {
     assert_eq!(boot.os_release.unwrap().pretty_name, "The debian 1");
     assert_eq!(boot.kernel.to_string(), "/boot/vmlinuz-6.1.0-18-cloud-amd64 on partition 1");
 
-    let other = find_boot(FileDisk::open(&disk), Architecture::Aarch64).unwrap_err().to_string();
+    let other = find_boot(FileDisk::open(&disk), Architecture::Aarch64, None).unwrap_err().to_string();
     assert!(other.contains("is a kernel for x86-64, not for aarch64"), "{other}");
 }
 
@@ -206,6 +206,44 @@ fn bls(tree: &Path, options: &str, environment: &str) {
     );
     write(&tree.join("grub2/grub.cfg"), FEDORA_GRUB);
     write(&tree.join("grub2/grubenv"), format!("# GRUB Environment Block\n{environment}{}", "#".repeat(900)));
+}
+
+/// GRUB takes `next_entry` off the disk when it starts it; here the caller remembers it.
+#[test]
+fn an_entry_for_one_start_is_taken_unless_it_was_before() {
+    let Some(folder) = Folder::with_tools(&["mke2fs"]) else { return };
+    let tree = folder.folder("root");
+    root(&tree, "debian");
+    for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
+        write(&tree.join(format!("boot/{name}")), kernel(seed as u64));
+    }
+    let entries = ["a", "b", "c"].map(|name| format!("menuentry {name} {{ linux /boot/{name} }}\n")).concat()
+        + "submenu more { menuentry 'd e' { linux /boot/c } }\n";
+    write(&tree.join("boot/grub2/grub.cfg"), format!("{}\n{entries}", FEDORA_GRUB.replace("blscfg\n", "")));
+    // The block, what was started once before, what starts now, what stands in the block.
+    let cases: [(&str, Option<&str>, &str, Option<&str>); 9] = [
+        ("saved_entry=b\n", None, "b", None),
+        ("saved_entry=b\nnext_entry=c\n", None, "c", Some("c")),
+        ("saved_entry=b\nnext_entry=c\n", Some("c"), "b", Some("c")),
+        ("saved_entry=b\nnext_entry=a\n", Some("c"), "a", Some("a")),
+        ("saved_entry=b\nnext_entry=\n", Some("c"), "b", None),
+        ("saved_entry=b\n", Some("c"), "b", None),
+        // As GRUB does with a name that no entry has.
+        ("saved_entry=b\nnext_entry=gone\n", None, "a", Some("gone")),
+        ("next_entry=2\n", None, "c", Some("2")),
+        ("saved_entry=more>d e\nnext_entry=more>d e\n", None, "c", Some("more>d e")),
+    ];
+    for (block, done, kernel, next) in cases {
+        write(
+            &tree.join("boot/grub2/grubenv"),
+            format!("# GRUB Environment Block\n{block}{}", "#".repeat(900)),
+        );
+        let _ = fs::remove_file(folder.path("root.ext4"));
+        let disk = folder.ext4("root.ext4", &tree, 12 * MIB, "");
+        let boot = find_boot(FileDisk::open(&disk), Architecture::X86_64, done).unwrap();
+        assert_eq!(boot.kernel.path, format!("/boot/{kernel}"), "{block} {done:?} {boot:?}");
+        assert_eq!(boot.next_entry.as_deref(), next, "{block} {done:?}");
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn btrfs_compressed_and_in_subvolumes() {
 
 #[test]
 fn opensuse_boots_from_its_default_subvolume() {
-    let boot = find_boot(fixture!("btrfs"), Architecture::X86_64).unwrap();
+    let boot = find_boot(fixture!("btrfs"), Architecture::X86_64, None).unwrap();
     assert_eq!(boot.chosen_by, "/boot/grub2/grub.cfg: openSUSE Leap");
     assert_eq!(boot.cmdline, "root=UUID=01234567-89ab-cdef-0123-456789abcdef console=ttyS0");
     assert_eq!(boot.root.as_ref().unwrap().subvolume, None);

@@ -386,7 +386,7 @@ fn text(text: &str) -> String {
 }
 
 fn boot(disk: &Path) -> Result<Boot, String> {
-    find_boot(FileDisk::open(disk), Architecture::X86_64).map_err(|error| error.to_string())
+    find_boot(FileDisk::open(disk), Architecture::X86_64, None).map_err(|error| error.to_string())
 }
 
 fn chosen(boot: &Boot) -> Chosen {

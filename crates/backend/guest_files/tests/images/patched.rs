@@ -88,7 +88,7 @@ pub fn walk(disk: Rc<dyn ReadAt>, with_data: bool) {
             }
         }
     }
-    if with_data && let Ok(boot) = find_boot(disk, Architecture::X86_64) {
+    if with_data && let Ok(boot) = find_boot(disk, Architecture::X86_64, None) {
         let _ = boot.write_kernel(&mut io::sink());
         let _ = boot.write_initrd(&mut io::sink());
     }

@@ -76,11 +76,11 @@ fn bombs_are_not_unpacked() {
         bzimage(&encoder.finish().unwrap())
     };
     let text = line(load(bomb(&elf64(true)), &memory(4), &BootConfig::default()));
-    assert!(text.ends_with("it unpacks to more than 256.0 MiB"), "{text}");
+    assert!(text.ends_with("it unpacks to more than 256 MiB"), "{text}");
     let mut far = elf64(true);
     far[72..80].copy_from_slice(&(255u64 << 40).to_le_bytes());
     let text = line(load(bzimage(&gzip(&far)), &memory(4), &BootConfig::default()));
-    assert!(text.ends_with("it unpacks to more than 256.0 MiB"), "{text}");
+    assert!(text.ends_with("it unpacks to more than 256 MiB"), "{text}");
 }
 
 /// Writes `value` over eight bytes of the tiny kernel's first program header.

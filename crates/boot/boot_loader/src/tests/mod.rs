@@ -226,7 +226,7 @@ fn an_initrd_needs_room_behind_the_kernel() {
     let initrd = Initrd::open(&path).unwrap();
     let config = BootConfig { initrds: std::slice::from_ref(&initrd), ..BootConfig::default() };
     let text = line(load(elf64(true), &memory(4), &config));
-    let expected = "it has 3.0 MiB, but only 3.0 MiB of the guest's 4.0 MiB are free for it";
+    let expected = "it has 3 MiB, but only 3.0 MiB of the guest's 4 MiB are free for it";
     assert_eq!(text, format!("cannot use initrd {}: {expected}", path.display()));
     assert!(load(elf64(true), &memory(5), &config).is_ok());
 }

@@ -154,7 +154,7 @@ fn modules_that_do_not_fit_or_cannot_be_listed_are_refused() {
         };
         assert!(load_with(&[open("")], 4).is_ok());
         let text = line(load_with(&[open(""), open("")], 4));
-        let reason = "it has 2.0 MiB, but only 1008.0 KiB of the guest's 4.0 MiB are free for it";
+        let reason = "it has 2 MiB, but only 1008 KiB of the guest's 4 MiB are free for it";
         assert_eq!(text, format!("cannot use module {}: {reason}", path.display()));
         let long = "x".repeat(0x1_0000);
         let modules = [open(&long), open(&long), open(&long)];

@@ -146,6 +146,6 @@ fn several_initial_ram_disks_begin_at_multiples_of_four() {
     let error = line(Kernel::parse(elf64(true)).unwrap().load(&memory(4), &config).map(drop));
     assert_eq!(
         error,
-        "cannot use the 2 initrds together: it has 4.0 MiB, but only 3.0 MiB of the guest's 4.0 MiB are free for it"
+        "cannot use the 2 initrds together: it has 4 MiB, but only 3.0 MiB of the guest's 4 MiB are free for it"
     );
 }

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use image_store::MachineDefaults;
 use sha2::{Digest, Sha256};
 
+use cloud_ops::ImportOptions;
+
 use super::make::{Grains, vmdk};
 use super::{Folder, raw_disk};
 
@@ -99,6 +101,9 @@ fn a_machine_brings_its_disk_sizes_and_cards() {
     let (image, notes) = folder.import("bare.ova", None);
     image.unwrap();
     assert!(notes.0.iter().any(|note| note.contains("it has no manifest")), "{:?}", notes.0);
+    // Some programs put the description last; a name says what it is then.
+    folder.write("late.ova", &archive(&[files[1], files[0]]));
+    folder.import("late.ova", None).0.unwrap();
     // Disks may be compressed once more.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &disk).unwrap();
@@ -134,6 +139,50 @@ fn a_description_brings_the_disk_beside_it() {
 }
 
 #[test]
+fn one_of_several_disks_is_chosen() {
+    let folder = Folder::new();
+    let text = description(&Machine { disks: 2, ..USUAL });
+    let (first, mut other) = (stream_optimized(), raw_disk());
+    other[3 << 20] ^= 1;
+    let grains: Vec<(u32, &[u8])> =
+        other.chunks(4096).enumerate().map(|(at, grain)| (at as u32, grain)).collect();
+    let second = vmdk(other.len() as u64, Grains::Deflated, &grains);
+    let files: [(&str, &[u8]); 3] =
+        [("web.ovf", text.as_bytes()), ("web-disk0.vmdk", &first), ("web-disk1.vmdk", &second)];
+    let sums = manifest(&files);
+    folder.write("web.ova", &archive(&[files[0], ("web.mf", sums.as_bytes()), files[1], files[2]]));
+    for (name, bytes) in files {
+        folder.write(name, bytes);
+    }
+    let import = |name: &str, disk: &str| {
+        let options = ImportOptions { appliance_disk: Some(disk.to_owned()), ..folder.options(name) };
+        folder.import_with(name, None, &options)
+    };
+    for name in ["web.ova", "web.ovf"] {
+        for (choice, expected) in [("1", raw_disk()), ("2", other.clone()), ("web-disk1.vmdk", other.clone())]
+        {
+            let (image, notes) = import(name, choice);
+            let image = image.unwrap();
+            assert!(folder.disk(&image) == expected, "{name} {choice}");
+            assert_eq!(image.metadata.description.machine.cpus, Some(2));
+            assert!(
+                notes.0.iter().any(|note| note.contains("becomes the image; the others")),
+                "{:?}",
+                notes.0
+            );
+        }
+        let line = import(name, "web-disk3.vmdk").0.unwrap_err().to_string();
+        assert!(line.contains(name) && line.contains("did you mean 'web-disk"), "{line}");
+    }
+    // What is no appliance has no disks to choose from, whatever is around it.
+    folder.write("disk.raw", &raw_disk());
+    for name in ["disk.raw", "web-disk0.vmdk"] {
+        let line = import(name, "1").0.unwrap_err().to_string();
+        assert!(line.contains(name) && line.contains("is not an appliance"), "{line}");
+    }
+}
+
+#[test]
 fn archives_that_lie_are_told() {
     let folder = Folder::new();
     let (text, disk) = (description(&USUAL), stream_optimized());
@@ -157,7 +206,10 @@ fn archives_that_lie_are_told() {
         (archive(&[files[0]]), "it lacks its file web-disk0.vmdk"),
         (archive(&[files[1]]), "has no description"),
         (archive(&[files[0], files[1], files[1]]), "two files web-disk0.vmdk"),
-        (archive(&[("web.ovf", two.as_bytes()), files[1], ("web-disk1.vmdk", &disk)]), "has 2 disks"),
+        (
+            archive(&[("web.ovf", two.as_bytes()), files[1], ("web-disk1.vmdk", &disk)]),
+            "web.ova has 2 disks (1: web-disk0.vmdk, 2: web-disk1.vmdk)",
+        ),
         (archive(&[("web.ovf", outside.as_bytes()), files[1]]), "not beside its description"),
         (archive(&[files[0], ("web-disk0.vmdk", b"nothing that is known")]), "does not say what is in it"),
         (archive(&[("web.ovf", b"<a/>"), files[1]]), "none of an appliance"),

@@ -130,7 +130,10 @@ fn faults_are_told_with_their_place() {
             "chpasswd.users[0].type: has to be 'hash' or 'text'",
         ),
         ("packages: [[a, b, c]]", "packages[0]: has to be a package's name"),
-        ("- hunter2", "line 2: the document is a list, of which cloud-init takes nothing"),
+        (
+            "- hunter2",
+            "line 2: the document is a list, and has to be keys with values, such as 'hostname: web1'",
+        ),
         ("hunter2", "line 2: the document is text"),
         ("a: 1\n---\nb: 2", "a second document begins here"),
     ];

@@ -17,6 +17,7 @@ use std::io::Read;
 pub use kind::Kind;
 
 use crate::cloud_config::ConfigError;
+use crate::fields::Document;
 use crate::{SeedReader, USER_DATA_MAX_BYTES, yaml};
 
 /// What messages call it.
@@ -34,9 +35,14 @@ pub struct Part {
 }
 
 impl Part {
+    /// As messages name it.
+    pub fn document(&self) -> Document {
+        Document { name: DOCUMENT, part: self.number }
+    }
+
     /// An error about this part.
     pub fn fault(&self, why: impl std::fmt::Display) -> ConfigError {
-        fault(self.number, why)
+        self.document().fault(why)
     }
 
     /// Its text.
@@ -49,11 +55,8 @@ impl Part {
 }
 
 /// An error about a part.
-fn fault(number: Option<usize>, why: impl std::fmt::Display) -> ConfigError {
-    match number {
-        Some(number) => ConfigError::new(DOCUMENT, format!("part {number}: {why}")),
-        None => ConfigError::new(DOCUMENT, why.to_string()),
-    }
+fn fault(part: Option<usize>, why: impl std::fmt::Display) -> ConfigError {
+    Document { name: DOCUMENT, part }.fault(why)
 }
 
 /// The parts of user data, each of a kind that cloud-init handles.

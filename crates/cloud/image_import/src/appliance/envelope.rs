@@ -256,6 +256,13 @@ mod tests {
             notes: Vec::new(),
         };
         assert_eq!(found, expected);
+        // Two at one address stay as they are described.
+        let twice = [attach("/disk/d2", 0), attach("/disk/d1", 0)].concat();
+        let names = read(&envelope(FILES, DISKS, &twice)).unwrap().disks;
+        assert_eq!(
+            names.iter().filter_map(|disk| disk.file.as_deref()).collect::<Vec<_>>(),
+            ["b.vmdk", "a.vmdk"]
+        );
         // Nothing is said to be attached.
         assert_eq!(read(&envelope(FILES, DISKS, "")).unwrap().disks, expected.disks);
         let empty = read(&envelope("", "<Disk ovf:diskId=\"d\" ovf:capacity=\"1\"/>", "")).unwrap();

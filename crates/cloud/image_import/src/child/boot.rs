@@ -44,12 +44,14 @@ fn kernels_for(architecture: Architecture) -> guest_files::Architecture {
 pub(super) fn read(
     disk: DiskReader,
     architecture: Architecture,
+    once_done: Option<&str>,
     (kernel, initrd): (File, File),
     limits: &Limits,
 ) -> Answered<Boot> {
     let name = disk.name().display().to_string();
     let bad = |what: &str, error: &dyn std::error::Error| format!("disk {name}{what}: {}", in_words(error));
-    let found = find_boot(Rc::new(Disk(disk)), kernels_for(architecture)).map_err(|error| bad("", &error))?;
+    let found = find_boot(Rc::new(Disk(disk)), kernels_for(architecture), once_done)
+        .map_err(|error| bad("", &error))?;
     let kernel_bytes = written(kernel, limits.kernel_bytes, |out| found.write_kernel(out))
         .map_err(|error| bad(&format!(", kernel {}", found.kernel), &error))?;
     let initrd_bytes = written(initrd, limits.initrd_bytes, |out| found.write_initrd(out))
@@ -63,6 +65,7 @@ pub(super) fn read(
         notes: found.notes.clone(),
         os_release: found.os_release.as_ref().map(os_release).unwrap_or_default(),
         root: found.root.as_ref().map(root),
+        next_entry: found.next_entry.clone(),
     })
 }
 

@@ -87,11 +87,11 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let extents = (0..extents).map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
             disks::convert(&disk, source, extents, files.next()?, limits, progress).map(Outcome::Converted)
         }
-        Job::ReadBoot { disks, architecture } => {
+        Job::ReadBoot { disks, architecture, once_done } => {
             let sources = disks.iter().map(|_| files.next()).collect::<Answered<Vec<_>>>()?;
             let outputs = (files.next()?, files.next()?);
             let disk = disks::open_chain(&disks, sources, limits)?;
-            boot::read(disk, architecture, outputs, limits).map(Outcome::Boot)
+            boot::read(disk, architecture, once_done.as_deref(), outputs, limits).map(Outcome::Boot)
         }
         Job::ReadOciArchive { name, options } => {
             oci::read_archive(&name, &files.next()?, options).map(Outcome::OciArchive)

@@ -51,7 +51,7 @@ fn read(
         .collect();
     let (kernel, initrd) = (folder.new_file("kernel"), folder.new_file("initrd"));
     let outputs = BootOutputs { kernel: kernel.as_fd(), initrd: initrd.as_fd() };
-    importer.read_boot(&disks, Architecture::X86_64, outputs)
+    importer.read_boot(&disks, Architecture::X86_64, None, outputs)
 }
 
 #[test]

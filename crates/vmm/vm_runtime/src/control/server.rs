@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use messages::shortened;
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -30,6 +31,9 @@ use crate::inbox::{Message, Outbox};
 /// How long the end of a VM waits for answers on their way, at most: a client that listens for events, or reads
 /// nothing, is left.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
+
+/// Longest path that an answer repeats, in bytes.
+const PATH_BYTES_MAX: usize = 200;
 
 /// Clients that are served at a time. More wait in the socket's queue until one of these goes.
 pub(crate) const CLIENTS_MAX: usize = 64;
@@ -142,7 +146,8 @@ async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -
         Err(Misdirected::Use(method)) => return wrong_method(method),
         Err(Misdirected::NoSuchPath) if path == EVENTS_PATH => return wrong_method(vm_control::Method::Get),
         Err(Misdirected::NoSuchPath) => {
-            return problem(StatusCode::NOT_FOUND, FailureClass::NotFound, &format!("there is no {path}"));
+            let why = format!("there is no {}", shortened(path, PATH_BYTES_MAX));
+            return problem(StatusCode::NOT_FOUND, FailureClass::NotFound, &why);
         }
     };
     let (reply, received) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! GRUB's commands, as far as they decide what is started (GRUB's manual, "Commands"). All others do nothing here.
 
 use super::condition;
-use super::environment::parse_block;
+use super::environment::{NEXT_ENTRY, parse_block};
 use super::expand::{kernel_line, options};
 use super::run::{Flow, Item, Loaded, Menu, Runner};
 use super::script::parse;
@@ -208,14 +208,13 @@ impl Runner<'_> {
         if let Some(stopped) = self.charge(text.len()) {
             return stopped;
         }
-        let block = parse_block(&text);
-        if let Some(once) =
-            text.lines().filter_map(|line| line.strip_prefix("next_entry=")).find(|once| !once.is_empty())
-        {
-            self.fail(&format!(
-                "next_entry={once} is for one start, which nothing here could count, and is not taken"
-            ));
-            self.succeeded = true;
+        let mut block = parse_block(&text);
+        if let Some(next) = block.get(NEXT_ENTRY).cloned() {
+            let once = self.system.once;
+            if once.done.as_ref() == Some(&next) {
+                block.remove(NEXT_ENTRY);
+            }
+            once.named.replace(Some(next));
         }
         let wanted =
             |name: &String| options.arguments.is_empty() || options.arguments.contains(&name.as_str());

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 /// The longest value; values may be made of one another.
 pub(super) const VALUE_LIMIT: usize = 4096;
 const VARIABLE_LIMIT: usize = 1000;
+/// The entry that is started once.
+pub(super) const NEXT_ENTRY: &str = "next_entry";
 
 /// There are more variables, or longer ones, than a configuration that boots has.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,18 +68,24 @@ impl Variables {
 
 /// The variables of an environment block (`grubenv`), which is filled up with `#`.
 ///
-/// `next_entry` and `prev_saved_entry` stand for one start, after which GRUB clears them in the block. Nothing is
-/// written to a disk here, so that they would rule for ever: what rules without them is taken.
+/// `next_entry` is there if it names something: GRUB clears it by leaving nothing behind its equals sign. The entry that
+/// stood before a start of another one (`prev_saved_entry`, written by scripts before `next_entry` came up) is put back,
+/// as GRUB would do at that start.
 pub(super) fn parse_block(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let variables = lines.filter_map(|line| line.split_once('='));
     let mut block: BTreeMap<String, String> =
         variables.map(|(name, value)| (name.to_owned(), unescaped(value))).take(VARIABLE_LIMIT).collect();
-    block.remove("next_entry");
+    block.retain(|name, value| name != NEXT_ENTRY || is_one(value));
     if let Some(previous) = block.remove("prev_saved_entry").filter(|entry| !entry.is_empty()) {
         block.insert("saved_entry".to_owned(), previous);
     }
     block
+}
+
+/// Whether a value can name an entry of a menu.
+fn is_one(value: &str) -> bool {
+    (1..=VALUE_LIMIT).contains(&value.len()) && !value.contains(char::is_control)
 }
 
 /// A value of the block, where a backslash stands before backslashes and ends of lines.
@@ -105,7 +113,11 @@ mod tests {
         assert_eq!(block["saved_entry"], "x-6.1");
         assert_eq!(block["kernelopts"], "root=UUID=1 ro");
         assert_eq!(block["a"], "b\\c");
-        assert_eq!(block.len(), 3);
+        assert_eq!((block["next_entry"].as_str(), block.len()), ("2", 4));
+        for none in ["next_entry=\n", "next_entry=\u{1b}[2J\n", &format!("next_entry={}\n", "x".repeat(4097))]
+        {
+            assert!(parse_block(none).is_empty(), "{none:?}");
+        }
         let block = parse_block("saved_entry=once\nprev_saved_entry=always\n");
         assert_eq!((block["saved_entry"].as_str(), block.len()), ("always", 1));
     }
