@@ -14,13 +14,10 @@ const AF: u64 = 1 << 4;
 const ZF: u64 = 1 << 6;
 const RCX: usize = 1;
 /// Conditions of the x87 status word: C1 is rounded up.
-const C0: u64 = 1 << 8;
-const C1: u64 = 1 << 9;
-const C2: u64 = 1 << 10;
-const C3: u64 = 1 << 14;
-/// The same by iced's names for them.
-const CONDITIONS: [(u32, u64); 4] =
-    [(RflagsBits::C0, C0), (RflagsBits::C1, C1), (RflagsBits::C2, C2), (RflagsBits::C3, C3)];
+const C0: u64 = undefined::C0 as u64;
+const C1: u64 = undefined::C1 as u64;
+const C2: u64 = undefined::C2 as u64;
+const C3: u64 = undefined::C3 as u64;
 /// MXCSR_MASK in an FXSAVE area.
 const MXCSR_MASK: Range<usize> = 28..32;
 /// Last opcode, instruction and data pointers in an FXSAVE area.
@@ -85,14 +82,12 @@ pub fn undefined_register(insn: &Instruction, before: &UserState, flags: u64) ->
     (is_open && register.is_gpr64()).then(|| register.number())
 }
 
-/// x87 status bits that manuals leave open after `insn` (SDM vol. 2, "FPU Flags Affected" of each; APM vol. 5, "x87
-/// Condition Code" of each), or that depend on the last bit of an approximation; `status` is the word afterwards.
+/// x87 status bits that manuals leave open after `insn` (SDM vol. 1, table 8-1; vol. 2, "FPU Flags Affected" of each; APM
+/// vol. 5, "x87 Condition Code" of each), or that depend on the last bit of an approximation; `status` is the word afterwards.
 pub fn loose_status(insn: &Instruction, status: u64) -> u64 {
     let approximated = if is_transcendental(insn) { C1 } else { 0 };
     let quotient = if is_partial_remainder(insn, status) { C0 | C1 | C3 } else { 0 };
-    let undefined = insn.rflags_undefined();
-    let named = CONDITIONS.iter().filter(|(bit, _)| undefined & bit != 0);
-    named.fold(approximated | quotient, |mask, (_, condition)| mask | condition)
+    approximated | quotient | u64::from(undefined::conditions(insn.mnemonic()))
 }
 
 /// Whether FPREM or FPREM1 has come part of its way: by a number of bits that is the processor's own, from 32 to 63
