@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 use soft_engine::probe::{Outcome, UserState};
 use soft_engine::undefined;
 
 use crate::case::{Case, Line};
-use crate::layout::{DATA, LINE};
+use crate::layout::{CODE, DATA, LINE, SMALL_DATA};
 
 const AF: u64 = 1 << 4;
 const ZF: u64 = 1 << 6;
@@ -246,6 +246,8 @@ fn address(insn: &Instruction, operand: u32, state: &UserState) -> Option<u64> {
     insn.virtual_address(operand, 0, |register, _, _| match register {
         Register::FS => Some(state.fs_base),
         Register::GS => Some(state.gs_base),
+        Register::CS if insn.code_size() == CodeSize::Code16 => Some(CODE),
+        Register::DS | Register::ES if insn.code_size() == CodeSize::Code16 => Some(SMALL_DATA),
         register if register.is_gpr64() => Some(state.gpr[register.number()]),
         register if register.is_gpr32() => Some(state.gpr[register.number()] & 0xffff_ffff),
         register if register.is_gpr16() => Some(state.gpr[register.number()] & 0xffff),
