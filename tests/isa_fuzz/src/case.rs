@@ -62,7 +62,7 @@ pub struct Case {
     pub scope: Scope,
     /// How it ends.
     pub ending: Ending,
-    /// 64-bit mode, or 32: compatibility mode.
+    /// 64-bit mode, or compatibility mode with code of 32 or 16 bits; RIP in `state` is a linear address in all.
     pub bits: u8,
     /// How many of `lines` count.
     pub line_count: u8,

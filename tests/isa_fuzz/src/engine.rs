@@ -4,7 +4,7 @@ use iced_x86::{Instruction, Mnemonic};
 use soft_engine::probe::Probe;
 
 use crate::case::{Case, Record};
-use crate::layout::{CODE, DATA, DATA_SIZE, LINE, PAGE, READ_ONLY, background};
+use crate::layout::{CODE, DATA, DATA_SIZE, LINE, PAGE, READ_ONLY, SMALL_DATA, background, code_base};
 
 /// A probe with the same memory as the host's child.
 pub struct Engine<'v> {
@@ -39,10 +39,16 @@ impl<'v> Engine<'v> {
             self.probe.write(DATA + u64::from(line.index) * LINE as u64, &line.bytes);
         }
         self.put_code(case.state.rip, case.code());
-        self.probe.set_bits(case.bits.into());
+        match case.bits {
+            16 => self.probe.set_small_code(CODE, SMALL_DATA),
+            bits => self.probe.set_bits(bits.into()),
+        }
         record.state = case.state;
         record.lost = false;
+        let base = code_base(case.bits);
+        record.state.rip -= base;
         record.outcome = self.probe.step(&mut record.state);
+        record.state.rip += base;
         for (index, page) in self.data.chunks_exact_mut(PAGE as usize).enumerate() {
             self.probe.read(DATA + index as u64 * PAGE, page);
         }

@@ -25,6 +25,8 @@ pub const CODE_ROOM: usize = 384;
 pub const INT3: u8 = 0xcc;
 /// The first page of data: not a power of two away from the code, which bit offsets and the like would hit.
 pub const DATA: u64 = 0x2a64_2000;
+/// Where data segments begin for code of 16 bits, which reaches 64 KiB of them; its code segment begins at [`CODE`].
+pub const SMALL_DATA: u64 = DATA & !0xffff;
 /// Size of the writable data, in bytes.
 pub const DATA_SIZE: usize = 2 * PAGE as usize;
 /// The page of data that is not there before it is touched, if a block wants it so.
@@ -41,6 +43,11 @@ pub const PAGES: [ProgramPage; 4] = [
     ProgramPage { address: DATA + PAGE, writable: true },
     ProgramPage { address: READ_ONLY, writable: false },
 ];
+
+/// Where the code segment begins for code of so many bits: RIP is an offset in it.
+pub fn code_base(bits: u8) -> u64 {
+    if bits == 16 { CODE } else { 0 }
+}
 
 /// What data pages, the read-only one included, hold before a case's own lines are put in.
 pub fn background() -> Box<[u8; DATA_SIZE + PAGE as usize]> {

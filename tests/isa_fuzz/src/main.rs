@@ -50,9 +50,9 @@ mod command {
         /// Executes so many blocks of instructions of all forms rather than single ones.
         #[arg(long, value_name = "N")]
         blocks: Option<u64>,
-        /// Sweeps over all encodings of a mode, 64 or 32 bits, rather than forms.
-        #[arg(long, value_name = "BITS", value_parser = ["64", "32"])]
-        sweep: Option<String>,
+        /// Sweeps over all encodings of code of 64, 32 or 16 bits rather than forms.
+        #[arg(long, value_name = "BITS", value_parser = parse_bits)]
+        sweep: Option<u32>,
         /// Lists the forms, and those left out with the reason, and does nothing.
         #[arg(long)]
         list: bool,
@@ -63,8 +63,10 @@ mod command {
         let outcome = match arguments.blocks {
             _ if arguments.list => list(),
             Some(blocks) => fuzz_blocks(blocks, arguments.seed),
-            None if arguments.sweep.is_some() => sweep_over(&arguments),
-            None => fuzz(arguments),
+            None => match arguments.sweep {
+                Some(bits) => sweep_over(&arguments, bits),
+                None => fuzz(arguments),
+            },
         };
         match outcome {
             Ok(true) => ExitCode::SUCCESS,
@@ -102,9 +104,17 @@ mod command {
         Ok(summary.diverging == 0)
     }
 
-    fn sweep_over(arguments: &Arguments) -> io::Result<bool> {
+    fn parse_bits(text: &str) -> Result<u32, String> {
+        match text {
+            "64" => Ok(64),
+            "32" => Ok(32),
+            "16" => Ok(16),
+            _ => Err("64, 32 or 16".to_owned()),
+        }
+    }
+
+    fn sweep_over(arguments: &Arguments, bits: u32) -> io::Result<bool> {
         let known = sweep::Known::list()?;
-        let bits = if arguments.sweep.as_deref() == Some("32") { 32 } else { 64 };
         let tier = if arguments.jit { Tier::Jit } else { Tier::Interpreter };
         let plan = sweep::Plan { bits, extent: sweep::Extent::Whole, one_of: 1, tier, known: &known };
         let summary = sweep::run(&plan)?;

@@ -3,24 +3,21 @@
 
 use std::ops::Range;
 
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register, RflagsBits};
+use iced_x86::{Code, CodeSize, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 use soft_engine::probe::{Outcome, UserState};
 use soft_engine::undefined;
 
 use crate::case::{Case, Line};
-use crate::layout::{DATA, LINE};
+use crate::layout::{CODE, DATA, LINE, SMALL_DATA};
 
 const AF: u64 = 1 << 4;
 const ZF: u64 = 1 << 6;
 const RCX: usize = 1;
 /// Conditions of the x87 status word: C1 is rounded up.
-const C0: u64 = 1 << 8;
-const C1: u64 = 1 << 9;
-const C2: u64 = 1 << 10;
-const C3: u64 = 1 << 14;
-/// The same by iced's names for them.
-const CONDITIONS: [(u32, u64); 4] =
-    [(RflagsBits::C0, C0), (RflagsBits::C1, C1), (RflagsBits::C2, C2), (RflagsBits::C3, C3)];
+const C0: u64 = undefined::C0 as u64;
+const C1: u64 = undefined::C1 as u64;
+const C2: u64 = undefined::C2 as u64;
+const C3: u64 = undefined::C3 as u64;
 /// MXCSR_MASK in an FXSAVE area.
 const MXCSR_MASK: Range<usize> = 28..32;
 /// Last opcode, instruction and data pointers in an FXSAVE area.
@@ -85,14 +82,12 @@ pub fn undefined_register(insn: &Instruction, before: &UserState, flags: u64) ->
     (is_open && register.is_gpr64()).then(|| register.number())
 }
 
-/// x87 status bits that manuals leave open after `insn` (SDM vol. 2, "FPU Flags Affected" of each; APM vol. 5, "x87
-/// Condition Code" of each), or that depend on the last bit of an approximation; `status` is the word afterwards.
+/// x87 status bits that manuals leave open after `insn` (SDM vol. 1, table 8-1; vol. 2, "FPU Flags Affected" of each; APM
+/// vol. 5, "x87 Condition Code" of each), or that depend on the last bit of an approximation; `status` is the word afterwards.
 pub fn loose_status(insn: &Instruction, status: u64) -> u64 {
     let approximated = if is_transcendental(insn) { C1 } else { 0 };
     let quotient = if is_partial_remainder(insn, status) { C0 | C1 | C3 } else { 0 };
-    let undefined = insn.rflags_undefined();
-    let named = CONDITIONS.iter().filter(|(bit, _)| undefined & bit != 0);
-    named.fold(approximated | quotient, |mask, (_, condition)| mask | condition)
+    approximated | quotient | u64::from(undefined::conditions(insn.mnemonic()))
 }
 
 /// Whether FPREM or FPREM1 has come part of its way: by a number of bits that is the processor's own, from 32 to 63
@@ -251,6 +246,8 @@ fn address(insn: &Instruction, operand: u32, state: &UserState) -> Option<u64> {
     insn.virtual_address(operand, 0, |register, _, _| match register {
         Register::FS => Some(state.fs_base),
         Register::GS => Some(state.gs_base),
+        Register::CS if insn.code_size() == CodeSize::Code16 => Some(CODE),
+        Register::DS | Register::ES if insn.code_size() == CodeSize::Code16 => Some(SMALL_DATA),
         register if register.is_gpr64() => Some(state.gpr[register.number()]),
         register if register.is_gpr32() => Some(state.gpr[register.number()] & 0xffff_ffff),
         register if register.is_gpr16() => Some(state.gpr[register.number()] & 0xffff),

@@ -7,11 +7,17 @@ const CODE: u64 = 0x1000_0000;
 const DATA: u64 = 0x2000_0000;
 const CF: u64 = 1;
 
-/// Executes `bytes` with RBX, RSP at data and RFLAGS as told.
-fn step(tier: Tier, bits: u32, bytes: &[u8], rflags: u64) -> (Outcome, UserState) {
+const UNDEFINED: Outcome = Outcome::Exception { vector: 6, error: 0, cr2: 0 };
+
+fn vm() -> ProbeVm {
     let pages =
         [ProgramPage { address: CODE, writable: false }, ProgramPage { address: DATA, writable: true }];
-    let mut vm = ProbeVm::offered(&pages).expect("there is memory for a page or two");
+    ProbeVm::offered(&pages).expect("there is memory for a page or two")
+}
+
+/// Executes `bytes` with RBX, RSP at data and RFLAGS as told.
+fn step(tier: Tier, bits: u32, bytes: &[u8], rflags: u64) -> (Outcome, UserState) {
+    let mut vm = vm();
     let mut probe = vm.probe(tier);
     probe.set_bits(bits);
     probe.write(CODE, bytes);
@@ -48,5 +54,45 @@ fn salc_spreads_the_carry_outside_of_64_bit_mode() {
         assert_eq!((outcome, state.gpr[0], state.rflags), (Outcome::Done, rax, flags | 2));
     }
     let (outcome, _) = step(Tier::Interpreter, 64, &[0xd6], CF);
-    assert_eq!(outcome, Outcome::Exception { vector: 6, error: 0, cr2: 0 });
+    assert_eq!(outcome, UNDEFINED);
+}
+
+/// Guests are offered no extension whose instructions have an EVEX prefix (SDM vol. 2A, 2.7), so none of them is one.
+fn check_evex(tier: Tier, bits: u32, one_of: usize) {
+    let mut vm = vm();
+    let mut probe = vm.probe(tier);
+    probe.set_bits(bits);
+    let before = UserState { rip: CODE, rflags: 2, gpr: [DATA; 16], ..UserState::default() };
+    // Map; W, vvvv and the implied prefix; z, length, broadcast and mask.
+    let maps = 0xf0..=0xff_u8;
+    let payloads = maps.flat_map(|map| (0..8).map(move |bits| (map, (bits & 4) << 5 | 0x7c | bits & 3)));
+    let prefixes =
+        payloads.flat_map(|(map, second)| [0x08, 0x48, 0xdf].map(|third| [0x62, map, second, third]));
+    let all = prefixes.flat_map(|prefix| {
+        (0..=u8::MAX).flat_map(move |opcode| [0x03, 0xc2].map(|modrm| (prefix, opcode, modrm)))
+    });
+    let mut count = 0;
+    for ([first, second, third, fourth], opcode, modrm) in all.step_by(one_of) {
+        probe.write(CODE, &[first, second, third, fourth, opcode, modrm, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let mut state = before;
+        let outcome = probe.step(&mut state);
+        assert_eq!(
+            (outcome, state.rip),
+            (UNDEFINED, CODE),
+            "{bits}: 62 {second:x} {third:x} {fourth:x} {opcode:x} {modrm:x}"
+        );
+        count += 1;
+    }
+    assert!(count > 10_000);
+}
+
+#[test]
+fn evex_encodings_are_undefined_in_64_bit_mode() {
+    check_evex(Tier::Interpreter, 64, 1);
+    check_evex(Tier::Jit, 64, 11);
+}
+
+#[test]
+fn evex_encodings_are_undefined_in_compatibility_mode() {
+    check_evex(Tier::Interpreter, 32, 1);
 }

@@ -10,6 +10,10 @@ fn compare(bits: u32, extent: Extent, one_of: usize, tier: Tier) {
         println!("SKIPPED: the host's kernel does not let programs write FS's base");
         return;
     }
+    if bits == 16 && !Host::has_small_code() {
+        println!("SKIPPED: the host's kernel does not let programs have segments of 16-bit code");
+        return;
+    }
     let known = Known::list().expect("the list can be read");
     let plan = Plan { bits, extent, one_of, tier, known: &known };
     let summary = sweep::run(&plan).expect("both processors run");
@@ -33,6 +37,11 @@ fn encodings_of_compatibility_mode() {
     compare(32, Extent::Sample, 3, Tier::Interpreter);
 }
 
+#[test]
+fn encodings_of_16_bit_code() {
+    compare(16, Extent::Sample, 3, Tier::Interpreter);
+}
+
 /// With all prefixes and ModRM bytes; `isa_fuzz --sweep` goes over every one of them.
 #[test]
 #[ignore = "a larger sample: a minute"]
@@ -44,4 +53,10 @@ fn more_encodings_of_64_bit_mode() {
 #[ignore = "a larger sample: a minute"]
 fn more_encodings_of_compatibility_mode() {
     compare(32, Extent::Whole, 31, Tier::Interpreter);
+}
+
+#[test]
+#[ignore = "a larger sample: a minute"]
+fn more_encodings_of_16_bit_code() {
+    compare(16, Extent::Whole, 31, Tier::Interpreter);
 }

@@ -258,10 +258,23 @@ impl<'v> Probe<'v> {
         let (code, data) = if wide { (USER_CODE, 0) } else { (USER_CODE_32, USER_DATA) };
         let stack = cpu.segments[seg::SS];
         let code_segment = &mut cpu.segments[seg::CS];
-        (code_segment.selector, code_segment.long, code_segment.default_big) = (code, wide, !wide);
+        (code_segment.selector, code_segment.base) = (code, 0);
+        (code_segment.long, code_segment.default_big) = (wide, !wide);
         let null = Segment { dpl: 3, unusable: true, ..Segment::default() };
         for register in [seg::DS, seg::ES] {
             cpu.segments[register] = if wide { null } else { Segment { selector: data, ..stack } };
+        }
+        self.core.update_mode();
+    }
+
+    /// Executes in compatibility mode from now on, with 16-bit code in a segment that begins at `code`, where RIP counts
+    /// from, and data in segments that begin at `data`.
+    pub fn set_small_code(&mut self, code: u64, data: u64) {
+        self.set_bits(32);
+        let cpu = &mut self.core.cpu;
+        (cpu.segments[seg::CS].default_big, cpu.segments[seg::CS].base) = (false, code);
+        for register in [seg::DS, seg::ES] {
+            cpu.segments[register].base = data;
         }
         self.core.update_mode();
     }

@@ -3,6 +3,7 @@
 use std::arch::asm;
 use std::ptr;
 
+use super::ldt;
 use super::sandbox;
 use super::signal::{self, Session};
 use crate::layout::{BLOCK_CODE, BLOCK_CODE_SIZE, CODE, DATA, DATA_SIZE, PAGE, READ_ONLY};
@@ -46,6 +47,8 @@ fn set_up(session: &mut Session) -> Option<()> {
     unsafe { ptr::copy_nonoverlapping(background.as_ptr(), DATA as *mut u8, background.len()) };
     protect(READ_ONLY, libc::PROT_READ)?;
     take_signals()?;
+    // Where there are no such segments, nobody asks for them.
+    let _ = ldt::make();
     signal::adopt(session);
     sandbox::enter()
 }

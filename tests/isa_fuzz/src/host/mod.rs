@@ -10,6 +10,7 @@
 //! A child that dies is replaced; the case that killed it is told as lost.
 
 mod child;
+mod ldt;
 mod mailbox;
 mod sandbox;
 mod signal;
@@ -49,6 +50,11 @@ impl Host {
         // SAFETY: reads the auxiliary vector.
         let hwcap2 = unsafe { libc::getauxval(libc::AT_HWCAP2) };
         hwcap2 & HWCAP2_FSGSBASE != 0
+    }
+
+    /// Whether its kernel lets programs have segments of 16-bit code.
+    pub fn has_small_code() -> bool {
+        ldt::make().is_ok()
     }
 
     /// Starts a child.

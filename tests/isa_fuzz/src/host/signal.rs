@@ -12,9 +12,12 @@ use libc::{c_int, mcontext_t, siginfo_t, ucontext_t};
 use soft_engine::probe::{Outcome, UserState};
 
 use super::child::protect;
+use super::ldt::{SMALL_CODE_SELECTOR, SMALL_DATA_SELECTOR};
 use super::mailbox::{Mailbox, SharedMailbox};
 use crate::case::{Case, Ending, Record, Scope};
-use crate::layout::{BLOCK_CODE, BLOCK_CODE_SIZE, CODE, DATA, DATA_SIZE, INT3, LAZY, LINE, PAGE, background};
+use crate::layout::{
+    BLOCK_CODE, BLOCK_CODE_SIZE, CODE, DATA, DATA_SIZE, INT3, LAZY, LINE, PAGE, background, code_base,
+};
 
 /// Vectors by which an instruction that raised nothing ends.
 const DEBUG: u32 = 1;
@@ -172,7 +175,7 @@ impl Session {
         self.show_page();
         // SAFETY: the parent waits while a case runs.
         let Some((case, record)) = (unsafe { Mailbox::case(self.mailbox, self.current) }) else { return };
-        store_state(context, &mut record.state);
+        store_state(context, &mut record.state, case.bits);
         record.outcome = outcome(case, context, &mut record.state);
         record.lost = false;
         self.compare_memory(record);
@@ -287,11 +290,15 @@ fn load_state(context: &mut mcontext_t, case: &Case) {
         context.gregs[*place as usize] = value as i64;
     }
     let trap = if case.ending == Ending::Step { TF } else { 0 };
-    context.gregs[libc::REG_RIP as usize] = state.rip as i64;
+    context.gregs[libc::REG_RIP as usize] = (state.rip - code_base(case.bits)) as i64;
     context.gregs[libc::REG_EFL as usize] = (state.rflags | trap) as i64;
     let selectors = context.gregs[libc::REG_CSGSFS as usize] & !0xffff;
-    let (code, data) = if case.bits == 64 { (USER_CODE, 0) } else { (USER_CODE_32, USER_DATA) };
-    // SAFETY: Linux's selectors of no segment and of flat data, between which 64-bit code sees no difference.
+    let (code, data) = match case.bits {
+        64 => (USER_CODE, 0),
+        16 => (SMALL_CODE_SELECTOR.into(), SMALL_DATA_SELECTOR),
+        _ => (USER_CODE_32, USER_DATA),
+    };
+    // SAFETY: selectors of no segment and of data, between which 64-bit code sees no difference.
     unsafe { asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) data) };
     context.gregs[libc::REG_CSGSFS as usize] = selectors | code;
     CASE_FS.store(state.fs_base, Ordering::Relaxed);
@@ -313,11 +320,11 @@ fn load_state(context: &mut mcontext_t, case: &Case) {
     }
 }
 
-fn store_state(context: &mcontext_t, state: &mut UserState) {
+fn store_state(context: &mcontext_t, state: &mut UserState, bits: u8) {
     for (place, value) in GPRS.iter().zip(&mut state.gpr) {
         *value = context.gregs[*place as usize] as u64;
     }
-    state.rip = context.gregs[libc::REG_RIP as usize] as u64;
+    state.rip = (context.gregs[libc::REG_RIP as usize] as u64).wrapping_add(code_base(bits));
     state.rflags = context.gregs[libc::REG_EFL as usize] as u64 & !(TF | RF);
     state.fs_base = CASE_FS.load(Ordering::Relaxed);
     state.fxsave = [0; 512];

@@ -76,7 +76,7 @@ pub enum Extent {
     Whole,
 }
 
-/// Calls `see` with each encoding for a mode of 64 or 32 bits.
+/// Calls `see` with each encoding for code of 64, 32 or 16 bits.
 pub fn each(bits: u32, extent: Extent, mut see: impl FnMut(&[u8])) {
     let prefixes = if bits == 64 { PREFIXES_64 } else { PREFIXES_32 };
     for map in maps() {

@@ -18,8 +18,9 @@ impl Known {
         Known::parse(include_str!("../../tests/sweep_differs.txt"))
     }
 
-    /// Parses a list. Each line is the mode (64, 32 or `any`), a regular expression for 15 bytes in hexadecimal, the
-    /// instruction first, and its name (iced's Code), all with spaces between them, and the reason, with semicolons between. `#` begins a comment.
+    /// Parses a list. Each line is the mode (64, 32 for compatibility mode, or `any`), a regular expression for 15 bytes
+    /// in hexadecimal, the instruction first, and its name (iced's Code), all with spaces between them, and the reason, with
+    /// semicolons between. `#` begins a comment.
     fn parse(list: &str) -> io::Result<Vec<Known>> {
         list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(Known::line).collect()
     }
@@ -41,7 +42,7 @@ impl Known {
 
     /// Whether an encoding belongs to this line.
     pub fn has(&self, bits: u32, bytes: &str, insn: &Instruction) -> bool {
-        self.bits.is_none_or(|own| own == bits)
+        self.bits.is_none_or(|own| own == if bits == 64 { 64 } else { 32 })
             && self.pattern.is_match(&format!("{bytes} {:?}", insn.code()))
     }
 

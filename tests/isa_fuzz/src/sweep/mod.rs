@@ -36,7 +36,7 @@ const RSP: usize = 4;
 
 /// What to sweep over.
 pub struct Plan<'k> {
-    /// 64 or 32: compatibility mode.
+    /// 64, or compatibility mode with code of 32 or 16.
     pub bits: u32,
     /// How much.
     pub extent: Extent,

@@ -4,7 +4,9 @@
 //! Cpu::fpu ──load_fpu──► FpuImage ──XRSTOR──► the host's unit ──XSAVE──► FpuImage ──take──► Cpu::fpu
 //! ```
 
+use super::words::conditions;
 use crate::cpu::{Core, Cpu, Fpu, X87Register};
+use crate::undefined::CONDITIONS;
 
 /// The x87 part of an XSAVE area in standard format (SDM vol. 1, 13.4).
 #[repr(C, align(64))]
@@ -55,8 +57,10 @@ impl Default for FpuImage {
 }
 
 impl FpuImage {
+    /// The conditions come to the host as the opposite of the guest's: who took them from there would be found out.
     fn put(&mut self, fpu: &Fpu) {
-        (self.control, self.status, self.valid) = (fpu.control, fpu.status, fpu.valid);
+        (self.control, self.valid) = (fpu.control, fpu.valid);
+        self.status = fpu.status ^ CONDITIONS;
         for (index, slot) in self.registers.iter_mut().enumerate() {
             let X87Register { significand, sign_exponent } = fpu.registers[fpu.physical(index as u8)];
             *slot = Slot { significand, sign_exponent, ..Slot::default() };
@@ -64,8 +68,10 @@ impl FpuImage {
         self.present = X87.into();
     }
 
-    fn take(&self, fpu: &mut Fpu) {
-        (fpu.control, fpu.status, fpu.valid) = (self.control, self.status, self.valid);
+    /// `sources` and `kept` say where the conditions are.
+    fn take(&self, fpu: &mut Fpu, sources: u32, kept: u16) {
+        (fpu.control, fpu.valid) = (self.control, self.valid);
+        fpu.status = conditions::status(self.status, sources, kept);
         for (index, slot) in self.registers.iter().enumerate() {
             let Slot { significand, sign_exponent, .. } = *slot;
             fpu.registers[fpu.physical(index as u8)] = X87Register { significand, sign_exponent };
@@ -78,6 +84,7 @@ pub fn put(core: &mut Core<'_>) {
     let Core { fpu_image, cpu: Cpu { fpu, .. }, words, .. } = core;
     fpu_image.put(fpu);
     (words.fpu_instruction, words.fpu_data) = (fpu.instruction, fpu.data);
+    (words.fpu_sources, words.fpu_conditions) = (conditions::ALL_KEPT, fpu.status.into());
 }
 
 /// Takes back what generated code has left in the image. False if there is nothing.
@@ -85,7 +92,7 @@ pub fn take(core: &mut Core<'_>) -> bool {
     let Core { fpu_image, cpu: Cpu { fpu, .. }, words, .. } = core;
     let left = std::mem::take(&mut words.fpu_left) != 0;
     if left {
-        fpu_image.take(fpu);
+        fpu_image.take(fpu, words.fpu_sources, words.fpu_conditions as u16);
         (fpu.instruction, fpu.data) = (words.fpu_instruction, words.fpu_data);
     }
     left
@@ -107,7 +114,24 @@ mod tests {
         assert_eq!(image.registers[0].sign_exponent, 0x3fff + 5);
         assert_eq!(image.registers[3].sign_exponent, 0x3fff);
         let mut back = Fpu::default();
-        image.take(&mut back);
+        image.take(&mut back, conditions::ALL_KEPT, fpu.status);
         assert_eq!(back, fpu);
+    }
+
+    #[test]
+    fn conditions_come_from_where_they_are_known() {
+        const KEPT: u16 = 0x4000;
+        const HOST: u16 = 0x0721;
+        let image = FpuImage { status: HOST, ..FpuImage::default() };
+        let cases =
+            [(conditions::ALL_KEPT, 0x4021), (conditions::HOST_C1, 0x4221), (conditions::CLEAR_C1, 0x4021)];
+        for (sources, status) in cases {
+            let mut fpu = Fpu::default();
+            image.take(&mut fpu, sources, KEPT);
+            assert_eq!(fpu.status, status, "{sources:#x}");
+        }
+        let mut fpu = Fpu::default();
+        image.take(&mut fpu, conditions::CLEAR_C1, CONDITIONS);
+        assert_eq!(fpu.status, 0x4521);
     }
 }

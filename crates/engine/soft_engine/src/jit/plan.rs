@@ -228,7 +228,7 @@ impl Plan {
             | Way::ZeroExtendHighByte
             | Way::System(System::HighByte)
             | Way::Nothing => self.memory.is_some() && checks,
-            Way::X87 => self.memory.is_some() && checks || self.insn.mnemonic() == Mnemonic::Fldcw,
+            Way::X87 => self.memory.is_some() && checks || keeps_conditions(self.insn.mnemonic()),
             Way::Push | Way::Pop | Way::Leave => checks,
             _ => true,
         }
@@ -643,9 +643,13 @@ fn is_x87(mnemonic: Mnemonic) -> bool {
 }
 
 /// x87 control instructions: the unit does not remember where they stand (SDM vol. 1, 8.1.8).
-pub fn is_x87_control(mnemonic: Mnemonic) -> bool {
-    use Mnemonic as M;
-    matches!(mnemonic, M::Fldcw | M::Fnstcw | M::Fnstsw | M::Wait)
+fn is_x87_control(mnemonic: Mnemonic) -> bool {
+    mnemonic == Mnemonic::Wait || keeps_conditions(mnemonic)
+}
+
+/// Whether the x87 conditions are kept before the instruction, which takes the host's flags.
+fn keeps_conditions(mnemonic: Mnemonic) -> bool {
+    matches!(mnemonic, Mnemonic::Fldcw | Mnemonic::Fnstcw | Mnemonic::Fnstsw)
 }
 
 /// Marks whose flags somebody looks at: the next to read them, or to leave the block, before all are overwritten.

@@ -20,6 +20,7 @@ use crate::decode::insn::Insn;
 use crate::decode::{OPTIONS, lower, pause};
 use crate::features::Features;
 use crate::memory::tlb;
+use crate::undefined;
 
 mod control;
 mod data;
@@ -109,6 +110,7 @@ impl Translator {
             native: false,
             saved: true,
             void: 0,
+            sources: None,
             start,
             after: None,
             vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
@@ -173,6 +175,8 @@ struct Unit<'a> {
     saved: bool,
     /// Those of the host's that count as clear, whatever they are, at their places in RFLAGS; none if they are saved.
     void: u64,
+    /// Where the x87 conditions are, if that is known (see [`words::conditions`]).
+    sources: Option<u32>,
     /// What it asks of the vector registers.
     vectors: u8,
     /// It has x87 instructions.
@@ -216,6 +220,10 @@ impl Unit<'_> {
 
     /// One instruction. False if the unit ends with it.
     fn instruction(&mut self, plan: &Plan) -> bool {
+        if plan.way != Way::X87 {
+            // The engine may have been called, which puts them elsewhere.
+            self.sources = None;
+        }
         match plan.way {
             Way::Interpreted => return self.interpreted(plan),
             Way::Crossing => {
@@ -226,7 +234,12 @@ impl Unit<'_> {
             Way::MappedVex => self.mapped_vex(plan),
             Way::Vector => self.vector(plan),
             Way::VectorVex => self.vector_vex(plan),
-            Way::X87 => self.x87(plan),
+            Way::X87 => {
+                self.x87(plan);
+                if plan.memory.is_some() {
+                    self.sources = None;
+                }
+            }
             Way::String { element } => self.string(plan, element),
             Way::ShiftByCl => {
                 self.shift_by_cl(plan);

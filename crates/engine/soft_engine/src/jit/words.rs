@@ -38,6 +38,11 @@ pub struct Words {
     /// count while the unit is in the host.
     pub fpu_instruction: u64,
     pub fpu_data: u64,
+    /// What of the guest's status word is the host's, and what is that of `fpu_conditions` (see [`conditions`]); they count
+    /// while the unit is in the host.
+    pub fpu_sources: u32,
+    /// The status word when its conditions were last known.
+    pub fpu_conditions: u32,
     /// Address of an access that missed the TLB.
     pub address: u64,
     /// A value that outlives an access to memory.
@@ -93,6 +98,29 @@ pub mod vectors {
     pub const AVX: u8 = 2;
 }
 
+/// Where the guest's x87 conditions are: in the host's status word they count only behind instructions that define them.
+/// The lower half says which bits are the host's, the upper half which ones are those that generated code keeps.
+pub mod conditions {
+    use crate::undefined::{C0, C1, C2, C3};
+
+    const KEPT: u16 = C0 | C2 | C3;
+    /// C1 is the host's, the others are kept.
+    pub const HOST_C1: u32 = sources(!KEPT, KEPT);
+    /// All are kept.
+    pub const ALL_KEPT: u32 = sources(!(KEPT | C1), KEPT | C1);
+    /// C1 is clear, the others are kept.
+    pub const CLEAR_C1: u32 = sources(!(KEPT | C1), KEPT);
+
+    const fn sources(host: u16, kept: u16) -> u32 {
+        (kept as u32) << 16 | host as u32
+    }
+
+    /// The guest's status word.
+    pub fn status(host: u16, sources: u32, kept: u16) -> u16 {
+        host & sources as u16 | kept & (sources >> 16) as u16
+    }
+}
+
 const SIZE: i32 = size_of::<Words>() as i32;
 
 macro_rules! word_at {
@@ -110,6 +138,11 @@ pub const fn at_word(offset: usize) -> Rm {
 /// The place of a window's host address.
 pub fn window(slot: u8) -> Rm {
     at_word(offset_of!(Words, windows) + usize::from(slot) * 8)
+}
+
+/// The place of the upper half of `fpu_sources`.
+pub const fn kept_conditions() -> Rm {
+    at_word(offset_of!(Words, fpu_sources) + 2)
 }
 
 /// The place of one of the salts.

@@ -98,14 +98,11 @@ fn to_codes(core: &mut Core<'_>, insn: &Insn, source: Option<Number>, manner: Ma
     finish(core, insn)
 }
 
-/// The relation goes to ZF, PF, CF. C1 stays, unless there is a stack fault.
+/// The relation goes to ZF, PF, CF. C1 is clear, whatever happens.
 fn to_flags(core: &mut Core<'_>, insn: &Insn, manner: Manner) -> Exec {
     begin(core)?;
     let source = core.fpu.st(insn.ops[1].register).map(Number::of);
-    let fpu = &mut core.fpu;
-    let kept = if fpu.is_empty(0) || source.is_none() { 0 } else { fpu.status & status::C1 };
-    let relation = compare(fpu, source, manner);
-    fpu.set_condition(status::C1, kept);
+    let relation = compare(&mut core.fpu, source, manner);
     core.flags.set_status(relation_flags(relation));
     finish(core, insn)
 }

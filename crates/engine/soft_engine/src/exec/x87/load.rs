@@ -158,12 +158,13 @@ fn exchange(core: &mut Core<'_>, insn: &Insn) -> Exec {
     finish(core, insn)
 }
 
-/// C1 stays, unless there is a stack fault.
+/// C1 is clear, with a stack fault or without.
 #[inline(always)]
 fn move_if(core: &mut Core<'_>, insn: &Insn, condition: u8) -> Exec {
     begin(core)?;
     let holds = core.flags.condition(condition);
     let fpu = &mut core.fpu;
+    fpu.set_condition(status::C1, 0);
     match (fpu.st(0), fpu.st(insn.ops[1].register)) {
         (Some(_), Some(value)) => {
             if holds {

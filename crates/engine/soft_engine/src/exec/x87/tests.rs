@@ -1,6 +1,7 @@
 use super::stack::status;
-use crate::exec::program::{CODE, DATA, HOLE, execute, page_fault, read, state, with_probe};
-use crate::probe::{Outcome, Probe, UserState};
+use crate::exec::program::{CODE, DATA, HOLE, execute, page_fault, read, state, with_probe, with_probe_on};
+use crate::probe::{Outcome, Probe, Tier, UserState};
+use crate::undefined::{C0, C1, C2, C3, CONDITIONS};
 
 const RCX: usize = 1;
 const MATH_FAULT: Outcome = Outcome::Exception { vector: 16, error: 0, cr2: 0 };
@@ -103,4 +104,51 @@ fn an_unmasked_overflow_keeps_memory_as_it_was() {
         assert_eq!(status_word(&state) & (status::TOP | OVERFLOW), 7 << 11 | OVERFLOW);
         assert_eq!(run(probe, &mut state, &[FWAIT]), MATH_FAULT);
     });
+}
+
+/// What is undefined is as `undefined.rs` says, in both tiers, whatever the host leaves.
+#[test]
+fn undefined_conditions_are_as_decided() {
+    const UPPER: u16 = C0 | C2 | C3;
+    // What stays as it was, and what is set; the others are clear. ST(0) and ST(1) are 1.
+    let rows: [(&str, &[u8], u16, u16); 17] = [
+        ("fadd", &[0xd8, 0xc1], UPPER, 0),
+        ("fld1", FLD1, UPPER, 0),
+        ("fxch", &[0xd9, 0xc9], UPPER, 0),
+        ("fsqrt", &[0xd9, 0xfa], UPPER, 0),
+        ("fist [rcx]", &[0xdb, 0x11], UPPER, 0),
+        ("fsin", &[0xd9, 0xfe], C0 | C3, 0),
+        ("fcom", &[0xd8, 0xd1], 0, C3),
+        ("fxam", &[0xd9, 0xe5], 0, C2),
+        ("fcomi", &[0xdb, 0xf1], UPPER, 0),
+        ("fcmovnb", &[0xdb, 0xc1], UPPER, 0),
+        ("ffree", &[0xdd, 0xc1], UPPER, 0),
+        ("fnop", &[0xd9, 0xd0], CONDITIONS, 0),
+        ("fnstsw ax", FNSTSW_AX, CONDITIONS, 0),
+        ("fnstsw [rcx]", &[0xdd, 0x39], CONDITIONS, 0),
+        ("fnstcw [rcx]", &[0xd9, 0x39], CONDITIONS, 0),
+        ("fldcw [rcx]", &[0xd9, 0x29], CONDITIONS, 0),
+        ("fwait", FWAIT, CONDITIONS, 0),
+    ];
+    for tier in [Tier::Interpreter, Tier::Jit] {
+        with_probe_on(tier, |probe| {
+            for (name, bytes, kept, set) in rows {
+                for before in [0, CONDITIONS] {
+                    probe.write(DATA, &0x37f_u16.to_le_bytes());
+                    let mut state = unit(0);
+                    assert_eq!(run(probe, &mut state, &[FLD1, FLD1]), Outcome::Done);
+                    let word = status_word(&state) & !CONDITIONS | before;
+                    state.fxsave[2..4].copy_from_slice(&word.to_le_bytes());
+                    assert_eq!(run(probe, &mut state, &[bytes]), Outcome::Done, "{name}");
+                    // FSIN of 1 may have been rounded up.
+                    let open = if name == "fsin" { C1 } else { 0 };
+                    let after = status_word(&state) & CONDITIONS & !open;
+                    assert_eq!(after, before & kept | set, "{tier:?}: {name}, {before:#x} before");
+                    if bytes == FNSTSW_AX {
+                        assert_eq!(state.gpr[0] as u16, word, "{tier:?}");
+                    }
+                }
+            }
+        });
+    }
 }

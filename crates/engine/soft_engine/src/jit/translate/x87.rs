@@ -1,28 +1,48 @@
 //! x87 instructions: emitted as they are, on the host's unit.
+//!
+//! Of the host's conditions only those are used that an instruction defines; what it leaves undefined is as
+//! [`undefined`](crate::undefined) says:
+//!
+//! ```text
+//! comparisons, FXAM ──► all are kept        arithmetic, moves ──► C1 is the host's, the others are kept
+//! FCOMI, FCMOV, FFREE ──► C1 is clear       FNSTSW, FNSTCW, FLDCW ──► C1 is kept first
+//! ```
 
 use super::data::Raw;
 use super::*;
+use crate::jit::words::conditions;
 
 /// Exception masks of the control word (SDM vol. 1, 8.1.5).
 const MASKS: u32 = 0x3f;
+/// FNSTSW AX
+const STORE_STATUS: [u8; 2] = [0xdf, 0xe0];
+/// Of 16 bits: AND, OR, MOV from and to memory.
+const AND_WORD: Op = word_op(0x23);
+const OR_WORD: Op = word_op(0x0b);
+const LOAD_WORD: Op = word_op(0x8b);
+const STORE_WORD: Op = word_op(0x89);
+
+const fn word_op(code: u8) -> Op {
+    Op { operand16: true, repeat: 0, lock: false, wide: false, byte: false, map: 0, code }
+}
 
 impl Unit<'_> {
     pub(super) fn x87(&mut self, plan: &Plan) {
         match plan.insn.mnemonic() {
             // No exception waits: they are all masked.
             Mnemonic::Wait => {}
+            Mnemonic::Fnop => self.remember(plan),
             Mnemonic::Fldcw => self.load_control(plan),
-            Mnemonic::Fnstsw if plan.memory.is_none() => {
-                // fnstsw ax; mov accumulator, ax
-                self.asm.raw(&[0xdf, 0xe0]);
-                let op = Op { operand16: true, code: 0x8b, ..Op::default() };
-                self.asm.op(op, self.guest(0), Rm::Reg(host::RAX));
+            Mnemonic::Fnstsw => self.store_status(plan),
+            Mnemonic::Fnstcw => {
+                self.keep_conditions();
+                self.as_it_is(plan);
+                self.bind_after();
             }
             mnemonic => {
                 self.as_it_is(plan);
-                if !plan::is_x87_control(mnemonic) {
-                    self.remember(plan);
-                }
+                self.note_conditions(mnemonic);
+                self.remember(plan);
                 self.bind_after();
             }
         }
@@ -38,6 +58,62 @@ impl Unit<'_> {
         }
     }
 
+    /// Notes which conditions the instruction has defined in the host's unit.
+    fn note_conditions(&mut self, mnemonic: Mnemonic) {
+        match undefined::conditions(mnemonic) {
+            0 => self.take_conditions(),
+            open if open & undefined::C1 != 0 => self.set_sources(conditions::CLEAR_C1),
+            _ => self.set_sources(conditions::HOST_C1),
+        }
+    }
+
+    /// The host's conditions are the guest's now.
+    fn take_conditions(&mut self) {
+        self.asm.raw(&STORE_STATUS);
+        self.asm.op(STORE_WORD, host::RAX, word_at!(fpu_conditions));
+        self.set_sources(conditions::ALL_KEPT);
+    }
+
+    fn set_sources(&mut self, sources: u32) {
+        if self.sources != Some(sources) {
+            self.asm.op(Op::new(false, 0xc7), 0, word_at!(fpu_sources));
+            self.asm.word(sources);
+            self.sources = Some(sources);
+        }
+    }
+
+    /// Makes AX the guest's status word, and what is kept; destroys RCX and flags.
+    fn keep_status(&mut self) {
+        self.asm.raw(&STORE_STATUS);
+        self.asm.op(AND_WORD, host::RAX, word_at!(fpu_sources));
+        self.asm.op(LOAD_WORD, host::RCX, word_at!(fpu_conditions));
+        self.asm.op(AND_WORD, host::RCX, words::kept_conditions());
+        self.asm.op(OR_WORD, host::RAX, Rm::Reg(host::RCX));
+        self.asm.op(STORE_WORD, host::RAX, word_at!(fpu_conditions));
+        self.set_sources(conditions::ALL_KEPT);
+        self.native = false;
+    }
+
+    /// Before an instruction that may do anything to the host's conditions.
+    fn keep_conditions(&mut self) {
+        if matches!(self.sources, None | Some(conditions::HOST_C1)) {
+            self.keep_status();
+        }
+    }
+
+    /// FNSTSW: the status word with the guest's conditions.
+    fn store_status(&mut self, plan: &Plan) {
+        self.keep_status();
+        if plan.memory.is_none() {
+            self.asm.op(LOAD_WORD, self.guest(0), Rm::Reg(host::RAX));
+            return;
+        }
+        let rm = self.operand(plan, host::RAX);
+        self.asm.op(LOAD_WORD, host::RCX, word_at!(fpu_conditions));
+        self.asm.op(STORE_WORD, host::RCX, rm);
+        self.bind_after();
+    }
+
     /// Notes where the instruction stands, and its operand's effective address.
     fn remember(&mut self, plan: &Plan) {
         self.asm.load(host::RAX, word_at!(page));
@@ -51,6 +127,7 @@ impl Unit<'_> {
 
     /// FLDCW, if it leaves all exceptions masked.
     fn load_control(&mut self, plan: &Plan) {
+        self.keep_conditions();
         let (elsewhere, _) = self.interpreter_instead(plan);
         let rm = self.operand(plan, host::RAX);
         // movzx ecx, word [rax]; not ecx; test ecx, masks
