@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use engine_suite::litmus::{FENCES, Fence, NO_FENCE, SHAPES, Shape, Strength, run};
+use engine_suite::litmus::{FENCES, Fence, NO_FENCE, SHAPES, Shape, run};
 use soft_engine::SoftEngine;
 
 /// Races of an ordinary test, and of a slow fence.
@@ -41,7 +41,7 @@ fn check(
     }
     let races = if fence.is_slow { (races / 100).max(FEWEST) } else { races };
     let tally = run(engine, shape, fence, races, time)?;
-    let is_allowed = shape.is_allowed && fence.strength == Strength::None;
+    let is_allowed = fence.strength < shape.forbidden_by;
     let verdict = if is_allowed { "allowed" } else { "forbidden" };
     println!("{tier} {} {}: seen {} of {}, {verdict}", shape.name, fence.name, tally.seen, tally.races);
     if is_allowed || tally.seen == 0 {
@@ -71,37 +71,38 @@ fn with_all_fences(names: &'static [&'static str]) -> impl Iterator<Item = (&'st
     names.iter().flat_map(move |name| fences().map(|fence| (shape(name), fence)))
 }
 
-/// All shapes with nothing and the common fences.
-fn all_shapes() -> impl Iterator<Item = (&'static Shape, &'static Fence)> {
-    let common = || FENCES.iter().filter(|fence| COMMON.contains(&fence.name));
-    let fences = move || std::iter::once(&NO_FENCE).chain(common());
-    SHAPES.iter().flat_map(move |shape| fences().map(move |fence| (shape, fence)))
+/// Shapes of ordinary stores, or of non-temporal ones, with nothing and the common fences; the others with SFENCE, too.
+fn all_shapes(non_temporal: bool) -> impl Iterator<Item = (&'static Shape, &'static Fence)> {
+    let is_wanted = move |name| COMMON.contains(&name) || non_temporal && name == "sfence";
+    let fences = move || FENCES.iter().filter(move |fence| is_wanted(fence.name));
+    let shapes = SHAPES.iter().filter(move |shape| shape.is_non_temporal() == non_temporal);
+    shapes.flat_map(move |shape| std::iter::once(&NO_FENCE).chain(fences()).map(move |fence| (shape, fence)))
 }
 
 #[test]
 fn a_few_races_of_all_shapes() {
     for engine in engines() {
-        check_all(&engine, all_shapes(), FEW, PATIENCE);
+        check_all(&engine, all_shapes(false).chain(all_shapes(true)), FEW, PATIENCE);
     }
 }
 
 #[test]
 fn a_few_races_with_every_fence() {
     for engine in engines() {
-        check_all(&engine, with_all_fences(&["SB"]), FEW, PATIENCE);
+        check_all(&engine, with_all_fences(&["SB", "MP by MOVNTI"]), FEW, PATIENCE);
     }
 }
 
 #[test]
 #[ignore = "two minutes of races"]
 fn many_races_of_all_shapes_translated() {
-    check_all(&engines()[0], all_shapes(), MANY, LONG);
+    check_all(&engines()[0], all_shapes(false), MANY, LONG);
 }
 
 #[test]
 #[ignore = "two minutes of races"]
 fn many_races_of_all_shapes_interpreted() {
-    check_all(&engines()[1], all_shapes(), MANY, LONG);
+    check_all(&engines()[1], all_shapes(false), MANY, LONG);
 }
 
 #[test]
@@ -114,6 +115,24 @@ fn many_races_with_every_fence_translated() {
 #[ignore = "two minutes of races"]
 fn many_races_with_every_fence_interpreted() {
     check_all(&engines()[1], with_all_fences(&["SB"]), MANY, LONG);
+}
+
+#[test]
+#[ignore = "a minute of races"]
+fn many_races_of_non_temporal_stores_translated() {
+    check_all(&engines()[0], all_shapes(true), MANY, LONG);
+}
+
+#[test]
+#[ignore = "a minute of races"]
+fn many_races_of_non_temporal_stores_interpreted() {
+    check_all(&engines()[1], all_shapes(true), MANY, LONG);
+}
+
+#[test]
+#[ignore = "two minutes of races"]
+fn many_non_temporal_stores_that_race_with_every_fence() {
+    check_all(&engines()[0], with_all_fences(&["MP by MOVNTI"]), MANY, LONG);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Case;
 use crate::guest::Guest;
+use crate::modes::{MODES, Mode};
 use crate::outcome::Expect;
 
 const EXCHANGE: &str = "SDM vol. 2, NOP, PAUSE, XCHG";
@@ -32,5 +33,26 @@ pub(super) fn cases() -> Vec<Case> {
         let name = format!("prefetch of kind {kind}");
         cases.push(Case::new(name, "APM vol. 3, PREFETCH", guest, Expect::done()));
     }
+    cases.extend(evex());
     cases
+}
+
+/// Instructions with an EVEX prefix, of which no guest here has the extensions; in real-address mode there is no such
+/// prefix, as in virtual-8086 mode.
+fn evex() -> impl Iterator<Item = Case> {
+    const UNDEFINED: u8 = 6;
+    // VADDPS zmm0, zmm0, zmm1; VPXORD xmm0, xmm0, xmm1; KMOV's neighbour of an unknown map.
+    const ROWS: [(&str, &[u8]); 3] = [
+        ("vaddps zmm", &[0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc1]),
+        ("vpxord xmm", &[0x62, 0xf1, 0x7d, 0x08, 0xef, 0xc1]),
+        ("map 7", &[0x62, 0xf7, 0x7c, 0x48, 0x10, 0xc1]),
+    ];
+    let modes = MODES.into_iter().filter(|mode| *mode != Mode::Real);
+    modes.flat_map(|mode| {
+        ROWS.map(|(name, code)| {
+            let guest = mode.guest(code);
+            let expect = Expect::fault_at(UNDEFINED, 0, mode.start(&guest));
+            Case::new(format!("{name} in {mode:?}"), "SDM vol. 2A, 2.7", guest, expect)
+        })
+    })
 }

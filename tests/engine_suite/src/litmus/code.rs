@@ -103,6 +103,16 @@ impl Code {
         match step {
             // mov dword [rdi + word], value
             Step::Store(word, value) => self.bytes(&[0xc7, 0x87]).word(word as u32 * 64).word(value.into()),
+            // mov eax, value; movnti [rdi + word], eax
+            Step::StoreInt(word, value) => {
+                self.bytes(&[0xb8]).word(value.into()).bytes(&[0x0f, 0xc3, 0x87]).word(word as u32 * 64)
+            }
+            // mov eax, value; movd xmm0, eax; movntdq [rdi + word], xmm0
+            Step::StoreVector(word, value) => self
+                .bytes(&[0xb8])
+                .word(value.into())
+                .bytes(&[0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xe7, 0x87])
+                .word(word as u32 * 64),
             // mov r8d or r9d, [rdi + word]
             Step::Load(word, register) => self
                 .bytes(&[0x44, 0x8b, if register as usize == 0 { 0x87 } else { 0x8f }])

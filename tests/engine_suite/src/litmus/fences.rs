@@ -1,15 +1,17 @@
-//! What may stand between two accesses, and whether it keeps a load behind it from overtaking a store before it.
+//! What may stand between two accesses, and what it keeps from being overtaken.
 
 use crate::layout::{GDT, TEST, TEST_VECTOR, TEST2};
 use crate::smp::DEVICES;
 
-/// What it does to a store before it and a load behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is seen before an access behind it; each includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strength {
-    /// The store is seen before the load is made.
-    Full,
-    /// Nothing.
+    /// Nothing that would not be anyway.
     None,
+    /// Non-temporal stores, before stores behind it (SDM vol. 2B, SFENCE).
+    Stores,
+    /// All stores, before loads behind it.
+    Full,
 }
 
 /// An instruction, or a few, between two accesses.
@@ -61,7 +63,7 @@ pub const FENCES: &[Fence] = &[
     // Fences (SDM vol. 2).
     full("mfence", &[0x0f, 0xae, 0xf0]),
     none("lfence", &[0x0f, 0xae, 0xe8]),
-    none("sfence", &[0x0f, 0xae, 0xf8]),
+    Fence { strength: Strength::Stores, ..full("sfence", &[0x0f, 0xae, 0xf8]) },
     // Locked instructions on a word that no other vCPU uses (SDM vol. 3, 9.1.2.2): [r15], AL, EAX or RAX.
     full("xchg byte", &[0x41, 0x86, 0x07]),
     full("xchg word", &[0x66, 0x41, 0x87, 0x07]),
