@@ -14,7 +14,7 @@ use soft_engine::SoftEngine;
 /// Races of an ordinary test, and of a slow fence.
 const FEW: u64 = 2 * 2048;
 const FEWEST: u64 = 2048;
-/// How long an ordinary one is waited for: the vCPUs may have to take turns on a busy host.
+/// How long an ordinary one and a slow fence are waited for: the vCPUs may have to take turns on a busy host.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Races of a long test, and how long one combination may take.
 const MANY: u64 = 10_000_000;
@@ -39,7 +39,8 @@ fn check(
     if (0..shape.threads.len()).any(|vcpu| fence.code_on(vcpu).is_none()) {
         return Ok(());
     }
-    let races = if fence.is_slow { (races / 100).max(FEWEST) } else { races };
+    // A slow one stops the other vCPUs each time, and a busy host may keep those waiting.
+    let (races, time) = if fence.is_slow { ((races / 100).max(FEWEST), PATIENCE) } else { (races, time) };
     let tally = run(engine, shape, fence, races, time)?;
     let is_allowed = fence.strength < shape.forbidden_by;
     let verdict = if is_allowed { "allowed" } else { "forbidden" };
