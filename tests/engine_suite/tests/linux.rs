@@ -13,17 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arch_model::x86_64::cpuid::{self, Cpuid};
+use arch_model::x86_64::cpuid;
 use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
 use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
-use machine::{Backends, Bus, Machine, MachineState};
+use machine::{Backends, Bus, Machine, MachineState, boot};
 use sha2::{Digest, Sha256};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnPanic, OnReset, VmSpec};
+use vm_spec::{
+    Blueprint, BootSpec, ConsoleSpec, DiskFormat, DiskSpec, HostFacts, KernelSpec, OnReset, VmSpec, resolve,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -165,34 +167,21 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
     let mut bytes = script.into_bytes();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     fs::write(folder.join("script"), bytes).unwrap();
-    let disk = |name: &str, readonly, serial: Option<&str>| DiskSpec {
-        path: folder.join(name),
-        format: vm_spec::DiskFormat::Raw,
-        force_raw: false,
-        block_size: None,
-        readonly,
-        serial: serial.map(|serial| serial.parse().unwrap()),
-        on_error: vm_spec::OnError::Report,
+    let disk = |name: &str| DiskSpec::new(folder.join(name), DiskFormat::Raw);
+    let script = DiskSpec { readonly: true, serial: Some("script".parse().unwrap()), ..disk("script") };
+    let boot = KernelSpec {
+        initrds: vec![initrd],
+        cmdline: Some(COMMAND_LINE.to_owned()),
+        ..KernelSpec::new(kernel)
     };
     VmSpec {
-        name: "exchange".parse().unwrap(),
-        kernel,
-        boot_protocol: BootProtocol::Auto,
-        initrds: vec![initrd],
-        modules: vec![],
-        cmdline: Some(COMMAND_LINE.to_owned()),
         cpus: guest.cpus.to_string().parse().unwrap(),
         memory: "128M".parse().unwrap(),
-        merge: false,
-        disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],
-        nets: vec![],
+        disks: vec![disk("disk"), script],
         console: ConsoleSpec::File { path: folder.join("console"), mode: vm_spec::FileMode::default() },
-        virtio_console: None,
         cpu_model: Some(CpuModel::V2),
         on_reset: OnReset::Exit,
-        on_panic: OnPanic::Guest,
-        debug_exit: None,
-        exit_status: false,
+        ..VmSpec::new("exchange".parse().unwrap(), BootSpec::Kernel(boot))
     }
 }
 
@@ -213,14 +202,15 @@ fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u
     let backends = Backends::open(spec, || ())?;
     // What the guest is told of its processor has to be true of both.
     let cpuid = cpuid::common(first.guest_cpuid(spec.cpu_model)?, &second.offered_cpuid()?);
-    let mut running = Running::power_on(first, (spec, cpuid), &backends, khz)?;
+    let blueprint = resolve(spec, &HostFacts { cpuid, backends: backends.facts() }, None)?;
+    let mut running = Running::power_on(first, &blueprint, &backends, khz)?;
     running.run_until(|| rounds_in(&printed()) >= HALF as usize)?;
     if let Some(request) = *lock(&running.power.request) {
         return Err(format!("the guest ended on the first engine: {request:?}").into());
     }
     let changed_at = printed().replace('\r', "").len();
     let saved = running.save()?;
-    let mut running = Running::build(second, (spec, saved.cpuid.clone()), &backends)?;
+    let mut running = Running::assemble(second, &blueprint, &backends)?;
     running.restore(&saved)?;
     drop(saved);
     let began = Instant::now();
@@ -260,13 +250,11 @@ struct Running<V: Vm> {
     vcpus: Vec<V::Vcpu>,
     power: Arc<Power>,
     memory: GuestMemory,
-    cpuid: Cpuid,
     vm: V,
 }
 
 /// All of a machine's state.
 struct Saved {
-    cpuid: Cpuid,
     memory: GuestMemory,
     platform: PlatformState,
     devices: MachineState,
@@ -274,36 +262,37 @@ struct Saved {
 }
 
 impl<V: Vm> Running<V> {
-    fn build<E: Engine<Vm = V>>(
+    fn assemble<E: Engine<Vm = V>>(
         engine: &E,
-        (spec, cpuid): (&VmSpec, Cpuid),
+        blueprint: &Blueprint,
         backends: &Backends,
     ) -> Result<Running<V>> {
-        let memory = Machine::allocate_ram(spec)?;
-        let config = VmConfig { vcpus: spec.cpus.get(), cpuid };
+        let memory = Machine::allocate_ram(&blueprint.memory, false)?;
+        let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
         let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(Power::default());
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
+        let machine = Machine::assemble(blueprint, &vm, &memory, backends, power.clone(), power.clone())?;
         let vcpus = (0..config.vcpus)
             .map(|index| vm.create_vcpu(VcpuIndex(index)))
             .collect::<std::result::Result<Vec<_>, _>>()?;
         *lock(&power.vcpus) = vcpus.iter().map(Vcpu::kicker).collect();
-        Ok(Running { machine, vcpus, power, memory, cpuid: config.cpuid, vm })
+        Ok(Running { machine, vcpus, power, memory, vm })
     }
 
     /// At the kernel's entry.
     fn power_on<E: Engine<Vm = V>>(
         engine: &E,
-        of: (&VmSpec, Cpuid),
+        blueprint: &Blueprint,
         backends: &Backends,
         khz: Option<u32>,
     ) -> Result<Running<V>> {
-        let mut running = Running::build(engine, of, backends)?;
+        let mut running = Running::assemble(engine, blueprint, backends)?;
+        let entry = boot::load(blueprint, &running.memory, backends)?;
         for (index, vcpu) in running.vcpus.iter_mut().enumerate() {
             let mut state = vcpu.state()?;
             state.tsc_khz = khz.or(state.tsc_khz);
             if index == 0 {
-                running.machine.enter_kernel(&mut state);
+                entry.apply(&mut state);
             }
             vcpu.set_state(&state)?;
         }
@@ -338,7 +327,7 @@ impl<V: Vm> Running<V> {
     fn save(self) -> Result<Saved> {
         let vcpus = self.vcpus.iter().map(Vcpu::state).collect::<std::result::Result<Vec<_>, _>>()?;
         let (platform, devices) = (self.vm.platform_state()?, self.machine.save()?);
-        Ok(Saved { cpuid: self.cpuid, memory: self.memory.clone(), platform, devices, vcpus })
+        Ok(Saved { memory: self.memory.clone(), platform, devices, vcpus })
     }
 
     fn restore(&mut self, saved: &Saved) -> Result<()> {

@@ -23,7 +23,7 @@ pub use vmm_sys_util::eventfd::EventFd;
 
 /// What every device of a machine can be told to do.
 pub trait Device: AnySnapshot + Send {
-    /// Unique in its machine and stable across runs: `serial0`, `virtio-block1`. The key of its saved state.
+    /// Unique in its machine and stable across runs: `serial0`, `disk-root`. The key of its saved state.
     fn id(&self) -> &str;
 
     /// Puts the device into its power-on state, as the platform's reset line does. In-flight work is drained.

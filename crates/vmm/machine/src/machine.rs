@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use arch_model::x86_64::CpuState;
-use boot_loader::InitialState;
 use char_backend::{CharBackend, InputPump};
 use chipset::AcpiGed;
 use device_model::{Device, EventFd, Shared, SnapshotError, lock};
@@ -24,7 +22,6 @@ pub struct Machine {
     devices: Vec<Shared<dyn Device>>,
     power_button: Shared<AcpiGed>,
     counters: Counters,
-    initial: InitialState,
 }
 
 /// The thread that moves the console's input to the serial port, if the console has any.
@@ -52,21 +49,12 @@ pub struct MachineState {
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
-        initial: &InitialState,
         power_button: Shared<AcpiGed>,
         console: Console,
         counters: Counters,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
-        Machine {
-            _console: console,
-            memory,
-            bus: Arc::new(bus),
-            devices,
-            power_button,
-            counters,
-            initial: *initial,
-        }
+        Machine { _console: console, memory, bus: Arc::new(bus), devices, power_button, counters }
     }
 
     /// Where vCPUs send their accesses.
@@ -79,10 +67,9 @@ impl Machine {
         &self.memory
     }
 
-    /// Brings vCPU 0 from its power-on state to the kernel's entry.
-    pub fn enter_kernel(&self, state: &mut CpuState) {
-        state.registers = self.initial.registers;
-        state.system = self.initial.system;
+    /// The names of all devices, in the order in which they are saved.
+    pub fn ids(&self) -> Vec<String> {
+        self.devices.iter().map(|device| lock(device).id().to_owned()).collect()
     }
 
     /// Presses the power button: what happens then is the guest's decision.

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use arch_model::x86_64::cpuid::Cpuid;
-use machine::{Backends, Machine};
+use machine::{Backends, Machine, boot};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::VmSpec;
+use vm_spec::{Blueprint, VmSpec};
 
 use crate::driver::RunError;
 use crate::inbox::Outbox;
@@ -22,24 +21,26 @@ pub(crate) struct PowerCycle<V> {
 }
 
 impl<V: Vm> PowerCycle<V> {
-    /// Builds the machine and starts its vCPUs, which answer `cpuid`, paused.
+    /// Builds the machine of `blueprint` and starts its vCPUs, paused.
     pub(crate) fn prepare<E: Engine<Vm = V>>(
         engine: &E,
-        (spec, cpuid): (&VmSpec, &Cpuid),
+        (spec, blueprint): (&VmSpec, &Blueprint),
         backends: &Backends,
         outbox: &Outbox,
     ) -> Result<PowerCycle<V>, RunError> {
-        let count = spec.cpus.get();
-        let memory = Machine::allocate_ram(spec)?;
-        let vm = engine.create_vm(&VmConfig { vcpus: count, cpuid: cpuid.clone() }, &memory)?;
+        let count = blueprint.cpus.get();
+        let memory = Machine::allocate_ram(&blueprint.memory, spec.merge)?;
+        let config = VmConfig { vcpus: count, cpuid: blueprint.cpuid.clone() };
+        let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(PowerLatch::new(outbox.clone(), spec.on_panic));
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
+        let machine = Machine::assemble(blueprint, &vm, &memory, backends, power.clone(), power.clone())?;
+        let entry = boot::load(blueprint, &memory, backends)?;
         let mut vcpus = Vec::with_capacity(count as usize);
         for index in (0..count).map(VcpuIndex) {
             let mut vcpu = vm.create_vcpu(index)?;
             if index == VcpuIndex(0) {
                 let mut state = vcpu.state()?;
-                machine.enter_kernel(&mut state);
+                entry.apply(&mut state);
                 vcpu.set_state(&state)?;
             }
             let bus = Arc::clone(machine.bus());

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
-use machine::{BackendError, Backends, BuildError};
+use machine::{BackendError, Backends, BootError, BuildError};
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
 use vm_control::{EventKind, Phase, Status, VERSION, Verb};
-use vm_spec::{OnPanic, OnReset, VmSpec};
+use vm_spec::blueprint::ResolveError;
+use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
 use crate::control::{ControlError, ControlRequest, ControlServer, Reply};
 use crate::cycle::PowerCycle;
@@ -37,9 +38,15 @@ pub enum RunError {
     /// A disk, network card or console of the host could not be opened.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// What is wanted comes to no machine.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     /// The machine could not be put together.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The machine could not be started.
+    #[error(transparent)]
+    Boot(#[from] BootError),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -85,8 +92,10 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
+    let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
+    let blueprint = resolve(spec, &facts, None)?;
     let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine, &backends)?;
+    let outcome = driver.power_cycles(engine, &blueprint, &backends)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
@@ -151,11 +160,16 @@ impl<'s> Driver<'s> {
     }
 
     /// Power cycle after power cycle, until one ends for good.
-    fn power_cycles<E: Engine>(&mut self, engine: &E, backends: &Backends) -> Result<Outcome, RunError> {
+    fn power_cycles<E: Engine>(
+        &mut self,
+        engine: &E,
+        blueprint: &Blueprint,
+        backends: &Backends,
+    ) -> Result<Outcome, RunError> {
         let mut quick_resets = ResetLoop::default();
-        let cpuid = engine.guest_cpuid(self.spec.cpu_model)?;
         loop {
-            let cycle = PowerCycle::prepare(engine, (self.spec, &cpuid), backends, &self.inbox.outbox())?;
+            let outbox = self.inbox.outbox();
+            let cycle = PowerCycle::prepare(engine, (self.spec, blueprint), backends, &outbox)?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;

@@ -11,7 +11,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
+use vm_spec::{BootSpec, KernelSpec, OnPanic, OnReset, VmSpec};
 
 use crate::control::CLIENTS_MAX;
 use crate::{Options, Outcome, RunError, run};
@@ -20,24 +20,13 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     VmSpec {
-        name: "test".parse().unwrap(),
-        kernel,
-        boot_protocol: BootProtocol::Auto,
-        initrds: vec![],
-        modules: vec![],
-        cmdline: None,
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),
-        merge: false,
-        disks: vec![],
-        nets: vec![],
         console: format!("file={}", folder.join("console").display()).parse().unwrap(),
-        virtio_console: None,
-        cpu_model: None,
         on_reset,
-        on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
         exit_status: true,
+        ..VmSpec::new("test".parse().unwrap(), BootSpec::Kernel(KernelSpec::new(kernel)))
     }
 }
 
