@@ -18,7 +18,7 @@ pub use access::{BarKind, BarRegion, Mmio, PciFunction, PortIo, read_register, w
 pub use clock::{Clock, HostClock};
 pub use interrupt::{Doorbells, IrqLine, MsiController, MsiMessage, MsiVector};
 pub use power::{Consequence, GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
-pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError};
+pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError, decode_state};
 pub use vmm_sys_util::eventfd::EventFd;
 
 /// What every device of a machine can be told to do.

@@ -181,6 +181,8 @@ impl VirtioDevice for VirtioBlock {
 /// Saved state: what the driver can change besides rings and negotiation, and requests that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockState {
+    /// Length of the disk: one that has another is another disk, or is not as it was.
+    size_bytes: u64,
     /// The cache mode in configuration space.
     writeback: bool,
     /// Of each queue, requests that failed and are tried again.
@@ -212,21 +214,24 @@ impl HeldRequest {
 }
 
 impl Snapshot for VirtioBlock {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type State = BlockState;
 
     fn save(&self) -> Saved<BlockState> {
-        // Capacity, serial number and queues come from the machine's description; counters start anew.
-        let Self { disk: _, offer: _, serial: _, workers: _, writeback, counters: _, failures: _, held } =
-            self;
+        // Serial number and queues come from the machine's description; counters start anew.
+        let Self { disk, offer: _, serial: _, workers: _, writeback, counters: _, failures: _, held } = self;
         Saved::State(BlockState {
+            size_bytes: disk.size_bytes(),
             writeback: writeback.load(Ordering::SeqCst),
             held: held.iter().map(|queue| queue.iter().map(HeldRequest::of).collect()).collect(),
         })
     }
 
     fn restore(&mut self, state: BlockState) -> Result<(), SnapshotError> {
-        let BlockState { writeback, held } = state;
+        let BlockState { size_bytes, writeback, held } = state;
+        if size_bytes != self.disk.size_bytes() {
+            return Err(SnapshotError::Invalid("the disk is longer or shorter than it was"));
+        }
         let fits = |queue: &Vec<HeldRequest>| {
             queue.len() <= usize::from(QUEUE_SIZE) && queue.iter().all(|request| request.head < QUEUE_SIZE)
         };

@@ -415,6 +415,7 @@ fn state_round_trips_and_foreign_state_is_refused() {
     card.command(CTRL_GUEST_OFFLOADS, CTRL_GUEST_OFFLOADS_SET, &[0; 8]);
     card.driver.stop();
     let bytes = card.driver.device().save_bytes().unwrap().unwrap();
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/net-v1.bin"), &bytes);
 
     let mut other = Card::idle(2);
     other.driver.device().restore_bytes(&bytes).unwrap();

@@ -18,6 +18,9 @@ pub enum BuildError {
     /// RAM.
     #[error(transparent)]
     Memory(#[from] AllocateError),
+    /// RAM of another size, or at other addresses.
+    #[error("the RAM that is given is not that of the machine")]
+    OtherRam,
     /// What is behind the devices is not what the guest was told.
     #[error(transparent)]
     Misfit(#[from] Misfit),

@@ -25,4 +25,4 @@ pub use backends::{BackendError, Backends};
 pub use bus::{Bus, Overlap};
 pub use counters::DeviceCounters;
 pub use error::{BootError, BuildError};
-pub use machine::{DeviceStateError, Machine, MachineState};
+pub use machine::{DeviceStateError, Machine};

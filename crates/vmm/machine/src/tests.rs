@@ -11,6 +11,7 @@ use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
 use vcpu_model::{Engine, GuestIo, VmConfig};
 use vm_spec::{Blueprint, BootSpec, HostFacts, KernelSpec, VmSpec, resolve};
+use vm_state::DeviceState;
 
 use crate::boot::{self, Entry};
 use crate::{Backends, Machine};
@@ -154,8 +155,7 @@ fn a_saved_machine_is_restored_into_a_fresh_one() {
     bus.mmio_write(0xe000_0000 + (1 << 15) + 4, &[6, 0]); // disk: memory decoding and bus mastering on
     first.machine.pause();
     let state = first.machine.save().unwrap();
-    let names: Vec<&str> = state.devices.iter().map(|(id, _)| id.as_str()).collect();
-    assert!(names.contains(&"serial0") && names.contains(&"disk-root"), "{names:?}");
+    assert!(state.iter().map(|device| device.id.as_str()).eq(first.blueprint.ids()));
 
     let second = setup();
     second.machine.pause();
@@ -167,11 +167,28 @@ fn a_saved_machine_is_restored_into_a_fresh_one() {
     second.machine.bus().mmio_read(0xe000_0000 + (1 << 15) + 4, &mut command);
     assert_eq!(command, [6, 0]);
 
-    let mut damaged = state.clone();
-    damaged.devices[0].1.truncate(3);
-    second.machine.pause();
-    let error = second.machine.restore(&damaged).unwrap_err();
-    assert!(error.to_string().starts_with("device "), "{error}");
+    type Change = fn(&mut Vec<DeviceState>, usize);
+    let changes: [(&str, Change); 3] = [
+        ("state is missing", |state, at| drop(state.remove(at))),
+        ("state is missing", |state, at| state[at].bytes = None),
+        ("cannot be read", |state, at| state[at].bytes.as_mut().unwrap().truncate(1)),
+    ];
+    for at in 0..state.len() {
+        for (why, change) in changes.iter().filter(|_| state[at].bytes.is_some()) {
+            let third = setup();
+            third.machine.pause();
+            let mut changed = state.clone();
+            change(&mut changed, at);
+            let error = third.machine.restore(&changed).unwrap_err();
+            assert_eq!(error.id, state[at].id);
+            assert!(error.source.to_string().contains(why), "{error}");
+        }
+    }
+    let mut foreign = state;
+    let stateless = foreign.iter_mut().find(|device| device.bytes.is_none()).unwrap();
+    stateless.bytes = Some(vec![1]);
+    let error = second.machine.restore(&foreign).unwrap_err();
+    assert!(error.source.to_string().contains("it has none"), "{error}");
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl MemoryMap {
         const PAGE: u64 = 4096;
         let MemoryMap { ram, ecam, pci32, pci64 } = self;
         let is_size = |range: &Range| range.size_bytes > 0 && range.end().is_some();
-        let is_whole = |range: &Range| range.start % PAGE == 0 && range.size_bytes % PAGE == 0;
+        let is_whole =
+            |range: &Range| range.start.is_multiple_of(PAGE) && range.size_bytes.is_multiple_of(PAGE);
         let mut all: Vec<&Range> = ram.iter().chain([ecam, pci32, pci64]).collect();
         if ram.first().is_none_or(|first| first.start != 0) || !ram.is_sorted_by_key(|range| range.start) {
             return Err("RAM that does not begin at 0");
