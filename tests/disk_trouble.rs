@@ -122,9 +122,9 @@ fn a_full_host_is_told_of_once_and_reported_to_the_guest(engine: Engine) {
         let said = said_in_lines(&monitor, 1);
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.contains("disk ") && said.contains("/disk: its file may not become longer"), "{said}");
-        assert!(!said.contains("::") && !said.contains("block0"), "{said}");
+        assert!(!said.contains("::") && !said.contains("disk-root"), "{said}");
         heard_until(&mut events, "\"event\":\"host_failure\",\"detail\":\"disk ");
-        let counters = &ask(&monitor, "GET", "/counters")["devices"]["block0"];
+        let counters = &ask(&monitor, "GET", "/counters")["devices"]["disk-root"];
         assert!(counters["failed"].as_u64().unwrap() >= 10 && counters["held"] == 0, "{counters}");
         limit_files(&monitor, None);
         expect(&mut monitor, "zwr", "00");
@@ -148,7 +148,7 @@ fn a_paused_machine_goes_on_without_a_loss_when_there_is_room(engine: Engine) {
         expect(&mut monitor, "", &"0".repeat(18));
         expect(&mut monitor, "f", "0");
         expect(&mut monitor, &format!("z{}", "r".repeat(20)), &"0".repeat(20));
-        let counters = &ask(&monitor, "GET", "/counters")["devices"]["block0"];
+        let counters = &ask(&monitor, "GET", "/counters")["devices"]["disk-root"];
         assert_eq!((&counters["failed"], &counters["held"]), (&0.into(), &0.into()), "{counters}");
         let said = monitor.said();
         assert!(said.lines().all(|line| line.contains("PUT /resume at ")), "{said}");

@@ -31,6 +31,7 @@ pub mod serial_16550;
 pub mod virtio_block;
 pub mod virtio_net;
 pub mod virtqueue;
+pub mod vm_state;
 
 pub use script::{Notation, Script};
 
@@ -48,12 +49,13 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
     Target { name: "virtio_block", run: virtio_block::run, seeds: virtio_block::seeds },
     Target { name: "virtio_net", run: virtio_net::run, seeds: virtio_net::seeds },
+    Target { name: "vm_state", run: vm_state::run, seeds: vm_state::seeds },
     Target { name: "qcow2", run: qcow2_image::run, seeds: qcow2_image::seeds },
     Target { name: "vhdx", run: foreign_image::run_vhdx, seeds: foreign_image::vhdx_seeds },
     Target { name: "vmdk", run: foreign_image::run_vmdk, seeds: foreign_image::vmdk_seeds },

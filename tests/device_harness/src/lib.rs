@@ -15,6 +15,7 @@ mod arena;
 mod direct;
 mod doorbells;
 mod echo;
+pub mod golden;
 mod interrupt;
 mod pci_driver;
 mod ring;

@@ -9,21 +9,21 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use arch_model::x86_64::cpuid::{self, Cpuid};
-use arch_model::x86_64::{CpuModel, CpuState, PlatformState};
-use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, lock};
+use arch_model::x86_64::{CpuModel, cpuid};
+use device_model::{GuestReport, HostFailure, PowerRequest, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
-use machine::{Backends, Bus, Machine, MachineState};
+use machine::{Backends, Machine};
 use sha2::{Digest, Sha256};
 use soft_engine::SoftEngine;
-use vcpu_model::{Engine, Halt, Kick, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::{BootProtocol, ConsoleSpec, DiskSpec, OnPanic, OnReset, VmSpec};
+use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
+use vm_runtime::{Listener, PowerCycle, PowerOn};
+use vm_spec::{BootSpec, ConsoleSpec, DiskFormat, DiskSpec, HostFacts, KernelSpec, OnReset, VmSpec, resolve};
+use vm_state::VmState;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -165,34 +165,21 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
     let mut bytes = script.into_bytes();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     fs::write(folder.join("script"), bytes).unwrap();
-    let disk = |name: &str, readonly, serial: Option<&str>| DiskSpec {
-        path: folder.join(name),
-        format: vm_spec::DiskFormat::Raw,
-        force_raw: false,
-        block_size: None,
-        readonly,
-        serial: serial.map(|serial| serial.parse().unwrap()),
-        on_error: vm_spec::OnError::Report,
+    let disk = |name: &str| DiskSpec::new(folder.join(name), DiskFormat::Raw);
+    let script = DiskSpec { readonly: true, serial: Some("script".parse().unwrap()), ..disk("script") };
+    let boot = KernelSpec {
+        initrds: vec![initrd],
+        cmdline: Some(COMMAND_LINE.to_owned()),
+        ..KernelSpec::new(kernel)
     };
     VmSpec {
-        name: "exchange".parse().unwrap(),
-        kernel,
-        boot_protocol: BootProtocol::Auto,
-        initrds: vec![initrd],
-        modules: vec![],
-        cmdline: Some(COMMAND_LINE.to_owned()),
         cpus: guest.cpus.to_string().parse().unwrap(),
         memory: "128M".parse().unwrap(),
-        merge: false,
-        disks: vec![disk("disk", false, None), disk("script", true, Some("script"))],
-        nets: vec![],
+        disks: vec![disk("disk"), script],
         console: ConsoleSpec::File { path: folder.join("console"), mode: vm_spec::FileMode::default() },
-        virtio_console: None,
         cpu_model: Some(CpuModel::V2),
         on_reset: OnReset::Exit,
-        on_panic: OnPanic::Guest,
-        debug_exit: None,
-        exit_status: false,
+        ..VmSpec::new("exchange".parse().unwrap(), BootSpec::Kernel(boot))
     }
 }
 
@@ -213,159 +200,84 @@ fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u
     let backends = Backends::open(spec, || ())?;
     // What the guest is told of its processor has to be true of both.
     let cpuid = cpuid::common(first.guest_cpuid(spec.cpu_model)?, &second.offered_cpuid()?);
-    let mut running = Running::power_on(first, (spec, cpuid), &backends, khz)?;
-    running.run_until(|| rounds_in(&printed()) >= HALF as usize)?;
-    if let Some(request) = *lock(&running.power.request) {
-        return Err(format!("the guest ended on the first engine: {request:?}").into());
+    let mut blueprint = resolve(spec, &HostFacts { cpuid, backends: backends.facts() }, None)?;
+    blueprint.tsc_khz = khz;
+    let blueprint = Arc::new(blueprint);
+
+    let (on_first, listener) = Happenings::listen();
+    let how = PowerOn::Cold(&blueprint);
+    let cycle = PowerCycle::power_on(first, spec, &backends, how, &listener)?;
+    run_until(&cycle, &on_first, || rounds_in(&printed()) >= HALF as usize)?;
+    if let Some(end) = on_first.end() {
+        return Err(format!("the guest ended on the first engine: {end}").into());
     }
     let changed_at = printed().replace('\r', "").len();
-    let saved = running.save()?;
-    let mut running = Running::build(second, (spec, saved.cpuid.clone()), &backends)?;
-    running.restore(&saved)?;
+    // As it would go through a file.
+    let saved = VmState::from_bytes(&cycle.save()?.to_bytes()?)?;
+    let memory = Machine::allocate_ram(&saved.blueprint.memory, false)?;
+    copy(cycle.memory(), &memory)?;
+    drop(cycle);
+
+    let (on_second, listener) = Happenings::listen();
+    let how = PowerOn::State(&saved, memory);
+    let cycle = PowerCycle::power_on(second, spec, &backends, how, &listener)?;
     drop(saved);
     let began = Instant::now();
-    running.run_until(|| false)?;
+    run_until(&cycle, &on_second, || false)?;
     let second_half = began.elapsed();
-    match *lock(&running.power.request) {
-        Some(PowerRequest::Shutdown) => Ok(Carried { changed_at, second_half }),
+    match on_second.end() {
+        Some(end) if end == format!("{:?}", PowerRequest::Shutdown) => {
+            Ok(Carried { changed_at, second_half })
+        }
         other => Err(format!("the guest did not power off: {other:?}").into()),
     }
 }
 
-/// The first request, after which no vCPU goes on.
+/// What happens while a machine runs.
 #[derive(Default)]
-struct Power {
-    request: Mutex<Option<PowerRequest>>,
-    vcpus: Mutex<Vec<Arc<dyn Kick>>>,
-}
+struct Happenings(Mutex<Option<String>>);
 
-impl ReportSink for Power {
-    fn report(&self, _report: GuestReport) {}
-}
-
-impl PowerSink for Power {
-    fn request(&self, request: PowerRequest) {
-        lock(&self.request).get_or_insert(request);
-        lock(&self.vcpus).iter().for_each(|vcpu| vcpu.kick());
+impl Happenings {
+    fn listen() -> (Arc<Happenings>, Arc<dyn Listener>) {
+        let happenings = Arc::new(Happenings::default());
+        (Arc::clone(&happenings), happenings)
     }
 
-    fn host_failure(&self, failure: HostFailure) {
+    /// The first reason for which the machine does not go on.
+    fn end(&self) -> Option<String> {
+        lock(&self.0).clone()
+    }
+
+    fn ended(&self, why: String) {
+        lock(&self.0).get_or_insert(why);
+    }
+}
+
+impl Listener for Happenings {
+    fn power_requested(&self, request: PowerRequest) {
+        self.ended(format!("{request:?}"));
+    }
+
+    fn host_failed(&self, failure: HostFailure) {
         println!("{}: {}", failure.device, failure.what);
     }
-}
 
-/// A machine whose vCPUs are stopped.
-struct Running<V: Vm> {
-    machine: Machine,
-    vcpus: Vec<V::Vcpu>,
-    power: Arc<Power>,
-    memory: GuestMemory,
-    cpuid: Cpuid,
-    vm: V,
-}
+    fn guest_reported(&self, _report: GuestReport) {}
 
-/// All of a machine's state.
-struct Saved {
-    cpuid: Cpuid,
-    memory: GuestMemory,
-    platform: PlatformState,
-    devices: MachineState,
-    vcpus: Vec<CpuState>,
-}
-
-impl<V: Vm> Running<V> {
-    fn build<E: Engine<Vm = V>>(
-        engine: &E,
-        (spec, cpuid): (&VmSpec, Cpuid),
-        backends: &Backends,
-    ) -> Result<Running<V>> {
-        let memory = Machine::allocate_ram(spec)?;
-        let config = VmConfig { vcpus: spec.cpus.get(), cpuid };
-        let vm = engine.create_vm(&config, &memory)?;
-        let power = Arc::new(Power::default());
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
-        let vcpus = (0..config.vcpus)
-            .map(|index| vm.create_vcpu(VcpuIndex(index)))
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        *lock(&power.vcpus) = vcpus.iter().map(Vcpu::kicker).collect();
-        Ok(Running { machine, vcpus, power, memory, cpuid: config.cpuid, vm })
-    }
-
-    /// At the kernel's entry.
-    fn power_on<E: Engine<Vm = V>>(
-        engine: &E,
-        of: (&VmSpec, Cpuid),
-        backends: &Backends,
-        khz: Option<u32>,
-    ) -> Result<Running<V>> {
-        let mut running = Running::build(engine, of, backends)?;
-        for (index, vcpu) in running.vcpus.iter_mut().enumerate() {
-            let mut state = vcpu.state()?;
-            state.tsc_khz = khz.or(state.tsc_khz);
-            if index == 0 {
-                running.machine.enter_kernel(&mut state);
-            }
-            vcpu.set_state(&state)?;
-        }
-        Ok(running)
-    }
-
-    /// Runs until the guest asks for an end, or `done`; then everything stands still.
-    fn run_until(&mut self, done: impl Fn() -> bool) -> Result<()> {
-        let stop = AtomicBool::new(false);
-        let (bus, power) = (Arc::clone(self.machine.bus()), &self.power);
-        self.machine.resume();
-        let ended = std::thread::scope(|scope| {
-            let run = |vcpu| scope.spawn(|| run_vcpu(vcpu, &bus, power, &stop));
-            let threads: Vec<_> = self.vcpus.iter_mut().map(run).collect();
-            let deadline = Instant::now() + LIMIT;
-            let over = || threads.iter().any(std::thread::ScopedJoinHandle::is_finished);
-            while !done() && !over() && Instant::now() < deadline {
-                std::thread::sleep(POLL);
-            }
-            stop.store(true, Ordering::SeqCst);
-            lock(&power.vcpus).iter().for_each(|vcpu| vcpu.kick());
-            threads
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| "a vCPU's thread panicked".to_owned())?)
-                .collect::<std::result::Result<Vec<()>, String>>()
-        });
-        self.machine.pause();
-        ended?;
-        if done() || lock(&self.power.request).is_some() { Ok(()) } else { Err("it took too long".into()) }
-    }
-
-    fn save(self) -> Result<Saved> {
-        let vcpus = self.vcpus.iter().map(Vcpu::state).collect::<std::result::Result<Vec<_>, _>>()?;
-        let (platform, devices) = (self.vm.platform_state()?, self.machine.save()?);
-        Ok(Saved { cpuid: self.cpuid, memory: self.memory.clone(), platform, devices, vcpus })
-    }
-
-    fn restore(&mut self, saved: &Saved) -> Result<()> {
-        copy(&saved.memory, &self.memory)?;
-        self.vm.set_platform_state(&saved.platform)?;
-        self.machine.restore(&saved.devices)?;
-        for (vcpu, state) in self.vcpus.iter_mut().zip(&saved.vcpus) {
-            vcpu.set_state(state)?;
-        }
-        Ok(())
+    fn vcpu_stopped(&self, index: VcpuIndex, reason: std::result::Result<Halt, EngineError>) {
+        self.ended(format!("vCPU {index} stopped: {reason:?}"));
     }
 }
 
-fn run_vcpu(
-    vcpu: &mut impl Vcpu,
-    bus: &Bus,
-    power: &Power,
-    stop: &AtomicBool,
-) -> std::result::Result<(), String> {
-    loop {
-        match vcpu.run(bus) {
-            Ok(Halt::Kicked) if stop.load(Ordering::SeqCst) || lock(&power.request).is_some() => break,
-            Ok(Halt::Kicked) => {}
-            other => return Err(format!("a vCPU stopped: {other:?}")),
-        }
+/// Runs until the guest ends, or `done`; then everything stands still.
+fn run_until<V: Vm>(cycle: &PowerCycle<V>, happenings: &Happenings, done: impl Fn() -> bool) -> Result<()> {
+    cycle.resume();
+    let deadline = Instant::now() + LIMIT;
+    while !done() && happenings.end().is_none() && Instant::now() < deadline {
+        std::thread::sleep(POLL);
     }
-    vcpu.settle(bus).map_err(|error| error.to_string())
+    cycle.pause()?;
+    if done() || happenings.end().is_some() { Ok(()) } else { Err("it took too long".into()) }
 }
 
 fn copy(from: &GuestMemory, to: &GuestMemory) -> Result<()> {

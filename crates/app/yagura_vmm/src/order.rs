@@ -25,7 +25,7 @@ const EXECUTABLE: &str = "yagura";
 /// Its first argument where the second one leads to an order. Nobody types it.
 const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 1\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 2\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -159,20 +159,22 @@ pub(crate) fn receive(path: &Path) -> anyhow::Result<Order> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vm_spec::{BootSpec, KernelSpec};
 
     #[test]
     fn an_order_arrives_as_it_was_given() {
         let spec = VmSpec {
             name: "web1".parse().unwrap(),
-            kernel: "/boot/vmlinuz".into(),
-            boot_protocol: vm_spec::BootProtocol::Auto,
-            initrds: vec!["/boot/ucode".into(), "/boot/initrd".into()],
-            modules: vec!["m=x y".parse().unwrap()],
-            cmdline: Some("console=ttyS0".to_owned()),
+            boot: BootSpec::Kernel(KernelSpec {
+                initrds: vec!["/boot/ucode".into(), "/boot/initrd".into()],
+                modules: vec!["m=x y".parse().unwrap()],
+                cmdline: Some("console=ttyS0".to_owned()),
+                ..KernelSpec::new("/boot/vmlinuz")
+            }),
             cpus: "3".parse().unwrap(),
             memory: "768M".parse().unwrap(),
             merge: true,
-            disks: vec!["path=a,format=qcow2,serial=S".parse().unwrap()],
+            disks: vec!["path=a,id=data,format=qcow2,serial=S".parse().unwrap()],
             nets: vec!["tap=t,mac=02:00:00:00:00:01".parse().unwrap()],
             console: "file=x".parse().unwrap(),
             virtio_console: Some("stdio".parse().unwrap()),

@@ -11,7 +11,7 @@ use kvm_engine::{Hardware, KvmEngine};
 use messages::{Bytes, in_words};
 use vcpu_model::{Engine, EngineError};
 use vm_runtime::{Options, Outcome};
-use vm_spec::{ConsoleSpec, MemorySize, VmSpec};
+use vm_spec::{BootSpec, ConsoleSpec, MemorySize, VmSpec};
 
 use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
@@ -37,15 +37,15 @@ pub fn run(mut order: Order) -> anyhow::Result<u8> {
 /// The descriptors that the order's paths lead to: files that were opened for this VM.
 pub(crate) fn named_descriptors(order: &Order) -> Vec<RawFd> {
     let Order { spec, kvm_device, control, .. } = order;
+    let BootSpec::Kernel(kernel) = &spec.boot;
     let disks = spec.disks.iter().map(|disk| &disk.path);
-    let modules = spec.modules.iter().map(|module| &module.path);
     let consoles =
         std::iter::once(&spec.console).chain(&spec.virtio_console).filter_map(|console| match console {
             ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path) => Some(path),
             ConsoleSpec::Stdio | ConsoleSpec::None => None,
         });
-    let single = [&spec.kernel, kvm_device].into_iter().chain(&spec.initrds).chain(control);
-    let paths = single.chain(disks).chain(modules).chain(consoles);
+    let single = std::iter::once(kvm_device).chain(control);
+    let paths = single.chain(kernel.paths()).chain(disks).chain(consoles);
     paths.filter_map(|path| inherited::named_by(path)).collect()
 }
 
@@ -119,8 +119,8 @@ fn run_on<E: Engine>(
 
 /// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.
 fn of_image(line: String, spec: &VmSpec) -> String {
-    let files = std::iter::once(&spec.kernel).chain(&spec.initrds);
-    let nameless = files.filter(|path| path.starts_with("/proc/self/fd"));
+    let BootSpec::Kernel(kernel) = &spec.boot;
+    let nameless = kernel.paths().filter(|path| path.starts_with("/proc/self/fd"));
     nameless.fold(line, |line, path| line.replace(&path.display().to_string(), "of its image"))
 }
 

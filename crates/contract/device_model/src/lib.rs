@@ -18,12 +18,12 @@ pub use access::{BarKind, BarRegion, Mmio, PciFunction, PortIo, read_register, w
 pub use clock::{Clock, HostClock};
 pub use interrupt::{Doorbells, IrqLine, MsiController, MsiMessage, MsiVector};
 pub use power::{Consequence, GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
-pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError};
+pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError, decode_state};
 pub use vmm_sys_util::eventfd::EventFd;
 
 /// What every device of a machine can be told to do.
 pub trait Device: AnySnapshot + Send {
-    /// Unique in its machine and stable across runs: `serial0`, `virtio-block1`. The key of its saved state.
+    /// Unique in its machine and stable across runs: `serial0`, `disk-root`. The key of its saved state.
     fn id(&self) -> &str;
 
     /// Puts the device into its power-on state, as the platform's reset line does. In-flight work is drained.

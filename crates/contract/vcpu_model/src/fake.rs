@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 
 use arch_model::x86_64::cpuid::Cpuid;
-use arch_model::x86_64::{CpuModel, CpuState, PlatformState, RunState};
+use arch_model::x86_64::layout::IOAPIC_PINS;
+use arch_model::x86_64::{
+    CpuModel, CpuState, ExtendedState, IoApicPin, IoApicState, LapicState, PlatformState, RunState,
+};
 use device_model::fake::{FakeIrqLine, FakeMsi, NoDoorbells};
 use device_model::{Doorbells, IrqLine, MsiController, lock};
 use guest_memory::{DirtyPages, GuestMemory};
@@ -99,13 +102,17 @@ impl Engine for FakeEngine {
         *lock(&self.shared.vms) += 1;
         let scripts = &mut *lock(&self.shared.scripts);
         scripts.resize(scripts.len().max(config.vcpus as usize), VecDeque::new());
-        Ok(FakeVm { shared: Arc::clone(&self.shared) })
+        let pins = vec![IoApicPin(0); IOAPIC_PINS as usize];
+        let ioapic = IoApicState { pins, ..IoApicState::default() };
+        let platform = Mutex::new(PlatformState { ioapic, ..PlatformState::default() });
+        Ok(FakeVm { shared: Arc::clone(&self.shared), platform })
     }
 }
 
 /// A VM of the [`FakeEngine`].
 pub struct FakeVm {
     shared: Arc<Shared>,
+    platform: Mutex<PlatformState>,
 }
 
 impl Vm for FakeVm {
@@ -113,7 +120,12 @@ impl Vm for FakeVm {
 
     fn create_vcpu(&self, index: VcpuIndex) -> Result<FakeVcpu, EngineError> {
         let run_state = if index.0 == 0 { RunState::Running } else { RunState::Uninitialized };
-        let state = CpuState { run_state, ..CpuState::default() };
+        let state = CpuState {
+            extended: ExtendedState { xsave: vec![0; 576], xcr0: 1 },
+            lapic: LapicState { registers: vec![0; 64] },
+            run_state,
+            ..CpuState::default()
+        };
         Ok(FakeVcpu {
             shared: Arc::clone(&self.shared),
             index,
@@ -150,10 +162,11 @@ impl Vm for FakeVm {
     }
 
     fn platform_state(&self) -> Result<PlatformState, EngineError> {
-        Ok(PlatformState::default())
+        Ok(lock(&self.platform).clone())
     }
 
-    fn set_platform_state(&self, _state: &PlatformState) -> Result<(), EngineError> {
+    fn set_platform_state(&self, state: &PlatformState) -> Result<(), EngineError> {
+        *lock(&self.platform) = state.clone();
         Ok(())
     }
 }

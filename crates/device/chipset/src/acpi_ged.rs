@@ -96,6 +96,7 @@ impl Snapshot for AcpiGed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device_model::AnySnapshot;
     use device_model::fake::FakeIrqLine;
 
     fn read(ged: &mut AcpiGed) -> u8 {
@@ -121,6 +122,10 @@ mod tests {
     fn a_press_survives_a_move_but_not_a_reset() {
         let mut ged = AcpiGed::new(Arc::new(FakeIrqLine::default()));
         ged.press_power_button();
+        device_harness::golden::check(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/states/acpi-ged-v1.bin"),
+            &ged.save_bytes().unwrap().unwrap(),
+        );
         let Saved::State(state) = ged.save() else { panic!("the event device has state") };
         let irq = Arc::new(FakeIrqLine::default());
         let mut other = AcpiGed::new(irq.clone());

@@ -121,6 +121,7 @@ impl Snapshot for AcpiPower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device_model::AnySnapshot;
     use device_model::fake::FakePower;
 
     #[test]
@@ -150,6 +151,10 @@ mod tests {
         let mut data = [0; 4];
         block.port_read(SLEEP_CONTROL_OFFSET, &mut data);
         assert_eq!(data, [0x1c, 0, 0, 0xff]);
+        device_harness::golden::check(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/states/acpi-power-v1.bin"),
+            &block.save_bytes().unwrap().unwrap(),
+        );
         let Saved::State(state) = block.save() else { panic!("the block has state") };
         let mut other = AcpiPower::new(Arc::new(FakePower::default()));
         other.restore(state).unwrap();

@@ -209,6 +209,7 @@ impl Snapshot for I8042 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device_model::AnySnapshot;
     use device_model::fake::FakePower;
 
     fn controller() -> (I8042, Arc<FakePower>) {
@@ -272,6 +273,10 @@ mod tests {
     fn state_moves_between_command_and_data() {
         let (mut chip, _) = controller();
         chip.port_write(COMMAND, &[WRITE_COMMAND_BYTE]);
+        device_harness::golden::check(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/states/i8042-v2.bin"),
+            &chip.save_bytes().unwrap().unwrap(),
+        );
         let Saved::State(state) = chip.save() else { panic!("the controller has state") };
         let (mut other, power) = controller();
         other.restore(state).unwrap();

@@ -17,24 +17,45 @@ pub(crate) const MAX_WRITE_ZEROES_SECTORS: u32 = 128 << 10;
 /// Most ranges of one write-zeroes.
 pub(crate) const MAX_WRITE_ZEROES_RANGES: usize = 1;
 
+/// What a device offers of what its disk can do besides reading and writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Forget what blocks hold.
+    pub discard: bool,
+    /// Zero blocks.
+    pub write_zeroes: bool,
+}
+
+impl Offer {
+    /// All that `disk` can do.
+    pub fn of(disk: &dyn Disk) -> Offer {
+        Offer { discard: disk.can_discard(), write_zeroes: disk.can_write_zeroes() }
+    }
+}
+
 /// The features that a device with this disk and so many queues offers.
-pub(crate) fn features(disk: &dyn Disk, queues: u16) -> u64 {
+pub(crate) fn features(disk: &dyn Disk, offer: Offer, queues: u16) -> u64 {
     let mut features = spec::F_SEG_MAX | spec::F_BLK_SIZE | spec::F_TOPOLOGY;
     features |= if disk.is_read_only() { spec::F_RO } else { spec::F_FLUSH | spec::F_CONFIG_WCE };
     if queues > 1 {
         features |= spec::F_MQ;
     }
-    if disk.can_discard() {
+    if offer.discard {
         features |= spec::F_DISCARD;
     }
-    if disk.can_write_zeroes() {
+    if offer.write_zeroes {
         features |= spec::F_WRITE_ZEROES;
     }
     features
 }
 
 /// The configuration space. Fields of features that are not offered are zero.
-pub(crate) fn config_space(disk: &dyn Disk, queues: u16, writeback: bool) -> [u8; spec::CONFIG_SIZE] {
+pub(crate) fn config_space(
+    disk: &dyn Disk,
+    offer: Offer,
+    queues: u16,
+    writeback: bool,
+) -> [u8; spec::CONFIG_SIZE] {
     let mut space = [0; spec::CONFIG_SIZE];
     let mut put = |offset: usize, value: &[u8]| space[offset..offset + value.len()].copy_from_slice(value);
     put(spec::CONFIG_CAPACITY, &(disk.size_bytes() / SECTOR_SIZE).to_le_bytes());
@@ -49,13 +70,13 @@ pub(crate) fn config_space(disk: &dyn Disk, queues: u16, writeback: bool) -> [u8
         put(spec::CONFIG_WRITEBACK, &[u8::from(writeback)]);
     }
     put(spec::CONFIG_NUM_QUEUES, &queues.to_le_bytes());
-    if disk.can_discard() {
+    if offer.discard {
         put(spec::CONFIG_MAX_DISCARD_SECTORS, &MAX_DISCARD_SECTORS.to_le_bytes());
         put(spec::CONFIG_MAX_DISCARD_SEG, &(MAX_DISCARD_RANGES as u32).to_le_bytes());
         let alignment_sectors = disk.block_size_bytes() / SECTOR_SIZE as u32;
         put(spec::CONFIG_DISCARD_SECTOR_ALIGNMENT, &alignment_sectors.to_le_bytes());
     }
-    if disk.can_write_zeroes() {
+    if offer.write_zeroes {
         put(spec::CONFIG_MAX_WRITE_ZEROES_SECTORS, &MAX_WRITE_ZEROES_SECTORS.to_le_bytes());
         put(spec::CONFIG_MAX_WRITE_ZEROES_SEG, &(MAX_WRITE_ZEROES_RANGES as u32).to_le_bytes());
         put(spec::CONFIG_WRITE_ZEROES_MAY_UNMAP, &[1]);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracing::error;
 use virtio_core::{Chain, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
-use crate::config::{QUEUE_SIZE, config_space, features};
+use crate::config::{Offer, QUEUE_SIZE, config_space, features};
 use crate::counters::BlockCounters;
 use crate::failures::{Failures, Listener, OnError};
 use crate::handler::{BlockHandler, Cache, Shared};
@@ -31,6 +31,7 @@ pub enum BuildError {
 /// A block device over a disk.
 pub struct VirtioBlock {
     disk: Arc<dyn Disk>,
+    offer: Offer,
     serial: [u8; spec::ID_SIZE],
     /// One for each queue; `None` while it is stopped.
     workers: Vec<Option<Worker<BlockHandler>>>,
@@ -57,6 +58,7 @@ impl VirtioBlock {
             return Err(BuildError::NoQueues);
         }
         Ok(VirtioBlock {
+            offer: Offer::of(&*disk),
             disk,
             serial: padded,
             workers: (0..queues).map(|_| None).collect(),
@@ -65,6 +67,11 @@ impl VirtioBlock {
             failures: Failures::default(),
             held: (0..queues).map(|_| Vec::new()).collect(),
         })
+    }
+
+    /// The same device, which offers this and no more. Its disk can do it.
+    pub fn offering(self, offer: Offer) -> VirtioBlock {
+        VirtioBlock { offer, ..self }
     }
 
     /// The same device, with something done about requests that the host cannot carry out; `machine` is told of them,
@@ -105,12 +112,13 @@ impl VirtioDevice for VirtioBlock {
     }
 
     fn features(&self) -> u64 {
-        features(&*self.disk, self.queue_count())
+        features(&*self.disk, self.offer, self.queue_count())
     }
 
     fn read_config(&self, offset: usize, data: &mut [u8]) {
         let writeback = self.writeback.load(Ordering::SeqCst);
-        read_register(&config_space(&*self.disk, self.queue_count(), writeback), offset, data);
+        let space = config_space(&*self.disk, self.offer, self.queue_count(), writeback);
+        read_register(&space, offset, data);
     }
 
     /// Only `writeback` can be written.
@@ -132,7 +140,7 @@ impl VirtioDevice for VirtioBlock {
         };
         let QueueResources { queue, kick } = resources;
         let shared = Shared {
-            limits: Limits::of(&*self.disk, features),
+            limits: Limits::of(&*self.disk, self.offer, features),
             serial: self.serial,
             counters: Arc::clone(&self.counters),
             cache: self.cache(features),
@@ -173,6 +181,8 @@ impl VirtioDevice for VirtioBlock {
 /// Saved state: what the driver can change besides rings and negotiation, and requests that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockState {
+    /// Length of the disk: one that has another is another disk, or is not as it was.
+    size_bytes: u64,
     /// The cache mode in configuration space.
     writeback: bool,
     /// Of each queue, requests that failed and are tried again.
@@ -204,20 +214,24 @@ impl HeldRequest {
 }
 
 impl Snapshot for VirtioBlock {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type State = BlockState;
 
     fn save(&self) -> Saved<BlockState> {
-        // Capacity, serial number and queues come from the machine's description; counters start anew.
-        let Self { disk: _, serial: _, workers: _, writeback, counters: _, failures: _, held } = self;
+        // Serial number and queues come from the machine's description; counters start anew.
+        let Self { disk, offer: _, serial: _, workers: _, writeback, counters: _, failures: _, held } = self;
         Saved::State(BlockState {
+            size_bytes: disk.size_bytes(),
             writeback: writeback.load(Ordering::SeqCst),
             held: held.iter().map(|queue| queue.iter().map(HeldRequest::of).collect()).collect(),
         })
     }
 
     fn restore(&mut self, state: BlockState) -> Result<(), SnapshotError> {
-        let BlockState { writeback, held } = state;
+        let BlockState { size_bytes, writeback, held } = state;
+        if size_bytes != self.disk.size_bytes() {
+            return Err(SnapshotError::Invalid("the disk is longer or shorter than it was"));
+        }
         let fits = |queue: &Vec<HeldRequest>| {
             queue.len() <= usize::from(QUEUE_SIZE) && queue.iter().all(|request| request.head < QUEUE_SIZE)
         };

@@ -18,6 +18,7 @@ mod handler;
 mod request;
 mod spec;
 
+pub use config::Offer;
 pub use counters::{BlockCounters, BlockCounts};
 pub use device::{BuildError, VirtioBlock};
 pub use failures::OnError;

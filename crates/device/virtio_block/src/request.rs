@@ -9,7 +9,7 @@ use guest_memory::{GuestMemory, IoBuffers};
 use virtio_core::{Chain, ChainError};
 
 use crate::config::{
-    MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_WRITE_ZEROES_RANGES, MAX_WRITE_ZEROES_SECTORS,
+    MAX_DISCARD_RANGES, MAX_DISCARD_SECTORS, MAX_WRITE_ZEROES_RANGES, MAX_WRITE_ZEROES_SECTORS, Offer,
 };
 use crate::spec;
 
@@ -34,19 +34,19 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of `disk` for a driver that negotiated `features`.
+    /// Those of `disk`, of which this is offered, for a driver that negotiated `features`.
     ///
     /// The protocol counts in sectors of 512 bytes whatever a disk's blocks are (5.2.4), and a driver that does not read
     /// their size cannot know better: it is served. One that does is answered as by hardware of such blocks, which
     /// reads and writes nothing but whole ones.
-    pub fn of(disk: &dyn Disk, features: u64) -> Limits {
+    pub fn of(disk: &dyn Disk, offer: Offer, features: u64) -> Limits {
         let knows_blocks = features & spec::F_BLK_SIZE != 0;
         Limits {
             size_bytes: disk.size_bytes(),
             block_bytes: if knows_blocks { u64::from(disk.block_size_bytes()) } else { SECTOR_SIZE },
             read_only: disk.is_read_only(),
-            can_discard: disk.can_discard(),
-            can_write_zeroes: disk.can_write_zeroes(),
+            can_discard: offer.discard,
+            can_write_zeroes: offer.write_zeroes,
         }
     }
 }

@@ -10,7 +10,7 @@ use disk::{Disk, IoMethod, RawContents, RawDisk};
 use tempfile::TempDir;
 use virtio_core::{VIRTIO_F_VERSION_1, VirtioDevice};
 
-use crate::{BlockCounts, VirtioBlock, spec};
+use crate::{BlockCounts, Offer, VirtioBlock, spec};
 
 mod failing_disk;
 mod held_disk;
@@ -99,6 +99,23 @@ fn every_kind_of_request_does_what_it_says() {
         assert_eq!(zeroed, [3, 5, 7]);
         assert_eq!(contents.len(), SIZE_BYTES);
     }
+}
+
+#[test]
+fn what_is_not_offered_is_not_served() {
+    let fixture = Fixture::new();
+    let device = device(fixture.disk(IoMethod::Auto), 1);
+    let all = device.features();
+    assert_eq!(all & (spec::F_DISCARD | spec::F_WRITE_ZEROES), spec::F_DISCARD | spec::F_WRITE_ZEROES);
+    let device = device.offering(Offer { discard: false, write_zeroes: true });
+    assert_eq!(device.features(), all & !spec::F_DISCARD);
+    let mut limits = [0xff; 12];
+    device.read_config(spec::CONFIG_MAX_DISCARD_SECTORS, &mut limits);
+    assert_eq!(limits, [0; 12]);
+    let mut driver = DirectDriver::new(Box::new(device));
+    driver.start(all);
+    assert_eq!(request(&mut driver, spec::T_DISCARD, 0, &range(0, 1, 0), 0).0, spec::S_UNSUPP);
+    assert_eq!(request(&mut driver, spec::T_WRITE_ZEROES, 0, &range(0, 1, 1), 0).0, spec::S_OK);
 }
 
 #[test]

@@ -96,3 +96,11 @@ fn damaged_state_never_harms() {
         assert!(lock(target.function()).restore_bytes(&bytes[..position]).is_err(), "cut at {position}");
     }
 }
+
+#[test]
+fn version_1_is_written_as_it_was() {
+    let mut driver = started();
+    driver.request(0, &[b"once"], &[4]);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/states/virtio-pci-v1.bin");
+    device_harness::golden::check(path, &saved(&driver));
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use device_model::{Saved, Snapshot, SnapshotError, lock, read_register};
-use net_backend::NetBackend;
+use net_backend::{NetBackend, Offloads};
 use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
 use crate::control::Executor;
@@ -22,9 +22,27 @@ const DATA_QUEUE_SIZE: u16 = 256;
 /// Descriptors of the control ring.
 const CONTROL_QUEUE_SIZE: u16 = 64;
 
+/// What a card offers of what its backend can do, and says of its network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Work that it takes over.
+    pub offloads: Offloads,
+    /// Largest packet without link header in bytes, where it says so.
+    pub mtu_bytes: Option<u16>,
+}
+
+impl Offer {
+    /// All that `backend` can do, and says.
+    pub fn of(backend: &dyn NetBackend) -> Offer {
+        let mtu_bytes = backend.mtu_bytes().filter(|mtu| *mtu >= MTU_MIN_BYTES);
+        Offer { offloads: backend.offloads(), mtu_bytes }
+    }
+}
+
 /// A network card.
 pub struct VirtioNet {
     backend: Arc<dyn NetBackend>,
+    offer: Offer,
     pairs: u16,
     mac: MacAddress,
     settings: Arc<Mutex<NetState>>,
@@ -55,6 +73,7 @@ impl VirtioNet {
         let available = u16::try_from(backend.pairs().len()).unwrap_or(PAIRS_MAX).min(PAIRS_MAX - 1);
         let pairs = pairs.min(available).max(1);
         VirtioNet {
+            offer: Offer::of(&*backend),
             backend,
             pairs,
             mac,
@@ -62,6 +81,11 @@ impl VirtioNet {
             counters: Arc::default(),
             workers: (0..=2 * pairs).map(|_| None).collect(),
         }
+    }
+
+    /// The same card, which offers this and no more. Its backend can do it.
+    pub fn offering(self, offer: Offer) -> VirtioNet {
+        VirtioNet { offer, ..self }
     }
 
     /// What went through, for whoever shows it.
@@ -123,11 +147,10 @@ impl VirtioDevice for VirtioNet {
     }
 
     fn features(&self) -> u64 {
-        let offloads = self.backend.offloads();
-        let mtu = self.backend.mtu_bytes().is_some_and(|mtu| mtu >= MTU_MIN_BYTES);
+        let Offer { offloads, mtu_bytes } = self.offer;
         let always = F_MAC | F_STATUS | F_MRG_RXBUF | F_CTRL_VQ | F_CTRL_RX | F_CTRL_MAC_ADDR;
         [
-            (mtu, F_MTU),
+            (mtu_bytes.is_some(), F_MTU),
             (self.pairs > 1, F_MQ),
             (offloads.checksum, F_CSUM | F_GUEST_CSUM | F_CTRL_GUEST_OFFLOADS),
             (offloads.tso4, F_HOST_TSO4 | F_GUEST_TSO4),
@@ -145,7 +168,7 @@ impl VirtioDevice for VirtioNet {
         config[..6].copy_from_slice(&<[u8; 6]>::from(lock(&self.settings).mac));
         config[6..8].copy_from_slice(&S_LINK_UP.to_le_bytes());
         config[8..10].copy_from_slice(&self.pairs.to_le_bytes());
-        config[10..].copy_from_slice(&self.backend.mtu_bytes().unwrap_or(0).to_le_bytes());
+        config[10..].copy_from_slice(&self.offer.mtu_bytes.unwrap_or(0).to_le_bytes());
         read_register(&config, offset, data);
     }
 
@@ -195,7 +218,7 @@ impl Snapshot for VirtioNet {
     type State = NetState;
 
     fn save(&self) -> Saved<NetState> {
-        let Self { backend: _, pairs: _, mac: _, settings, counters: _, workers: _ } = self;
+        let Self { backend: _, offer: _, pairs: _, mac: _, settings, counters: _, workers: _ } = self;
         Saved::State(lock(settings).clone())
     }
 

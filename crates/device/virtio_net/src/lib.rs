@@ -22,7 +22,7 @@ mod spec;
 mod transmit;
 
 pub use counters::{NetCounters, NetTotals};
-pub use device::VirtioNet;
+pub use device::{Offer, VirtioNet};
 pub use mac::{BadMac, MacAddress};
 pub use net_backend::NetBackend;
 pub use settings::NetState;

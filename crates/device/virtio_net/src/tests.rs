@@ -7,10 +7,10 @@ use device_harness::{Descriptor, DirectDriver, Piece, REPLY_TIMEOUT};
 use guest_memory::GuestAddress;
 use net_backend::fake::FakeNet;
 use net_backend::{HEADER_BYTES, Offloads};
-use virtio_core::{QueueState, VIRTIO_F_EVENT_IDX};
+use virtio_core::{QueueState, VIRTIO_F_EVENT_IDX, VirtioDevice};
 
 use crate::spec::*;
-use crate::{MacAddress, NetCounters, NetTotals, VirtioNet};
+use crate::{MacAddress, NetCounters, NetTotals, Offer, VirtioNet};
 
 const RX: u16 = 0;
 const TX: u16 = 1;
@@ -303,6 +303,22 @@ fn stopping_puts_back_what_was_taken_and_a_resume_goes_on() {
 }
 
 #[test]
+fn what_is_not_offered_cannot_be_negotiated() {
+    let net = FakeNet::new(1).unwrap().with_mtu_bytes(1500);
+    let all = VirtioNet::new(Arc::new(net.clone()), mac(), 1);
+    let offloads = Offloads { checksum: true, ..Offloads::default() };
+    let card = VirtioNet::new(Arc::new(net), mac(), 1).offering(Offer { offloads, mtu_bytes: None });
+    let tso = F_HOST_TSO4 | F_GUEST_TSO4 | F_HOST_TSO6 | F_GUEST_TSO6 | F_HOST_ECN | F_GUEST_ECN;
+    assert_eq!(all.features() & !card.features(), tso | F_MTU);
+    let mtu = |card: &VirtioNet| {
+        let mut bytes = [0; 2];
+        card.read_config(10, &mut bytes);
+        u16::from_le_bytes(bytes)
+    };
+    assert_eq!((mtu(&all), mtu(&card)), (1500, 0));
+}
+
+#[test]
 fn offloads_follow_negotiation_and_commands() {
     let all = GUEST_OFFLOADS | F_CTRL_GUEST_OFFLOADS;
     let mut card = Card::new(1, all);
@@ -399,6 +415,7 @@ fn state_round_trips_and_foreign_state_is_refused() {
     card.command(CTRL_GUEST_OFFLOADS, CTRL_GUEST_OFFLOADS_SET, &[0; 8]);
     card.driver.stop();
     let bytes = card.driver.device().save_bytes().unwrap().unwrap();
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/net-v1.bin"), &bytes);
 
     let mut other = Card::idle(2);
     other.driver.device().restore_bytes(&bytes).unwrap();

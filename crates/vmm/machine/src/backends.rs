@@ -1,12 +1,17 @@
 //! What a machine needs from the host, opened once and kept across resets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use boot_loader::{Initrd, Kernel, LoadError, Module};
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
 use disk::{BackingPolicy, Disk, OpenError, Qcow2Disk, RawContents, RawDisk, StatedBy};
-use net_backend::{NetBackend, Tap, TapError};
-use vm_spec::{BlockSize, ConsoleSpec, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec};
+use net_backend::{NetBackend, Offloads, Tap, TapError};
+use virtio_block::OnError;
+use vm_spec::blueprint::{BackendFacts, DiskFacts, DiskFeatures, NicFacts, NicFeatures};
+use vm_spec::{
+    BlockSize, BootSpec, ConsoleSpec, DeviceId, DiskFormat, DiskSpec, ModuleSpec, NetSpec, VmSpec,
+};
 
 /// A file or an interface of the host could not be opened. The message names which and why.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +30,19 @@ pub enum BackendError {
     Console(#[from] CharError),
 }
 
-/// Kernel, modules, disks, taps and consoles, open, in the order of the spec.
+/// A disk, and what is done when the host cannot serve it.
+pub(crate) struct DiskBackend {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) on_error: OnError,
+}
+
+/// Kernel, modules, disks, taps and consoles, open; disks and taps by the device that they are behind.
 pub struct Backends {
     pub(crate) kernel: Kernel,
     pub(crate) initrds: Vec<Initrd>,
     pub(crate) modules: Vec<Module>,
-    pub(crate) disks: Vec<Arc<dyn Disk>>,
-    pub(crate) nets: Vec<Arc<dyn NetBackend>>,
+    pub(crate) disks: BTreeMap<DeviceId, DiskBackend>,
+    pub(crate) nics: BTreeMap<DeviceId, Arc<dyn NetBackend>>,
     pub(crate) console: Arc<dyn CharBackend>,
     pub(crate) virtio_console: Option<Arc<dyn CharBackend>>,
 }
@@ -43,18 +54,61 @@ impl Backends {
         spec: &VmSpec,
         on_quit: impl Fn() + Send + Sync + Clone + 'static,
     ) -> Result<Backends, BackendError> {
-        let kernel = Kernel::open(&spec.kernel)?;
-        let initrds = spec.initrds.iter().map(|path| Initrd::open(path)).collect::<Result<_, _>>()?;
+        let BootSpec::Kernel(boot) = &spec.boot;
+        let kernel = Kernel::open(&boot.path)?;
+        let initrds = boot.initrds.iter().map(|path| Initrd::open(path)).collect::<Result<_, _>>()?;
         let module = |module: &ModuleSpec| Module::open(&module.path, &module.cmdline);
-        let modules = spec.modules.iter().map(module).collect::<Result<_, _>>()?;
-        let disks = spec.disks.iter().map(open_disk).collect::<Result<_, _>>()?;
-        let nets = spec.nets.iter().map(open_tap).collect::<Result<_, _>>()?;
+        let modules = boot.modules.iter().map(module).collect::<Result<_, _>>()?;
+        let disks = spec.disk_ids().into_iter().zip(&spec.disks);
+        let disks = disks
+            .map(|(id, disk)| {
+                Ok((id, DiskBackend { disk: open_disk(disk)?, on_error: on_error(disk.on_error) }))
+            })
+            .collect::<Result<_, OpenError>>()?;
+        let nics = spec.nic_ids().into_iter().zip(&spec.nets);
+        let nics = nics.map(|(id, net)| Ok((id, open_tap(net)?))).collect::<Result<_, TapError>>()?;
         let virtio_console = spec.virtio_console.as_ref();
         let virtio_console =
             virtio_console.map(|console| open_console(console, on_quit.clone())).transpose()?;
         // Last, since it may change the terminal's mode: errors above are written to an unchanged one.
         let console = open_console(&spec.console, on_quit)?;
-        Ok(Backends { kernel, initrds, modules, disks, nets, console, virtio_console })
+        Ok(Backends { kernel, initrds, modules, disks, nics, console, virtio_console })
+    }
+
+    /// What the description of a machine has to know of them.
+    pub fn facts(&self) -> BackendFacts {
+        let disk = |(id, backend): (&DeviceId, &DiskBackend)| (id.clone(), disk_facts(&*backend.disk));
+        let nic = |(id, backend): (&DeviceId, &Arc<dyn NetBackend>)| (id.clone(), nic_facts(&**backend));
+        BackendFacts {
+            command_line: self.kernel.command_line().map(str::to_owned),
+            disks: self.disks.iter().map(disk).collect(),
+            nics: self.nics.iter().map(nic).collect(),
+        }
+    }
+}
+
+fn disk_facts(disk: &dyn Disk) -> DiskFacts {
+    let virtio_block::Offer { discard, write_zeroes } = virtio_block::Offer::of(disk);
+    DiskFacts {
+        block_size_bytes: disk.block_size_bytes(),
+        readonly: disk.is_read_only(),
+        features: DiskFeatures { discard, write_zeroes },
+    }
+}
+
+fn nic_facts(backend: &dyn NetBackend) -> NicFacts {
+    let virtio_net::Offer { offloads, mtu_bytes } = virtio_net::Offer::of(backend);
+    let Offloads { checksum, tso4, tso6, tso_ecn } = offloads;
+    NicFacts {
+        queue_pairs: u16::try_from(backend.pairs().len()).unwrap_or(u16::MAX),
+        features: NicFeatures { checksum, tso4, tso6, tso_ecn, mtu_bytes },
+    }
+}
+
+fn on_error(wanted: vm_spec::OnError) -> OnError {
+    match wanted {
+        vm_spec::OnError::Report => OnError::Report,
+        vm_spec::OnError::Pause => OnError::Hold,
     }
 }
 

@@ -3,10 +3,11 @@
 //! Lock order: the bus has none; a device's lock is taken for one access and held during nothing else. The
 //! PCI root is asked directly, since several vCPUs may be in it at once.
 
-use arch_model::x86_64::layout::{ECAM_BASE, ECAM_SIZE, PCI_CONFIG_PORT};
+use arch_model::x86_64::layout::PCI_CONFIG_PORT;
 use device_model::{Mmio, PortIo, Shared, lock};
 use pci::PciRoot;
 use vcpu_model::GuestIo;
+use vm_spec::blueprint::Range;
 
 /// Ports of the PCI configuration mechanism: address and data, four each.
 const PCI_CONFIG_PORTS: u64 = 8;
@@ -16,6 +17,8 @@ pub struct Bus {
     ports: Vec<Window<Shared<dyn PortIo>>>,
     mmio: Vec<Window<Shared<dyn Mmio>>>,
     pci: PciRoot,
+    /// PCI configuration space.
+    ecam: Range,
 }
 
 struct Window<D> {
@@ -35,9 +38,9 @@ pub struct Overlap {
 }
 
 impl Bus {
-    /// A bus that leads what no other device claims to the PCI root.
-    pub fn new(pci: PciRoot) -> Bus {
-        Bus { ports: Vec::new(), mmio: Vec::new(), pci }
+    /// A bus that leads what no other device claims to the PCI root, whose configuration space is at `ecam`.
+    pub fn new(pci: PciRoot, ecam: Range) -> Bus {
+        Bus { ports: Vec::new(), mmio: Vec::new(), pci, ecam }
     }
 
     /// Brings the PCI root's routes in line after functions were restored.
@@ -133,7 +136,7 @@ impl GuestIo for Bus {
     fn mmio_read(&self, address: u64, data: &mut [u8]) {
         if let Some((device, offset)) = find(&self.mmio, address, data.len()) {
             lock(device).mmio_read(offset, data);
-        } else if let Some(offset) = offset_in(address, data.len(), ECAM_BASE, ECAM_SIZE) {
+        } else if let Some(offset) = offset_in(address, data.len(), self.ecam.start, self.ecam.size_bytes) {
             self.pci.ecam_read(offset, data);
         } else {
             self.pci.memory_read(address, data);
@@ -143,7 +146,7 @@ impl GuestIo for Bus {
     fn mmio_write(&self, address: u64, data: &[u8]) {
         if let Some((device, offset)) = find(&self.mmio, address, data.len()) {
             lock(device).mmio_write(offset, data);
-        } else if let Some(offset) = offset_in(address, data.len(), ECAM_BASE, ECAM_SIZE) {
+        } else if let Some(offset) = offset_in(address, data.len(), self.ecam.start, self.ecam.size_bytes) {
             self.pci.ecam_write(offset, data);
         } else {
             self.pci.memory_write(address, data);
@@ -157,9 +160,12 @@ mod tests {
     use device_model::shared;
     use pci::{Window as PciRange, Windows};
 
+    const ECAM_BASE: u64 = 0xe000_0000;
+
     fn empty_bus() -> Bus {
         let window = |base| PciRange { base, size_bytes: 0x1000_0000 };
-        Bus::new(PciRoot::new(Windows { memory32: window(0xc000_0000), memory64: window(0x8_0000_0000) }))
+        let windows = Windows { memory32: window(0xc000_0000), memory64: window(0x8_0000_0000) };
+        Bus::new(PciRoot::new(windows), Range { start: ECAM_BASE, size_bytes: 0x10_0000 })
     }
 
     struct Echo(u8, Vec<(u64, Vec<u8>)>);

@@ -1,4 +1,4 @@
-//! Each device made and wired: one function a device, called in order by `build`.
+//! Each device made and wired: one function a device, called in order by `assemble`.
 
 use std::io;
 use std::sync::Arc;
@@ -15,9 +15,11 @@ use device_model::{
 use guest_memory::GuestMemory;
 use pci::{PciRoot, Slot};
 use virtio_core::{VirtioDevice, VirtioPci};
+use vm_spec::blueprint::Range;
+use vm_spec::{Chip, DeviceId};
 
-use crate::build::BuildError;
 use crate::bus::Bus;
+use crate::error::BuildError;
 
 /// A machine in the making.
 pub(crate) struct Wiring {
@@ -30,21 +32,30 @@ pub(crate) struct Wiring {
     pub(crate) doorbells: Arc<dyn Doorbells>,
     /// Told of what concerns the machine as a whole.
     pub(crate) sink: Arc<dyn PowerSink>,
-    next_slot: u8,
+    /// Told what the guest tells of itself.
+    reports: Arc<dyn ReportSink>,
+}
+
+/// Chips that are needed again once all are wired.
+#[derive(Default)]
+pub(crate) struct Chips {
+    pub(crate) serial: Option<Shared<Serial>>,
+    pub(crate) power_button: Option<Shared<AcpiGed>>,
+    pub(crate) panics: Option<Arc<PanicCounters>>,
 }
 
 impl Wiring {
     pub(crate) fn new(
-        pci: PciRoot,
+        (pci, ecam): (PciRoot, Range),
         memory: GuestMemory,
         msi: Arc<dyn MsiController>,
         doorbells: Arc<dyn Doorbells>,
-        sink: Arc<dyn PowerSink>,
+        (sink, reports): (Arc<dyn PowerSink>, Arc<dyn ReportSink>),
     ) -> Wiring {
-        let bus = Bus::new(pci.clone());
-        // Slot 0 is the host bridge. The bus is resumed last, when its functions know where they are.
+        let bus = Bus::new(pci.clone(), ecam);
+        // The bus is resumed last, when its functions know where they are.
         let devices: Vec<Shared<dyn Device>> = vec![shared(pci.clone())];
-        Wiring { bus, pci, devices, memory, msi, doorbells, sink, next_slot: 1 }
+        Wiring { bus, pci, devices, memory, msi, doorbells, sink, reports }
     }
 
     fn chip<D: Device + PortIo + 'static>(
@@ -66,7 +77,7 @@ impl Wiring {
         output: SerialOutput,
         input_room: Option<EventFd>,
     ) -> Result<Shared<Serial>, BuildError> {
-        self.chip(layout::COM1_PORT, 8, Serial::new("serial0", irq, output, input_room))
+        self.chip(layout::COM1_PORT, 8, Serial::new(Chip::Serial.id(), irq, output, input_room))
     }
 
     /// The real-time clock.
@@ -81,19 +92,26 @@ impl Wiring {
         Ok(self.bus.attach_more_ports(layout::PORT_B, 1, PORT_B_OFFSET, pit)?)
     }
 
-    /// Both ways to reset, the way to power off, and the power button.
-    pub(crate) fn power(&mut self, irq: Arc<dyn IrqLine>) -> Result<Shared<AcpiGed>, BuildError> {
-        let power = Arc::clone(&self.sink);
-        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(&power)))?;
+    /// The keyboard controller, for its way to reset.
+    pub(crate) fn keyboard(&mut self) -> Result<(), BuildError> {
+        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(&self.sink)))?;
         let offset = layout::I8042_COMMAND_PORT - layout::I8042_PORT;
-        self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?;
-        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(power))?;
+        Ok(self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?)
+    }
+
+    /// The way to power off, and the other way to reset.
+    pub(crate) fn acpi_power(&mut self) -> Result<(), BuildError> {
+        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(&self.sink))).map(drop)
+    }
+
+    /// The power button.
+    pub(crate) fn acpi_events(&mut self, irq: Arc<dyn IrqLine>) -> Result<Shared<AcpiGed>, BuildError> {
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
     }
 
     /// The panic device, and its counters.
-    pub(crate) fn pvpanic(&mut self, sink: Arc<dyn ReportSink>) -> Result<Arc<PanicCounters>, BuildError> {
-        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(sink))?;
+    pub(crate) fn pvpanic(&mut self) -> Result<Arc<PanicCounters>, BuildError> {
+        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(Arc::clone(&self.reports)))?;
         let counters = lock(&device).counters();
         Ok(counters)
     }
@@ -109,14 +127,18 @@ impl Wiring {
         self.chip(layout::EXIT_STATUS_PORT, 1, ExitStatus::new(Arc::clone(&self.sink))).map(drop)
     }
 
-    /// A virtio device in the next free slot.
-    pub(crate) fn virtio(&mut self, id: &str, device: Box<dyn VirtioDevice>) -> Result<(), BuildError> {
-        let failed = |source: io::Error| BuildError::Virtio { id: id.to_owned(), source };
+    /// A virtio device in its slot.
+    pub(crate) fn virtio(
+        &mut self,
+        id: &DeviceId,
+        slot: u8,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<(), BuildError> {
+        let failed = |source: io::Error| BuildError::Virtio { id: id.clone(), source };
         let function =
-            VirtioPci::new(id, device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
+            VirtioPci::new(id.as_str(), device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
         let function = shared(function.map_err(failed)?.part_of(Arc::clone(&self.sink)));
-        self.pci.attach(Slot(self.next_slot), function.clone() as Shared<dyn PciFunction>)?;
-        self.next_slot += 1;
+        self.pci.attach(Slot(slot), function.clone() as Shared<dyn PciFunction>)?;
         self.devices.push(function);
         Ok(())
     }

@@ -1,21 +1,28 @@
-//! Assembly: a validated spec, an engine's VM and open backends become a machine. Nothing else happens here.
+//! Assembly: a [`Blueprint`](vm_spec::Blueprint), an engine's VM and open backends become a machine. Nothing else happens
+//! here.
+//!
+//! ```text
+//! Machine::assemble ─┬─ boot::load ──── vCPU 0 enters the kernel
+//!                    └─ restore ─────── all go on where they were
+//! ```
 //!
 //! This is the only crate that names concrete devices. It knows no engine: it is generic over
-//! [`vcpu_model::Vm`], and its tests run on a scripted one. Read [`build`](Machine::build) from top to bottom.
+//! [`vcpu_model::Vm`], and its tests run on a scripted one. Read [`assemble`](Machine::assemble) from top to bottom.
 
-mod address_map;
+mod assemble;
 mod backends;
-mod build;
+pub mod boot;
 mod bus;
 mod counters;
 mod devices;
+mod error;
 mod machine;
 mod reset_vector;
 #[cfg(test)]
 mod tests;
 
 pub use backends::{BackendError, Backends};
-pub use build::BuildError;
 pub use bus::{Bus, Overlap};
 pub use counters::DeviceCounters;
-pub use machine::{DeviceStateError, Machine, MachineState};
+pub use error::{BootError, BuildError};
+pub use machine::{DeviceStateError, Machine};

@@ -3,13 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
-use arch_model::x86_64::CpuState;
-use boot_loader::InitialState;
 use char_backend::{CharBackend, InputPump};
 use chipset::AcpiGed;
 use device_model::{Device, EventFd, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
-use serde::{Deserialize, Serialize};
+use vm_state::DeviceState;
 
 use crate::bus::Bus;
 use crate::counters::{Counters, DeviceCounters};
@@ -24,7 +22,6 @@ pub struct Machine {
     devices: Vec<Shared<dyn Device>>,
     power_button: Shared<AcpiGed>,
     counters: Counters,
-    initial: InitialState,
 }
 
 /// The thread that moves the console's input to the serial port, if the console has any.
@@ -42,31 +39,15 @@ impl Console {
     }
 }
 
-/// Saved state of all devices.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MachineState {
-    /// Devices that have state, by [`Device::id`].
-    pub devices: Vec<(String, Vec<u8>)>,
-}
-
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
-        initial: &InitialState,
         power_button: Shared<AcpiGed>,
         console: Console,
         counters: Counters,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
-        Machine {
-            _console: console,
-            memory,
-            bus: Arc::new(bus),
-            devices,
-            power_button,
-            counters,
-            initial: *initial,
-        }
+        Machine { _console: console, memory, bus: Arc::new(bus), devices, power_button, counters }
     }
 
     /// Where vCPUs send their accesses.
@@ -79,10 +60,9 @@ impl Machine {
         &self.memory
     }
 
-    /// Brings vCPU 0 from its power-on state to the kernel's entry.
-    pub fn enter_kernel(&self, state: &mut CpuState) {
-        state.registers = self.initial.registers;
-        state.system = self.initial.system;
+    /// The names of all devices, in the order in which they are saved.
+    pub fn ids(&self) -> Vec<String> {
+        self.devices.iter().map(|device| lock(device).id().to_owned()).collect()
     }
 
     /// Presses the power button: what happens then is the guest's decision.
@@ -101,28 +81,29 @@ impl Machine {
     }
 
     /// State of all devices of a paused machine.
-    pub fn save(&self) -> Result<MachineState, DeviceStateError> {
-        let mut devices = Vec::new();
-        for device in &self.devices {
+    pub fn save(&self) -> Result<Vec<DeviceState>, DeviceStateError> {
+        let save = |device: &Shared<dyn Device>| {
             let device = lock(device);
             let id = device.id().to_owned();
             match device.save_bytes() {
-                Ok(Some(bytes)) => devices.push((id, bytes)),
-                Ok(None) => {}
-                Err(source) => return Err(DeviceStateError { id, source }),
+                Ok(bytes) => Ok(DeviceState { id, bytes }),
+                Err(source) => Err(DeviceStateError { id, source }),
             }
-        }
-        Ok(MachineState { devices })
+        };
+        self.devices.iter().map(save).collect()
     }
 
-    /// Gives each device of a freshly built, paused machine the state that was saved under its name.
-    pub fn restore(&self, state: &MachineState) -> Result<(), DeviceStateError> {
+    /// Gives each device of a freshly built, paused machine the state that was saved under its name. A machine of which a
+    /// device refused its state is of no use any more.
+    pub fn restore(&self, states: &[DeviceState]) -> Result<(), DeviceStateError> {
         for device in &self.devices {
             let mut device = lock(device);
             let id = device.id().to_owned();
-            if let Some((_, bytes)) = state.devices.iter().find(|(name, _)| *name == id) {
-                device.restore_bytes(bytes).map_err(|source| DeviceStateError { id, source })?;
-            }
+            let state = states.iter().find(|state| state.id == id);
+            let missing = SnapshotError::Absent("its state is missing");
+            let restored =
+                state.ok_or(missing).and_then(|state| device.restore_saved(state.bytes.as_deref()));
+            restored.map_err(|source| DeviceStateError { id, source })?;
         }
         self.bus.follow_pci();
         Ok(())

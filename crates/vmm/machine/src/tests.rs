@@ -10,15 +10,19 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, FakeVm};
 use vcpu_model::{Engine, GuestIo, VmConfig};
-use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
+use vm_spec::{Blueprint, BootSpec, HostFacts, KernelSpec, VmSpec, resolve};
+use vm_state::DeviceState;
 
+use crate::boot::{self, Entry};
 use crate::{Backends, Machine};
 
 struct Setup {
     engine: FakeEngine,
     vm: FakeVm,
     power: Arc<FakePower>,
+    blueprint: Blueprint,
     machine: Machine,
+    entry: Entry,
     folder: tempfile::TempDir,
 }
 
@@ -28,33 +32,26 @@ fn setup() -> Setup {
     fs::write(path("kernel"), pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     fs::write(path("disk"), vec![7; 1 << 20]).unwrap();
     let spec = VmSpec {
-        name: "test".parse().unwrap(),
-        kernel: path("kernel"),
-        boot_protocol: BootProtocol::Auto,
-        initrds: vec![],
-        modules: vec![],
-        cmdline: None,
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),
-        merge: false,
         disks: vec![format!("path={}", path("disk").display()).parse().unwrap()],
-        nets: vec![],
         console: format!("file={}", path("console").display()).parse().unwrap(),
-        virtio_console: None,
-        cpu_model: None,
-        on_reset: OnReset::Exit,
-        on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
         exit_status: true,
+        ..VmSpec::new("test".parse().unwrap(), BootSpec::Kernel(KernelSpec::new(path("kernel"))))
     };
     let engine = FakeEngine::default();
-    let memory = Machine::allocate_ram(&spec).unwrap();
-    let vm = engine.create_vm(&VmConfig::of(&engine, 2, None).unwrap(), &memory).unwrap();
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
+    let cpuid = engine.guest_cpuid(None).unwrap();
+    let blueprint = resolve(&spec, &HostFacts { cpuid, backends: backends.facts() }, None).unwrap();
+    let memory = Machine::allocate_ram(&blueprint.memory, spec.merge).unwrap();
+    let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
+    let vm = engine.create_vm(&config, &memory).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
-    let machine = Machine::build(&spec, &vm, &memory, &backends, sink, power.clone()).unwrap();
-    Setup { engine, vm, power, machine, folder }
+    let machine = Machine::assemble(&blueprint, &vm, &memory, &backends, sink, power.clone()).unwrap();
+    let entry = boot::load(&blueprint, &memory, &backends).unwrap();
+    Setup { engine, vm, power, blueprint, machine, entry, folder }
 }
 
 fn port_read<const N: usize>(machine: &Machine, port: u16) -> [u8; N] {
@@ -145,6 +142,12 @@ fn the_bus_holds_bridge_disk_and_entropy_and_all_have_addresses() {
 }
 
 #[test]
+fn the_machine_has_the_devices_of_its_blueprint_in_their_order() {
+    let s = setup();
+    assert!(s.machine.ids().iter().map(String::as_str).eq(s.blueprint.ids()));
+}
+
+#[test]
 fn a_saved_machine_is_restored_into_a_fresh_one() {
     let first = setup();
     let bus = first.machine.bus();
@@ -152,8 +155,7 @@ fn a_saved_machine_is_restored_into_a_fresh_one() {
     bus.mmio_write(0xe000_0000 + (1 << 15) + 4, &[6, 0]); // disk: memory decoding and bus mastering on
     first.machine.pause();
     let state = first.machine.save().unwrap();
-    let names: Vec<&str> = state.devices.iter().map(|(id, _)| id.as_str()).collect();
-    assert!(names.contains(&"serial0") && names.contains(&"block0"), "{names:?}");
+    assert!(state.iter().map(|device| device.id.as_str()).eq(first.blueprint.ids()));
 
     let second = setup();
     second.machine.pause();
@@ -165,11 +167,28 @@ fn a_saved_machine_is_restored_into_a_fresh_one() {
     second.machine.bus().mmio_read(0xe000_0000 + (1 << 15) + 4, &mut command);
     assert_eq!(command, [6, 0]);
 
-    let mut damaged = state.clone();
-    damaged.devices[0].1.truncate(3);
-    second.machine.pause();
-    let error = second.machine.restore(&damaged).unwrap_err();
-    assert!(error.to_string().starts_with("device "), "{error}");
+    type Change = fn(&mut Vec<DeviceState>, usize);
+    let changes: [(&str, Change); 3] = [
+        ("state is missing", |state, at| drop(state.remove(at))),
+        ("state is missing", |state, at| state[at].bytes = None),
+        ("cannot be read", |state, at| state[at].bytes.as_mut().unwrap().truncate(1)),
+    ];
+    for at in 0..state.len() {
+        for (why, change) in changes.iter().filter(|_| state[at].bytes.is_some()) {
+            let third = setup();
+            third.machine.pause();
+            let mut changed = state.clone();
+            change(&mut changed, at);
+            let error = third.machine.restore(&changed).unwrap_err();
+            assert_eq!(error.id, state[at].id);
+            assert!(error.source.to_string().contains(why), "{error}");
+        }
+    }
+    let mut foreign = state;
+    let stateless = foreign.iter_mut().find(|device| device.bytes.is_none()).unwrap();
+    stateless.bytes = Some(vec![1]);
+    let error = second.machine.restore(&foreign).unwrap_err();
+    assert!(error.source.to_string().contains("it has none"), "{error}");
 }
 
 #[test]
@@ -177,7 +196,7 @@ fn vcpu_0_enters_the_kernel_and_keeps_the_rest_of_its_power_on_state() {
     let s = setup();
     let mut state = arch_model::x86_64::CpuState::default();
     state.debug.dr6 = 0xffff_0ff0;
-    s.machine.enter_kernel(&mut state);
+    s.entry.apply(&mut state);
     assert_eq!(state.registers.rip, u64::from(LOAD_ADDRESS));
     assert_eq!(state.system.cr0 & 1, 1);
     assert_eq!(state.debug.dr6, 0xffff_0ff0);

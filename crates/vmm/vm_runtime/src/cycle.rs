@@ -1,63 +1,81 @@
-//! One power cycle: from a built machine with its vCPUs to its end.
+//! One power cycle: from a machine that is put together, with its vCPUs, to its end.
 
 use std::sync::Arc;
 
-use arch_model::x86_64::cpuid::Cpuid;
-use machine::{Backends, Machine};
+use guest_memory::GuestMemory;
+use machine::{Backends, Machine, boot};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
-use vm_spec::VmSpec;
+use vm_spec::{Blueprint, VmSpec};
+use vm_state::VmState;
 
-use crate::driver::RunError;
-use crate::inbox::Outbox;
+use crate::error::{RunError, SaveError};
+use crate::listener::Listener;
 use crate::power::PowerLatch;
 use crate::vcpu_thread::VcpuThread;
 
+/// How a machine comes to run.
+pub enum PowerOn<'s> {
+    /// As after a press of the power button: the machine of this blueprint, with fresh RAM into which is loaded what it
+    /// starts with.
+    Cold(&'s Arc<Blueprint>),
+    /// A machine that goes on where it was saved: in this state, which was checked, and with the RAM that belongs to it.
+    State(&'s VmState, GuestMemory),
+}
+
 /// A machine and the threads that run it. Dropping it stops them and tears the machine down.
-pub(crate) struct PowerCycle<V> {
+pub struct PowerCycle<V> {
     // Dropped in this order: first whoever executes, then what it executes on.
     vcpus: Vec<VcpuThread>,
     pub(crate) machine: Machine,
     power: Arc<PowerLatch>,
-    _vm: V,
+    vm: V,
+    blueprint: Arc<Blueprint>,
 }
 
 impl<V: Vm> PowerCycle<V> {
-    /// Builds the machine and starts its vCPUs, which answer `cpuid`, paused.
-    pub(crate) fn prepare<E: Engine<Vm = V>>(
+    /// Puts a machine together and starts the threads of its vCPUs, paused. `spec` says what is done about it from
+    /// outside; `listener` is told what happens.
+    pub fn power_on<E: Engine<Vm = V>>(
         engine: &E,
-        (spec, cpuid): (&VmSpec, &Cpuid),
+        spec: &VmSpec,
         backends: &Backends,
-        outbox: &Outbox,
+        how: PowerOn<'_>,
+        listener: &Arc<dyn Listener>,
     ) -> Result<PowerCycle<V>, RunError> {
-        let count = spec.cpus.get();
-        let memory = Machine::allocate_ram(spec)?;
-        let vm = engine.create_vm(&VmConfig { vcpus: count, cpuid: cpuid.clone() }, &memory)?;
-        let power = Arc::new(PowerLatch::new(outbox.clone(), spec.on_panic));
-        let machine = Machine::build(spec, &vm, &memory, backends, power.clone(), power.clone())?;
-        let mut vcpus = Vec::with_capacity(count as usize);
-        for index in (0..count).map(VcpuIndex) {
-            let mut vcpu = vm.create_vcpu(index)?;
-            if index == VcpuIndex(0) {
-                let mut state = vcpu.state()?;
-                machine.enter_kernel(&mut state);
-                vcpu.set_state(&state)?;
+        let (blueprint, memory, saved) = match how {
+            PowerOn::Cold(blueprint) => {
+                (Arc::clone(blueprint), Machine::allocate_ram(&blueprint.memory, spec.merge)?, None)
             }
-            let bus = Arc::clone(machine.bus());
-            let thread = VcpuThread::start(index, vcpu, bus, Arc::clone(&power), outbox.clone());
-            vcpus.push(thread.map_err(|source| RunError::Thread { index, source })?);
+            PowerOn::State(state, memory) => (Arc::new(state.blueprint.clone()), memory, Some(state)),
+        };
+        let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
+        let vm = engine.create_vm(&config, &memory)?;
+        let power = Arc::new(PowerLatch::new(Arc::clone(listener), spec.on_panic));
+        let machine = Machine::assemble(&blueprint, &vm, &memory, backends, power.clone(), power.clone())?;
+        let indexes = (0..config.vcpus).map(VcpuIndex);
+        let mut vcpus = indexes.clone().map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
+        match saved {
+            None => begin(&mut vcpus, &blueprint, &boot::load(&blueprint, &memory, backends)?)?,
+            Some(state) => go_on(&mut vcpus, &vm, &machine, state)?,
         }
+        let threads = indexes.zip(vcpus).map(|(index, vcpu)| {
+            let bus = Arc::clone(machine.bus());
+            let thread = VcpuThread::start(index, vcpu, bus, Arc::clone(&power), Arc::clone(listener));
+            thread.map_err(|source| RunError::Thread { index, source })
+        });
+        let vcpus = threads.collect::<Result<Vec<_>, _>>()?;
         power.set_vcpus(vcpus.iter().map(VcpuThread::kicker).collect());
-        Ok(PowerCycle { vcpus, machine, power, _vm: vm })
+        Ok(PowerCycle { vcpus, machine, power, vm, blueprint })
     }
 
     /// Lets devices and vCPUs go.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.machine.resume();
         self.vcpus.iter().for_each(VcpuThread::run);
     }
 
     /// Stops vCPUs, then devices. When it returns, nothing touches guest memory.
-    pub(crate) fn pause(&self) -> Result<(), EngineError> {
+    pub fn pause(&self) -> Result<(), EngineError> {
         let answers: Vec<_> = self.vcpus.iter().map(VcpuThread::begin_pause).collect();
         for answer in answers {
             // A thread that is gone has told why already.
@@ -65,6 +83,22 @@ impl<V: Vm> PowerCycle<V> {
         }
         self.machine.pause();
         Ok(())
+    }
+
+    /// The state of a machine that is paused, but for its RAM. It can be resumed afterwards.
+    pub fn save(&self) -> Result<VmState, SaveError> {
+        let answers: Vec<_> = self.vcpus.iter().map(VcpuThread::begin_save).collect();
+        let mut vcpus = Vec::with_capacity(answers.len());
+        for (answer, index) in answers.into_iter().zip(0..) {
+            vcpus.push(answer.recv().map_err(|_| SaveError::Vcpu(VcpuIndex(index)))??);
+        }
+        let (platform, devices) = (self.vm.platform_state()?, self.machine.save()?);
+        Ok(VmState { blueprint: (*self.blueprint).clone(), devices, platform, vcpus })
+    }
+
+    /// The guest's RAM. It stands still while the machine is paused.
+    pub fn memory(&self) -> &GuestMemory {
+        self.machine.memory()
     }
 
     /// Holds vCPUs no longer that were held since the guest told of its panic: they go on when they are resumed.
@@ -83,4 +117,33 @@ impl<V: Vm> PowerCycle<V> {
         let total = |figure| self.vcpus.iter().map(|vcpu| vcpu.counters().code(figure)).sum();
         CodeFigure::ALL.into_iter().map(|figure| (figure.name(), total(figure))).collect()
     }
+}
+
+/// vCPU 0 begins at `entry`, the others wait for it to start them.
+fn begin(vcpus: &mut [impl Vcpu], blueprint: &Blueprint, entry: &boot::Entry) -> Result<(), EngineError> {
+    for (index, vcpu) in vcpus.iter_mut().enumerate() {
+        // The power-on state is right for all others.
+        if index > 0 && blueprint.tsc_khz.is_none() {
+            break;
+        }
+        let mut state = vcpu.state()?;
+        state.tsc_khz = blueprint.tsc_khz.or(state.tsc_khz);
+        if index == 0 {
+            entry.apply(&mut state);
+        }
+        vcpu.set_state(&state)?;
+    }
+    Ok(())
+}
+
+/// Brings a machine that was just put together, and whose RAM is as it was, into `state`.
+fn go_on<V: Vm>(vcpus: &mut [V::Vcpu], vm: &V, machine: &Machine, state: &VmState) -> Result<(), RunError> {
+    machine.pause();
+    // The clock before the vCPUs, whose timers count from it.
+    vm.set_platform_state(&state.platform)?;
+    machine.restore(&state.devices)?;
+    for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
+        vcpu.set_state(state)?;
+    }
+    Ok(())
 }

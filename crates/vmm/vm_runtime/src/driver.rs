@@ -1,23 +1,25 @@
 //! The state driver: the one place where a VM's phase changes.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
-use machine::{BackendError, Backends, BuildError};
+use machine::Backends;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
 use vm_control::{EventKind, Phase, Status, VERSION, Verb};
-use vm_spec::{OnPanic, OnReset, VmSpec};
+use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlError, ControlRequest, ControlServer, Reply};
-use crate::cycle::PowerCycle;
+use crate::control::{ControlRequest, ControlServer, Reply};
+use crate::cycle::{PowerCycle, PowerOn};
+use crate::error::RunError;
 use crate::events::Events;
 use crate::inbox::{Inbox, Message};
+use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::trouble::{PANICKED, Told, in_words, panic_in_words};
@@ -29,37 +31,6 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
-}
-
-/// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`].
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A disk, network card or console of the host could not be opened.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The machine could not be put together.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The control socket could not be opened.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The host refused a thread.
-    #[error("cannot start the thread of vCPU {index}")]
-    Thread {
-        /// Which vCPU.
-        index: VcpuIndex,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The host can do no more for a device. The message names the device.
-    #[error("{0}")]
-    Device(String),
-    /// The host refused a descriptor.
-    #[error("cannot set up the event loop")]
-    EventLoop(#[from] io::Error),
 }
 
 /// Why a power cycle is over.
@@ -85,8 +56,10 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Ou
     let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
+    let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
+    let blueprint = Arc::new(resolve(spec, &facts, None)?);
     let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine, &backends)?;
+    let outcome = driver.power_cycles(engine, &blueprint, &backends)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     drop(control);
     Ok(outcome)
@@ -151,11 +124,17 @@ impl<'s> Driver<'s> {
     }
 
     /// Power cycle after power cycle, until one ends for good.
-    fn power_cycles<E: Engine>(&mut self, engine: &E, backends: &Backends) -> Result<Outcome, RunError> {
+    fn power_cycles<E: Engine>(
+        &mut self,
+        engine: &E,
+        blueprint: &Arc<Blueprint>,
+        backends: &Backends,
+    ) -> Result<Outcome, RunError> {
         let mut quick_resets = ResetLoop::default();
-        let cpuid = engine.guest_cpuid(self.spec.cpu_model)?;
+        let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
         loop {
-            let cycle = PowerCycle::prepare(engine, (self.spec, &cpuid), backends, &self.inbox.outbox())?;
+            let how = PowerOn::Cold(blueprint);
+            let cycle = PowerCycle::power_on(engine, self.spec, backends, how, &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;

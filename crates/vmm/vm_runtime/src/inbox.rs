@@ -9,6 +9,7 @@ use host_sys::poll::{event_fd, new_event};
 use vcpu_model::{EngineError, Halt, VcpuIndex};
 
 use crate::control::ControlRequest;
+use crate::listener::Listener;
 
 /// What the driver is told.
 pub(crate) enum Message {
@@ -61,6 +62,24 @@ impl Inbox {
         // The event is cleared before the queue is read, so that a message in between wakes again.
         let _ = self.wake.read();
         self.messages.try_iter().collect()
+    }
+}
+
+impl Listener for Outbox {
+    fn power_requested(&self, request: PowerRequest) {
+        self.send(Message::Power(request));
+    }
+
+    fn host_failed(&self, failure: HostFailure) {
+        self.send(Message::HostFailure(failure));
+    }
+
+    fn guest_reported(&self, report: GuestReport) {
+        self.send(Message::Guest(report));
+    }
+
+    fn vcpu_stopped(&self, index: VcpuIndex, reason: Result<Halt, EngineError>) {
+        self.send(Message::VcpuStopped(index, reason));
     }
 }
 

@@ -9,15 +9,18 @@
 //!   reset, shutdown, crash, stop ─► (torn down; built anew after a reset)
 //! ```
 //!
-//! The driver owns every transition: vCPU threads, devices, signals and the control socket only send it
+//! A [`PowerCycle`] is a machine with its vCPUs, from the moment it is powered on, cold or from a saved state. The driver owns
+//! every transition: vCPU threads, devices, signals and the control socket only send it
 //! messages ([`inbox`]). A reset is a power cycle: the machine is torn down and built again on the same
 //! backends. Knows no engine and no concrete device.
 
 mod control;
 mod cycle;
 mod driver;
+mod error;
 mod events;
 mod inbox;
+mod listener;
 mod outcome;
 mod power;
 mod report;
@@ -27,5 +30,8 @@ mod trouble;
 mod vcpu_thread;
 
 pub use control::ControlError;
-pub use driver::{Options, RunError, run};
+pub use cycle::{PowerCycle, PowerOn};
+pub use driver::{Options, run};
+pub use error::{RunError, SaveError};
+pub use listener::Listener;
 pub use outcome::Outcome;

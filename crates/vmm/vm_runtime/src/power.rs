@@ -8,7 +8,7 @@ use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink
 use vcpu_model::Kick;
 use vm_spec::OnPanic;
 
-use crate::inbox::{Message, Outbox};
+use crate::listener::Listener;
 
 pub(crate) struct PowerLatch {
     requested: AtomicBool,
@@ -18,18 +18,18 @@ pub(crate) struct PowerLatch {
     reported: AtomicU8,
     on_panic: OnPanic,
     kicks: OnceLock<Vec<Arc<dyn Kick>>>,
-    outbox: Outbox,
+    listener: Arc<dyn Listener>,
 }
 
 impl PowerLatch {
-    pub(crate) fn new(outbox: Outbox, on_panic: OnPanic) -> PowerLatch {
+    pub(crate) fn new(listener: Arc<dyn Listener>, on_panic: OnPanic) -> PowerLatch {
         PowerLatch {
             requested: AtomicBool::new(false),
             held: AtomicBool::new(false),
             reported: AtomicU8::new(0),
             on_panic,
             kicks: OnceLock::new(),
-            outbox,
+            listener,
         }
     }
 
@@ -59,12 +59,12 @@ impl PowerSink for PowerLatch {
         if self.requested.swap(true, Ordering::SeqCst) {
             return;
         }
-        self.outbox.send(Message::Power(request));
+        self.listener.power_requested(request);
         self.kick_all();
     }
 
     fn host_failure(&self, failure: HostFailure) {
-        self.outbox.send(Message::HostFailure(failure));
+        self.listener.host_failed(failure);
     }
 }
 
@@ -81,7 +81,7 @@ impl ReportSink for PowerLatch {
         // With `panic=-1` the guest would reset its machine with its next instructions: it is stopped first.
         let stops = report == GuestReport::Panicked && self.on_panic != OnPanic::Guest;
         self.held.fetch_or(stops, Ordering::SeqCst);
-        self.outbox.send(Message::Guest(report));
+        self.listener.guest_reported(report);
         if stops {
             self.kick_all();
         }

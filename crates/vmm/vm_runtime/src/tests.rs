@@ -4,40 +4,34 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use device_model::{GuestReport, HostFailure, PowerRequest};
+use guest_memory::{Bytes, GuestAddress};
+use machine::{Backends, Machine};
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
-use vcpu_model::Halt;
 use vcpu_model::fake::{FakeEngine, Step};
-use vm_spec::{BootProtocol, OnPanic, OnReset, VmSpec};
+use vcpu_model::{EngineError, Halt, VcpuIndex};
+use vm_spec::{BootSpec, HostFacts, KernelSpec, OnPanic, OnReset, VmSpec, resolve};
+use vm_state::VmState;
 
 use crate::control::CLIENTS_MAX;
-use crate::{Options, Outcome, RunError, run};
+use crate::{Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
 fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     VmSpec {
-        name: "test".parse().unwrap(),
-        kernel,
-        boot_protocol: BootProtocol::Auto,
-        initrds: vec![],
-        modules: vec![],
-        cmdline: None,
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),
-        merge: false,
-        disks: vec![],
-        nets: vec![],
         console: format!("file={}", folder.join("console").display()).parse().unwrap(),
-        virtio_console: None,
-        cpu_model: None,
         on_reset,
-        on_panic: OnPanic::Guest,
         debug_exit: Some(0xf4),
         exit_status: true,
+        ..VmSpec::new("test".parse().unwrap(), BootSpec::Kernel(KernelSpec::new(kernel)))
     }
 }
 
@@ -179,6 +173,66 @@ impl Sleeping {
     fn state(&self) -> serde_json::Value {
         serde_json::from_str(&self.ask("GET", "/state").1).unwrap()
     }
+}
+
+/// Who does not listen.
+struct Nobody;
+
+impl Listener for Nobody {
+    fn power_requested(&self, _request: PowerRequest) {}
+    fn host_failed(&self, _failure: HostFailure) {}
+    fn guest_reported(&self, _report: GuestReport) {}
+    fn vcpu_stopped(&self, _index: VcpuIndex, _reason: Result<Halt, EngineError>) {}
+}
+
+#[test]
+fn a_machine_goes_on_where_it_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = spec(folder.path(), OnReset::Exit);
+    let backends = Backends::open(&spec, || {}).unwrap();
+    let facts = HostFacts { cpuid: vec![], backends: backends.facts() };
+    let mut blueprint = resolve(&spec, &facts, None).unwrap();
+    blueprint.tsc_khz = Some(1_000_000);
+    let blueprint = Arc::new(blueprint);
+    let listener: Arc<dyn Listener> = Arc::new(Nobody);
+    let power_on = |engine: &FakeEngine, how: PowerOn<'_>| {
+        PowerCycle::power_on(engine, &spec, &backends, how, &listener)
+    };
+
+    // Each vCPU writes a scratch register and says so.
+    let engine = FakeEngine::new(vec![vec![Step::PortWrite(0x3ff, vec![0x5a]), Step::PortRead(0x3ff, 1)]]);
+    let first = power_on(&engine, PowerOn::Cold(&blueprint)).unwrap();
+    first.resume();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while engine.reads().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the script was not carried out");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    first.pause().unwrap();
+    let saved = VmState::from_bytes(&first.save().unwrap().to_bytes().unwrap()).unwrap();
+    assert_eq!(saved.vcpus[0].registers.rip, u64::from(LOAD_ADDRESS), "it entered the kernel");
+    assert!(saved.vcpus.iter().all(|vcpu| vcpu.tsc_khz == Some(1_000_000)));
+    first.memory().write_slice(b"what was in RAM", GuestAddress(0x5000)).unwrap();
+
+    let memory = first.memory().clone();
+    drop(first);
+    let mut other_map = saved.blueprint.memory.clone();
+    other_map.ram[0].size_bytes /= 2;
+    let half = Machine::allocate_ram(&other_map, false).unwrap();
+    let error = power_on(&FakeEngine::default(), PowerOn::State(&saved, half)).err().unwrap();
+    assert!(error.to_string().contains("is not that of the machine"), "{error}");
+    let engine = FakeEngine::new(vec![vec![Step::PortRead(0x3ff, 1)]]);
+    let second = power_on(&engine, PowerOn::State(&saved, memory)).unwrap();
+    assert_eq!(second.save().unwrap(), saved);
+    let mut kept = [0; 15];
+    second.memory().read_slice(&mut kept, GuestAddress(0x5000)).unwrap();
+    assert_eq!(&kept, b"what was in RAM");
+    second.resume();
+    while engine.reads().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the script was not carried out");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(engine.reads(), [[0x5a]]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use device_model::{Consequence, HostFailure};
-use vm_spec::VmSpec;
+use vm_spec::{DeviceId, VmSpec};
 
 /// Most different failures of a run that are told. Devices tell few kinds; this bounds a mistake of ours.
 const TOLD_MAX: usize = 256;
@@ -51,9 +51,9 @@ pub(crate) fn panic_in_words(control: Option<&Path>) -> String {
 
 /// A device as a person knows it: a disk by its path, a card by its interface.
 fn device_name(id: &str, spec: &VmSpec) -> String {
-    let index = |kind: &str| id.strip_prefix(kind)?.parse::<usize>().ok();
-    let disk = index("block").and_then(|index| spec.disks.get(index));
-    let card = index("net").and_then(|index| spec.nets.get(index));
+    let at = |ids: Vec<DeviceId>| ids.iter().position(|other| other.as_str() == id);
+    let disk = at(spec.disk_ids()).and_then(|index| spec.disks.get(index));
+    let card = at(spec.nic_ids()).and_then(|index| spec.nets.get(index));
     match (disk, card) {
         (Some(disk), _) => format!("disk {}", disk.path.display()),
         (_, Some(card)) => format!("network card on {}", card.tap),

@@ -3,7 +3,8 @@
 //! ```text
 //!          Run                 kicked and told so
 //! Paused ───────► Running ──────────────────────────► Paused
-//!   │                │  shutdown, triple fault, error ► Paused (after telling the driver)
+//!   │    ▲           │  shutdown, triple fault, error ► Paused (after telling the driver)
+//!   │    └─ Save
 //!   └── Stop ─► (ends)
 //! ```
 
@@ -12,10 +13,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use arch_model::x86_64::CpuState;
 use machine::Bus;
 use vcpu_model::{EngineError, ExitCounters, Halt, Kick, Vcpu, VcpuIndex};
 
-use crate::inbox::{Message, Outbox};
+use crate::listener::Listener;
 use crate::power::PowerLatch;
 
 /// What the driver tells a vCPU. Each is followed by a kick.
@@ -23,6 +25,8 @@ enum Command {
     Run,
     /// Leave guest code, settle, answer.
     Pause(Sender<Result<(), EngineError>>),
+    /// Answer with the state. All vCPUs are paused.
+    Save(Sender<Result<CpuState, EngineError>>),
     Stop,
 }
 
@@ -48,11 +52,11 @@ impl VcpuThread {
         vcpu: impl Vcpu,
         bus: Arc<Bus>,
         power: Arc<PowerLatch>,
-        outbox: Outbox,
+        listener: Arc<dyn Listener>,
     ) -> io::Result<VcpuThread> {
         let (commands, received) = channel();
         let (kick, counters) = (vcpu.kicker(), vcpu.counters());
-        let worker = Worker { index, vcpu, bus, power, commands: received, outbox };
+        let worker = Worker { index, vcpu, bus, power, commands: received, listener };
         let thread = host_sys::threads::spawn(&format!("vcpu{index}"), move || worker.serve())?;
         Ok(VcpuThread { commands, kick, counters, thread: Some(thread) })
     }
@@ -74,6 +78,13 @@ impl VcpuThread {
     pub(crate) fn begin_pause(&self) -> Receiver<Result<(), EngineError>> {
         let (sender, receiver) = channel();
         self.tell(Command::Pause(sender));
+        receiver
+    }
+
+    /// Asks the vCPU, which is paused as all others are, for its state.
+    pub(crate) fn begin_save(&self) -> Receiver<Result<CpuState, EngineError>> {
+        let (sender, receiver) = channel();
+        self.tell(Command::Save(sender));
         receiver
     }
 
@@ -99,7 +110,7 @@ struct Worker<V> {
     bus: Arc<Bus>,
     power: Arc<PowerLatch>,
     commands: Receiver<Command>,
-    outbox: Outbox,
+    listener: Arc<dyn Listener>,
 }
 
 impl<V: Vcpu> Worker<V> {
@@ -134,7 +145,7 @@ impl<V: Vcpu> Worker<V> {
                 Err(_) => Phase::Running,
             },
             reason => {
-                self.outbox.send(Message::VcpuStopped(self.index, reason));
+                self.listener.vcpu_stopped(self.index, reason);
                 Phase::Paused
             }
         }
@@ -145,6 +156,12 @@ impl<V: Vcpu> Worker<V> {
             Command::Run => Phase::Running,
             Command::Pause(reply) => {
                 let _ = reply.send(self.vcpu.settle(&*self.bus));
+                Phase::Paused
+            }
+            Command::Save(reply) => {
+                // Others may have sent it something between its own pause and theirs.
+                let settled = self.vcpu.settle(&*self.bus);
+                let _ = reply.send(settled.and_then(|()| self.vcpu.state()));
                 Phase::Paused
             }
             Command::Stop => Phase::Ended,

@@ -1,4 +1,4 @@
-//! What besides kernel and initrd a guest is started with: boot modules, and the way into the kernel.
+//! What a guest is started with.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,6 +10,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::BadValue;
 use crate::options::text_of;
+
+/// What a machine starts with when it is powered on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootSpec {
+    /// A kernel that the monitor loads.
+    Kernel(KernelSpec),
+}
+
+/// A kernel, and what it is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelSpec {
+    /// bzImage, ELF file, Multiboot image, or a unified kernel image with one of them.
+    pub path: PathBuf,
+    /// How it is entered.
+    pub protocol: BootProtocol,
+    /// Initial RAM disks, which become one in this order, behind those of a unified kernel image.
+    pub initrds: Vec<PathBuf>,
+    /// Boot modules, in the order in which the kernel finds them, behind the initial RAM disks.
+    pub modules: Vec<ModuleSpec>,
+    /// Its command line; `None` gets that of a unified kernel image, or else one that fits console and disks.
+    pub cmdline: Option<String>,
+}
+
+impl KernelSpec {
+    /// A kernel alone.
+    pub fn new(path: impl Into<PathBuf>) -> KernelSpec {
+        let (initrds, modules) = (Vec::new(), Vec::new());
+        KernelSpec { path: path.into(), protocol: BootProtocol::Auto, initrds, modules, cmdline: None }
+    }
+
+    /// The files that make it up.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let modules = self.modules.iter().map(|module| &module.path);
+        std::iter::once(&self.path).chain(&self.initrds).chain(modules)
+    }
+}
 
 /// A file that is loaded for the kernel as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
 //! Disks as a person describes them:
-//! `path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]`.
+//! `path=P[,id=NAME][,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]`.
 //! A comma within the path is doubled.
 
 use std::ffi::OsStr;
@@ -10,12 +10,14 @@ use std::str::FromStr;
 use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::BadValue;
 use crate::options::{Form, text_of};
+use crate::{BadValue, DeviceId};
 
 /// One disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSpec {
+    /// Its name in the machine; `None` derives one from its place in the list.
+    pub id: Option<DeviceId>,
     /// File or block device.
     pub path: PathBuf,
     /// How the disk lies in it. Stated, never guessed: what a guest can write may look like anything.
@@ -122,6 +124,7 @@ impl FromStr for BlockSize {
 
 /// A serial number as virtio-block has it: at most 20 printable ASCII characters (VIRTIO 1.2, 5.2.6.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct DiskSerial(String);
 
 impl DiskSerial {
@@ -149,23 +152,52 @@ impl FromStr for DiskSerial {
     }
 }
 
+impl TryFrom<String> for DiskSerial {
+    type Error = BadValue;
+
+    fn try_from(text: String) -> Result<Self, BadValue> {
+        text.parse()
+    }
+}
+
+impl From<DiskSerial> for String {
+    fn from(serial: DiskSerial) -> String {
+        serial.0
+    }
+}
+
 const FORM: Form = Form {
     what: "disk",
-    keys: &["path", "format", "force-raw", "block-size", "readonly", "serial", "on-error"],
-    shape: "path=FILE[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
+    keys: &["path", "id", "format", "force-raw", "block-size", "readonly", "serial", "on-error"],
+    shape: "path=FILE[,id=NAME][,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
 };
 
 impl DiskSpec {
+    /// A disk in a file, as it is used when nothing else is said of it.
+    pub fn new(path: impl Into<PathBuf>, format: DiskFormat) -> DiskSpec {
+        DiskSpec {
+            id: None,
+            path: path.into(),
+            format,
+            force_raw: false,
+            block_size: None,
+            readonly: false,
+            serial: None,
+            on_error: OnError::default(),
+        }
+    }
+
     /// Reads a description; a path may be of any bytes.
     ///
     /// # Errors
     /// It is not written as it should be, or names no file.
     pub fn parse(text: &OsStr) -> Result<DiskSpec, BadValue> {
         let (mut path, mut format, mut readonly, mut serial) = (None, DiskFormat::default(), false, None);
-        let (mut force_raw, mut block_size, mut on_error) = (false, None, OnError::default());
+        let (mut id, mut force_raw, mut block_size, mut on_error) = (None, false, None, OnError::default());
         for option in FORM.parse(text)? {
             match option {
                 ("path", Some(value)) if !value.is_empty() => path = Some(PathBuf::from(value)),
+                ("id", Some(value)) => id = Some(text_of(&value)?.parse()?),
                 ("format", Some(value)) => format = text_of(&value)?.parse()?,
                 ("force-raw", None) => force_raw = true,
                 ("block-size", Some(value)) => block_size = Some(text_of(&value)?.parse()?),
@@ -176,7 +208,7 @@ impl DiskSpec {
             }
         }
         let path = path.ok_or_else(|| BadValue(format!("disk '{}' has no path=FILE", text.display())))?;
-        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
+        let disk = DiskSpec { id, path, format, force_raw, block_size, readonly, serial, on_error };
         disk.check()?;
         Ok(disk)
     }
@@ -214,6 +246,8 @@ mod tests {
         assert_eq!(disk.format, DiskFormat::Raw);
         assert_eq!("format=qcow2,path=a".parse::<DiskSpec>().unwrap().format, DiskFormat::Qcow2);
         let wrong = |text: &str| text.parse::<DiskSpec>().unwrap_err().0;
+        assert_eq!("path=a,id=data".parse::<DiskSpec>().unwrap().id, Some("data".parse().unwrap()));
+        assert!(wrong("path=a,id=My Disk").contains("such as disk-data"));
         assert!(wrong("readonly").contains("no path"));
         assert!(wrong("path=a,readnly").contains("did you mean 'readonly'"));
         assert!(wrong("path=a,readonly=yes").contains("write path="));

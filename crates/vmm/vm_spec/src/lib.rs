@@ -1,11 +1,14 @@
-//! What a VM is to consist of, validated once: after a [`VmSpec`] exists, nothing is checked again.
+//! What a VM is to consist of: as a person wants it ([`VmSpec`]), and as it is built ([`blueprint`]).
 //!
-//! Text as typed by a person (command line, configuration file) becomes these types by [`FromStr`]; each
+//! A spec is validated once: after it exists, nothing of it is checked again. Text as typed by a person (command line, configuration file) becomes these types by [`FromStr`]; each
 //! error is one line that names what was typed and what would be right. Nothing here touches the host: that
 //! a file exists or an interface is free is found out when it is opened.
 
+pub mod blueprint;
 mod boot;
+mod chip;
 mod console;
+mod device_id;
 mod disk;
 mod file_mode;
 mod name;
@@ -13,8 +16,11 @@ mod net;
 mod options;
 mod size;
 
-pub use boot::{BootProtocol, ModuleSpec};
+pub use blueprint::{Blueprint, HostFacts, resolve};
+pub use boot::{BootProtocol, BootSpec, KernelSpec, ModuleSpec};
+pub use chip::Chip;
 pub use console::ConsoleSpec;
+pub use device_id::{DeviceId, PCI_BUS_ID};
 pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec, OnError};
 pub use file_mode::FileMode;
 pub use name::VmName;
@@ -22,7 +28,7 @@ pub use net::{MacAddress, NetSpec};
 pub use options::{names_with_commas, with_doubled_commas};
 pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -42,25 +48,17 @@ pub const MAX_DEVICES_OF_A_KIND: usize = 12;
 pub struct VmSpec {
     /// Shown by `ps` and used in messages.
     pub name: VmName,
-    /// bzImage, ELF file, Multiboot image, or a unified kernel image with one of them.
-    pub kernel: PathBuf,
-    /// How it is entered.
-    pub boot_protocol: BootProtocol,
-    /// Initial RAM disks, which become one in this order, behind those of a unified kernel image.
-    pub initrds: Vec<PathBuf>,
-    /// Boot modules, in the order in which the kernel finds them, behind the initial RAM disks.
-    pub modules: Vec<ModuleSpec>,
-    /// Kernel command line; `None` gets that of a unified kernel image, or else one that fits console and disks.
-    pub cmdline: Option<String>,
+    /// What it starts with.
+    pub boot: BootSpec,
     /// vCPUs.
     pub cpus: CpuCount,
     /// RAM.
     pub memory: MemorySize,
     /// Whether ksmd may merge this VM's pages with equal ones.
     pub merge: bool,
-    /// Disks, in the order in which the guest sees them.
+    /// Disks, in the order in which the guest of a new machine sees them.
     pub disks: Vec<DiskSpec>,
-    /// Network cards, in the order in which the guest sees them.
+    /// Network cards, in the order in which the guest of a new machine sees them.
     pub nets: Vec<NetSpec>,
     /// Where COM1 leads.
     pub console: ConsoleSpec,
@@ -140,6 +138,75 @@ impl FromStr for OnReset {
 }
 
 impl VmSpec {
+    /// A VM of this name that starts so, with nothing but what each has: one vCPU, 512 MiB, the console on stdio.
+    pub fn new(name: VmName, boot: BootSpec) -> VmSpec {
+        VmSpec {
+            name,
+            boot,
+            cpus: CpuCount::default(),
+            memory: MemorySize::default(),
+            merge: false,
+            disks: Vec::new(),
+            nets: Vec::new(),
+            console: ConsoleSpec::Stdio,
+            virtio_console: None,
+            cpu_model: None,
+            on_reset: OnReset::default(),
+            on_panic: OnPanic::default(),
+            debug_exit: None,
+            exit_status: false,
+        }
+    }
+
+    /// The names of its disks, in their order. One that was given none is `disk-root` if it comes first, else `disk1` and
+    /// so on, by its place in the list.
+    pub fn disk_ids(&self) -> Vec<DeviceId> {
+        let mut taken: BTreeSet<DeviceId> = self.given_ids().cloned().collect();
+        let derived = |(index, disk): (usize, &DiskSpec)| {
+            let root = (index == 0).then(DeviceId::root_disk);
+            let numbered = (index.max(1)..).map(|number| DeviceId::numbered("disk", number));
+            named(disk.id.as_ref(), root.into_iter().chain(numbered), &mut taken)
+        };
+        self.disks.iter().enumerate().map(derived).collect()
+    }
+
+    /// The names of its network cards, in their order. One that was given none is `nic0` and so on, by its place in the
+    /// list.
+    pub fn nic_ids(&self) -> Vec<DeviceId> {
+        let mut taken: BTreeSet<DeviceId> = self.given_ids().cloned().collect();
+        let derived = |(index, net): (usize, &NetSpec)| {
+            let numbered = (index..).map(|number| DeviceId::numbered("nic", number));
+            named(net.id.as_ref(), numbered, &mut taken)
+        };
+        self.nets.iter().enumerate().map(derived).collect()
+    }
+
+    /// The same VM, each of whose devices has a name that it keeps, whatever is added or taken away.
+    pub fn named(mut self) -> VmSpec {
+        let (disk_ids, nic_ids) = (self.disk_ids(), self.nic_ids());
+        self.disks.iter_mut().zip(disk_ids).for_each(|(disk, id)| disk.id = Some(id));
+        self.nets.iter_mut().zip(nic_ids).for_each(|(net, id)| net.id = Some(id));
+        self
+    }
+
+    fn given_ids(&self) -> impl Iterator<Item = &DeviceId> {
+        let disks = self.disks.iter().filter_map(|disk| disk.id.as_ref());
+        disks.chain(self.nets.iter().filter_map(|net| net.id.as_ref()))
+    }
+
+    fn validate_ids(&self) -> Result<(), BadValue> {
+        let mut ids = BTreeSet::new();
+        for id in self.given_ids() {
+            if id.is_reserved() {
+                return Err(BadValue(format!("id={id}: a part of every machine is called so; take another")));
+            }
+            if !ids.insert(id) {
+                return Err(BadValue(format!("id={id} is given to two devices; give one of them another")));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks what concerns several fields at once.
     pub fn validate(self) -> Result<VmSpec, BadValue> {
         for (kind, count) in [("disks", self.disks.len()), ("network cards", self.nets.len())] {
@@ -147,6 +214,7 @@ impl VmSpec {
                 return Err(BadValue(format!("{count} {kind}: a VM takes at most {MAX_DEVICES_OF_A_KIND}")));
             }
         }
+        self.validate_ids()?;
         for (index, disk) in self.disks.iter().enumerate() {
             let twice = self.disks[..index].iter().any(|other| other.path == disk.path);
             if twice && !(disk.readonly) {
@@ -173,31 +241,27 @@ impl VmSpec {
     }
 }
 
+/// The name that was given, or the first of `derived` that nobody has.
+fn named(
+    given: Option<&DeviceId>,
+    mut derived: impl Iterator<Item = DeviceId>,
+    taken: &mut BTreeSet<DeviceId>,
+) -> DeviceId {
+    if let Some(given) = given {
+        return given.clone();
+    }
+    // More names can be derived than there are devices.
+    let id = derived.find(|id| !taken.contains(id)).unwrap_or_else(DeviceId::root_disk);
+    taken.insert(id.clone());
+    id
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn spec() -> VmSpec {
-        VmSpec {
-            name: "web1".parse().unwrap(),
-            kernel: "/boot/vmlinuz".into(),
-            boot_protocol: BootProtocol::Auto,
-            initrds: vec![],
-            modules: vec![],
-            cmdline: None,
-            cpus: "1".parse().unwrap(),
-            memory: "512M".parse().unwrap(),
-            merge: false,
-            disks: vec![],
-            nets: vec![],
-            console: ConsoleSpec::Stdio,
-            virtio_console: None,
-            cpu_model: None,
-            on_reset: OnReset::Restart,
-            on_panic: OnPanic::Guest,
-            debug_exit: None,
-            exit_status: false,
-        }
+        VmSpec::new("web1".parse().unwrap(), BootSpec::Kernel(KernelSpec::new("/boot/vmlinuz")))
     }
 
     #[test]
@@ -212,6 +276,41 @@ mod tests {
         assert!(nets(&["tap=a", "tap=a"]).validate().is_err());
         assert!(nets(&["tap=a,mac=02:00:00:00:00:01", "tap=b,mac=02:00:00:00:00:01"]).validate().is_err());
         assert!(disks(&["path=a"; 13]).validate().unwrap_err().0.contains("at most 12"));
+    }
+
+    #[test]
+    fn devices_have_names_of_their_own() {
+        let with = |disks: &[&str], nets: &[&str]| VmSpec {
+            disks: disks.iter().map(|text| text.parse().unwrap()).collect(),
+            nets: nets.iter().map(|text| text.parse().unwrap()).collect(),
+            ..spec()
+        };
+        let ids = |spec: &VmSpec| {
+            let all = spec.disk_ids().into_iter().chain(spec.nic_ids());
+            all.map(String::from).collect::<Vec<_>>().join(" ")
+        };
+        for (disks, nets, expected) in [
+            (&["path=a", "path=b", "path=c"][..], &["tap=a", "tap=b"][..], "disk-root disk1 disk2 nic0 nic1"),
+            (&["path=a,id=disk1", "path=b"], &["tap=a,id=wan", "tap=b"], "disk1 disk2 wan nic1"),
+            (&["path=a", "path=b,id=disk-root"], &["tap=a", "tap=b,id=nic0"], "disk1 disk-root nic1 nic0"),
+            (&["path=a,id=nic0"], &["tap=a", "tap=b"], "nic0 nic1 nic2"),
+        ] {
+            let spec = with(disks, nets).validate().unwrap();
+            assert_eq!(ids(&spec), expected);
+            // Once they are named, they stay so.
+            let mut named = spec.named();
+            assert_eq!(ids(&named), expected);
+            let gone = named.disks.remove(0).id.unwrap();
+            assert_eq!(ids(&named), expected.replace(&format!("{gone} "), ""));
+        }
+        for (disks, nets, why) in [
+            (&["path=a,id=x", "path=b,id=x"][..], &[][..], "id=x is given to two devices"),
+            (&["path=a,id=x"], &["tap=a,id=x"], "id=x is given to two devices"),
+            (&["path=a,id=rtc"], &[], "id=rtc: a part of every machine"),
+            (&[], &["tap=a,id=console0"], "id=console0: a part of every machine"),
+        ] {
+            assert!(with(disks, nets).validate().unwrap_err().0.starts_with(why), "{why}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Network cards as a person describes them: `tap=T[,mac=M]`.
+//! Network cards as a person describes them: `tap=T[,id=NAME][,mac=M][,queues=N]`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::options::{Form, text_of};
-use crate::{BadValue, VmName};
+use crate::{BadValue, DeviceId, VmName};
 
 /// One network card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetSpec {
+    /// Its name in the machine; `None` derives one from its place in the list.
+    pub id: Option<DeviceId>,
     /// Name of the tap interface.
     pub tap: String,
     /// Its address; `None` derives one from the VM's name.
@@ -20,18 +22,39 @@ pub struct NetSpec {
 }
 
 impl NetSpec {
-    /// A card on interface `tap` with `queues` queue pairs.
+    /// A card on interface `tap` with `queues` queue pairs, to be named by its place in the list.
     pub fn new(tap: &str, mac: Option<MacAddress>, queues: u16) -> Result<NetSpec, BadValue> {
         if !(1..=MAX_QUEUES).contains(&queues) {
             return Err(BadValue(format!("tap {tap}: queues takes 1 to {MAX_QUEUES}, not '{queues}'")));
         }
-        Ok(NetSpec { tap: interface_name(tap)?, mac, queues })
+        Ok(NetSpec { id: None, tap: interface_name(tap)?, mac, queues })
     }
 }
 
 /// An Ethernet address of one card (IEEE 802, 8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MacAddress(pub [u8; 6]);
+#[serde(try_from = "[u8; 6]", into = "[u8; 6]")]
+pub struct MacAddress([u8; 6]);
+
+impl TryFrom<[u8; 6]> for MacAddress {
+    type Error = BadValue;
+
+    fn try_from(bytes: [u8; 6]) -> Result<Self, BadValue> {
+        let mac = MacAddress(bytes);
+        if bytes[0] & 1 != 0 || bytes == [0; 6] {
+            return Err(BadValue(format!(
+                "MAC address {mac} is not that of one card (it is a group's, or zero)"
+            )));
+        }
+        Ok(mac)
+    }
+}
+
+impl From<MacAddress> for [u8; 6] {
+    fn from(mac: MacAddress) -> [u8; 6] {
+        mac.0
+    }
+}
 
 impl MacAddress {
     /// The address of card `index` of the VM `name`: the same at each start, locally administered, and
@@ -69,12 +92,7 @@ impl FromStr for MacAddress {
         if parts.next().is_some() {
             return Err(bad());
         }
-        if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            return Err(BadValue(format!(
-                "MAC address {text} is not that of one card (it is a group's, or zero)"
-            )));
-        }
-        Ok(MacAddress(bytes))
+        bytes.try_into()
     }
 }
 
@@ -82,17 +100,21 @@ impl FromStr for MacAddress {
 const INTERFACE_NAME_MAX: usize = 15;
 const MAX_QUEUES: u16 = 8;
 
-const FORM: Form =
-    Form { what: "net", keys: &["tap", "mac", "queues"], shape: "tap=NAME[,mac=M][,queues=N]" };
+const FORM: Form = Form {
+    what: "net",
+    keys: &["tap", "id", "mac", "queues"],
+    shape: "tap=NAME[,id=NAME][,mac=M][,queues=N]",
+};
 
 impl FromStr for NetSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (mut tap, mut mac, mut queues) = (None, None, 1);
+        let (mut id, mut tap, mut mac, mut queues) = (None, None, None, 1);
         for option in FORM.parse(text.as_ref())? {
             match option {
                 ("tap", Some(name)) => tap = Some(interface_name(text_of(&name)?)?),
+                ("id", Some(value)) => id = Some(text_of(&value)?.parse()?),
                 ("mac", Some(value)) => mac = Some(text_of(&value)?.parse()?),
                 ("queues", Some(value)) => {
                     let value = text_of(&value)?;
@@ -104,7 +126,7 @@ impl FromStr for NetSpec {
             }
         }
         let tap = tap.ok_or_else(|| BadValue(format!("net '{text}' has no tap=NAME (or write none)")))?;
-        Ok(NetSpec { tap, mac, queues })
+        Ok(NetSpec { id, tap, mac, queues })
     }
 }
 
@@ -132,6 +154,8 @@ mod tests {
         assert_eq!((net.tap.as_str(), net.queues), ("tap0", 2));
         assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:cd:ef");
         let wrong = |text: &str| text.parse::<NetSpec>().unwrap_err().0;
+        assert_eq!("tap=a,id=wan".parse::<NetSpec>().unwrap().id, Some("wan".parse().unwrap()));
+        assert!(wrong("tap=a,id=0").contains("not a device's name"));
         assert!(wrong("mac=52:54:00:ab:cd:ef").contains("no tap"));
         assert!(wrong("tpa=tap0").contains("did you mean 'tap'"));
         assert!(wrong("tap=0123456789abcdef").contains("network interface"));

@@ -9,6 +9,7 @@ use crate::BadValue;
 
 /// Number of vCPUs, 1 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct CpuCount(u32);
 
 impl CpuCount {
@@ -39,6 +40,12 @@ impl TryFrom<u64> for CpuCount {
     }
 }
 
+impl From<CpuCount> for u64 {
+    fn from(count: CpuCount) -> u64 {
+        count.0.into()
+    }
+}
+
 impl FromStr for CpuCount {
     type Err = BadValue;
 
@@ -55,7 +62,7 @@ pub struct MemorySize(u64);
 impl MemorySize {
     const STEP: u64 = 1 << 20;
     /// Larger than any machine; keeps address arithmetic far from its end.
-    const MAX: u64 = 1 << 44;
+    pub(crate) const MAX: u64 = 1 << 44;
 
     /// The size.
     pub fn bytes(self) -> u64 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
 use image_store::{FirstBoot, ImageReference, StoreError};
-use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, OnError, VmName};
+use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, VmName};
 use yagura_vmm::say;
 
 use super::{documents, report};
@@ -143,20 +143,15 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
     };
     // Their formats are known, so that no guest can lock itself out by what it writes.
-    let ours = |path: &Path, format| DiskSpec {
-        path: path.to_owned(),
-        format,
-        force_raw: format == DiskFormat::Raw,
-        block_size: None,
-        readonly: false,
-        serial: None,
-        on_error: OnError::default(),
+    let ours = |id: &str, path: &Path, format| -> anyhow::Result<DiskSpec> {
+        let id = Some(id.parse()?);
+        Ok(DiskSpec { id, force_raw: format == DiskFormat::Raw, ..DiskSpec::new(path, format) })
     };
     let block_size = instance.image.metadata.description.machine.block_bytes.and_then(BlockSize::of_bytes);
-    let mut disks = vec![DiskSpec { block_size, ..ours(&instance.disk, format) }];
+    let mut disks = vec![DiskSpec { block_size, ..ours("disk-root", &instance.disk, format)? }];
     if let Some(path) = &instance.seed {
         let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { readonly: true, serial, ..ours(path, DiskFormat::Raw) });
+        disks.push(DiskSpec { readonly: true, serial, ..ours("disk-seed", path, DiskFormat::Raw)? });
     }
     Ok(disks)
 }

@@ -114,6 +114,7 @@ pub(super) fn example(key: &str) -> Option<&'static str> {
         "debug-exit" => "debug-exit = 0xf4",
         "control" => "control = \"vm.socket\"",
         "path" => "path = \"disk.img\"",
+        "id" => "id = \"disk-data\"",
         "format" => "format = \"qcow2\"",
         "readonly" => "readonly = true",
         "serial" => "serial = \"DISK1\"",

@@ -15,8 +15,8 @@ use clap::Args;
 use image_store::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
-    BadValue, BootProtocol, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, MemorySize, ModuleSpec,
-    OnError, OnPanic, OnReset, VmName, VmSpec,
+    BadValue, BootProtocol, BootSpec, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, KernelSpec,
+    MemorySize, ModuleSpec, OnError, OnPanic, OnReset, VmName, VmSpec,
 };
 use yagura_vmm::{EngineChoice, Translation};
 
@@ -109,20 +109,21 @@ pub struct GivenSettings {
     ///
     /// A comma within the path is doubled: path=a,,b.img is the file 'a,b.img'. A disk that is said to be raw and looks
     /// like another format is refused, unless force-raw is added. block-size is what the guest sees [default: the host
-    /// device's, of a file 512].
+    /// device's, of a file 512]. The id names the disk in counters and messages [default: disk-root for the first,
+    /// disk1 and so on].
     ///
     /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
     /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
     /// (on-error=pause).
     #[arg(
         long = "disk",
-        value_name = "path=P[,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
+        value_name = "path=P[,id=NAME][,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
         value_parser = values::disk_argument()
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
     /// Network card on a tap interface, or none; give it again for more cards
-    #[arg(long = "net", value_name = "tap=T[,mac=M][,queues=N]|none")]
+    #[arg(long = "net", value_name = "tap=T[,id=NAME][,mac=M][,queues=N]|none")]
     #[serde(rename = "net", deserialize_with = "values::nets")]
     nets: Vec<NetArgument>,
     /// Where the serial port leads: stdio, file=P[,mode=M], socket=P or none [default: stdio]
@@ -408,11 +409,13 @@ impl GivenSettings {
     fn into_request(self, kernel: PathBuf, config: Option<&Path>) -> Result<Request, BadValue> {
         let spec = VmSpec {
             name: self.name.unwrap_or_else(|| default_name(config)),
-            kernel,
-            boot_protocol: self.boot_protocol.unwrap_or_default(),
-            initrds: self.initrds,
-            modules: self.modules,
-            cmdline: self.cmdline,
+            boot: BootSpec::Kernel(KernelSpec {
+                path: kernel,
+                protocol: self.boot_protocol.unwrap_or_default(),
+                initrds: self.initrds,
+                modules: self.modules,
+                cmdline: self.cmdline,
+            }),
             cpus: self.cpus.unwrap_or_default(),
             memory: self.memory.unwrap_or_default(),
             merge: self.merge == Some(Switch::On),

@@ -17,6 +17,11 @@ fn flag_error(arguments: &[&str]) -> String {
     Cli::try_parse_from(all).unwrap_err().to_string()
 }
 
+fn kernel(spec: &VmSpec) -> &KernelSpec {
+    let BootSpec::Kernel(kernel) = &spec.boot;
+    kernel
+}
+
 const WHOLE_FILE: &str = r#"
 name = "web1"
 kernel = "vmlinuz"
@@ -50,9 +55,11 @@ path = "/c.img"
 format = "qcow2"
 readonly = true
 serial = "C"
+id = "disk-c"
 
 [[net]]
 tap = "tap0"
+id = "wan"
 mac = "52:54:00:12:34:56"
 queues = 2
 "#;
@@ -63,7 +70,7 @@ const WHOLE_LINE: &str = "--name web1 --kernel vmlinuz --boot-protocol multiboot
     --merge on --console socket=web1.console --virtio-console file=web1.log --engine kvm --cpu-model x86-64-v2 \
     --on-reset exit --on-panic pause --debug-exit 0xf4 --control web1.socket \
     --disk path=a,,b.img,force-raw,block-size=4096 \
-    --disk path=/c.img,format=qcow2,readonly,serial=C --net tap=tap0,mac=52:54:00:12:34:56,queues=2";
+    --disk path=/c.img,format=qcow2,readonly,serial=C,id=disk-c --net tap=tap0,id=wan,mac=52:54:00:12:34:56,queues=2";
 
 #[test]
 fn a_file_says_the_same_as_flags() {
@@ -94,8 +101,8 @@ fn flags_win_over_the_file_and_lists_replace_lists() {
     assert_eq!(request.spec.memory.bytes(), 2 << 30);
     assert_eq!(request.spec.cpus.get(), 2);
     assert_eq!(request.spec.name.as_str(), "web1");
-    assert_eq!((request.spec.disks.len(), request.spec.modules.len()), (1, 2));
-    assert_eq!(request.spec.boot_protocol, BootProtocol::Multiboot);
+    assert_eq!((request.spec.disks.len(), kernel(&request.spec).modules.len()), (1, 2));
+    assert_eq!(kernel(&request.spec).protocol, BootProtocol::Multiboot);
     assert!(request.spec.nets.is_empty());
     assert!(request.spec.merge);
     assert_eq!(request.spec.debug_exit, Some(0xf4));
@@ -109,9 +116,9 @@ fn what_is_not_said_gets_a_default() {
     assert_eq!(jit, Translation::On);
     assert_eq!((spec.name.as_str(), spec.cpus.get(), spec.memory.bytes()), ("vm", 1, 512 << 20));
     // What is not given is found when the kernel is open: it may bring a command line along.
-    assert_eq!((spec.cmdline, spec.initrds.len(), spec.on_panic), (None, 0, OnPanic::Guest));
+    assert_eq!(kernel(&spec), &KernelSpec::new("k"));
+    assert_eq!(spec.on_panic, OnPanic::Guest);
     assert_eq!((spec.console, spec.on_reset, spec.merge), (ConsoleSpec::Stdio, OnReset::Restart, false));
-    assert!(spec.modules.is_empty() && spec.boot_protocol == BootProtocol::Auto);
     assert!(spec.nets.is_empty() && spec.disks.is_empty() && spec.cpu_model.is_none() && control.is_none());
     assert_eq!(engine, EngineChoice::Auto);
     assert_eq!(request(&[], Some(Path::new("/etc/web-2.toml"))).spec.name.as_str(), "web-2");
@@ -166,13 +173,14 @@ fn an_instance_adds_what_a_person_left_open() {
     let three = flags(&[]).with_instance(instance("1G")).request(None).unwrap().spec;
     assert_eq!((one.cpus, three.cpus), ("1".parse().unwrap(), "3".parse().unwrap()));
     let spec = file.with_instance(instance("2G")).request(None).unwrap().spec;
-    assert_eq!((spec.memory.bytes(), spec.cmdline.as_deref()), (1 << 30, Some("root=/dev/vda")));
+    assert_eq!((spec.memory.bytes(), kernel(&spec).cmdline.as_deref()), (1 << 30, Some("root=/dev/vda")));
     let bare = GivenSettings { image: "debian/12".parse().ok(), ..flags(&["--disk", "path=data"]) };
     let spec = bare.with_instance(instance("2G")).request(None).unwrap().spec;
     assert_eq!((spec.memory.bytes(), spec.disks[1].path.to_str()), (2 << 30, Some("data")));
     let cmdline = |given: &[&str]| {
         let instance = InstanceSettings { waits_for_network: true, ..instance("1G") };
-        flags(given).with_instance(instance).request(None).unwrap().spec.cmdline.unwrap()
+        let spec = flags(given).with_instance(instance).request(None).unwrap().spec;
+        kernel(&spec).cmdline.clone().unwrap()
     };
     assert!(cmdline(&["--net", "none"]).starts_with("root=/dev/vda systemd.mask=systemd-networkd-wait"));
     assert_eq!(cmdline(&["--net", "tap=t"]), "root=/dev/vda");
@@ -216,7 +224,9 @@ fn the_disk_of_an_image_s_machine_pauses_it_only_where_somebody_can_resume_it() 
 
 #[test]
 fn several_initial_ram_disks() {
-    let initrds = |settings: GivenSettings| settings.into_request("k".into(), None).unwrap().spec.initrds;
+    let initrds = |settings: GivenSettings| {
+        kernel(&settings.into_request("k".into(), None).unwrap().spec).initrds.clone()
+    };
     let list = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
     assert_eq!(initrds(file::parse("initrd = \"a\"").unwrap()), list(&["a"]));
     assert_eq!(initrds(file::parse("initrd = [\"a\", \"b\"]").unwrap()), list(&["a", "b"]));

@@ -224,6 +224,8 @@ struct DiskTable {
     #[serde(default)]
     readonly: bool,
     #[serde(default, deserialize_with = "text")]
+    id: Option<vm_spec::DeviceId>,
+    #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
     #[serde(default, rename = "on-error", deserialize_with = "text")]
     on_error: Option<vm_spec::OnError>,
@@ -244,6 +246,8 @@ struct ModuleTable {
 #[serde(deny_unknown_fields)]
 struct NetTable {
     tap: String,
+    #[serde(default, deserialize_with = "text")]
+    id: Option<vm_spec::DeviceId>,
     #[serde(default, deserialize_with = "text")]
     mac: Option<vm_spec::MacAddress>,
     queues: Option<u16>,
@@ -279,9 +283,9 @@ impl<'de> Visitor<'de> for Paths {
 /// An array of disk tables.
 pub fn disks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DiskSpec>, D::Error> {
     let tables = Vec::<DiskTable>::deserialize(deserializer)?;
-    let disk = |DiskTable { path, format, force_raw, block_size, readonly, serial, on_error }| {
+    let disk = |DiskTable { id, path, format, force_raw, block_size, readonly, serial, on_error }| {
         let (format, on_error) = (format.unwrap_or_default(), on_error.unwrap_or_default());
-        let disk = DiskSpec { path, format, force_raw, block_size, readonly, serial, on_error };
+        let disk = DiskSpec { id, path, format, force_raw, block_size, readonly, serial, on_error };
         disk.check().map(|()| disk).map_err(Error::custom)
     };
     tables.into_iter().map(disk).collect()
@@ -297,6 +301,9 @@ pub fn modules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ModuleS
 /// An array of network card tables.
 pub fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NetArgument>, D::Error> {
     let tables = Vec::<NetTable>::deserialize(deserializer)?;
-    let card = |NetTable { tap, mac, queues }| NetSpec::new(&tap, mac, queues.unwrap_or(1));
-    tables.into_iter().map(|table| card(table).map(NetArgument::Card).map_err(Error::custom)).collect()
+    let card = |NetTable { tap, id, mac, queues }| {
+        let card = NetSpec::new(&tap, mac, queues.unwrap_or(1)).map_err(Error::custom)?;
+        Ok(NetArgument::Card(NetSpec { id, ..card }))
+    };
+    tables.into_iter().map(card).collect()
 }

@@ -1,5 +1,6 @@
 //! x86-64.
 
+mod check;
 mod cpu_model;
 pub mod cpuid;
 pub mod layout;
@@ -7,6 +8,7 @@ pub mod msr;
 mod platform;
 mod state;
 
+pub use check::BadState;
 pub use cpu_model::{CpuModel, UnknownCpuModel};
 pub use platform::{ClockState, IoApicPin, IoApicState, PlatformState};
 pub use state::{

@@ -11,6 +11,11 @@ pub struct PlatformState {
     pub clock: ClockState,
 }
 
+impl PlatformState {
+    /// Version of this layout, raised when its meaning changes.
+    pub const VERSION: u32 = 1;
+}
+
 /// I/O APIC (82093AA data sheet, section 3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoApicState {

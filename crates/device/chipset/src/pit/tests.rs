@@ -5,6 +5,7 @@ use device_model::fake::{FakeClock, FakeIrqLine};
 use device_model::{Clock, Device, HostClock, PortIo, Saved, Snapshot, lock};
 
 use super::*;
+use device_model::AnySnapshot;
 
 struct Setup {
     pit: Pit,
@@ -197,6 +198,10 @@ fn state_moves_in_the_middle_of_a_count() {
     s.at(1 + 0x101);
     s.pit.pause();
     s.clock.advance(Duration::from_secs(3));
+    device_harness::golden::check(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/states/pit-v1.bin"),
+        &s.pit.save_bytes().unwrap().unwrap(),
+    );
     let Saved::State(state) = s.pit.save() else { panic!("the timer has state") };
     let mut other = setup();
     other.clock.advance(Duration::from_secs(77));

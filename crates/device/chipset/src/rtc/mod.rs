@@ -256,6 +256,7 @@ impl Snapshot for Rtc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use device_model::AnySnapshot;
     use device_model::fake::FakeClock;
     use std::time::Duration;
 
@@ -353,6 +354,10 @@ mod tests {
         set(&mut rtc, REGISTER_B, B_24_HOURS | 0x70);
         rtc.reset();
         assert_eq!((get(&mut rtc, REGISTER_B), get(&mut rtc, 0x50)), (B_24_HOURS, 0xab));
+        device_harness::golden::check(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/states/rtc-v1.bin"),
+            &rtc.save_bytes().unwrap().unwrap(),
+        );
         let Saved::State(state) = rtc.save() else { panic!("the clock has state") };
         clock.advance(Duration::from_secs(90));
         let mut other = Rtc::new(clock);

@@ -199,6 +199,7 @@ fn state_moves_in_mid_stream() {
     b.serial.receive(b"hello");
     b.set(DATA, b'!');
     let bytes = b.serial.save_bytes().unwrap().unwrap();
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/serial-v1.bin"), &bytes);
     let mut other = bench();
     other.serial.restore_bytes(&bytes).unwrap();
     assert!(other.irq.is_high());

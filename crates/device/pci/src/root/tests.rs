@@ -255,6 +255,7 @@ fn saved_state_goes_to_another_root() {
     from.config_port_write(0, &0x8000_1808_u32.to_le_bytes());
     write(&from, 0, 4, 2);
     let bytes = from.save_bytes().unwrap().unwrap();
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/pci-v1.bin"), &bytes);
     let (mut to, functions) = root();
     to.restore_bytes(&bytes).unwrap();
     assert_eq!(read_u32(&to, 4) & 0xffff, 2);

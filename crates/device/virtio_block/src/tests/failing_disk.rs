@@ -230,6 +230,7 @@ fn what_waits_is_part_of_the_saved_state() {
     wait_until("it is held", || s.counters.read().held == 1);
     let states = s.driver.stop();
     let saved = s.driver.device().save_bytes().unwrap().unwrap();
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/block-v3.bin"), &saved);
 
     let disk = FailingDisk::default();
     let machine = Arc::new(FakePower::default());

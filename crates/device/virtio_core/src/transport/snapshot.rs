@@ -102,9 +102,7 @@ impl Snapshot for VirtioPci {
         self.reset_driver();
         self.config.restore(&config)?;
         self.msix.restore(&msix, &self.config)?;
-        if let Some(bytes) = device {
-            self.device.restore_bytes(&bytes)?;
-        }
+        self.device.restore_saved(device.as_deref())?;
         self.negotiation = negotiation;
         interrupts.restore(&self.interrupts);
         self.queues.iter_mut().zip(queues).for_each(|(slot, setup): (&mut QueueSlot, _)| slot.restore(setup));

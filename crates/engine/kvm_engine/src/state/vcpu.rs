@@ -1,7 +1,7 @@
 //! A vCPU's state, read and set in the order that KVM's own rules ask for.
 
 use arch_model::x86_64::{CpuState, ExtendedState, MsrValue};
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_xcr, kvm_xcrs, kvm_xsave};
+use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_xcr, kvm_xcrs, kvm_xsave};
 use kvm_ioctls::VcpuFd;
 use tracing::debug;
 use vcpu_model::EngineError;
@@ -16,8 +16,10 @@ const TSC_TOLERANCE_PPM: u64 = 250;
 const XCR0: u32 = 0;
 /// Bytes of `kvm_xsave` without its extension.
 const XSAVE_SIZE: usize = 4096;
-/// Smallest XSAVE area: legacy region and header (SDM vol. 1, 13.4).
-const XSAVE_MIN: usize = 576;
+/// Which components an area holds, the first word of its header (SDM vol. 1, 13.4.2).
+const XSTATE_BV: usize = 512;
+/// x87 and SSE, which every processor has.
+const LEGACY_COMPONENTS: u64 = 0b11;
 
 pub(crate) fn save(fd: &VcpuFd, capabilities: &Capabilities, msrs: &[u32]) -> Result<CpuState, EngineError> {
     // The run state first: asking for it makes KVM take pending INIT and start-up IPIs into account.
@@ -91,9 +93,12 @@ fn save_extended(fd: &VcpuFd, capabilities: &Capabilities) -> Result<ExtendedSta
     if !capabilities.xsave {
         return Err(EngineError::Unsupported("this KVM cannot save the FPU (no KVM_CAP_XSAVE)".to_owned()));
     }
+    // Tile data (AMX) is offered to no named model; a guest of model `host` may use it, where a process asked for it.
     if capabilities.xsave_size_bytes > XSAVE_SIZE {
-        // Tile data (AMX) is offered to no named model; a guest of model `host` may use it.
-        debug!(bytes = capabilities.xsave_size_bytes, "XSAVE area cut to its first 4096 bytes");
+        let size = capabilities.xsave_size_bytes;
+        return Err(EngineError::Unsupported(format!(
+            "the guest's vector registers take {size} bytes, of which {XSAVE_SIZE} can be saved; give it a named CPU model"
+        )));
     }
     let xsave = fd.get_xsave().map_err(failed("KVM_GET_XSAVE"))?;
     let xcr0 = if capabilities.xcrs {
@@ -103,9 +108,24 @@ fn save_extended(fd: &VcpuFd, capabilities: &Capabilities) -> Result<ExtendedSta
         1
     };
     let mut bytes: Vec<u8> = xsave.region.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    bytes.truncate(used.max(XSAVE_MIN));
+    drop_foreign_components(fd, &mut bytes)?;
     Ok(ExtendedState { xsave: bytes, xcr0 })
+}
+
+/// Takes out components that the guest's processor does not have: kernels before 6.6 tell of those of the host's, in the
+/// state that no guest has touched.
+fn drop_foreign_components(fd: &VcpuFd, area: &mut [u8]) -> Result<(), EngineError> {
+    let Some((word, _)) = area.get_mut(XSTATE_BV..).and_then(<[u8]>::split_first_chunk_mut::<8>) else {
+        return Ok(());
+    };
+    let present = u64::from_le_bytes(*word);
+    if present & !LEGACY_COMPONENTS != 0 {
+        let cpuid = fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_CPUID2"))?;
+        let leaf = cpuid.as_slice().iter().find(|leaf| leaf.function == 0xd && leaf.index == 0);
+        let guest_s = leaf.map_or(0, |leaf| u64::from(leaf.eax) | u64::from(leaf.edx) << 32);
+        *word = (present & (guest_s | LEGACY_COMPONENTS)).to_le_bytes();
+    }
+    Ok(())
 }
 
 fn restore_extended(
@@ -118,6 +138,12 @@ fn restore_extended(
         let mut xcrs = kvm_xcrs { nr_xcrs: 1, ..Default::default() };
         xcrs.xcrs[0] = kvm_xcr { xcr: XCR0, value: (*xcr0).max(1), ..Default::default() };
         fd.set_xcrs(&xcrs).map_err(failed("KVM_SET_XCRS"))?;
+    }
+    if bytes.len() > XSAVE_SIZE {
+        let size = bytes.len();
+        return Err(EngineError::Unsupported(format!(
+            "the guest's vector registers take {size} bytes, of which {XSAVE_SIZE} can be restored"
+        )));
     }
     if capabilities.xsave && !bytes.is_empty() {
         let mut xsave = kvm_xsave::default();
