@@ -56,6 +56,11 @@ impl Backends {
         let console = open_console(&spec.console, on_quit)?;
         Ok(Backends { kernel, initrds, modules, disks, nets, console, virtio_console })
     }
+
+    /// Lengths of the disks, in bytes, in the order of the spec.
+    pub fn disk_sizes_bytes(&self) -> impl Iterator<Item = u64> {
+        self.disks.iter().map(|disk| disk.size_bytes())
+    }
 }
 
 /// How the format of a machine's disk is stated.

@@ -16,7 +16,7 @@ use virtio_block::{OnError, VirtioBlock};
 use virtio_console::VirtioConsole;
 use virtio_net::VirtioNet;
 use virtio_rng::VirtioRng;
-use vm_spec::{DiskSpec, MacAddress, VmSpec};
+use vm_spec::{DiskSpec, VmSpec};
 
 use crate::address_map::{pci_mmio64_base, ram_ranges};
 use crate::backends::Backends;
@@ -167,7 +167,7 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
     let queues = u16::try_from(spec.cpus.get()).unwrap_or(1).min(MAX_BLOCK_QUEUES);
     for (index, (disk, spec)) in backends.disks.iter().zip(&spec.disks).enumerate() {
         let serial = spec.serial.as_ref().map_or("", |serial| serial.as_str());
-        let id = format!("block{index}");
+        let id = disk_id(index);
         let on_error = match spec.on_error {
             vm_spec::OnError::Report => OnError::Report,
             vm_spec::OnError::Pause => OnError::Hold,
@@ -178,9 +178,9 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
         wiring.virtio(&id, Box::new(block))?;
     }
     for (index, (backend, net)) in backends.nets.iter().zip(&spec.nets).enumerate() {
-        let mac = net.mac.unwrap_or_else(|| MacAddress::derived(&spec.name, index));
+        let mac = net.mac_in(&spec.name, index);
         let card = VirtioNet::new(Arc::clone(backend), mac.0.try_into()?, net.queues);
-        let id = format!("net{index}");
+        let id = card_id(index);
         counters.add_net(id.clone(), card.counters());
         wiring.virtio(&id, Box::new(card))?;
     }
@@ -189,6 +189,16 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
     }
     wiring.virtio("rng0", Box::new(VirtioRng::new()))?;
     Ok(counters)
+}
+
+/// The id of the disk at this place of the spec.
+pub fn disk_id(index: usize) -> String {
+    format!("block{index}")
+}
+
+/// The id of the network card at this place of the spec.
+pub fn card_id(index: usize) -> String {
+    format!("net{index}")
 }
 
 /// Most queues of a disk: beyond that, threads wait for one another at the file.

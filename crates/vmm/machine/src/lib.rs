@@ -15,7 +15,7 @@ mod reset_vector;
 mod tests;
 
 pub use backends::{BackendError, Backends};
-pub use build::BuildError;
+pub use build::{BuildError, card_id, disk_id};
 pub use bus::{Bus, Overlap};
 pub use counters::DeviceCounters;
 pub use machine::{DeviceStateError, Machine, MachineState};

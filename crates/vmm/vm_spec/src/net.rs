@@ -27,6 +27,11 @@ impl NetSpec {
         }
         Ok(NetSpec { tap: interface_name(tap)?, mac, queues })
     }
+
+    /// Its address as card `index` of the VM `name`: its own, else the one that is derived.
+    pub fn mac_in(&self, name: &VmName, index: usize) -> MacAddress {
+        self.mac.unwrap_or_else(|| MacAddress::derived(name, index))
+    }
 }
 
 /// An Ethernet address of one card (IEEE 802, 8.1).
