@@ -7,6 +7,7 @@ use std::sync::Arc;
 use acpi::{AcpiConfig, AcpiError};
 use arch_model::x86_64::layout;
 use boot_loader::{BootConfig, BootProtocol, Kernel, LoadError};
+use char_backend::{InputPump, InputSource};
 use device_model::{PowerSink, ReportSink, lock};
 use guest_memory::{AllocateError, GpaRange, GuestAddress, GuestMemory, GuestMemoryError, Policy};
 use host_sys::poll::new_event;
@@ -23,7 +24,7 @@ use crate::backends::Backends;
 use crate::bus::Overlap;
 use crate::counters::Counters;
 use crate::devices::Wiring;
-use crate::machine::{Console, Machine};
+use crate::machine::Machine;
 use crate::reset_vector;
 
 /// Why a machine could not be put together.
@@ -144,9 +145,10 @@ impl Machine {
             zeroed_ram: true,
         };
         let kernel = backends.kernel.load(memory, &boot)?;
-        let take = move |data: &[u8]| lock(&serial).receive(data);
-        let console = Console::start(&backends.console, room, take).map_err(BuildError::Console)?;
-        Ok(Machine::new(wiring, &kernel.initial, power_button, console, counters))
+        let take = move |source: InputSource<'_>| lock(&serial).receive(source);
+        let input = InputPump::start(Arc::clone(&backends.console), room, take);
+        let input = input.map_err(BuildError::Console)?;
+        Ok(Machine::new(wiring, &kernel.initial, power_button, input, counters))
     }
 }
 

@@ -1,11 +1,10 @@
 //! A machine that has been put together.
 
-use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::CpuState;
 use boot_loader::InitialState;
-use char_backend::{CharBackend, InputPump};
+use char_backend::InputPump;
 use chipset::AcpiGed;
 use device_model::{Device, EventFd, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
@@ -17,29 +16,14 @@ use crate::devices::Wiring;
 
 /// RAM, bus and devices. The vCPUs are the runtime's.
 pub struct Machine {
-    /// Ends before the devices that it feeds.
-    _console: Console,
+    /// From the console to the serial port, if the console has any. Ends before the device that it feeds.
+    console_input: Option<InputPump>,
     memory: GuestMemory,
     bus: Arc<Bus>,
     devices: Vec<Shared<dyn Device>>,
     power_button: Shared<AcpiGed>,
     counters: Counters,
     initial: InitialState,
-}
-
-/// The thread that moves the console's input to the serial port, if the console has any.
-pub(crate) struct Console {
-    _pump: Option<InputPump>,
-}
-
-impl Console {
-    pub(crate) fn start(
-        backend: &Arc<dyn CharBackend>,
-        room: EventFd,
-        take: impl FnMut(&[u8]) -> usize + Send + 'static,
-    ) -> io::Result<Console> {
-        Ok(Console { _pump: InputPump::start(Arc::clone(backend), room, take)? })
-    }
 }
 
 /// Saved state of all devices.
@@ -54,12 +38,12 @@ impl Machine {
         wiring: Wiring,
         initial: &InitialState,
         power_button: Shared<AcpiGed>,
-        console: Console,
+        console_input: Option<InputPump>,
         counters: Counters,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
         Machine {
-            _console: console,
+            console_input,
             memory,
             bus: Arc::new(bus),
             devices,
@@ -90,14 +74,16 @@ impl Machine {
         lock(&self.power_button).press_power_button();
     }
 
-    /// Quiesces all devices. vCPUs are stopped before.
+    /// Quiesces all devices: their state stays as it is. vCPUs are stopped before.
     pub fn pause(&self) {
+        self.console_input.iter().for_each(InputPump::pause);
         self.devices.iter().for_each(|device| lock(device).pause());
     }
 
     /// Takes up work again; devices in the opposite order.
     pub fn resume(&self) {
         self.devices.iter().rev().for_each(|device| lock(device).resume());
+        self.console_input.iter().for_each(InputPump::resume);
     }
 
     /// State of all devices of a paused machine.
