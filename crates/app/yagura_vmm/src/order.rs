@@ -25,20 +25,22 @@ const EXECUTABLE: &str = "yagura";
 /// Its first argument where the second one leads to an order. Nobody types it.
 const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 1\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 2\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     /// The VM.
     pub spec: VmSpec,
+    /// Whether it may have another name, where a VM of its own runs already.
+    pub another_name_will_do: bool,
     /// What executes it.
     pub engine: EngineChoice,
     /// Whether the software engine translates code.
     pub jit: Translation,
     /// What is used as `/dev/kvm`.
     pub kvm_device: PathBuf,
-    /// Where the VM is controlled.
+    /// Where the VM is controlled, besides the place where it is found by its name.
     pub control: Option<PathBuf>,
     /// From which level on is logged, as [`logging::LevelFilter`](crate::logging::LevelFilter) writes it.
     pub log: String,

@@ -1,4 +1,4 @@
-//! Running a machine: a thread a vCPU, one state driver, signals, and the control socket.
+//! Running a machine: a thread a vCPU, one state driver, signals, and the control sockets.
 //!
 //! ```text
 //!             start           pause
@@ -26,6 +26,7 @@ mod tests;
 mod trouble;
 mod vcpu_thread;
 
-pub use control::ControlError;
+pub use control::{ControlError, ControlSocket};
 pub use driver::{Options, RunError, run};
 pub use outcome::Outcome;
+pub use trouble::Reach;

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use machine::Backends;
 use vcpu_model::Vm;
-use vm_control::{Counters, Figures};
+use vm_control::{CardStatus, Counters, DiskStatus, Figures};
+use vm_spec::VmSpec;
 
 use crate::cycle::PowerCycle;
 
@@ -16,6 +18,29 @@ pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
         devices: devices.map(|(id, counts)| (id, figures(counts))).collect(),
         memory: memory(),
     }
+}
+
+/// The machine's disks.
+pub(crate) fn disks(spec: &VmSpec, backends: &Backends) -> Vec<DiskStatus> {
+    let disks = spec.disks.iter().zip(backends.disk_sizes_bytes()).enumerate();
+    let status = disks.map(|(index, (disk, size_bytes))| DiskStatus {
+        id: machine::disk_id(index),
+        path: disk.path.display().to_string(),
+        format: disk.format.name().to_owned(),
+        size_bytes,
+        readonly: disk.readonly,
+    });
+    status.collect()
+}
+
+/// The machine's network cards.
+pub(crate) fn cards(spec: &VmSpec) -> Vec<CardStatus> {
+    let status = spec.nets.iter().enumerate().map(|(index, card)| CardStatus {
+        id: machine::card_id(index),
+        interface: card.tap.clone(),
+        mac: card.mac_in(&spec.name, index).to_string(),
+    });
+    status.collect()
 }
 
 fn figures(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Figures {

@@ -1,14 +1,12 @@
-//! HTTP on the unix socket: parse, route, answer.
+//! HTTP on unix sockets: accept, parse, route, answer.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::path::Path;
 use std::pin::{Pin, pin};
-use std::sync::mpsc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use host_sys::unix_socket::{self, SocketFile};
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -21,82 +19,42 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
-use vm_control::{EVENTS_PATH, Event, Failure, FailureClass, Misdirected, Verb};
+use vm_control::{EVENTS_PATH, Event, EventKind, Failure, FailureClass, Misdirected, Verb};
 
 use super::refusals::Refusals;
-use super::{ControlError, ControlRequest};
+use super::{ControlRequest, Refusal};
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
-
-/// How long the end of a VM waits for answers on their way, at most: a client that listens for events, or reads
-/// nothing, is left.
-const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Longest path that an answer repeats, in bytes.
 const PATH_BYTES_MAX: usize = 200;
 
-/// Clients that are served at a time. More wait in the socket's queue until one of these goes.
+/// Clients that are served at a time. More wait in the sockets' queues until one of these goes.
 pub(crate) const CLIENTS_MAX: usize = 64;
 
-/// The socket's file goes when this is dropped, and answers that are on their way are given.
-pub(crate) struct ControlServer {
-    _file: SocketFile,
-    ending: watch::Sender<bool>,
-    /// Nothing is ever sent: the thread drops its end when it is done.
-    done: mpsc::Receiver<Infallible>,
-}
+/// How long nobody asks before the server ends. Tests wait for it.
+const IDLE: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
-impl Drop for ControlServer {
-    fn drop(&mut self) {
-        self.ending.send_replace(true);
-        // The thread's end, or a client that is left.
-        let _either = self.done.recv_timeout(LAST_ANSWERS);
-    }
-}
-
-impl ControlServer {
-    /// Listens at `path`, which only this user may open.
-    pub(crate) fn start(path: &Path, outbox: Outbox, events: Events) -> Result<ControlServer, ControlError> {
-        let shown = || path.display().to_string();
-        let (listener, file) =
-            unix_socket::listen(path).map_err(|source| ControlError::Listen { path: shown(), source })?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(ControlError::Start)?;
-        let (ending, told) = watch::channel(false);
-        let (alive, done) = mpsc::channel();
-        let serve = move || {
-            runtime.block_on(accept(listener, &outbox, &events, told));
-            drop(alive);
-        };
-        host_sys::threads::spawn("control", serve).map_err(ControlError::Start)?;
-        Ok(ControlServer { _file: file, ending, done })
-    }
-}
-
-/// Serves clients until the VM ends, and then those answers that are on their way.
-async fn accept(
-    listener: std::os::unix::net::UnixListener,
+/// Serves clients until the VM ends, and then gives those answers that are on their way; or until nobody asks any more:
+/// then the listeners are the driver's again.
+pub(super) async fn serve(
+    listeners: Vec<std::os::unix::net::UnixListener>,
     outbox: &Outbox,
     events: &Events,
     mut ending: watch::Receiver<bool>,
-) {
+) -> io::Result<Vec<std::os::unix::net::UnixListener>> {
     let mut clients = JoinSet::new();
     let mut refusals = Refusals::default();
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "control socket lost"),
-    };
+    let listeners = listeners.into_iter().map(UnixListener::from_std).collect::<io::Result<Vec<_>>>()?;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept(), if clients.len() < CLIENTS_MAX => accepted,
+            accepted = next_client(&listeners), if clients.len() < CLIENTS_MAX => accepted,
             Some(_ended) = clients.join_next() => continue,
             _ = ending.changed() => break,
+            () = tokio::time::sleep(IDLE), if clients.is_empty() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 refusals.end();
                 clients.spawn(converse(stream, outbox.clone(), events.clone(), ending.clone()));
             }
@@ -114,6 +72,20 @@ async fn accept(
         }
     }
     while clients.join_next().await.is_some() {}
+    listeners.into_iter().map(UnixListener::into_std).collect()
+}
+
+/// The next client of any of the sockets.
+async fn next_client(listeners: &[UnixListener]) -> io::Result<UnixStream> {
+    poll_fn(|context| {
+        for listener in listeners {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending: watch::Receiver<bool>) {
@@ -154,8 +126,18 @@ async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -
     outbox.send(Message::Control(ControlRequest { verb, reply }));
     match received.await {
         Ok(Ok(reply)) => respond(StatusCode::OK, "application/json", &reply),
-        Ok(Err(detail)) => problem(StatusCode::CONFLICT, FailureClass::Host, &detail),
+        Ok(Err(Refusal { class, detail })) => problem(status_of(class), class, &detail),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Busy, "the VM is ending"),
+    }
+}
+
+/// The status of an answer that refuses something.
+fn status_of(class: FailureClass) -> StatusCode {
+    match class {
+        FailureClass::NotFound => StatusCode::NOT_FOUND,
+        FailureClass::Invalid => StatusCode::BAD_REQUEST,
+        FailureClass::Busy => StatusCode::CONFLICT,
+        FailureClass::Host => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -188,15 +170,16 @@ fn stream(events: &Events) -> Answer {
 }
 
 type NextEvent = (Option<Event>, broadcast::Receiver<Event>);
+type NextEventFuture = Pin<Box<dyn Future<Output = NextEvent> + Send + Sync>>;
 
 /// A response body that grows with each event.
 struct EventStream {
-    next: Pin<Box<dyn Future<Output = NextEvent> + Send + Sync>>,
+    next: Option<NextEventFuture>,
 }
 
 impl EventStream {
     fn new(receiver: broadcast::Receiver<Event>) -> EventStream {
-        EventStream { next: Box::pin(next_event(receiver)) }
+        EventStream { next: Some(Box::pin(next_event(receiver))) }
     }
 }
 
@@ -219,8 +202,11 @@ impl Body for EventStream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let (event, receiver) = ready!(self.next.as_mut().poll(context));
-        self.next = Box::pin(next_event(receiver));
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (event, receiver) = ready!(next.as_mut().poll(context));
+        // Behind the end of the VM nothing comes.
+        let is_over = event.as_ref().is_none_or(|event| event.event == EventKind::Ended);
+        self.next = (!is_over).then(|| Box::pin(next_event(receiver)) as NextEventFuture);
         Poll::Ready(event.map(|event| {
             let mut line = serde_json::to_vec(&event)?;
             line.push(b'\n');
