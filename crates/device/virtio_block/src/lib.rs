@@ -18,7 +18,6 @@ mod handler;
 mod request;
 mod spec;
 
-pub use counters::{BlockCounters, BlockCounts};
 pub use device::{BuildError, VirtioBlock};
 pub use failures::OnError;
 pub use request::{Limits, Part, Refusal, Request, parse};

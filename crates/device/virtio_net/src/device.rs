@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use device_model::{Saved, Snapshot, SnapshotError, lock, read_register};
+use device_model::{Figures, Saved, Snapshot, SnapshotError, lock, read_register};
 use net_backend::NetBackend;
 use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
@@ -28,7 +28,7 @@ pub struct VirtioNet {
     pairs: u16,
     mac: MacAddress,
     settings: Arc<Mutex<NetState>>,
-    counters: Arc<NetCounters>,
+    pub(crate) counters: Arc<NetCounters>,
     workers: Vec<Option<RunningQueue>>,
 }
 
@@ -62,11 +62,6 @@ impl VirtioNet {
             counters: Arc::default(),
             workers: (0..=2 * pairs).map(|_| None).collect(),
         }
-    }
-
-    /// What went through, for whoever shows it.
-    pub fn counters(&self) -> Arc<NetCounters> {
-        Arc::clone(&self.counters)
     }
 
     /// Without `F_MQ` there is one pair, and the control queue comes right after it (5.1.2).
@@ -187,6 +182,10 @@ impl VirtioDevice for VirtioNet {
             // The driver's next start applies them again, and fails if it has to.
             tracing::warn!(%error, "network backend cannot be reset");
         }
+    }
+
+    fn figures(&self) -> Figures {
+        self.counters.figures()
     }
 }
 

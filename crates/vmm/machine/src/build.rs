@@ -22,7 +22,6 @@ use vm_spec::{DiskSpec, VmSpec};
 use crate::address_map::{pci_mmio64_base, ram_ranges};
 use crate::backends::Backends;
 use crate::bus::Overlap;
-use crate::counters::Counters;
 use crate::devices::Wiring;
 use crate::machine::Machine;
 use crate::reset_vector;
@@ -124,8 +123,8 @@ impl Machine {
         if spec.exit_status {
             wiring.exit_status()?;
         }
-        let panics = wiring.pvpanic(reports)?;
-        let counters = attach_virtio(&mut wiring, spec, backends)?.with_panics(panics);
+        wiring.pvpanic(reports)?;
+        attach_virtio(&mut wiring, spec, backends)?;
         wiring.pci.assign_bars()?;
 
         let tables = AcpiConfig {
@@ -148,7 +147,7 @@ impl Machine {
         let take = move |source: InputSource<'_>| lock(&serial).receive(source);
         let input = InputPump::start(Arc::clone(&backends.console), room, take);
         let input = input.map_err(BuildError::Console)?;
-        Ok(Machine::new(wiring, &kernel.initial, power_button, input, counters))
+        Ok(Machine::new(wiring, &kernel.initial, power_button, input))
     }
 }
 
@@ -164,8 +163,7 @@ fn forced_protocol(wanted: vm_spec::BootProtocol) -> Option<BootProtocol> {
 }
 
 /// PCI functions in the order in which the guest finds them: disks, network cards, console, entropy.
-fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Result<Counters, BuildError> {
-    let mut counters = Counters::default();
+fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Result<(), BuildError> {
     let queues = u16::try_from(spec.cpus.get()).unwrap_or(1).min(MAX_BLOCK_QUEUES);
     for (index, (disk, spec)) in backends.disks.iter().zip(&spec.disks).enumerate() {
         let serial = spec.serial.as_ref().map_or("", |serial| serial.as_str());
@@ -176,21 +174,18 @@ fn attach_virtio(wiring: &mut Wiring, spec: &VmSpec, backends: &Backends) -> Res
         };
         let block = VirtioBlock::new(Arc::clone(disk), serial, queues)?;
         let block = block.on_error(on_error, &id, Arc::clone(&wiring.sink));
-        counters.add_block(id.clone(), block.counters());
         wiring.virtio(&id, Box::new(block))?;
     }
     for (index, (backend, net)) in backends.nets.iter().zip(&spec.nets).enumerate() {
         let mac = net.mac_in(&spec.name, index);
         let card = VirtioNet::new(Arc::clone(backend), mac.0.try_into()?, net.queues);
         let id = card_id(index);
-        counters.add_net(id.clone(), card.counters());
         wiring.virtio(&id, Box::new(card))?;
     }
     if let Some(console) = &backends.virtio_console {
         wiring.virtio("console0", Box::new(VirtioConsole::new(Arc::clone(console))))?;
     }
-    wiring.virtio("rng0", Box::new(VirtioRng::new()))?;
-    Ok(counters)
+    wiring.virtio("rng0", Box::new(VirtioRng::new()))
 }
 
 /// The id of the disk at this place of the spec.

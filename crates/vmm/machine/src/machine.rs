@@ -1,17 +1,17 @@
 //! A machine that has been put together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arch_model::x86_64::CpuState;
 use boot_loader::InitialState;
 use char_backend::InputPump;
 use chipset::AcpiGed;
-use device_model::{Device, EventFd, Shared, SnapshotError, lock};
+use device_model::{Device, Figures, HELD, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Bus;
-use crate::counters::{Counters, DeviceCounters};
 use crate::devices::Wiring;
 
 /// RAM, bus and devices. The vCPUs are the runtime's.
@@ -22,7 +22,6 @@ pub struct Machine {
     bus: Arc<Bus>,
     devices: Vec<Shared<dyn Device>>,
     power_button: Shared<AcpiGed>,
-    counters: Counters,
     initial: InitialState,
 }
 
@@ -39,18 +38,9 @@ impl Machine {
         initial: &InitialState,
         power_button: Shared<AcpiGed>,
         console_input: Option<InputPump>,
-        counters: Counters,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
-        Machine {
-            console_input,
-            memory,
-            bus: Arc::new(bus),
-            devices,
-            power_button,
-            counters,
-            initial: *initial,
-        }
+        Machine { console_input, memory, bus: Arc::new(bus), devices, power_button, initial: *initial }
     }
 
     /// Where vCPUs send their accesses.
@@ -116,12 +106,17 @@ impl Machine {
 
     /// Requests of the guest's that the host could not carry out and that wait to be tried again.
     pub fn held_requests(&self) -> u64 {
-        self.counters.held()
+        let figures = self.devices.iter().flat_map(|device| lock(device).figures());
+        figures.filter(|(name, _)| *name == HELD).map(|(_, count)| count).sum()
     }
 
-    /// What devices have done so far.
-    pub fn counters(&self) -> DeviceCounters {
-        self.counters.read()
+    /// What devices have done so far, by the devices' ids.
+    pub fn figures(&self) -> BTreeMap<String, Figures> {
+        let figures = self.devices.iter().map(|device| {
+            let device = lock(device);
+            (device.id().to_owned(), device.figures())
+        });
+        figures.filter(|(_, figures)| !figures.is_empty()).collect()
     }
 }
 

@@ -99,7 +99,7 @@ fn a_panic_is_reported_and_counted() {
     assert_eq!(port_read::<1>(&s.machine, 0x505), [7]);
     s.machine.bus().port_write(0x505, &[1]);
     assert_eq!(s.power.take_reports(), [GuestReport::Panicked]);
-    assert_eq!(s.machine.counters()["pvpanic"]["panicked"], 1);
+    assert_eq!(s.machine.figures()["pvpanic"][0], ("panicked", 1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::cycle::PowerCycle;
 
 /// Counters: exits by kind, what is kept of guest code, device I/O, and the host's view of this process's memory.
 pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
-    let devices = cycle.machine.counters().into_iter();
+    let devices = cycle.machine.figures().into_iter();
     Counters {
         exits: figures(cycle.exits()),
         code: figures(cycle.code()),
