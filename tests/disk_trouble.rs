@@ -151,7 +151,7 @@ fn a_paused_machine_goes_on_without_a_loss_when_there_is_room(engine: Engine) {
         let counters = &ask(&monitor, "GET", "/counters")["devices"]["disk-root"];
         assert_eq!((&counters["failed"], &counters["held"]), (&0.into(), &0.into()), "{counters}");
         let said = monitor.said();
-        assert!(said.lines().all(|line| line.contains("PUT /resume at ")), "{said}");
+        assert!(said.lines().all(|line| line.ends_with("after 'yagura resume test'")), "{said}");
         monitor.send(b"q");
         assert_eq!(monitor.wait().code(), Some(0x15 << 1 | 1));
     }
@@ -185,9 +185,19 @@ fn a_truncated_disk_is_told_of_when_it_is_read() {
 fn a_disk_that_pauses_needs_somebody_who_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let disk = format!("path={},on-error=pause", folder.path().join("disk").display());
-    let mut monitor = Engine::Soft.start(guests::hello(), &["--disk", &disk]);
-    assert_eq!(monitor.wait().code(), Some(1));
-    assert!(monitor.said().contains("add --control PATH"), "{}", monitor.said());
+    let nowhere = folder.path().join("file");
+    fs::write(&nowhere, "").unwrap();
+    let start = |arguments: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = test_guests::pvh_elf(guests::hello(), guests::LOAD_ADDRESS);
+        let mut monitor = Monitor::start_among(folder, &nowhere, Engine::Soft, &kernel, arguments);
+        assert_eq!(monitor.wait().code(), Some(1));
+        monitor.said()
+    };
+    let said = start(&["--disk", &disk]);
+    assert!(said.contains("cannot be found by its name") && said.contains("add --control PATH"), "{said}");
+    let said = start(&["--disk", &disk, "--control", "DIR/control"]);
+    assert!(said.ends_with("disk does not exist\n"), "{said}");
 }
 
 /// A file system of 2 MiB, full but for some of it.

@@ -187,6 +187,37 @@ fn an_entry_for_one_start_is_started_once() {
     }
 }
 
+/// A machine of an image and one without: whoever has the name keeps it, and nothing is made for the other.
+#[test]
+fn a_name_that_runs_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    let sleeper = test_guests::pvh_elf(test_guests::guests::sleeper(), test_guests::guests::LOAD_ADDRESS);
+    fs::write(place.path("sleeper"), sleeper).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+    command.args(["run", "--engine", "soft", "--memory", "8M", "--name", "web1", "--console", "file=log"]);
+    command.arg("--kernel").arg(place.path("sleeper")).current_dir(place.0.path());
+    let mut child = command.env("YAGURA_DIR", place.path("store")).spawn().unwrap();
+    while !fs::read(place.path("log")).is_ok_and(|log| log == b"!") {
+        assert!(child.try_wait().unwrap().is_none(), "it runs");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let run = "run --image my/tiny --engine soft --net none --console none --name web1";
+    place.bad(run, 1, &["VM web1 runs already; --name gives another one a name of its own"]);
+    place.bad(&format!("{run} --rm"), 1, &["VM web1 runs already"]);
+    assert!(!place.path("store/instances/web1").exists());
+    let list = place.json("list -f json");
+    assert_eq!(
+        (&list[0]["name"], &list[0]["state"], &list[0]["image"]),
+        (&"web1".into(), &"running".into(), &Value::Null)
+    );
+    place.good("stop --force web1");
+    assert_eq!(child.wait().unwrap().code(), Some(10));
+    let run = "run --image my/tiny --engine soft --net none --console none --debug-exit 0xf4 --on-reset exit";
+    assert_eq!(place.yagura(&format!("{run} --name web1")).status.code(), Some(FOUND_STATUS));
+}
+
 #[test]
 fn an_instance_becomes_an_image() {
     let place = Place::new();
@@ -228,8 +259,7 @@ fn what_is_wrong_is_said_in_one_line() {
     fs::write(place.path("user.yaml"), "#cloud-config\nsnap: {}\n").unwrap();
     place.good("disk create base.qcow2 --size 1M");
     place.good("disk create front.qcow2 --backing base.qcow2 --backing-format qcow2");
-    let cases: [(&str, i32, &[&str]); 21] = [
-        ("run --image a --disk-on-error pause", 1, &["disk-on-error=pause needs a control socket"]),
+    let cases: [(&str, i32, &[&str]); 20] = [
         ("run --image a --disk-on-error puase", 2, &["did you mean 'pause'?"]),
         ("run --kernel a --disk-on-error report", 2, &["--image"]),
         ("image import noise.qcow2", 1, &["noise.qcow2"]),

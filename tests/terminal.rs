@@ -21,7 +21,7 @@ struct Terminal {
     master: File,
     slave: OwnedFd,
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Terminal {
@@ -38,10 +38,11 @@ impl Terminal {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
         command
             .args(["run", "--name", "test", "--memory", "32M", "--engine", "soft", "--kernel"])
-            .arg(kernel);
+            .arg(kernel)
+            .env("YAGURA_DIR", folder.path());
         let end = || slave.try_clone().unwrap();
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-        let mut terminal = Terminal { master: File::from(master), slave, child, _folder: folder };
+        let mut terminal = Terminal { master: File::from(master), slave, child, folder };
         let mut shown = terminal.shown_until('!');
         shown.pop();
         assert!(shown.contains("Ctrl-] and then q ends it"), "{shown}");
@@ -57,6 +58,13 @@ impl Terminal {
             shown.push(char::from(byte[0]));
         }
         shown
+    }
+
+    /// `yagura VERB test` in another terminal.
+    fn ask(&self, verb: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+        command.args([verb, "test"]).env("YAGURA_DIR", self.folder.path());
+        assert!(command.status().unwrap().success());
     }
 
     fn signal(&self, signal: Signal) {
@@ -133,4 +141,25 @@ fn a_stopped_monitor_gives_the_terminal_back_until_it_goes_on() {
     terminal.wait_until_raw(true);
     terminal.master.write_all(b"a").unwrap();
     assert_eq!(terminal.shown_until('b'), "b", "the guest goes on");
+}
+
+/// Keys of ours work while the guest takes nothing: it is paused, or does not look, or both.
+#[test]
+fn keys_work_behind_what_the_guest_does_not_take() {
+    let mut terminal = Terminal::start(guests::sleeper());
+    terminal.master.write_all(&[b'x'; 100]).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    terminal.master.write_all(b"\x1dq").unwrap();
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(10));
+
+    let mut terminal = Terminal::start(guests::echo());
+    terminal.ask("pause");
+    terminal.master.write_all(b"typed in a pause\x1d\x1d").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    terminal.ask("resume");
+    assert_eq!(terminal.shown_until('\x1e'), "uzqfe!jo!b!qbvtf\x1e", "each byte plus one");
+    terminal.ask("pause");
+    terminal.master.write_all(b"more\x1dq").unwrap();
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(10));
+    assert!(!is_raw(&terminal.slave));
 }

@@ -96,7 +96,9 @@ impl Sleeper {
         let text = format!("run --engine soft --name sleeper --memory 8M --kernel DIR/sleeper {more}");
         let text = files.fill_in(&text);
         let arguments: Vec<&str> = text.split_whitespace().collect();
-        let child = yagura(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut command = yagura(&arguments);
+        command.env("YAGURA_DIR", files.path("store")).stdin(Stdio::piped());
+        let child = command.spawn().unwrap();
         let mut sleeper = Sleeper(child);
         let end = Instant::now() + LIMIT;
         while fs::read(files.path("log")).is_ok_and(|log| log != b"!") || !files.path("log").exists() {
@@ -136,6 +138,11 @@ fn what_another_vm_uses() {
             "run --kernel DIR/good --control DIR/control",
             1,
             &["control socket DIR/control", "another process listens there"],
+        ),
+        (
+            "run --name sleeper --kernel DIR/good --console file=DIR/other",
+            1,
+            &["VM sleeper runs already; --name gives another one a name of its own"],
         ),
     ];
     let wrong: Vec<String> = cases.iter().filter_map(|case| complaint(&files, case)).collect();

@@ -3,7 +3,7 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -90,13 +90,24 @@ impl Monitor {
     /// folder.
     pub fn start_kernel(engine: Engine, image: &[u8], arguments: &[&str]) -> Monitor {
         let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("yagura");
+        let arguments = [&["--name", "test"], arguments].concat();
+        Monitor::start_among(folder, &place, engine, image, &arguments)
+    }
+
+    /// The same beside other machines, which are found in the folder `place`, as YAGURA_DIR names it.
+    pub fn start_among(
+        folder: tempfile::TempDir,
+        place: &Path,
+        engine: Engine,
+        image: &[u8],
+        arguments: &[&str],
+    ) -> Monitor {
         let kernel = folder.path().join("kernel");
         std::fs::write(&kernel, image).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
-        command
-            .args(["run", "--name", "test", "--memory", "64M", "--engine", engine.name()])
-            .arg("--kernel")
-            .arg(kernel);
+        command.env("YAGURA_DIR", place).env_remove("YAGURA_LOG");
+        command.args(["run", "--memory", "64M", "--engine", engine.name(), "--kernel"]).arg(kernel);
         let path = folder.path().to_str().unwrap().to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", &path)));
         let errors = std::fs::File::create(folder.path().join("stderr")).unwrap();
@@ -122,7 +133,7 @@ impl Monitor {
     }
 
     /// The folder that is kept.
-    pub fn kept(&self) -> &std::path::Path {
+    pub fn kept(&self) -> &Path {
         self.kept.as_ref().unwrap().path()
     }
 
@@ -141,6 +152,11 @@ impl Monitor {
         self.input.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
+    /// Whether the guest says nothing for a while.
+    pub fn is_silent(&self) -> bool {
+        self.output.recv_timeout(Duration::from_millis(200)).is_err()
+    }
+
     /// The next byte from the console.
     pub fn receive(&self) -> u8 {
         self.output.recv_timeout(LIMIT).expect("the guest says nothing")
@@ -150,6 +166,11 @@ impl Monitor {
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for the end.
@@ -208,7 +229,7 @@ impl SmallMount {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -42,6 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return check_shell(&mut command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
     }
     eprintln!("Debian starts; `poweroff` in its shell ends it.");
+    // The person may look for it in another terminal.
+    command.env_remove("YAGURA_DIR");
     let status = command.status()?;
     ensure!(status.success(), "yagura ended with {status}");
     Ok(())

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::workspace;
+
 /// Lines of a failed program's output that are repeated to the user.
 const TAIL_LINES: usize = 15;
 
@@ -26,10 +28,11 @@ pub fn output_bytes(command: &mut Command) -> Result<Vec<u8>> {
 
 pub use image_build::find_program as find;
 
-/// A command that dies with the thread that starts it, so that no machine outlives its lab.
+/// A command that dies with the thread that starts it, so that no machine outlives its lab. Machines have names here of
+/// their own, whatever others run on this host.
 pub fn bound_to_us(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).env("YAGURA_DIR", workspace::place());
     command
 }
 

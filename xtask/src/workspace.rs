@@ -18,6 +18,11 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// Where machines that are started from here have their names, apart from all others on this host: a `YAGURA_DIR`.
+pub fn place() -> PathBuf {
+    target().join("yagura")
+}
+
 /// Builds the monitor as users get it, unless `YAGURA_BINARY` names one: optimized, and linked statically, which
 /// makes a smaller process that starts sooner and runs on any distribution. Naming the target keeps the linker
 /// flag away from what runs while building.

@@ -42,6 +42,27 @@ guest_code! {
 }
 
 guest_code! {
+    /// Writes `!` to COM1 and looks for the power button; when that is pressed, it writes `b` and powers off.
+    obedient,
+    ".code32",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "mov dx, 0x610",
+    "2: in al, dx",
+    "test al, 1",
+    "jz 2b",
+    "mov dx, 0x3f8",
+    "mov al, 'b'",
+    "out dx, al",
+    "mov dx, 0x600",
+    "mov al, 0x34",
+    "out dx, al",
+    "3: hlt",
+    "jmp 3b",
+}
+
+guest_code! {
     /// Writes `!` to COM1 and resets by the keyboard controller.
     resetter,
     ".code32",

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use host_sys::child_usage;
 
 use crate::process::{self, Ended};
+use crate::workspace;
 
 /// What a kernel gets that shall come up as it does for everybody.
 pub const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
@@ -55,6 +56,7 @@ impl Contestant {
 
 fn yagura(binary: &Path, arguments: &[String], guest: &Guest) -> Command {
     let mut command = Command::new(binary);
+    command.env("YAGURA_DIR", workspace::place());
     command.args(["run", "--engine", "soft", "--name", "bench", "--net", "none", "--console", "stdio"]);
     command.args(["--on-reset", "exit", "--memory", &format!("{RAM_MIB}M")]);
     command.args(["--cpus", &guest.cpus.to_string(), "--cmdline", guest.command_line]);

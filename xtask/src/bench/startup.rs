@@ -112,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 fn yagura_monitor(binary: PathBuf) -> Monitor {
     let command = move |guest: &Path| {
         let mut command = Command::new(&binary);
+        command.env("YAGURA_DIR", workspace::place());
         command.args([
             "run",
             "--engine",

@@ -10,6 +10,7 @@ use crate::disk_images::arguments::DiskCommand;
 use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
+use crate::verbs::arguments::{InfoArguments, NamesArguments, StopArguments};
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
 #[derive(Parser, Debug)]
@@ -28,7 +29,17 @@ pub struct Cli {
 pub enum Command {
     /// Run a virtual machine in this process
     Run(Box<RunArguments>),
-    /// Show the VMs that were made of images
+    /// Have running VMs stand still
+    Pause(NamesArguments),
+    /// Have paused VMs go on
+    Resume(NamesArguments),
+    /// Switch running VMs off by their power buttons, and wait until they have ended
+    Stop(StopArguments),
+    /// Reset running VMs at once, as the switch at the case does, whatever --on-reset says
+    Reset(NamesArguments),
+    /// Show how a running VM is, and what it has done
+    Info(InfoArguments),
+    /// Show the VMs that run, and those that were made of images
     List(InstanceListArguments),
     /// Remove VMs that were made of images, with their disks
     Delete(InstanceDeleteArguments),
@@ -116,6 +127,7 @@ Examples:
   yagura run --image debian/12 --name web1
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --config web1.toml --memory 2G
+  yagura pause web1; yagura resume web1; yagura stop web1
   yagura disk create root.qcow2 --size 10G
 
 See 'yagura run --help' for all settings of a VM.";

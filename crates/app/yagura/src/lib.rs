@@ -4,6 +4,7 @@
 //! yagura ─► cli ─┬─ run ────► settings (flags over file) ─► Order ─► the VM, in this process
 //!                ├─ doctor ─► facts of this host ─► rows ─► table or JSON
 //!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
+//!                                                          ├─ pause, resume, stop, reset, info, list ─► vm_client
 //!                                                          ├─ image, list, delete ─► cloud_ops, image_store
 //!                                                          └─ disk ─► images, offline
 //! ```
@@ -21,6 +22,7 @@ mod print;
 mod progress;
 mod run;
 mod settings;
+mod verbs;
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command as Process, ExitCode};
@@ -28,6 +30,7 @@ use std::process::{Command as Process, ExitCode};
 use anyhow::Context;
 use clap::Parser;
 use host_sys::inherited;
+use vm_control::Verb;
 use yagura_vmm::logging::LevelFilter;
 
 use cli::{Cli, Command};
@@ -47,7 +50,7 @@ pub fn typed() -> ExitCode {
     carry_out(|command, level| match command {
         Command::Run(arguments) => run::run(*arguments, level, become_cloud),
         Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::List(_) | Command::Delete(_) | Command::Image(_) | Command::Disk(_) => become_cloud(),
+        _ => become_cloud(),
     })
 }
 
@@ -65,7 +68,12 @@ pub fn cloud() -> ExitCode {
 fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
     match command {
         Command::Run(arguments) => run::run_by_order(*arguments, level),
-        Command::List(arguments) => images::list_instances(&arguments),
+        Command::Pause(arguments) => Ok(verbs::ask(Verb::Pause, &arguments.names)),
+        Command::Resume(arguments) => Ok(verbs::ask(Verb::Resume, &arguments.names)),
+        Command::Stop(arguments) => Ok(verbs::stop(&arguments)),
+        Command::Reset(arguments) => Ok(verbs::ask(Verb::Reset, &arguments.names)),
+        Command::Info(arguments) => verbs::info(&arguments),
+        Command::List(arguments) => verbs::list(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),
         Command::Image(command) => images::run(&command),
         Command::Disk(command) => disk_images::run(&command),

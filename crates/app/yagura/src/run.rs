@@ -66,6 +66,7 @@ fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
 }
 
 fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
-    let Request { spec, engine, jit, control } = request;
-    Order { spec, engine, jit, kvm_device, control, log: log.to_string(), afterwards: Vec::new() }
+    let Request { spec, another_name_will_do, engine, jit, control } = request;
+    let (log, afterwards) = (log.to_string(), Vec::new());
+    Order { spec, another_name_will_do, engine, jit, kvm_device, control, log, afterwards }
 }

@@ -10,6 +10,7 @@
 mod engine;
 pub mod logging;
 pub mod meminfo;
+mod name;
 mod order;
 mod run;
 mod say;

@@ -32,13 +32,15 @@ const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 2\n")
 pub struct Order {
     /// The VM.
     pub spec: VmSpec,
+    /// Whether it may have another name, where a VM of its own runs already.
+    pub another_name_will_do: bool,
     /// What executes it.
     pub engine: EngineChoice,
     /// Whether the software engine translates code.
     pub jit: Translation,
     /// What is used as `/dev/kvm`.
     pub kvm_device: PathBuf,
-    /// Where the VM is controlled.
+    /// Where the VM is controlled, besides the place where it is found by its name.
     pub control: Option<PathBuf>,
     /// From which level on is logged, as [`logging::LevelFilter`](crate::logging::LevelFilter) writes it.
     pub log: String,

@@ -10,11 +10,12 @@ use host_sys::{inherited, limits};
 use kvm_engine::{Hardware, KvmEngine};
 use messages::{Bytes, in_words};
 use vcpu_model::{Engine, EngineError};
-use vm_runtime::{Options, Outcome};
-use vm_spec::{BootSpec, ConsoleSpec, MemorySize, VmSpec};
+use vm_runtime::{ControlSocket, Options, Outcome, Reach};
+use vm_spec::{BootSpec, ConsoleSpec, MemorySize, OnError, VmSpec};
 
 use crate::engine::{self, Chosen};
 use crate::meminfo::{self, MemoryFacts};
+use crate::name;
 use crate::order::Order;
 use crate::say::say;
 
@@ -25,10 +26,12 @@ use crate::say::say;
 pub fn run(mut order: Order) -> anyhow::Result<u8> {
     inherited::close_all_but(&named_descriptors(&order));
     limits::raise_descriptor_limit();
+    // Before anything is touched. What is done afterwards is about the name's owner.
+    let by_name = name::claim(&mut order.spec, order.another_name_will_do)?;
     // A VM runs without a title, too.
     let _ = host_sys::process_title::set_process_title(&format!("yagura: {}", order.spec.name));
     let afterwards = std::mem::take(&mut order.afterwards);
-    let answer = run_vm(order);
+    let answer = run_vm(order, by_name);
     let cleaned_up = clean_up(&afterwards);
     let status = answer?;
     cleaned_up.map(|()| status)
@@ -57,27 +60,37 @@ fn tell_keys(spec: &VmSpec) {
     }
 }
 
-fn run_vm(order: Order) -> anyhow::Result<u8> {
-    let Order { spec, engine, jit, kvm_device, control, log: _, afterwards: _ } = order;
+fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
+    let Order { spec, another_name_will_do: _, engine, jit, kvm_device, control, log: _, afterwards: _ } =
+        order;
     let name = &spec.name;
     let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
     let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
     if let Some(warning) = warning.flatten() {
         say(&warning);
     }
-    let options = Options { control, say: Some(say) };
+    let reach = match (&by_name, &control) {
+        (Some(_), _) => Reach::ByName,
+        (None, Some(path)) => Reach::At(path.clone()),
+        (None, None) => Reach::Signals,
+    };
+    check_resume(&spec, &reach)?;
+    let by_path = control.as_deref().map(ControlSocket::open).transpose();
+    let by_path = by_path.map_err(|error| failure(&spec, &error.into(), ""))?;
+    let control = by_name.into_iter().chain(by_path).collect();
+    let options = Options { control, reach, say: Some(say) };
     tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => {
             check_address_space(&spec, 0)?;
-            run_on(&engine, &spec, &options, |error| hint(error, &engine))
+            run_on(&engine, &spec, options, |error| hint(error, &engine))
         }
         Chosen::Soft(engine, reason) => {
             if let Some(reason) = reason {
                 say(&format!("VM {name}: {reason}"));
             }
             check_address_space(&spec, engine.mapped_bytes_max(spec.cpus.get()))?;
-            run_on(&engine, &spec, &options, |_| "")
+            run_on(&engine, &spec, options, |_| "")
         }
     }
 }
@@ -95,7 +108,7 @@ fn clean_up(program: &[OsString]) -> anyhow::Result<()> {
 fn run_on<E: Engine>(
     engine: &E,
     spec: &VmSpec,
-    options: &Options,
+    options: Options,
     hint: impl Fn(&EngineError) -> &'static str,
 ) -> anyhow::Result<u8> {
     let name = &spec.name;
@@ -110,11 +123,29 @@ fn run_on<E: Engine>(
             let error = anyhow::Error::from(error);
             let stuck = error.chain().find_map(|cause| cause.downcast_ref::<EngineError>());
             let hint = stuck.map_or("", hint);
-            let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-            let advice = refused.map_or("", limits::advice);
-            Err(anyhow::anyhow!("VM {name}: {}{advice}{hint}", of_image(in_words(&*error), spec)))
+            Err(failure(spec, &error, hint))
         }
     }
+}
+
+/// An error in the VM's name, with what can be done about it.
+fn failure(spec: &VmSpec, error: &anyhow::Error, hint: &str) -> anyhow::Error {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    let advice = refused.map_or("", limits::advice);
+    anyhow::anyhow!("VM {}: {}{advice}{hint}", spec.name, of_image(in_words(&**error), spec))
+}
+
+/// A machine that pauses by itself needs somebody who can resume it.
+fn check_resume(spec: &VmSpec, reach: &Reach) -> anyhow::Result<()> {
+    let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
+    if let Some(disk) = waits.filter(|_| *reach == Reach::Signals) {
+        let path = disk.path.display();
+        bail!(
+            "VM {}: disk {path}: on-error=pause needs a control socket, where the machine is resumed; add --control PATH",
+            spec.name
+        );
+    }
+    Ok(())
 }
 
 /// Files that were taken out of an image have no names, only descriptors, which say nothing to a person.

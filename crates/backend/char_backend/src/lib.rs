@@ -21,7 +21,7 @@ use std::path::PathBuf;
 pub use file::FileLog;
 pub use host_sys::terminal::WindowSize;
 use host_sys::unix_socket::ListenError;
-pub use pump::{CharInput, InputPump, Pumped};
+pub use pump::{InputPump, InputSource};
 pub use socket::{SCROLL_BACK_BYTES, SocketServer};
 pub use stdio::Stdio;
 
@@ -35,7 +35,8 @@ pub trait CharBackend: Send + Sync {
     fn readable(&self) -> Option<BorrowedFd<'_>>;
 
     /// Moves input that has arrived to `buffer` and returns how many bytes; 0 when there is none now. Never
-    /// blocks. With an empty `buffer` input stays where it is and only housekeeping is done.
+    /// blocks. With an empty `buffer` no input is taken and only housekeeping is done, which a terminal's keys to end the
+    /// VM are part of.
     fn read(&self, buffer: &mut [u8]) -> usize;
 
     /// The size of the terminal at the other end, where there is one.

@@ -1,8 +1,16 @@
 //! From a backend to a device that takes what it has room for.
+//!
+//! ```text
+//!            resume
+//! Held ───────────────► Flowing ── input ──► the device, as far as it has room
+//!  ▲                       │
+//!  └───────────────────────┘ pause
+//! ```
+//!
+//! Nothing is kept here: what the device has no room for, or is not to have while it is paused, stays in the backend.
 
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use host_sys::poll::{event_fd, new_event};
@@ -11,96 +19,98 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::CharBackend;
 
-/// Most bytes read from a backend at once, and so most that wait for the device.
-const CHUNK_BYTES: usize = 4096;
-/// While the device is full: how soon it is asked again by itself, and the backend's housekeeping done.
+/// While input waits: how soon the device is asked again by itself, and the backend's housekeeping done.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// What to wait for after [`CharInput::pump`].
+/// Fills a buffer with input that has arrived, and says how many bytes that were.
+pub type InputSource<'s> = &'s mut dyn FnMut(&mut [u8]) -> usize;
+
+/// What to wait for, besides room in the device, going on and the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pumped {
-    /// For the descriptor to become readable.
-    Idle,
-    /// For the device to have room; the descriptor is not to be watched meanwhile.
-    Full,
+enum Wait {
+    /// For input.
+    Input,
+    /// For nothing else: there is input that nobody takes, which would wake at once.
+    Room,
 }
 
-/// A backend's input on its way to a device: for an event loop. [`InputPump`] is one with a thread.
-pub struct CharInput {
-    backend: Arc<dyn CharBackend>,
-    held: Vec<u8>,
-}
-
-impl CharInput {
-    /// The input of `backend`, or `None` if it has none.
-    pub fn new(backend: Arc<dyn CharBackend>) -> Option<CharInput> {
-        backend.readable()?;
-        Some(CharInput { backend, held: Vec::new() })
-    }
-
-    /// What to watch.
-    pub fn readable(&self) -> Option<BorrowedFd<'_>> {
-        self.backend.readable()
-    }
-
-    /// Offers the device what has arrived: at most 4 KiB a call, so that an event loop has other turns.
-    /// `device` returns how many bytes it took; the rest is kept for the next call.
-    pub fn pump(&mut self, device: &mut dyn FnMut(&[u8]) -> usize) -> Pumped {
-        if self.held.is_empty() {
-            self.held.resize(CHUNK_BYTES, 0);
-            let count = self.backend.read(&mut self.held);
-            self.held.truncate(count);
-        } else {
-            self.backend.read(&mut []);
-        }
-        if self.held.is_empty() {
-            return Pumped::Idle;
-        }
-        let taken = device(&self.held).min(self.held.len());
-        self.held.drain(..taken);
-        if self.held.is_empty() { Pumped::Idle } else { Pumped::Full }
-    }
-}
-
-/// A thread that moves a backend's input to a device. Dropping it ends the thread.
+/// A thread that moves a backend's input to a device, once it is [resumed](InputPump::resume). Dropping it ends the
+/// thread.
 pub struct InputPump {
     stop: EventFd,
+    room: EventFd,
+    flows: Arc<Mutex<bool>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl InputPump {
-    /// Starts the thread, or does nothing for a backend without input. `device` takes what it has room for
-    /// and returns how many bytes that was; when that was not all, it is asked again once `room` is signalled.
+    /// Starts the thread, paused, or does nothing for a backend without input. `device` takes what it has room for from the
+    /// source that it is given, and returns whether it has room left; where it has not, it is asked again once `room` is
+    /// signalled.
     pub fn start(
         backend: Arc<dyn CharBackend>,
         room: EventFd,
-        mut device: impl FnMut(&[u8]) -> usize + Send + 'static,
+        mut device: impl FnMut(InputSource<'_>) -> bool + Send + 'static,
     ) -> io::Result<Option<InputPump>> {
-        let Some(mut input) = CharInput::new(backend) else { return Ok(None) };
-        let stop = new_event()?;
-        let stopped = stop.try_clone()?;
+        if backend.readable().is_none() {
+            return Ok(None);
+        }
+        let (stop, flows) = (new_event()?, Arc::new(Mutex::new(false)));
+        let (stopped, woken, flowing) = (stop.try_clone()?, room.try_clone()?, Arc::clone(&flows));
         let thread = host_sys::threads::spawn("console-in", move || {
-            let mut pumped = Pumped::Idle;
-            while wait(&stopped, &room, &input, pumped) {
-                // Empty unless the device has just made room.
-                let _ = room.read();
-                pumped = input.pump(&mut device);
+            let mut next = Wait::Input;
+            while wait(&stopped, &woken, &*backend, next) {
+                // Empty unless the device has just made room, or goes on.
+                let _ = woken.read();
+                let flows = lock(&flowing);
+                let has_room = *flows && device(&mut |buffer: &mut [u8]| backend.read(buffer));
+                if !*flows {
+                    backend.read(&mut []);
+                }
+                drop(flows);
+                next = if !has_room && has_input(&*backend) { Wait::Room } else { Wait::Input };
             }
         })?;
-        Ok(Some(InputPump { stop, thread: Some(thread) }))
+        Ok(Some(InputPump { stop, room, flows, thread: Some(thread) }))
+    }
+
+    /// When this returns, the device is given nothing until [`resume`](InputPump::resume).
+    pub fn pause(&self) {
+        *lock(&self.flows) = false;
+    }
+
+    /// Goes on with what waits.
+    pub fn resume(&self) {
+        *lock(&self.flows) = true;
+        wake(&self.room);
     }
 }
 
+fn lock(flows: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    flows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wake(event: &EventFd) {
+    // Fails only when the counter is at its end: then the thread is woken already.
+    let _ = event.write(1);
+}
+
+fn has_input(backend: &dyn CharBackend) -> bool {
+    let fds = backend.readable().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    fds.is_some_and(|fd| poll(&mut [fd], Some(&AT_ONCE)).is_ok_and(|ready| ready > 0))
+}
+
 /// Waits for work; `false` when it is over.
-fn wait(stop: &EventFd, room: &EventFd, input: &CharInput, pumped: Pumped) -> bool {
+fn wait(stop: &EventFd, room: &EventFd, backend: &dyn CharBackend, next: Wait) -> bool {
     let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
     let mut fds = vec![watch(event_fd(stop)), watch(event_fd(room))];
-    let timeout = match pumped {
-        Pumped::Idle => {
-            fds.extend(input.readable().map(watch));
+    let timeout = match next {
+        Wait::Input => {
+            fds.extend(backend.readable().map(watch));
             None
         }
-        Pumped::Full => Some(&RETRY),
+        Wait::Room => Some(&RETRY),
     };
     // The only failure is an interruption by a signal: then there is nothing to do, and another wait.
     let _ = poll(&mut fds, timeout);
@@ -109,8 +119,7 @@ fn wait(stop: &EventFd, room: &EventFd, input: &CharInput, pumped: Pumped) -> bo
 
 impl Drop for InputPump {
     fn drop(&mut self) {
-        // Fails only when the counter is at its end: then the thread is woken already.
-        let _ = self.stop.write(1);
+        wake(&self.stop);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so.
             let _ = thread.join();

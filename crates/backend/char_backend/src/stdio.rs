@@ -1,5 +1,6 @@
 //! The terminal that the VM was started from, or pipes in its place.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,19 +14,23 @@ use rustix::time::{
 use tracing::debug;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::escape::{EscapeFilter, Filtered};
+use crate::escape::EscapeFilter;
 use crate::output::{BoundedOutput, Sink};
 use crate::{CharBackend, CharError};
 
 /// How often a process in the background looks whether it has come to the foreground.
 const BACKGROUND_CHECK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
 const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// Most bytes of a terminal's that were looked through for our keys and wait for the guest. More wait in the terminal.
+const TYPED_MAX: usize = 4096;
+/// Most bytes read from a terminal at once.
+const CHUNK_BYTES: usize = 256;
 
 /// Standard input and output.
 ///
 /// A terminal is in raw mode while this lives, and back as it was after that, however the process ends
-/// (see [`host_sys::terminal`]). On a terminal Ctrl-] and then `q` quits, and Ctrl-] twice sends one. The
-/// end of the input is not the end of the VM. Up to 256 KiB of output wait for a slow reader; when they are
+/// (see [`host_sys::terminal`]). On a terminal Ctrl-] and then `q` quits, and Ctrl-] twice sends one; up to 4 KiB are
+/// read ahead for that while the guest takes nothing. The end of the input is not the end of the VM. Up to 256 KiB of output wait for a slow reader; when they are
 /// full, a writer waits for up to 100 ms once, and from then on the oldest bytes are dropped.
 pub struct Stdio {
     input: OwnedFd,
@@ -33,7 +38,8 @@ pub struct Stdio {
     poller: Poller,
     /// Rings while the process is in the background.
     timer: OwnedFd,
-    /// Always readable, in place of an input that cannot be watched: a regular file, `/dev/null`.
+    /// Readable without the input: always, in place of one that cannot be watched (a regular file, `/dev/null`); while
+    /// something of it was read ahead.
     always: EventFd,
     terminal: Option<RawTerminal>,
     reader: Mutex<Reader>,
@@ -44,6 +50,8 @@ pub struct Stdio {
 struct Reader {
     state: State,
     escape: EscapeFilter,
+    /// Read ahead, without our keys.
+    typed: VecDeque<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +91,11 @@ impl Stdio {
             timer,
             always: new_event().map_err(failed("eventfd"))?,
             terminal,
-            reader: Mutex::new(Reader { state: State::Open, escape: EscapeFilter::default() }),
+            reader: Mutex::new(Reader {
+                state: State::Open,
+                escape: EscapeFilter::default(),
+                typed: VecDeque::new(),
+            }),
             output: BoundedOutput::new(output),
             on_quit: Box::new(on_quit),
         };
@@ -99,6 +111,7 @@ impl Stdio {
                 self.always.write(1)?;
                 self.poller.watch(event_fd(&self.always), Token(0))
             }
+            Ok(()) if self.terminal.is_some() => self.poller.watch(event_fd(&self.always), Token(0)),
             other => other,
         }
     }
@@ -155,6 +168,31 @@ impl Stdio {
         reader.state = State::Ended;
     }
 
+    /// Reads what is typed, as far as there is room for it; `true` when our keys to quit are in it.
+    fn read_ahead(&self, reader: &mut Reader) -> bool {
+        let mut quits = false;
+        loop {
+            let mut chunk = [0; CHUNK_BYTES];
+            let room = (TYPED_MAX - reader.typed.len()).min(CHUNK_BYTES);
+            let count = if room > 0 { self.read_input(reader, &mut chunk[..room]) } else { 0 };
+            if count == 0 {
+                return quits;
+            }
+            let filtered = reader.escape.filter(&mut chunk[..count]);
+            quits |= filtered.quits;
+            reader.typed.extend(&chunk[..filtered.len]);
+        }
+    }
+
+    /// Makes this readable while something was read ahead. Neither call blocks, and neither fails but where it has
+    /// nothing to do.
+    fn show_typed(&self, reader: &Reader) {
+        let _ = self.always.read();
+        if !reader.typed.is_empty() {
+            let _ = self.always.write(1);
+        }
+    }
+
     fn read_input(&self, reader: &mut Reader, buffer: &mut [u8]) -> usize {
         let mut fds = [PollFd::from_borrowed_fd(self.input.as_fd(), PollFlags::IN)];
         // The descriptor may block, and cannot be told otherwise: others share its flags.
@@ -190,19 +228,21 @@ impl CharBackend for Stdio {
 
     fn read(&self, buffer: &mut [u8]) -> usize {
         let mut reader = self.lock();
-        if reader.state == State::Ended || !self.follow_foreground(&mut reader) || buffer.is_empty() {
-            return 0;
-        }
-        let count = self.read_input(&mut reader, buffer);
+        let may_read = reader.state != State::Ended && self.follow_foreground(&mut reader);
         if self.terminal.is_none() {
-            return count;
+            return if may_read && !buffer.is_empty() { self.read_input(&mut reader, buffer) } else { 0 };
         }
-        let Filtered { len, quits } = reader.escape.filter(&mut buffer[..count]);
+        let quits = may_read && self.read_ahead(&mut reader);
+        let count = reader.typed.len().min(buffer.len());
+        for (byte, typed) in buffer.iter_mut().zip(reader.typed.drain(..count)) {
+            *byte = typed;
+        }
+        self.show_typed(&reader);
         drop(reader);
         if quits {
             (self.on_quit)();
         }
-        len
+        count
     }
 
     fn window_size(&self) -> Option<WindowSize> {

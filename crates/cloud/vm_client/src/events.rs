@@ -1,6 +1,6 @@
 //! What happens to a VM, as it happens.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use vm_control::{EVENTS_PATH, Event, Method};
 
-use crate::{ClientError, PATIENCE, exchange};
+use crate::{ClientError, VmClient, exchange};
 
 /// Longest line of an event, in bytes.
 const LONGEST_LINE: usize = 64 << 10;
@@ -35,10 +35,11 @@ pub enum Next {
 }
 
 impl VmEvents {
-    pub(crate) fn listen(socket: &Path) -> Result<VmEvents, ClientError> {
+    pub(crate) fn listen(vm: &VmClient) -> Result<VmEvents, ClientError> {
+        let socket = &*vm.socket;
         let runtime = exchange::runtime(socket)?;
         let answer = runtime
-            .block_on(async { timeout(PATIENCE, exchange::send(socket, Method::Get, EVENTS_PATH)).await });
+            .block_on(async { timeout(vm.patience, exchange::send(socket, Method::Get, EVENTS_PATH)).await });
         let answer = answer.map_err(|_| ClientError::Silent(socket.to_owned()))??;
         let socket = socket.to_owned();
         if !answer.status().is_success() {

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
+use host_sys::unix_socket;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -10,16 +12,19 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use vm_control::{Failure, FailureClass, Method};
 
-use crate::{ClientError, PATIENCE};
+use crate::{ClientError, VmClient};
 
 /// Longest answer that is read, in bytes: counters of the largest VM are a hundredth of it.
 const LONGEST_ANSWER: usize = 1 << 20;
+/// How soon a VM that too many ask at once is asked again.
+const QUEUE_CHECK: Duration = Duration::from_millis(10);
 
 /// The body of the answer to a request, where it is not that something failed.
-pub(crate) fn answer(socket: &Path, method: Method, path: &str) -> Result<Bytes, ClientError> {
+pub(crate) fn answer(vm: &VmClient, method: Method, path: &str) -> Result<Bytes, ClientError> {
+    let socket = &*vm.socket;
     let both = async {
         let response = send(socket, method, path).await?;
         let status = response.status();
@@ -28,7 +33,7 @@ pub(crate) fn answer(socket: &Path, method: Method, path: &str) -> Result<Bytes,
         if status.is_success() { Ok(body) } else { Err(refusal(status.as_u16(), &body)) }
     };
     let silent = |_| ClientError::Silent(socket.to_owned());
-    runtime(socket)?.block_on(async { timeout(PATIENCE, both).await.map_err(silent)? })
+    runtime(socket)?.block_on(async { timeout(vm.patience, both).await.map_err(silent)? })
 }
 
 /// Sends a request; the answer's body follows as it is read.
@@ -37,7 +42,7 @@ pub(crate) async fn send(
     method: Method,
     path: &str,
 ) -> Result<Response<Incoming>, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| unreachable_vm(socket, error))?;
+    let stream = connect(socket).await.map_err(|error| unreachable_vm(socket, error))?;
     let lost = |error: hyper::Error| connection(socket, io::Error::other(error));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
     // It ends with the answer, whose end or failure the reader of the body sees.
@@ -46,6 +51,17 @@ pub(crate) async fn send(
     let request =
         request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
     sender.send_request(request).await.map_err(lost)
+}
+
+/// Connects, when there is room in the queue of those who wait to be accepted.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match unix_socket::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_CHECK).await,
+            Err(error) => return Err(error),
+            Ok(stream) => return UnixStream::from_std(stream),
+        }
+    }
 }
 
 pub(crate) fn runtime(socket: &Path) -> Result<Runtime, ClientError> {
@@ -58,9 +74,8 @@ fn connection(socket: &Path, source: io::Error) -> ClientError {
 
 fn unreachable_vm(socket: &Path, error: io::Error) -> ClientError {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NotRunning(socket.to_owned())
-        }
+        io::ErrorKind::NotFound => ClientError::NotRunning(socket.to_owned()),
+        io::ErrorKind::ConnectionRefused => ClientError::Gone(socket.to_owned()),
         io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
         _ => connection(socket, error),
     }

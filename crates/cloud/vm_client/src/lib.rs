@@ -1,18 +1,20 @@
 //! Speaks to the process of a VM at its control socket, in the words of [`vm_control`].
 //!
 //! Everything blocks, and everything but [`VmClient::events`] ends: a VM that does not answer is said to be silent after
-//! [`PATIENCE`]. What a VM's process says is believed no further than its form goes: it may have been taken over by its
+//! [`PATIENCE`], or [what it was given](VmClient::with_patience). What a VM's process says is believed no further than its form goes: it may have been taken over by its
 //! guest, so answers are bounded.
 
 mod events;
 mod exchange;
 mod run_folder;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use host_sys::unix_socket;
 use serde::de::DeserializeOwned;
-use vm_control::{Counters, Failure, Status, Verb};
+use vm_control::{Counters, Failure, FailureClass, Status, Verb};
 
 pub use events::{Next, VmEvents};
 pub use run_folder::RunFolder;
@@ -23,9 +25,12 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Why a VM was not asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// Nothing is there.
     #[error("no VM answers at {0}")]
     NotRunning(PathBuf),
+    /// There is a socket, and its process is gone without having taken it away.
+    #[error("the process of the VM at {0} is gone: it was killed")]
+    Gone(PathBuf),
     /// The socket is another user's.
     #[error("{0} belongs to a VM of another user; ask as that user or as root")]
     Denied(PathBuf),
@@ -35,7 +40,7 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
         /// The kernel's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It did not answer in time.
     #[error("the VM at {0} does not answer")]
@@ -48,16 +53,44 @@ pub enum ClientError {
     Refused(Failure),
 }
 
+impl ClientError {
+    /// What kind of failure it is.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            ClientError::NotRunning(_) | ClientError::Gone(_) => FailureClass::NotFound,
+            ClientError::Silent(_) => FailureClass::Busy,
+            ClientError::Refused(failure) => failure.class,
+            ClientError::Denied(_) | ClientError::Connection { .. } | ClientError::Nonsense(_) => {
+                FailureClass::Host
+            }
+        }
+    }
+}
+
 /// The control socket of one VM.
 #[derive(Clone, Debug)]
 pub struct VmClient {
     socket: PathBuf,
+    patience: Duration,
 }
 
 impl VmClient {
     /// A client for the VM that listens at `socket`. Nothing is opened yet.
     pub fn new(socket: &Path) -> VmClient {
-        VmClient { socket: socket.to_owned() }
+        VmClient { socket: socket.to_owned(), patience: PATIENCE }
+    }
+
+    /// The same, for which an answer may take so long.
+    pub fn with_patience(self, patience: Duration) -> VmClient {
+        VmClient { patience, ..self }
+    }
+
+    /// Whether somebody listens at the socket. A VM is not disturbed by the question, and need not answer.
+    ///
+    /// # Errors
+    /// No socket can have such a name.
+    pub fn is_listening(&self) -> io::Result<bool> {
+        unix_socket::is_listened_at(&self.socket)
     }
 
     /// How the VM is.
@@ -72,16 +105,16 @@ impl VmClient {
 
     /// Asks for something whose answer is that it is done.
     pub fn ask(&self, verb: Verb) -> Result<(), ClientError> {
-        exchange::answer(&self.socket, verb.method(), verb.path()).map(drop)
+        exchange::answer(self, verb.method(), verb.path()).map(drop)
     }
 
     /// Listens to what happens to the VM from now on.
     pub fn events(&self) -> Result<VmEvents, ClientError> {
-        VmEvents::listen(&self.socket)
+        VmEvents::listen(self)
     }
 
     fn read<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, ClientError> {
-        let body = exchange::answer(&self.socket, verb.method(), verb.path())?;
+        let body = exchange::answer(self, verb.method(), verb.path())?;
         serde_json::from_slice(&body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
     }
 }

@@ -1,6 +1,7 @@
 //! The folder in which running VMs are found by their names.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use vm_control::run_folder;
@@ -24,7 +25,8 @@ impl RunFolder {
         VmClient::new(&self.path.join(run_folder::socket_name(name)))
     }
 
-    /// Names of what has a socket here, in order. What is left of a VM that was killed is among them.
+    /// Names of what has a socket here, in order. What is left of a VM that was killed is among them; what is no socket is
+    /// somebody else's.
     ///
     /// # Errors
     /// The folder is there and cannot be read.
@@ -36,7 +38,12 @@ impl RunFolder {
         };
         let mut names = Vec::new();
         for entry in entries {
-            let name = entry?.file_name();
+            let entry = entry?;
+            // What is gone since the folder was read is no socket either.
+            if !entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+                continue;
+            }
+            let name = entry.file_name();
             names.extend(name.to_str().and_then(run_folder::vm_name).map(str::to_owned));
         }
         names.sort_unstable();

@@ -80,11 +80,53 @@ fn a_vm_that_is_gone_is_not_running() {
     let path = socket(&folder);
     assert!(matches!(VmClient::new(&path).status(), Err(ClientError::NotRunning(_))));
     drop(UnixListener::bind(&path).unwrap());
-    assert!(matches!(VmClient::new(&path).status(), Err(ClientError::NotRunning(_))));
+    assert!(matches!(VmClient::new(&path).status(), Err(ClientError::Gone(_))));
+    std::fs::write(folder.path().join("file.sock"), "").unwrap();
+    std::fs::create_dir(folder.path().join("folder.sock")).unwrap();
     let run = RunFolder::new(folder.path());
     assert_eq!(run.names().unwrap(), ["web1"]);
-    assert!(matches!(run.client("web1").status(), Err(ClientError::NotRunning(_))));
+    let error = run.client("web1").status().unwrap_err();
+    assert!(matches!(error, ClientError::Gone(_)) && error.class() == FailureClass::NotFound);
+    assert!(!run.client("web1").is_listening().unwrap());
     assert!(RunFolder::new(&folder.path().join("none")).names().unwrap().is_empty());
+}
+
+/// More at once than wait to be accepted come one after the other; a VM that accepts nobody is silent.
+#[test]
+fn many_may_ask_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = socket(&folder);
+    // A backlog of none: the second to come has to wait.
+    let listener = rustix::net::socket_with(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let asked: Vec<_> = (0..8)
+        .map(|_| {
+            let path = path.clone();
+            thread::spawn(move || VmClient::new(&path).status())
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(50));
+    let hasty = VmClient::new(&path).with_patience(Duration::from_millis(100));
+    assert!(matches!(hasty.status(), Err(ClientError::Silent(_))));
+    let listener = UnixListener::from(listener);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            // One that has lost its patience hears nothing any more.
+            let _ = stream.write_all(with_head("200 OK", STATUS).as_bytes());
+        }
+    });
+    for status in asked {
+        assert_eq!(status.join().unwrap().unwrap().name, "web1");
+    }
 }
 
 #[test]

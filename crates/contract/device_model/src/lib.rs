@@ -35,7 +35,18 @@ pub trait Device: AnySnapshot + Send {
 
     /// Takes up work again after [`pause`](Device::pause).
     fn resume(&mut self);
+
+    /// What the device has done since it was made. Most count nothing.
+    fn figures(&self) -> Figures {
+        Figures::new()
+    }
 }
+
+/// Figures of what a device has done, each under its one name. All but [`HELD`] only grow.
+pub type Figures = Vec<(&'static str, u64)>;
+
+/// The figure of requests that the host could not carry out and that wait, now, for the machine to be resumed.
+pub const HELD: &str = "held";
 
 /// A device (or a face of one) shared between the bus and the state driver.
 pub type Shared<T> = Arc<Mutex<T>>;

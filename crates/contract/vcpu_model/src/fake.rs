@@ -49,6 +49,9 @@ struct Shared {
     lines: Mutex<Vec<(u32, Arc<FakeIrqLine>)>>,
     msi: FakeMsi,
     vms: Mutex<u32>,
+    /// vCPUs that are executing.
+    running: Mutex<u32>,
+    refuses_to_settle: Mutex<bool>,
 }
 
 impl FakeEngine {
@@ -76,6 +79,16 @@ impl FakeEngine {
     /// How many VMs were made.
     pub fn vms(&self) -> u32 {
         *lock(&self.shared.vms)
+    }
+
+    /// How many vCPUs are executing now.
+    pub fn running(&self) -> u32 {
+        *lock(&self.shared.running)
+    }
+
+    /// From now on no vCPU can be brought to a state that can be saved, or each again.
+    pub fn refuse_to_settle(&self, refuses: bool) {
+        *lock(&self.shared.refuses_to_settle) = refuses;
     }
 }
 
@@ -207,6 +220,23 @@ impl FakeKick {
 }
 
 impl FakeVcpu {
+    fn execute(&self, io: &impl GuestIo) -> Result<Halt, EngineError> {
+        loop {
+            if self.kick.take() {
+                return Ok(Halt::Kicked);
+            }
+            let next =
+                lock(&self.shared.scripts).get_mut(self.index.0 as usize).and_then(VecDeque::pop_front);
+            let Some(step) = next else {
+                self.kick.wait();
+                return Ok(Halt::Kicked);
+            };
+            if let Some(halt) = self.step(step, io)? {
+                return Ok(halt);
+            }
+        }
+    }
+
     fn step(&self, step: Step, io: &impl GuestIo) -> Result<Option<Halt>, EngineError> {
         let read = |len: usize, read: &dyn Fn(&mut [u8])| {
             let mut data = vec![0; len];
@@ -243,23 +273,17 @@ impl Vcpu for FakeVcpu {
     }
 
     fn run(&mut self, io: &impl GuestIo) -> Result<Halt, EngineError> {
-        loop {
-            if self.kick.take() {
-                return Ok(Halt::Kicked);
-            }
-            let next =
-                lock(&self.shared.scripts).get_mut(self.index.0 as usize).and_then(VecDeque::pop_front);
-            let Some(step) = next else {
-                self.kick.wait();
-                return Ok(Halt::Kicked);
-            };
-            if let Some(halt) = self.step(step, io)? {
-                return Ok(halt);
-            }
-        }
+        *lock(&self.shared.running) += 1;
+        let reason = self.execute(io);
+        *lock(&self.shared.running) -= 1;
+        reason
     }
 
     fn settle(&mut self, _io: &impl GuestIo) -> Result<(), EngineError> {
+        if *lock(&self.shared.refuses_to_settle) {
+            let reason = "it was told not to settle".to_owned();
+            return Err(EngineError::Stuck { index: self.index, rip: 0, reason });
+        }
         Ok(())
     }
 

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
-    /// What was asked for is not there.
+    /// What was asked for is not there (404).
     NotFound,
-    /// The request makes no sense.
+    /// The request makes no sense (400, 405).
     Invalid,
-    /// Not now: the VM is in another state, or ends.
+    /// Not now: the VM is in another state (409), or ends (503).
     Busy,
-    /// The host refused, or the engine cannot.
+    /// The host refused, or the engine cannot (500).
     #[default]
     #[serde(other)]
     Host,

@@ -8,10 +8,11 @@
 //! | `GET /counters` | [`Counters`] |
 //! | `GET /events` | a stream of [`Event`]s, one JSON object a line, until the VM ends |
 //! | `PUT /pause`, `PUT /resume` | `{}` when it is done; repeating is no error |
-//! | `PUT /power-button` | `{}` when it is pressed; the guest decides |
+//! | `PUT /power-button` | `{}` when it is pressed, for a paused guest when it goes on; the guest decides |
 //! | `PUT /reset`, `PUT /stop` | `{}`; at once, like the switch at the wall |
 //!
-//! What cannot be done is answered by a [`Failure`], a problem detail (RFC 9457).
+//! What cannot be done is answered by a [`Failure`], a problem detail (RFC 9457), under the status of its
+//! [class](FailureClass).
 //!
 //! # Versions
 //!
@@ -29,12 +30,15 @@ mod verb;
 pub use counters::{Counters, Figures};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureClass};
-pub use status::{Phase, Status};
+pub use status::{CardStatus, DiskStatus, Phase, Status};
 pub use verb::{EVENTS_PATH, Method, Misdirected, Verb};
 
-/// The version that this code speaks. Version 0 had everything but [`Status::protocol`], [`Status::paused_by`],
-/// [`Status::panics`], [`Counters::code`], [`Failure::class`], and events about panics and about the host.
-pub const VERSION: u32 = 1;
+/// The version that this code speaks. What each had not yet:
+///
+/// - 1: [`Status::disks`], [`Status::cards`]; a pause that the engine refuses was answered by 409 instead of 500.
+/// - 0: [`Status::protocol`], [`Status::paused_by`], [`Status::panics`], [`Counters::code`], [`Failure::class`], and
+///   events about panics and about the host.
+pub const VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests;

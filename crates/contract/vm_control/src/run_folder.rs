@@ -4,17 +4,23 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 const ENDING: &str = ".sock";
+const ROOT: u32 = 0;
 
-/// The folder for sockets of running VMs: below `YAGURA_DIR` if that is set; `/run/yagura` for root; else the user's own
-/// run-time folder (XDG Base Directory Specification, `XDG_RUNTIME_DIR`). `None` where there is no such folder.
-pub fn folder(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+/// The folder for sockets of the running VMs of the user with this number: below `YAGURA_DIR` if that is set; `/run/yagura`
+/// for root; else the user's own run-time folder (XDG Base Directory Specification, `XDG_RUNTIME_DIR`), or, where there is
+/// none (`su`, `cron`, containers), one below `/tmp`, which others may have made: whoever uses it looks whose it is.
+pub fn folder(variable: impl Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = match set("YAGURA_DIR") {
-        Some(folder) => folder.join("run"),
-        None if is_root => PathBuf::from("/run/yagura"),
-        None => set("XDG_RUNTIME_DIR")?.join("yagura"),
+    let base = match (set("YAGURA_DIR"), user) {
+        (Some(folder), _) => folder.join("run"),
+        (None, ROOT) => PathBuf::from("/run/yagura"),
+        // "All paths must be absolute": others are to be ignored.
+        (None, _) => match set("XDG_RUNTIME_DIR").filter(|folder| folder.is_absolute()) {
+            Some(folder) => folder.join("yagura"),
+            None => PathBuf::from(format!("/tmp/yagura-{user}")),
+        },
     };
-    Some(base.join("vms"))
+    base.join("vms")
 }
 
 /// Name of the socket of the VM called `name`.
@@ -33,15 +39,17 @@ mod tests {
 
     #[test]
     fn each_user_has_a_folder_of_his_own() {
-        let at = |set: &[(&str, &str)], is_root| {
+        let at = |set: &[(&str, &str)], user| {
             let find =
                 |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-            folder(find, is_root)
+            folder(find, user).to_str().unwrap().to_owned()
         };
-        assert_eq!(at(&[("XDG_RUNTIME_DIR", "/run/user/0")], true), Some("/run/yagura/vms".into()));
-        assert_eq!(at(&[("XDG_RUNTIME_DIR", "/run/user/7")], false), Some("/run/user/7/yagura/vms".into()));
-        assert_eq!(at(&[("YAGURA_DIR", "/y")], false), Some("/y/run/vms".into()));
-        assert_eq!(at(&[("XDG_RUNTIME_DIR", "")], false), None);
+        assert_eq!(at(&[("XDG_RUNTIME_DIR", "/run/user/0")], 0), "/run/yagura/vms");
+        assert_eq!(at(&[("XDG_RUNTIME_DIR", "/run/user/7")], 7), "/run/user/7/yagura/vms");
+        assert_eq!(at(&[("YAGURA_DIR", "/y"), ("XDG_RUNTIME_DIR", "/run/user/7")], 7), "/y/run/vms");
+        for unfit in [&[][..], &[("XDG_RUNTIME_DIR", "")], &[("XDG_RUNTIME_DIR", "run")]] {
+            assert_eq!(at(unfit, 7), "/tmp/yagura-7/vms");
+        }
         assert_eq!(vm_name(&socket_name("web1")), Some("web1"));
         assert_eq!((vm_name(".sock"), vm_name("web1")), (None, None));
     }

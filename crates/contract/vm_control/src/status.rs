@@ -54,4 +54,36 @@ pub struct Status {
     pub panics: u32,
     /// Its process.
     pub pid: u32,
+    /// Its disks, in the order in which the guest finds them.
+    #[serde(default)]
+    pub disks: Vec<DiskStatus>,
+    /// Its network cards, in the order in which the guest finds them.
+    #[serde(default)]
+    pub cards: Vec<CardStatus>,
+}
+
+/// A disk of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Its id, by which its [counters](crate::Counters::devices) are found.
+    pub id: String,
+    /// The image or block device.
+    pub path: String,
+    /// `raw`, `qcow2`.
+    pub format: String,
+    /// Length, in bytes.
+    pub size_bytes: u64,
+    /// Whether the guest may only read it.
+    pub readonly: bool,
+}
+
+/// A network card of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CardStatus {
+    /// Its id, by which its [counters](crate::Counters::devices) are found.
+    pub id: String,
+    /// The host's interface behind it.
+    pub interface: String,
+    /// The guest's hardware address: six bytes in hexadecimal digits, colons between.
+    pub mac: String,
 }

@@ -19,6 +19,7 @@ fn a_vm_of_version_0_is_understood() {
         "state":"paused","uptime_ms":1234}"#;
     let status: Status = serde_json::from_str(text).unwrap();
     assert_eq!((status.protocol, status.state, status.cpus), (0, Phase::Paused, 2));
+    assert!(status.disks.is_empty() && status.cards.is_empty());
     let text = r#"{"detail":"there is no /x","status":404,"title":"Not Found"}"#;
     let failure: Failure = serde_json::from_str(text).unwrap();
     assert_eq!((failure.status, failure.class), (404, FailureClass::Host));
@@ -31,12 +32,29 @@ fn a_vm_of_version_0_is_understood() {
     assert_eq!(event.event, EventKind::TripleFault);
 }
 
+/// As version 1 wrote it.
+#[test]
+fn a_vm_of_version_1_is_understood() {
+    let text = r#"{"protocol":1,"name":"web1","state":"paused","paused_by":"disk a: no room","engine":"kvm","cpus":1,
+        "memory_bytes":1,"uptime_ms":2,"resets":0,"panics":3,"pid":7}"#;
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!(
+        (status.protocol, status.panics, status.paused_by.as_deref()),
+        (1, 3, Some("disk a: no room"))
+    );
+    assert!(status.disks.is_empty() && status.cards.is_empty());
+    let text = r#"{"status":409,"title":"Conflict","detail":"vCPU 0 cannot continue","class":"host"}"#;
+    assert_eq!(serde_json::from_str::<Failure>(text).unwrap().class, FailureClass::Host);
+}
+
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
-    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":2,
-        "state":"migrating","uptime_ms":1234,"node":"a"}"#;
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":3,
+        "state":"migrating","uptime_ms":1234,"node":"a",
+        "disks":[{"id":"d","path":"p","format":"raw","size_bytes":1,"readonly":false,"cache":"none"}]}"#;
     let status: Status = serde_json::from_str(text).unwrap();
-    assert_eq!((status.protocol, status.state), (2, Phase::Unknown));
+    assert_eq!((status.protocol, status.state), (3, Phase::Unknown));
+    assert_eq!(status.disks[0].path, "p");
     let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"moved","to":"b"}"#).unwrap();
     assert_eq!((event.event, event.detail), (EventKind::Unknown, None));
     let text = r#"{"status":409,"title":"Conflict","detail":"x","class":"quota","limit":3}"#;
@@ -44,7 +62,7 @@ fn what_a_newer_version_adds_is_passed_over() {
 }
 
 #[test]
-fn a_client_of_version_0_finds_what_it_knows() {
+fn clients_of_older_versions_find_what_they_know() {
     let status = Status {
         protocol: VERSION,
         name: "web1".into(),
@@ -57,12 +75,26 @@ fn a_client_of_version_0_finds_what_it_knows() {
         resets: 0,
         panics: 0,
         pid: 7,
+        disks: vec![],
+        cards: vec![],
     };
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!((&json["state"], &json["pid"]), (&"running".into(), &7.into()));
-    for name in ["name", "state", "engine", "cpus", "memory_bytes", "uptime_ms", "resets", "pid"] {
+    for name in [
+        "name",
+        "state",
+        "engine",
+        "cpus",
+        "memory_bytes",
+        "uptime_ms",
+        "resets",
+        "pid",
+        "protocol",
+        "panics",
+    ] {
         assert!(!json[name].is_null(), "{name}");
     }
+    assert!(json.as_object().unwrap().contains_key("paused_by"));
     let event = Event { time_ms: 1, event: EventKind::TripleFault, detail: None };
     assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"time_ms":1,"event":"triple_fault"}"#);
 }

@@ -24,6 +24,6 @@ pub use debug_exit::DebugExit;
 pub use exit_status::ExitStatus;
 pub use i8042::I8042;
 pub use pit::{PORT_B_OFFSET, Pit};
-pub use pvpanic::{PanicCounters, PvPanic};
+pub use pvpanic::PvPanic;
 pub use rtc::Rtc;
 pub use serial_16550::{Serial, SerialOutput};

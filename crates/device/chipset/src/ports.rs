@@ -19,9 +19,10 @@ pub(crate) fn write_bytes(offset: u16, data: &[u8], mut write: impl FnMut(u16, u
     }
 }
 
-/// Makes a device of a chip that keeps nothing of its guest's: there is nothing to reset, to hold still or to save.
+/// Makes a device of a chip that keeps nothing of its guest's: there is nothing to reset, to hold still or to save. What
+/// else it does as a device stands in braces behind its id.
 macro_rules! stateless_device {
-    ($chip:ty, $id:literal) => {
+    ($chip:ty, $id:literal $(, { $($more:tt)* })?) => {
         impl device_model::Device for $chip {
             fn id(&self) -> &str {
                 $id
@@ -32,6 +33,8 @@ macro_rules! stateless_device {
             fn pause(&mut self) {}
 
             fn resume(&mut self) {}
+
+            $($($more)*)?
         }
 
         impl device_model::Snapshot for $chip {

@@ -2,9 +2,8 @@
 //! is `drivers/misc/pvpanic`). Reading says which events are taken, writing tells of one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use device_model::{GuestReport, PortIo, ReportSink};
+use device_model::{Figures, GuestReport, PortIo, ReportSink};
 
 use crate::ports::stateless_device;
 
@@ -14,40 +13,24 @@ const PANICKED: u8 = 1 << 0;
 const CRASH_LOADED: u8 = 1 << 1;
 /// The guest shuts down.
 const SHUTDOWN: u8 = 1 << 2;
-const EVENTS: [(u8, GuestReport); 3] = [
-    (PANICKED, GuestReport::Panicked),
-    (CRASH_LOADED, GuestReport::CrashLoaded),
-    (SHUTDOWN, GuestReport::ShuttingDown),
+/// Bits, what they report, and how that is counted.
+const EVENTS: [(u8, GuestReport, &str); 3] = [
+    (PANICKED, GuestReport::Panicked, "panicked"),
+    (CRASH_LOADED, GuestReport::CrashLoaded, "crash_loaded"),
+    (SHUTDOWN, GuestReport::ShuttingDown, "shutting_down"),
 ];
-
-/// How often a guest has told of what, since the device was made.
-#[derive(Debug, Default)]
-pub struct PanicCounters {
-    events: [AtomicU64; EVENTS.len()],
-}
-
-impl PanicCounters {
-    /// Panics, panics with a crash kernel, shutdowns.
-    pub fn read(&self) -> [u64; 3] {
-        std::array::from_fn(|index| self.events[index].load(Ordering::Relaxed))
-    }
-}
 
 /// The panic device. One port.
 pub struct PvPanic {
     sink: Arc<dyn ReportSink>,
-    counters: Arc<PanicCounters>,
+    /// How often the guest has told of each of [`EVENTS`].
+    counts: [u64; EVENTS.len()],
 }
 
 impl PvPanic {
     /// A device that tells `sink`.
     pub fn new(sink: Arc<dyn ReportSink>) -> PvPanic {
-        PvPanic { sink, counters: Arc::default() }
-    }
-
-    /// What the guest has told so far.
-    pub fn counters(&self) -> Arc<PanicCounters> {
-        Arc::clone(&self.counters)
+        PvPanic { sink, counts: [0; EVENTS.len()] }
     }
 }
 
@@ -55,28 +38,32 @@ impl PortIo for PvPanic {
     fn port_read(&mut self, offset: u16, data: &mut [u8]) {
         data.fill(0xff);
         if let (0, Some(first)) = (offset, data.first_mut()) {
-            *first = EVENTS.iter().fold(0, |all, (bit, _)| all | bit);
+            *first = EVENTS.iter().fold(0, |all, (bit, ..)| all | bit);
         }
     }
 
     fn port_write(&mut self, offset: u16, data: &[u8]) {
         let (0, Some(value)) = (offset, data.first()) else { return };
-        for ((bit, report), count) in EVENTS.iter().zip(&self.counters.events) {
+        for ((bit, report, _), count) in EVENTS.iter().zip(&mut self.counts) {
             if value & bit != 0 {
-                count.fetch_add(1, Ordering::Relaxed);
+                *count += 1;
                 self.sink.report(*report);
             }
         }
     }
 }
 
-stateless_device!(PvPanic, "pvpanic");
+stateless_device!(PvPanic, "pvpanic", {
+    fn figures(&self) -> Figures {
+        EVENTS.iter().zip(self.counts).map(|((.., name), count)| (*name, count)).collect()
+    }
+});
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use device_model::fake::FakePower;
-    use device_model::{Saved, Snapshot};
+    use device_model::{Device, Saved, Snapshot};
 
     #[test]
     fn each_bit_is_a_report_and_others_are_nothing() {
@@ -98,7 +85,7 @@ mod tests {
             device.port_write(*offset, data);
             assert_eq!(sink.take_reports(), *reports, "{offset} {data:?}");
         }
-        assert_eq!(device.counters().read(), [3, 2, 2]);
+        assert_eq!(device.figures(), [("panicked", 3), ("crash_loaded", 2), ("shutting_down", 2)]);
         assert_eq!(device.save(), Saved::Stateless);
     }
 

@@ -2,64 +2,57 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use device_model::{Figures, HELD};
 use disk::DiskOperation;
 
 /// Running counts of a device, over all of its queues and since it was built. Shared; read at any time.
 #[derive(Debug, Default)]
-pub struct BlockCounters {
+pub(crate) struct BlockCounters {
+    /// Requests completed, by kind.
     reads: AtomicU64,
     writes: AtomicU64,
     flushes: AtomicU64,
     discards: AtomicU64,
     write_zeroes: AtomicU64,
+    /// Bytes of completed requests, zeroed ranges not included.
     read_bytes: AtomicU64,
     written_bytes: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
-    held: AtomicU64,
-}
-
-/// The counts at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BlockCounts {
-    /// Reads completed.
-    pub reads: u64,
-    /// Writes completed.
-    pub writes: u64,
-    /// Flushes completed.
-    pub flushes: u64,
-    /// Discards completed.
-    pub discards: u64,
-    /// Write-zeroes completed.
-    pub write_zeroes: u64,
-    /// Bytes read by completed reads.
-    pub read_bytes: u64,
-    /// Bytes written by completed writes, zeroed ranges not included.
-    pub written_bytes: u64,
     /// Requests answered with an error because of what the guest asked.
-    pub refused: u64,
+    refused: AtomicU64,
     /// Requests answered with an error because of what the host could not do.
-    pub failed: u64,
+    failed: AtomicU64,
     /// Requests that the host could not do and that wait, now, for the machine to be resumed.
-    pub held: u64,
+    held: AtomicU64,
 }
 
 impl BlockCounters {
     /// The counts now. Each is exact; together they may be a request apart.
-    pub fn read(&self) -> BlockCounts {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        BlockCounts {
-            reads: load(&self.reads),
-            writes: load(&self.writes),
-            flushes: load(&self.flushes),
-            discards: load(&self.discards),
-            write_zeroes: load(&self.write_zeroes),
-            read_bytes: load(&self.read_bytes),
-            written_bytes: load(&self.written_bytes),
-            refused: load(&self.refused),
-            failed: load(&self.failed),
-            held: load(&self.held),
-        }
+    pub(crate) fn figures(&self) -> Figures {
+        let BlockCounters {
+            reads,
+            writes,
+            flushes,
+            discards,
+            write_zeroes,
+            read_bytes,
+            written_bytes,
+            refused,
+            failed,
+            held,
+        } = self;
+        let counters = [
+            ("reads", reads),
+            ("writes", writes),
+            ("flushes", flushes),
+            ("discards", discards),
+            ("write_zeroes", write_zeroes),
+            ("read_bytes", read_bytes),
+            ("written_bytes", written_bytes),
+            ("refused", refused),
+            ("failed", failed),
+            (HELD, held),
+        ];
+        counters.map(|(name, counter)| (name, counter.load(Ordering::Relaxed))).into()
     }
 
     pub(crate) fn count_completed(&self, operation: DiskOperation, length_bytes: u64) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use device_model::{PowerSink, Saved, Snapshot, SnapshotError, read_register};
+use device_model::{Figures, PowerSink, Saved, Snapshot, SnapshotError, read_register};
 use disk::Disk;
 use guest_memory::GuestAddress;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct VirtioBlock {
     workers: Vec<Option<Worker<BlockHandler>>>,
     /// What the driver set in configuration space: writes may stay in the cache until a flush.
     writeback: Arc<AtomicBool>,
-    counters: Arc<BlockCounters>,
+    pub(crate) counters: Arc<BlockCounters>,
     failures: Failures,
     /// Requests of each queue that wait while it is stopped.
     held: Vec<Vec<Chain>>,
@@ -79,11 +79,6 @@ impl VirtioBlock {
     pub fn on_error(self, on_error: OnError, id: &str, machine: Arc<dyn PowerSink>) -> VirtioBlock {
         let listener = Listener { device: id.to_owned(), machine };
         VirtioBlock { failures: Failures::new(on_error, listener), ..self }
-    }
-
-    /// What the device has done, to be read at any time.
-    pub fn counters(&self) -> Arc<BlockCounters> {
-        Arc::clone(&self.counters)
     }
 
     fn queue_count(&self) -> u16 {
@@ -175,6 +170,10 @@ impl VirtioDevice for VirtioBlock {
             self.counters.count_released(held.len());
             held.clear();
         }
+    }
+
+    fn figures(&self) -> Figures {
+        self.counters.figures()
     }
 }
 

@@ -19,7 +19,6 @@ mod request;
 mod spec;
 
 pub use config::Offer;
-pub use counters::{BlockCounters, BlockCounts};
 pub use device::{BuildError, VirtioBlock};
 pub use failures::OnError;
 pub use request::{Limits, Part, Refusal, Request, parse};

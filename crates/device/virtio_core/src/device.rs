@@ -2,7 +2,7 @@
 
 use std::io;
 
-use device_model::{AnySnapshot, EventFd};
+use device_model::{AnySnapshot, EventFd, Figures};
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfigChange, Queue};
@@ -93,4 +93,9 @@ pub trait VirtioDevice: AnySnapshot + Send {
 
     /// Forgets everything the driver did. Queues were stopped before.
     fn reset(&mut self);
+
+    /// What the device has done since it was made. Most count nothing.
+    fn figures(&self) -> Figures {
+        Figures::new()
+    }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use device_model::{Saved, Snapshot, SnapshotError, lock, read_register};
+use device_model::{Figures, Saved, Snapshot, SnapshotError, lock, read_register};
 use net_backend::{NetBackend, Offloads};
 use virtio_core::{ChainServer, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
 
@@ -46,7 +46,7 @@ pub struct VirtioNet {
     pairs: u16,
     mac: MacAddress,
     settings: Arc<Mutex<NetState>>,
-    counters: Arc<NetCounters>,
+    pub(crate) counters: Arc<NetCounters>,
     workers: Vec<Option<RunningQueue>>,
 }
 
@@ -86,11 +86,6 @@ impl VirtioNet {
     /// The same card, which offers this and no more. Its backend can do it.
     pub fn offering(self, offer: Offer) -> VirtioNet {
         VirtioNet { offer, ..self }
-    }
-
-    /// What went through, for whoever shows it.
-    pub fn counters(&self) -> Arc<NetCounters> {
-        Arc::clone(&self.counters)
     }
 
     /// Without `F_MQ` there is one pair, and the control queue comes right after it (5.1.2).
@@ -210,6 +205,10 @@ impl VirtioDevice for VirtioNet {
             // The driver's next start applies them again, and fails if it has to.
             tracing::warn!(%error, "network backend cannot be reset");
         }
+    }
+
+    fn figures(&self) -> Figures {
+        self.counters.figures()
     }
 }
 

@@ -21,7 +21,7 @@ mod settings;
 mod spec;
 mod transmit;
 
-pub use counters::{NetCounters, NetTotals};
+use counters::NetCounters;
 pub use device::{Offer, VirtioNet};
 pub use mac::{BadMac, MacAddress};
 pub use net_backend::NetBackend;

@@ -10,7 +10,7 @@ use net_backend::{HEADER_BYTES, Offloads};
 use virtio_core::{QueueState, VIRTIO_F_EVENT_IDX, VirtioDevice};
 
 use crate::spec::*;
-use crate::{MacAddress, NetCounters, NetTotals, Offer, VirtioNet};
+use crate::{MacAddress, NetCounters, Offer, VirtioNet};
 
 const RX: u16 = 0;
 const TX: u16 = 1;
@@ -37,12 +37,12 @@ impl Card {
     fn idle(pairs: u16) -> Card {
         let net = FakeNet::new(pairs).unwrap().with_mtu_bytes(1500);
         let device = VirtioNet::new(Arc::new(net.clone()), mac(), pairs);
-        let counters = device.counters();
+        let counters = Arc::clone(&device.counters);
         Card { net, counters, driver: DirectDriver::new(Box::new(device)), control: 2 * pairs }
     }
 
-    fn totals(&self) -> NetTotals {
-        self.counters.totals()
+    fn figure(&self, name: &str) -> u64 {
+        self.counters.figures().into_iter().find(|(known, _)| *known == name).unwrap().1
     }
 
     fn offer(&mut self, sizes: &[u32]) -> Vec<Piece> {
@@ -64,7 +64,7 @@ impl Card {
     fn wait_for(&self, what: &str, reached: impl Fn(&Card) -> bool) {
         let deadline = Instant::now() + REPLY_TIMEOUT;
         while !reached(self) {
-            assert!(Instant::now() < deadline, "{what}: {:?}", self.totals());
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.counters.figures());
             std::thread::sleep(Duration::from_micros(100));
         }
     }
@@ -108,8 +108,8 @@ fn packets_of_the_guest_are_sent_with_their_headers() {
     let (head, rest) = big.split_at(HEADER_BYTES);
     card.driver.request(TX, &[&head[..5], &head[5..], &rest[..1], &rest[1..]], &[]);
     assert_eq!(card.net.take_sent(0), [small, big]);
-    assert_eq!(card.totals().sent_packets, 2);
-    assert_eq!(card.totals().sent_bytes, 60_060);
+    assert_eq!(card.figure("sent_packets"), 2);
+    assert_eq!(card.figure("sent_bytes"), 60_060);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn nonsense_of_the_guest_is_completed_and_dropped() {
     card.net.set_refuses(0, false);
     card.driver.request(TX, &[&packet(60)], &[]);
     assert_eq!(card.net.take_sent(0).len(), 1);
-    assert_eq!((card.totals().sent_dropped, card.totals().sent_packets), (8, 1));
+    assert_eq!((card.figure("sent_dropped"), card.figure("sent_packets")), (8, 1));
     assert!(!card.driver.interrupt(TX).is_broken());
 }
 
@@ -185,7 +185,7 @@ fn packets_for_the_guest_arrive_in_one_buffer_each() {
         assert_eq!(seen, with_buffers(packet, 1));
     }
     card.wait_for("an interrupt", |card| card.driver.interrupt(RX).used() > 0);
-    assert_eq!(card.totals().received_bytes, 1560);
+    assert_eq!(card.figure("received_bytes"), 1560);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_large_packet_is_merged_from_many_buffers() {
         assert_eq!(seen, with_buffers(sent, count as u16));
         card.net.arrive(0, &packet(60));
         assert_eq!(card.driver.wait(RX).written_bytes, 72);
-        assert_eq!(card.totals().received_packets, 2);
+        assert_eq!(card.figure("received_packets"), 2);
     }
 }
 
@@ -226,7 +226,7 @@ fn a_buffer_too_small_costs_the_packet_but_not_the_buffer() {
     card.net.arrive(0, &packet(1500));
     card.net.arrive(0, &packet(60));
     assert_eq!(card.driver.wait(RX).written_bytes, 72);
-    assert_eq!(card.totals().received_dropped, 1);
+    assert_eq!(card.figure("received_dropped"), 1);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_packet_that_the_whole_ring_cannot_hold_is_dropped() {
     card.net.arrive(0, &packet(20));
     assert_eq!(card.driver.wait(RX).written_bytes, 16);
     assert_eq!(card.driver.wait(RX).written_bytes, 16);
-    assert_eq!((card.totals().received_dropped, card.totals().received_packets), (1, 1));
+    assert_eq!((card.figure("received_dropped"), card.figure("received_packets")), (1, 1));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn buffers_outside_memory_lose_the_packet_only() {
     card.net.arrive(0, &packet(60));
     assert_eq!(card.driver.wait(RX).written_bytes, 0);
     assert_eq!(card.driver.wait(RX).written_bytes, 72);
-    assert_eq!(card.totals().received_dropped, 1);
+    assert_eq!(card.figure("received_dropped"), 1);
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn stopping_puts_back_what_was_taken_and_a_resume_goes_on() {
     card.wait_for("the packet is held", |card| card.net.waiting(0) == 0);
     let states = card.driver.stop();
     assert_eq!(states[0].unwrap().next_avail, 0);
-    assert_eq!(card.totals().received_dropped, 1);
+    assert_eq!(card.figure("received_dropped"), 1);
     card.net.arrive(0, &packet(60));
     card.driver.resume(&states);
     assert_eq!(card.driver.wait(RX).written_bytes, 72);

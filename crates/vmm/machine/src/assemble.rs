@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
+use char_backend::{InputPump, InputSource};
 use device_model::{EventFd, PowerSink, ReportSink, lock};
 use guest_memory::{GpaRange, GuestAddress, GuestMemory, Policy};
 use host_sys::poll::new_event;
@@ -20,10 +21,9 @@ use vm_spec::blueprint::{
 use vm_spec::{Blueprint, Chip};
 
 use crate::backends::{Backends, DiskBackend};
-use crate::counters::Counters;
 use crate::devices::{Chips, Wiring};
 use crate::error::BuildError;
-use crate::machine::{Console, Machine};
+use crate::machine::Machine;
 
 impl Machine {
     /// RAM of this map, for the engine to make a VM with; `merge` lets ksmd merge its pages with equal ones.
@@ -56,21 +56,17 @@ impl Machine {
         for chip in &blueprint.chips {
             wire(*chip, &mut wiring, &mut chips, vm, backends, &room)?;
         }
-        let mut counters = Counters::default();
         for device in &blueprint.devices {
-            attach(device, &mut wiring, &mut counters, backends)?;
+            attach(device, &mut wiring, backends)?;
         }
         wiring.pci.assign_bars()?;
 
-        let Chips { serial, power_button, panics } = chips;
+        let Chips { serial, power_button } = chips;
         let serial = serial.ok_or(BuildError::NoChip(Chip::Serial.id()))?;
         let power_button = power_button.ok_or(BuildError::NoChip(Chip::AcpiEvents.id()))?;
-        if let Some(panics) = panics {
-            counters = counters.with_panics(panics);
-        }
-        let take = move |data: &[u8]| lock(&serial).receive(data);
-        let console = Console::start(&backends.console, room, take).map_err(BuildError::Console)?;
-        Ok(Machine::new(wiring, power_button, console, counters))
+        let take = move |source: InputSource<'_>| lock(&serial).receive(source);
+        let input = InputPump::start(Arc::clone(&backends.console), room, take);
+        Ok(Machine::new(wiring, power_button, input.map_err(BuildError::Console)?))
     }
 }
 
@@ -97,7 +93,7 @@ fn wire<V: Vm>(
         Chip::AcpiEvents => chips.power_button = Some(wiring.acpi_events(vm.irq_line(layout::ACPI_GED_GSI))?),
         Chip::DebugExit { port } => wiring.debug_exit(port)?,
         Chip::ExitStatus => wiring.exit_status()?,
-        Chip::Panic => chips.panics = Some(wiring.pvpanic()?),
+        Chip::Panic => wiring.pvpanic()?,
     }
     Ok(())
 }
@@ -106,7 +102,6 @@ fn wire<V: Vm>(
 fn attach(
     PciDevice { id, slot, kind }: &PciDevice,
     wiring: &mut Wiring,
-    counters: &mut Counters,
     backends: &Backends,
 ) -> Result<(), BuildError> {
     let missing = || BuildError::NoBackend(id.clone());
@@ -118,15 +113,12 @@ fn attach(
             let block = VirtioBlock::new(Arc::clone(behind), serial, *queues)?;
             let block = block.offering(disk_offer(*features));
             let block = block.on_error(*on_error, id.as_str(), Arc::clone(&wiring.sink));
-            counters.add_block(id.to_string(), block.counters());
             Box::new(block)
         }
         DeviceKind::Nic(NicDevice { mac, queue_pairs, features }) => {
             let behind = backends.nics.get(id).ok_or_else(missing)?;
             let mac = <[u8; 6]>::from(*mac).try_into()?;
-            let nic = VirtioNet::new(Arc::clone(behind), mac, *queue_pairs).offering(nic_offer(*features));
-            counters.add_net(id.to_string(), nic.counters());
-            Box::new(nic)
+            Box::new(VirtioNet::new(Arc::clone(behind), mac, *queue_pairs).offering(nic_offer(*features)))
         }
         DeviceKind::Console => {
             let behind = backends.virtio_console.as_ref().ok_or_else(missing)?;

@@ -85,6 +85,11 @@ impl Backends {
             nics: self.nics.iter().map(nic).collect(),
         }
     }
+
+    /// Length of a disk in bytes.
+    pub fn disk_size_bytes(&self, id: &DeviceId) -> Option<u64> {
+        self.disks.get(id).map(|backend| backend.disk.size_bytes())
+    }
 }
 
 fn disk_facts(disk: &dyn Disk) -> DiskFacts {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use arch_model::x86_64::layout;
 use chipset::{
-    AcpiGed, AcpiPower, DebugExit, ExitStatus, I8042, PORT_B_OFFSET, PanicCounters, Pit, PvPanic, Rtc,
-    Serial, SerialOutput,
+    AcpiGed, AcpiPower, DebugExit, ExitStatus, I8042, PORT_B_OFFSET, Pit, PvPanic, Rtc, Serial, SerialOutput,
 };
 use device_model::{
     Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
-    ReportSink, Shared, lock, shared,
+    ReportSink, Shared, shared,
 };
 use guest_memory::GuestMemory;
 use pci::{PciRoot, Slot};
@@ -41,7 +40,6 @@ pub(crate) struct Wiring {
 pub(crate) struct Chips {
     pub(crate) serial: Option<Shared<Serial>>,
     pub(crate) power_button: Option<Shared<AcpiGed>>,
-    pub(crate) panics: Option<Arc<PanicCounters>>,
 }
 
 impl Wiring {
@@ -109,11 +107,9 @@ impl Wiring {
         self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
     }
 
-    /// The panic device, and its counters.
-    pub(crate) fn pvpanic(&mut self) -> Result<Arc<PanicCounters>, BuildError> {
-        let device = self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(Arc::clone(&self.reports)))?;
-        let counters = lock(&device).counters();
-        Ok(counters)
+    /// The panic device.
+    pub(crate) fn pvpanic(&mut self) -> Result<(), BuildError> {
+        self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(Arc::clone(&self.reports))).map(drop)
     }
 
     /// The ports on which test guests end the process, from `port` on, as far as there are ports.

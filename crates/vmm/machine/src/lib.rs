@@ -13,7 +13,6 @@ mod assemble;
 mod backends;
 pub mod boot;
 mod bus;
-mod counters;
 mod devices;
 mod error;
 mod machine;
@@ -23,6 +22,5 @@ mod tests;
 
 pub use backends::{BackendError, Backends};
 pub use bus::{Bus, Overlap};
-pub use counters::DeviceCounters;
 pub use error::{BootError, BuildError};
 pub use machine::{DeviceStateError, Machine};

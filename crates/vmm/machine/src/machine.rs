@@ -1,53 +1,35 @@
 //! A machine that has been put together.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use char_backend::{CharBackend, InputPump};
+use char_backend::InputPump;
 use chipset::AcpiGed;
-use device_model::{Device, EventFd, Shared, SnapshotError, lock};
+use device_model::{Device, Figures, HELD, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
 use vm_state::DeviceState;
 
 use crate::bus::Bus;
-use crate::counters::{Counters, DeviceCounters};
 use crate::devices::Wiring;
 
 /// RAM, bus and devices. The vCPUs are the runtime's.
 pub struct Machine {
-    /// Ends before the devices that it feeds.
-    _console: Console,
+    /// From the console to the serial port, if the console has any. Ends before the device that it feeds.
+    console_input: Option<InputPump>,
     memory: GuestMemory,
     bus: Arc<Bus>,
     devices: Vec<Shared<dyn Device>>,
     power_button: Shared<AcpiGed>,
-    counters: Counters,
-}
-
-/// The thread that moves the console's input to the serial port, if the console has any.
-pub(crate) struct Console {
-    _pump: Option<InputPump>,
-}
-
-impl Console {
-    pub(crate) fn start(
-        backend: &Arc<dyn CharBackend>,
-        room: EventFd,
-        take: impl FnMut(&[u8]) -> usize + Send + 'static,
-    ) -> io::Result<Console> {
-        Ok(Console { _pump: InputPump::start(Arc::clone(backend), room, take)? })
-    }
 }
 
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
         power_button: Shared<AcpiGed>,
-        console: Console,
-        counters: Counters,
+        console_input: Option<InputPump>,
     ) -> Machine {
         let Wiring { bus, devices, memory, .. } = wiring;
-        Machine { _console: console, memory, bus: Arc::new(bus), devices, power_button, counters }
+        Machine { console_input, memory, bus: Arc::new(bus), devices, power_button }
     }
 
     /// Where vCPUs send their accesses.
@@ -70,14 +52,16 @@ impl Machine {
         lock(&self.power_button).press_power_button();
     }
 
-    /// Quiesces all devices. vCPUs are stopped before.
+    /// Quiesces all devices: their state stays as it is. vCPUs are stopped before.
     pub fn pause(&self) {
+        self.console_input.iter().for_each(InputPump::pause);
         self.devices.iter().for_each(|device| lock(device).pause());
     }
 
     /// Takes up work again; devices in the opposite order.
     pub fn resume(&self) {
         self.devices.iter().rev().for_each(|device| lock(device).resume());
+        self.console_input.iter().for_each(InputPump::resume);
     }
 
     /// State of all devices of a paused machine.
@@ -111,12 +95,17 @@ impl Machine {
 
     /// Requests of the guest's that the host could not carry out and that wait to be tried again.
     pub fn held_requests(&self) -> u64 {
-        self.counters.held()
+        let figures = self.devices.iter().flat_map(|device| lock(device).figures());
+        figures.filter(|(name, _)| *name == HELD).map(|(_, count)| count).sum()
     }
 
-    /// What devices have done so far.
-    pub fn counters(&self) -> DeviceCounters {
-        self.counters.read()
+    /// What devices have done so far, by the devices' ids.
+    pub fn figures(&self) -> BTreeMap<String, Figures> {
+        let figures = self.devices.iter().map(|device| {
+            let device = lock(device);
+            (device.id().to_owned(), device.figures())
+        });
+        figures.filter(|(_, figures)| !figures.is_empty()).collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! The whole machine on a scripted engine: what is wired to what.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use device_model::fake::FakePower;
 use device_model::{GuestReport, PowerRequest, PowerSink};
@@ -27,6 +30,11 @@ struct Setup {
 }
 
 fn setup() -> Setup {
+    setup_with("file")
+}
+
+/// A machine whose console is of this kind.
+fn setup_with(console: &str) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("kernel"), pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
@@ -35,7 +43,7 @@ fn setup() -> Setup {
         cpus: "2".parse().unwrap(),
         memory: "64M".parse().unwrap(),
         disks: vec![format!("path={}", path("disk").display()).parse().unwrap()],
-        console: format!("file={}", path("console").display()).parse().unwrap(),
+        console: format!("{console}={}", path("console").display()).parse().unwrap(),
         debug_exit: Some(0xf4),
         exit_status: true,
         ..VmSpec::new("test".parse().unwrap(), BootSpec::Kernel(KernelSpec::new(path("kernel"))))
@@ -88,7 +96,7 @@ fn a_panic_is_reported_and_counted() {
     assert_eq!(port_read::<1>(&s.machine, 0x505), [7]);
     s.machine.bus().port_write(0x505, &[1]);
     assert_eq!(s.power.take_reports(), [GuestReport::Panicked]);
-    assert_eq!(s.machine.counters()["pvpanic"]["panicked"], 1);
+    assert_eq!(s.machine.figures()["pvpanic"][0], ("panicked", 1));
 }
 
 #[test]
@@ -189,6 +197,39 @@ fn a_saved_machine_is_restored_into_a_fresh_one() {
     stateless.bytes = Some(vec![1]);
     let error = second.machine.restore(&foreign).unwrap_err();
     assert!(error.source.to_string().contains("it has none"), "{error}");
+}
+
+/// Input that comes during a pause changes nothing until the pause is over, and then it is there, once.
+#[test]
+fn a_paused_machine_s_state_stays_as_it_is() {
+    let s = setup_with("socket");
+    let line_status = || port_read::<1>(&s.machine, 0x3fd)[0];
+    let receive = || {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while line_status() & 1 == 0 {
+            assert!(Instant::now() < deadline, "nothing arrives");
+        }
+        port_read::<1>(&s.machine, 0x3f8)[0]
+    };
+    let mut typist = UnixStream::connect(s.folder.path().join("console")).unwrap();
+    typist.write_all(b"early ").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(line_status() & 1, 0, "a machine begins paused");
+    s.machine.resume();
+    assert_eq!(std::array::from_fn(|_| receive()), *b"early ");
+    for round in 0..5 {
+        s.machine.pause();
+        let before = s.machine.save().unwrap();
+        let text = format!("round {round}, longer than the port's FIFO");
+        typist.write_all(text.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(s.machine.save().unwrap() == before, "round {round}");
+        s.machine.resume();
+        let heard: Vec<u8> = text.bytes().map(|_| receive()).collect();
+        assert_eq!(String::from_utf8(heard).unwrap(), text);
+    }
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(line_status() & 1, 0, "nothing comes twice");
 }
 
 #[test]

@@ -75,13 +75,20 @@ impl<V: Vm> PowerCycle<V> {
     }
 
     /// Stops vCPUs, then devices. When it returns, nothing touches guest memory.
+    ///
+    /// # Errors
+    /// A vCPU cannot be brought to a state that can be saved. Then all go on.
     pub fn pause(&self) -> Result<(), EngineError> {
         let answers: Vec<_> = self.vcpus.iter().map(VcpuThread::begin_pause).collect();
-        for answer in answers {
-            // A thread that is gone has told why already.
-            answer.recv().unwrap_or(Ok(()))?;
+        // A thread that is gone has told why already.
+        let settled = answers.into_iter().map(|answer| answer.recv().unwrap_or(Ok(())));
+        match settled.collect::<Vec<_>>().into_iter().collect::<Result<(), _>>() {
+            Ok(()) => self.machine.pause(),
+            Err(error) => {
+                self.vcpus.iter().for_each(VcpuThread::run);
+                return Err(error);
+            }
         }
-        self.machine.pause();
         Ok(())
     }
 

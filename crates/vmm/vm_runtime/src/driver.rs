@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::Backends;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_control::{EventKind, Phase, Status, VERSION, Verb};
+use vm_control::{EventKind, FailureClass, Phase, Status, VERSION, Verb};
 use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlRequest, ControlServer, Reply};
+use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply};
 use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
@@ -22,13 +22,15 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
-use crate::trouble::{PANICKED, Told, in_words, panic_in_words};
+use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
-    /// Where to listen for control requests.
-    pub control: Option<PathBuf>,
+    /// Where control requests come in.
+    pub control: Vec<ControlSocket>,
+    /// How a person reaches it, for what he is told.
+    pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
 }
@@ -36,6 +38,8 @@ pub struct Options {
 /// Why a power cycle is over.
 enum End {
     Power(PowerRequest),
+    /// Somebody asked for a reset: no doing of the guest's.
+    Reset,
     TripleFault,
     Panic,
     Crash(EngineError),
@@ -48,27 +52,37 @@ enum End {
 const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
-pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: &Options) -> Result<Outcome, RunError> {
+pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
+    let Options { control, reach, say } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
-    let path = options.control.as_deref();
-    let control = path.map(|path| ControlServer::start(path, inbox.outbox(), events.clone())).transpose()?;
+    // Dropped last: a name is free again when everything else of the VM's is.
+    let mut control = ControlServer::new(control, inbox.outbox(), events.clone());
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
     let blueprint = Arc::new(resolve(spec, &facts, None)?);
-    let mut driver = Driver::new(spec, options, engine.name(), signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine, &blueprint, &backends)?;
+    let world = World { spec, blueprint, engine: engine.name(), backends: &backends, reach, say };
+    let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
+    let outcome = driver.power_cycles(engine)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
-    drop(control);
     Ok(outcome)
 }
 
-struct Driver<'s> {
+/// What a VM is run with, the same in all power cycles.
+struct World<'s> {
     spec: &'s VmSpec,
-    options: &'s Options,
+    blueprint: Arc<Blueprint>,
     engine: &'static str,
+    backends: &'s Backends,
+    reach: Reach,
+    say: Option<fn(&str)>,
+}
+
+struct Driver<'s> {
+    world: World<'s>,
+    control: &'s mut ControlServer,
     poller: Poller,
     signals: SignalEvents,
     inbox: Inbox,
@@ -79,6 +93,8 @@ struct Driver<'s> {
     /// Why the machine is paused, where nobody asked for it.
     paused_by: Option<String>,
     told: Told,
+    /// The power button was pressed while the machine was paused.
+    pressed: bool,
     asked_to_shut_down: bool,
     started: Instant,
     resets: u32,
@@ -91,12 +107,12 @@ const SETTLED: Duration = Duration::from_millis(30);
 
 const SIGNALS: Token = Token(0);
 const INBOX: Token = Token(1);
+const CONTROL: Token = Token(2);
 
 impl<'s> Driver<'s> {
     fn new(
-        spec: &'s VmSpec,
-        options: &'s Options,
-        engine: &'static str,
+        world: World<'s>,
+        control: &'s mut ControlServer,
         signals: SignalEvents,
         inbox: Inbox,
         events: Events,
@@ -104,10 +120,10 @@ impl<'s> Driver<'s> {
         let poller = Poller::new()?;
         poller.watch(signals.as_fd(), SIGNALS)?;
         poller.watch(inbox.descriptor(), INBOX)?;
+        control.watch(&poller, CONTROL)?;
         Ok(Driver {
-            spec,
-            options,
-            engine,
+            world,
+            control,
             poller,
             signals,
             inbox,
@@ -116,6 +132,7 @@ impl<'s> Driver<'s> {
             phase: Phase::Running,
             paused_by: None,
             told: Told::default(),
+            pressed: false,
             asked_to_shut_down: false,
             started: Instant::now(),
             resets: 0,
@@ -124,39 +141,38 @@ impl<'s> Driver<'s> {
     }
 
     /// Power cycle after power cycle, until one ends for good.
-    fn power_cycles<E: Engine>(
-        &mut self,
-        engine: &E,
-        blueprint: &Arc<Blueprint>,
-        backends: &Backends,
-    ) -> Result<Outcome, RunError> {
+    fn power_cycles<E: Engine>(&mut self, engine: &E) -> Result<Outcome, RunError> {
+        let World { spec, backends, .. } = self.world;
         let mut quick_resets = ResetLoop::default();
         let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
         loop {
-            let how = PowerOn::Cold(blueprint);
-            let cycle = PowerCycle::power_on(engine, self.spec, backends, how, &listener)?;
+            let how = PowerOn::Cold(&self.world.blueprint);
+            let cycle = PowerCycle::power_on(engine, spec, backends, how, &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
             self.paused_by = None;
+            self.pressed = false;
             self.events.tell(EventKind::Started, None);
             let end = self.serve(&cycle);
             drop(cycle);
             self.keep_control_requests();
             let restarts = match end {
-                End::Power(PowerRequest::Reset) | End::TripleFault => self.spec.on_reset == OnReset::Restart,
-                End::Panic => self.spec.on_panic == OnPanic::Restart,
+                End::Reset => true,
+                End::Power(PowerRequest::Reset) | End::TripleFault => spec.on_reset == OnReset::Restart,
+                End::Panic => spec.on_panic == OnPanic::Restart,
                 _ => false,
             };
             match end {
                 _ if restarts => {
-                    if quick_resets.is_loop(powered_on.elapsed()) {
+                    let is_the_guest_s = !matches!(end, End::Reset);
+                    if is_the_guest_s && quick_resets.is_loop(powered_on.elapsed()) {
                         return Ok(Outcome::ResetLoop);
                     }
                     self.resets += 1;
                     self.events.tell(EventKind::Reset, None);
                 }
-                End::Power(PowerRequest::Reset) => return Ok(Outcome::Reset),
+                End::Power(PowerRequest::Reset) | End::Reset => return Ok(Outcome::Reset),
                 End::Power(PowerRequest::Shutdown) => return Ok(Outcome::Shutdown),
                 End::Power(PowerRequest::DebugExit(value)) => return Ok(Outcome::DebugExit(value)),
                 End::Power(PowerRequest::Exit(status)) => return Ok(Outcome::Exited(status)),
@@ -177,15 +193,21 @@ impl<'s> Driver<'s> {
             }
         }
         // A VM that lives on gives back what only its start needed; one that ends at once is spared the work.
-        let mut timeout = Some(SETTLED);
+        let mut settles = Some(SETTLED);
         loop {
-            let ready = self.poller.wait(timeout);
-            if ready.is_empty() && timeout.take().is_some() {
+            let again = self.control.wait();
+            let ready = self.poller.wait(settles.into_iter().chain(again).min());
+            self.control.try_again(&self.poller);
+            if ready.is_empty() && settles.take().is_some() {
                 host_sys::memory::give_back_start_up_memory();
             }
             for token in ready {
                 let end = match token {
                     SIGNALS => self.signal(cycle),
+                    CONTROL => {
+                        self.control.serve(&self.poller);
+                        None
+                    }
                     _ => self.messages(cycle),
                 };
                 if let Some(end) = end {
@@ -218,6 +240,7 @@ impl<'s> Driver<'s> {
                 // What comes after the end of a cycle is about a machine that is gone, but for requests.
                 Message::Control(request) if end.is_some() => self.waiting.push_back(request),
                 Message::Control(request) => end = self.control(request, cycle),
+                Message::Unasked(listeners) => self.listen(listeners),
                 _ if end.is_some() => {}
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
@@ -237,7 +260,7 @@ impl<'s> Driver<'s> {
             GuestReport::Panicked => {
                 self.panics += 1;
                 self.events.tell(EventKind::Panicked, None);
-                match self.spec.on_panic {
+                match self.world.spec.on_panic {
                     OnPanic::Guest => {}
                     OnPanic::Restart | OnPanic::Exit => return Some(End::Panic),
                     OnPanic::Pause => return self.pause_after_panic(cycle),
@@ -255,7 +278,7 @@ impl<'s> Driver<'s> {
             }
             self.phase = Phase::Paused;
             self.events.tell(EventKind::Paused, Some(PANICKED.to_owned()));
-            self.say(&panic_in_words(self.options.control.as_deref()));
+            self.say(&panic_in_words(&self.world.spec.name, &self.world.reach));
             self.paused_by = Some(PANICKED.to_owned());
         }
         cycle.release();
@@ -277,8 +300,7 @@ impl<'s> Driver<'s> {
 
     /// The host could not do something for a device: a person is told, and the machine goes on, stands still or ends.
     fn host_failure<V: Vm>(&mut self, failure: &HostFailure, cycle: &PowerCycle<V>) -> Option<End> {
-        let control = self.options.control.as_ref().map(|path| path.display().to_string());
-        let line = in_words(failure, self.spec, control.as_deref());
+        let line = in_words(failure, self.world.spec, &self.world.reach);
         match failure.consequence {
             Consequence::Told => {
                 if self.told.is_new(failure) {
@@ -293,8 +315,8 @@ impl<'s> Driver<'s> {
                     return None;
                 }
                 self.events.tell(EventKind::HostFailure, Some(line.clone()));
-                if let Err(error) = self.pause(cycle) {
-                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {error}")));
+                if let Err(Refusal { detail, .. }) = self.pause(cycle) {
+                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {detail}")));
                 }
                 self.say(&line);
                 self.paused_by = Some(line);
@@ -309,8 +331,8 @@ impl<'s> Driver<'s> {
 
     /// Tells a person at the terminal.
     fn say(&self, line: &str) {
-        if let Some(say) = self.options.say {
-            say(&format!("VM {}: {line}", self.spec.name));
+        if let Some(say) = self.world.say {
+            say(&format!("VM {}: {line}", self.world.spec.name));
         }
     }
 
@@ -326,10 +348,14 @@ impl<'s> Driver<'s> {
                 (done, None)
             }
             Verb::PowerButton => {
-                cycle.machine.press_power_button();
+                match self.phase {
+                    // A paused machine's state stays as it is.
+                    Phase::Paused => self.pressed = true,
+                    _ => cycle.machine.press_power_button(),
+                }
                 (done, None)
             }
-            Verb::Reset => (done, Some(End::Power(PowerRequest::Reset))),
+            Verb::Reset => (done, Some(End::Reset)),
             Verb::Stop => (done, Some(End::Killed)),
         };
         // A client that did not wait for its answer needs none.
@@ -337,9 +363,11 @@ impl<'s> Driver<'s> {
         end
     }
 
-    fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), String> {
+    fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), Refusal> {
         if self.phase == Phase::Running {
-            cycle.pause().map_err(|error| messages::in_words(&error))?;
+            // The engine's doing, never the client's.
+            let refused = |error| Refusal { class: FailureClass::Host, detail: messages::in_words(&error) };
+            cycle.pause().map_err(refused)?;
             self.phase = Phase::Paused;
             self.events.tell(EventKind::Paused, None);
         }
@@ -353,30 +381,46 @@ impl<'s> Driver<'s> {
             self.phase = Phase::Running;
             self.paused_by = None;
             self.events.tell(EventKind::Resumed, None);
+            if std::mem::take(&mut self.pressed) {
+                cycle.machine.press_power_button();
+            }
         }
     }
 
     fn status(&self) -> Status {
+        let World { spec, blueprint, engine, backends, .. } = &self.world;
         Status {
             protocol: VERSION,
-            name: self.spec.name.as_str().to_owned(),
+            name: spec.name.as_str().to_owned(),
             state: self.phase,
             paused_by: self.paused_by.clone(),
-            engine: self.engine.to_owned(),
-            cpus: self.spec.cpus.get(),
-            memory_bytes: self.spec.memory.bytes(),
+            engine: (*engine).to_owned(),
+            cpus: spec.cpus.get(),
+            memory_bytes: spec.memory.bytes(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             resets: self.resets,
             panics: self.panics,
             pid: std::process::id(),
+            disks: report::disks(spec, backends),
+            cards: report::cards(spec, blueprint),
         }
+    }
+
+    /// Control sockets that nobody asks at any more are watched again, and what served them is given back.
+    fn listen(&mut self, listeners: Vec<UnixListener>) {
+        if let Err(error) = self.control.listen(listeners, &self.poller, CONTROL) {
+            tracing::error!(%error, "control socket lost");
+        }
+        host_sys::memory::give_back_start_up_memory();
     }
 
     /// Messages of a machine that is gone are dropped; requests wait for the next one.
     fn keep_control_requests(&mut self) {
         for message in self.inbox.drain() {
-            if let Message::Control(request) = message {
-                self.waiting.push_back(request);
+            match message {
+                Message::Control(request) => self.waiting.push_back(request),
+                Message::Unasked(listeners) => self.listen(listeners),
+                _ => {}
             }
         }
     }

@@ -6,8 +6,6 @@ use machine::{BackendError, BootError, BuildError, DeviceStateError};
 use vcpu_model::{EngineError, VcpuIndex};
 use vm_spec::blueprint::ResolveError;
 
-use crate::control::ControlError;
-
 /// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -29,9 +27,6 @@ pub enum RunError {
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The control socket could not be opened.
-    #[error(transparent)]
-    Control(#[from] ControlError),
     /// The host refused a thread.
     #[error("cannot start the thread of vCPU {index}")]
     Thread {

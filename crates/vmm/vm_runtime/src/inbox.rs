@@ -1,6 +1,7 @@
 //! Messages to the state driver: one queue, one descriptor to wait on.
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{io, sync::Arc};
 
@@ -23,8 +24,10 @@ pub(crate) enum Message {
     VcpuStopped(VcpuIndex, Result<Halt, EngineError>),
     /// The person at the terminal asked for the end.
     Quit,
-    /// Somebody asked at the control socket.
+    /// Somebody asked at a control socket.
     Control(ControlRequest),
+    /// Nobody asks there any more; these are the sockets.
+    Unasked(Vec<UnixListener>),
 }
 
 /// The driver's end.

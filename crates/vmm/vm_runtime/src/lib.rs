@@ -1,4 +1,4 @@
-//! Running a machine: a thread a vCPU, one state driver, signals, and the control socket.
+//! Running a machine: a thread a vCPU, one state driver, signals, and the control sockets.
 //!
 //! ```text
 //!             start           pause
@@ -29,9 +29,10 @@ mod tests;
 mod trouble;
 mod vcpu_thread;
 
-pub use control::ControlError;
+pub use control::{ControlError, ControlSocket};
 pub use cycle::{PowerCycle, PowerOn};
 pub use driver::{Options, run};
 pub use error::{RunError, SaveError};
 pub use listener::Listener;
 pub use outcome::Outcome;
+pub use trouble::Reach;

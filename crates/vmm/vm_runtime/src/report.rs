@@ -2,20 +2,45 @@
 
 use std::fs;
 
+use machine::Backends;
 use vcpu_model::Vm;
-use vm_control::{Counters, Figures};
+use vm_control::{CardStatus, Counters, DiskStatus, Figures};
+use vm_spec::{Blueprint, VmSpec};
 
 use crate::cycle::PowerCycle;
 
 /// Counters: exits by kind, what is kept of guest code, device I/O, and the host's view of this process's memory.
 pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
-    let devices = cycle.machine.counters().into_iter();
+    let devices = cycle.machine.figures().into_iter();
     Counters {
         exits: figures(cycle.exits()),
         code: figures(cycle.code()),
         devices: devices.map(|(id, counts)| (id, figures(counts))).collect(),
         memory: memory(),
     }
+}
+
+/// The machine's disks.
+pub(crate) fn disks(spec: &VmSpec, backends: &Backends) -> Vec<DiskStatus> {
+    let status = spec.disk_ids().into_iter().zip(&spec.disks).filter_map(|(id, disk)| {
+        Some(DiskStatus {
+            size_bytes: backends.disk_size_bytes(&id)?,
+            id: id.to_string(),
+            path: disk.path.display().to_string(),
+            format: disk.format.name().to_owned(),
+            readonly: disk.readonly,
+        })
+    });
+    status.collect()
+}
+
+/// The machine's network cards, with the addresses that its guest knows.
+pub(crate) fn cards(spec: &VmSpec, blueprint: &Blueprint) -> Vec<CardStatus> {
+    let status = spec.nic_ids().into_iter().zip(&spec.nets).filter_map(|(id, card)| {
+        let (_, nic) = blueprint.nics().find(|(other, _)| **other == id)?;
+        Some(CardStatus { id: id.to_string(), interface: card.tap.clone(), mac: nic.mac.to_string() })
+    });
+    status.collect()
 }
 
 fn figures(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Figures {

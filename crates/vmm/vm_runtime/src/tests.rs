@@ -15,11 +15,12 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, Step};
 use vcpu_model::{EngineError, Halt, VcpuIndex};
+use vm_control::{Failure, FailureClass};
 use vm_spec::{BootSpec, HostFacts, KernelSpec, OnPanic, OnReset, VmSpec, resolve};
 use vm_state::VmState;
 
 use crate::control::CLIENTS_MAX;
-use crate::{Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
+use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
 fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
@@ -35,9 +36,14 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     }
 }
 
+/// Options of a VM with a control socket.
+fn listening(socket: &Path) -> Options {
+    Options { control: vec![ControlSocket::open(socket).unwrap()], ..Options::default() }
+}
+
 fn end(engine: &FakeEngine, on_reset: OnReset) -> Result<Outcome, RunError> {
     let folder = tempfile::tempdir().unwrap();
-    run(engine, &spec(folder.path(), on_reset), &Options::default())
+    run(engine, &spec(folder.path(), on_reset), Options::default())
 }
 
 fn script(steps: &[Step]) -> FakeEngine {
@@ -84,7 +90,7 @@ fn a_panic_leads_to_what_was_asked_for_and_no_further_step_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let engine = FakeEngine::new(vec![steps]);
         let spec = VmSpec { on_panic, ..spec(folder.path(), OnReset::Exit) };
-        (run(&engine, &spec, &Options::default()).unwrap(), engine)
+        (run(&engine, &spec, Options::default()).unwrap(), engine)
     };
     // With `panic=-1` a guest resets right after it told of its panic.
     let (end, _) = outcome(OnPanic::Guest, vec![PANIC(), RESET()]);
@@ -110,16 +116,11 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     let spec = VmSpec { on_panic: OnPanic::Pause, ..spec(folder.path(), OnReset::Restart) };
-    let options = Options { control: Some(socket.clone()), ..Options::default() };
+    let options = listening(&socket);
     // It tells a thousand times, which comes to one event.
     let steps = [vec![PANIC(); 1000], vec![SHUTDOWN()]].concat();
-    let running = std::thread::spawn(move || run(&FakeEngine::new(vec![steps]), &spec, &options));
-    let vm = Sleeping::reach(socket, running, folder);
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while vm.state()["state"] != "paused" {
-        assert!(std::time::Instant::now() < deadline, "{}", vm.state());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let vm = Sleeping::start(FakeEngine::new(vec![steps]), spec, options, socket, folder);
+    vm.wait_until("it is paused", || vm.state()["state"] == "paused");
     assert_eq!(vm.state()["panics"], 1);
     let counters: serde_json::Value = serde_json::from_str(&vm.ask("GET", "/counters").1).unwrap();
     assert_eq!(counters["devices"]["pvpanic"]["panicked"], 1);
@@ -129,6 +130,7 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
 
 /// A VM that sleeps until it is told to end, and its control socket.
 struct Sleeping {
+    engine: FakeEngine,
     socket: PathBuf,
     running: JoinHandle<Result<Outcome, RunError>>,
     _folder: tempfile::TempDir,
@@ -137,27 +139,29 @@ struct Sleeping {
 fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
-    let (spec, options) = (
-        spec(folder.path(), OnReset::Restart),
-        Options { control: Some(socket.clone()), ..Options::default() },
-    );
-    let running = std::thread::spawn(move || run(&FakeEngine::default(), &spec, &options));
-    Sleeping::reach(socket, running, folder)
+    let (spec, options) = (spec(folder.path(), OnReset::Restart), listening(&socket));
+    Sleeping::start(FakeEngine::default(), spec, options, socket, folder)
 }
 
 impl Sleeping {
-    /// Waits until its control socket answers.
-    fn reach(
+    fn start(
+        engine: FakeEngine,
+        spec: VmSpec,
+        options: Options,
         socket: PathBuf,
-        running: JoinHandle<Result<Outcome, RunError>>,
         folder: tempfile::TempDir,
     ) -> Sleeping {
+        let runs = engine.clone();
+        let running = std::thread::spawn(move || run(&runs, &spec, options));
+        Sleeping { engine, socket, running, _folder: folder }
+    }
+
+    fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while UnixStream::connect(&socket).is_err() {
-            assert!(std::time::Instant::now() < deadline, "the control socket does not answer");
+        while !is_so() {
+            assert!(std::time::Instant::now() < deadline, "{what}");
             std::thread::sleep(Duration::from_millis(2));
         }
-        Sleeping { socket, running, _folder: folder }
     }
 
     /// Status line and body of one request.
@@ -356,6 +360,89 @@ fn events_are_told_to_listeners() {
     wait_for("\"event\":\"paused\"");
     vm.ask("PUT", "/resume");
     wait_for("\"event\":\"resumed\"");
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+    wait_for("\"event\":\"ended\",\"detail\":\"killed\"");
+    wait_for("\r\n0\r\n\r\n");
+}
+
+/// Threads of this name in this process.
+fn control_threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name == "control\n").count()
+}
+
+/// nextest gives each test a process of its own: no other test's threads are in it.
+#[test]
+fn a_vm_that_nobody_asks_has_nobody_who_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = ["a", "b"].map(|name| folder.path().join(name));
+    let options = Options {
+        control: sockets.iter().map(|path| ControlSocket::open(path).unwrap()).collect(),
+        ..Options::default()
+    };
+    let spec = spec(folder.path(), OnReset::Restart);
+    let [first, second] = sockets;
+    let vm = Sleeping::start(FakeEngine::default(), spec, options, first, folder);
+    vm.wait_until("it runs", || vm.engine.running() == 2);
+    assert_eq!(control_threads(), 0, "before anybody asks");
+    for round in 0..3 {
+        assert_eq!(vm.state()["state"], "running", "round {round}");
+        assert_eq!(control_threads(), 1, "round {round}");
+        vm.wait_until("the thread ends", || control_threads() == 0);
+    }
+    // The other socket leads to the same VM, after a reset, too.
+    let vm = Sleeping { socket: second, ..vm };
+    assert_eq!(vm.ask("PUT", "/reset").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.state()["resets"], 1);
+    vm.ask("PUT", "/stop");
+    assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Killed));
+}
+
+#[test]
+fn a_power_button_that_is_pressed_in_a_pause_waits_for_its_end() {
+    let vm = sleeping();
+    vm.ask("PUT", "/pause");
+    assert_eq!(vm.ask("PUT", "/power-button").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.state()["state"], "paused");
+    assert_eq!(vm.engine.line(9).unwrap().edges(), 0, "a paused machine's state stays as it is");
+    vm.ask("PUT", "/resume");
+    assert_eq!(vm.engine.line(9).unwrap().edges(), 1);
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
+/// What `--on-reset` and the end of a loop of resets are about is the guest's doing.
+#[test]
+fn resets_that_are_asked_for_end_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control");
+    let (spec, options) = (spec(folder.path(), OnReset::Exit), listening(&socket));
+    let vm = Sleeping::start(FakeEngine::default(), spec, options, socket, folder);
+    for _ in 0..15 {
+        assert_eq!(vm.ask("PUT", "/reset").0, "HTTP/1.1 200 OK");
+    }
+    assert_eq!(vm.state()["resets"], 15);
+    vm.ask("PUT", "/stop");
+    assert!(matches!(vm.running.join().unwrap().unwrap(), Outcome::Killed));
+}
+
+#[test]
+fn a_pause_that_the_engine_refuses_is_the_host_s_failure_and_the_guest_goes_on() {
+    let vm = sleeping();
+    vm.engine.refuse_to_settle(true);
+    for _ in 0..2 {
+        let (status, body) = vm.ask("PUT", "/pause");
+        assert_eq!(status, "HTTP/1.1 500 Internal Server Error");
+        let failure: Failure = serde_json::from_str(&body).unwrap();
+        assert_eq!((failure.class, failure.status), (FailureClass::Host, 500));
+        assert_eq!(vm.state()["state"], "running");
+        vm.wait_until("both vCPUs go on", || vm.engine.running() == 2);
+    }
+    vm.engine.refuse_to_settle(false);
+    assert_eq!(vm.ask("PUT", "/pause").0, "HTTP/1.1 200 OK");
+    assert_eq!(vm.engine.running(), 0);
     vm.ask("PUT", "/stop");
     vm.running.join().unwrap().unwrap();
 }

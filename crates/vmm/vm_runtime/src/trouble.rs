@@ -1,10 +1,10 @@
 //! What a person is told of failures of the host's, once each, and of a machine that is paused because its guest failed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use device_model::{Consequence, HostFailure};
-use vm_spec::{DeviceId, VmSpec};
+use vm_spec::{DeviceId, VmName, VmSpec};
 
 /// Most different failures of a run that are told. Devices tell few kinds; this bounds a mistake of ours.
 const TOLD_MAX: usize = 256;
@@ -20,17 +20,31 @@ impl Told {
     }
 }
 
+/// How a person reaches the VM while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// By its name: `yagura resume web1`.
+    ByName,
+    /// At a control socket that he chose.
+    At(PathBuf),
+    /// By signals alone.
+    #[default]
+    Signals,
+}
+
 /// One line: which device, what is wrong, and what follows.
-pub(crate) fn in_words(failure: &HostFailure, spec: &VmSpec, control: Option<&str>) -> String {
+pub(crate) fn in_words(failure: &HostFailure, spec: &VmSpec, reach: &Reach) -> String {
     let HostFailure { device, what, consequence } = failure;
-    let name = device_name(device, spec);
-    match (consequence, control) {
-        (Consequence::Told, _) => format!("{name}: {what}"),
-        (Consequence::Held, Some(path)) => format!(
-            "{name}: {what}; the machine is paused, and goes on without a loss after PUT /resume at {path}"
-        ),
-        (Consequence::Held, None) => format!("{name}: {what}; the machine is paused"),
-        (Consequence::Fatal, _) => format!("{name}: {what}; the machine cannot go on"),
+    let device = device_name(device, spec);
+    let resumed = match reach {
+        Reach::ByName => format!(", and goes on without a loss after 'yagura resume {}'", spec.name),
+        Reach::At(path) => format!(", and goes on without a loss after PUT /resume at {}", path.display()),
+        Reach::Signals => String::new(),
+    };
+    match consequence {
+        Consequence::Told => format!("{device}: {what}"),
+        Consequence::Held => format!("{device}: {what}; the machine is paused{resumed}"),
+        Consequence::Fatal => format!("{device}: {what}; the machine cannot go on"),
     }
 }
 
@@ -38,13 +52,19 @@ pub(crate) fn in_words(failure: &HostFailure, spec: &VmSpec, control: Option<&st
 pub(crate) const PANICKED: &str = "the guest's kernel panicked";
 
 /// One line: that the machine is paused after a panic, and how it goes on.
-pub(crate) fn panic_in_words(control: Option<&Path>) -> String {
-    let ways = match control {
-        Some(path) => format!(
+pub(crate) fn panic_in_words(name: &VmName, reach: &Reach) -> String {
+    let ways = match reach {
+        Reach::ByName => format!(
+            "'yagura reset {name}' starts it anew, 'yagura stop --force {name}' ends it, and 'yagura resume {name}' leaves it to its \
+             own panic= rules"
+        ),
+        Reach::At(path) => format!(
             "at {}, PUT /reset starts it anew, PUT /stop ends it, and PUT /resume leaves it to its own panic= rules",
             path.display()
         ),
-        None => "a signal (SIGTERM) leaves it to its own panic= rules, and a second one ends it".to_owned(),
+        Reach::Signals => {
+            "a signal (SIGTERM) leaves it to its own panic= rules, and a second one ends it".to_owned()
+        }
     };
     format!("{PANICKED}; the machine is paused as it was then: {ways}")
 }
@@ -67,9 +87,10 @@ mod tests {
 
     #[test]
     fn a_paused_machine_s_line_says_what_goes_on_from_there() {
-        let line = panic_in_words(Some(Path::new("/run/web1")));
-        assert!(line.contains("paused") && line.contains("at /run/web1, PUT /reset"), "{line}");
-        let line = panic_in_words(None);
-        assert!(line.contains("SIGTERM") && !line.contains("PUT"), "{line}");
+        let line = |reach| panic_in_words(&"web1".parse().unwrap(), &reach);
+        let [named, at, signals] = [Reach::ByName, Reach::At("/run/web1".into()), Reach::Signals].map(line);
+        assert!(named.contains("paused") && named.contains("'yagura reset web1'"), "{named}");
+        assert!(at.contains("paused") && at.contains("at /run/web1, PUT /reset"), "{at}");
+        assert!(signals.contains("SIGTERM") && !signals.contains("PUT"), "{signals}");
     }
 }

@@ -71,6 +71,16 @@ pub enum DiskFormat {
     Qcow2,
 }
 
+impl DiskFormat {
+    /// As a person types it.
+    pub fn name(self) -> &'static str {
+        match self {
+            DiskFormat::Raw => "raw",
+            DiskFormat::Qcow2 => "qcow2",
+        }
+    }
+}
+
 impl FromStr for DiskFormat {
     type Err = BadValue;
 

@@ -16,10 +16,10 @@ use crate::BadValue;
 #[serde(try_from = "String", into = "String")]
 pub struct VmName(String);
 
-/// RFC 1035, 2.3.4: a label of a host name.
-const CHARS_MAX: usize = 63;
-
 impl VmName {
+    /// Longest name, in characters, each of one byte (RFC 1035, 2.3.4: a label of a host name).
+    pub const CHARS_MAX: usize = 63;
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -32,7 +32,7 @@ impl VmName {
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             name.insert_str(0, "vm-");
         }
-        name.truncate(CHARS_MAX);
+        name.truncate(Self::CHARS_MAX);
         let name = name.trim_end_matches('-');
         is_name(name).then(|| VmName(name.to_owned()))
     }
@@ -65,7 +65,7 @@ impl FromStr for VmName {
 }
 
 fn is_name(text: &str) -> bool {
-    (1..=CHARS_MAX).contains(&text.len())
+    (1..=VmName::CHARS_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')

@@ -9,11 +9,11 @@ use image_store::{FirstBoot, ImageReference, StoreError};
 use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, VmName};
 use yagura_vmm::say;
 
-use super::{documents, report};
-use crate::cli::{InstanceDeleteArguments, InstanceListArguments};
-use crate::print::print;
+use super::documents;
+use crate::cli::InstanceDeleteArguments;
 use crate::progress::Stages;
 use crate::settings::{ImageChoices, InstanceSettings};
+use crate::verbs;
 
 /// An instance as settings of the VM that runs it.
 pub struct Prepared {
@@ -31,6 +31,10 @@ pub fn instance(
     has_network: bool,
 ) -> anyhow::Result<Prepared> {
     let name = instance_name(choices)?;
+    // Where that is one of an image, its disk would tell; before anything is made.
+    if verbs::runs(&name) {
+        bail!("VM {name} runs already; --name gives another one a name of its own");
+    }
     let known = images.store.instance_folder(&name).exists();
     let instance =
         if known { again(images, &name, choices)? } else { create(images, &name, choices, has_network)? };
@@ -154,26 +158,6 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
         disks.push(DiskSpec { readonly: true, serial, ..ours("disk-seed", path, DiskFormat::Raw)? });
     }
     Ok(disks)
-}
-
-/// `yagura list`
-pub fn list(arguments: &InstanceListArguments) -> anyhow::Result<u8> {
-    let images = super::images()?;
-    let mut rows = Vec::new();
-    for (name, image) in images.store.instances()? {
-        let disk = match images.store.instance_disk(&name) {
-            Err(StoreError::Disk(error)) if error.is_in_use() => None,
-            answer => Some(answer?),
-        };
-        let aliases = images.store.aliases_of(&image.id)?;
-        rows.push(report::InstanceRow::of(&name, &image.id, &aliases, disk.as_ref()));
-    }
-    print(&report::list(
-        &rows,
-        "no VMs of images yet; 'yagura run --image debian/12' makes one",
-        arguments.format,
-    )?)?;
-    Ok(0)
 }
 
 /// `yagura delete`

@@ -4,7 +4,7 @@ pub mod arguments;
 mod documents;
 mod instance;
 mod place;
-mod report;
+pub mod report;
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use arguments::{
     ImportArguments, ListArguments, PublishArguments, PullArguments, ShowArguments,
 };
 
-pub use instance::{Prepared, delete as delete_instances, forget, instance, list as list_instances};
+pub use instance::{Prepared, delete as delete_instances, forget, instance};
 pub use place::{images, without_store_paths};
 
 /// Exit status of a check that found damage, as for disks.

@@ -1,13 +1,8 @@
 //! Images as tables, JSON, YAML and CSV.
 
-use std::os::unix::fs::MetadataExt;
-
-use image_store::{
-    Alias, BootWay, DamageKind, DamagedBlob, Digest, FirstBoot, Image, InstanceDisk, MachineDefaults,
-};
+use image_store::{Alias, BootWay, DamageKind, DamagedBlob, FirstBoot, Image, MachineDefaults};
 use serde::Serialize;
 use serde_json::json;
-use vm_spec::VmName;
 
 use crate::cli::ListFormat;
 use crate::print::empty_table;
@@ -74,52 +69,8 @@ impl Line for ImageRow {
     }
 }
 
-/// A line of `list`.
-#[derive(Debug, Serialize)]
-pub struct InstanceRow {
-    name: String,
-    state: &'static str,
-    image: String,
-    disk_bytes: Option<u64>,
-    disk_format: Option<&'static str>,
-    room_bytes: Option<u64>,
-}
-
-impl InstanceRow {
-    /// An instance; one that runs has its disk for itself.
-    pub fn of(name: &VmName, image: &Digest, aliases: &[Alias], disk: Option<&InstanceDisk>) -> InstanceRow {
-        let names = joined(aliases);
-        let file = disk.and_then(|disk| std::fs::metadata(&disk.path).ok());
-        InstanceRow {
-            name: name.to_string(),
-            state: if disk.is_some() { "stopped" } else { "running" },
-            image: if names.is_empty() { image.short() } else { names },
-            disk_bytes: disk.map(|disk| disk.size_bytes),
-            disk_format: disk.map(|disk| disk.format.name()),
-            room_bytes: file.map(|file| file.blocks() * BLOCK_BYTES),
-        }
-    }
-}
-
-/// What `stat` counts in.
-const BLOCK_BYTES: u64 = 512;
-
-impl Line for InstanceRow {
-    const HEADS: &'static [&'static str] = &["name", "state", "image", "disk", "format", "room on the host"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.clone(),
-            self.state.to_owned(),
-            self.image.clone(),
-            or_dash(self.disk_bytes.map(bytes)),
-            or_dash(self.disk_format.map(str::to_owned)),
-            or_dash(self.room_bytes.map(bytes)),
-        ]
-    }
-}
-
-fn or_dash(text: Option<String>) -> String {
+/// A cell, which is never empty.
+pub fn or_dash(text: Option<String>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned())
 }
 
@@ -205,7 +156,8 @@ fn or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn joined(aliases: &[Alias]) -> String {
+/// Names in one cell.
+pub fn joined(aliases: &[Alias]) -> String {
     aliases.iter().map(Alias::as_str).collect::<Vec<_>>().join(", ")
 }
 

@@ -27,7 +27,10 @@ use values::{NetArgument, PortNumber, Switch};
 #[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GivenSettings {
-    /// Name of the VM, shown by ps [default: the configuration file's name, or vm]
+    /// Name of the VM [default: the configuration file's name, or vm]
+    ///
+    /// ps shows it, and 'yagura pause' and the like find the VM by it while it runs. Two VMs that run have two names: one that
+    /// was given no name gets another, such as vm-2, where its own is taken.
     #[arg(long, value_name = "NAME")]
     #[serde(deserialize_with = "values::text")]
     name: Option<VmName>,
@@ -44,8 +47,7 @@ pub struct GivenSettings {
     disk_size: Option<DiskSize>,
     /// What follows when the host cannot read or write the image VM's own disk: report or pause [default: report]
     ///
-    /// As on-error of --disk: the guest sees an I/O error, or the machine is paused until it is resumed at the control
-    /// socket.
+    /// As on-error of --disk: the guest sees an I/O error, or the machine is paused until 'yagura resume'.
     #[arg(long, value_name = "report|pause", requires = "image")]
     #[serde(deserialize_with = "values::text")]
     disk_on_error: Option<OnError>,
@@ -113,8 +115,7 @@ pub struct GivenSettings {
     /// disk1 and so on].
     ///
     /// Where the host cannot read or write it, because its file system is full, say, the guest sees an I/O error
-    /// (on-error=report, the default), or the machine is paused and tries again when it is resumed at the control socket
-    /// (on-error=pause).
+    /// (on-error=report, the default), or the machine is paused and tries again after 'yagura resume' (on-error=pause).
     #[arg(
         long = "disk",
         value_name = "path=P[,id=NAME][,format=raw|qcow2][,force-raw][,block-size=512|4096][,readonly][,serial=S][,on-error=report|pause]",
@@ -157,7 +158,7 @@ pub struct GivenSettings {
     /// [default: guest]
     ///
     /// The guest tells of it by its driver for the pvpanic device; /events of the control socket has it in any case. A
-    /// guest that is paused stands still until the control socket resumes, resets or stops it, or a signal comes.
+    /// guest that is paused stands still until 'yagura resume', 'reset' or 'stop', or until a signal comes.
     #[arg(long, value_name = "guest|restart|exit|pause")]
     #[serde(deserialize_with = "values::text")]
     on_panic: Option<OnPanic>,
@@ -165,7 +166,10 @@ pub struct GivenSettings {
     #[arg(long, value_name = "PORT")]
     #[serde(deserialize_with = "values::number")]
     debug_exit: Option<PortNumber>,
-    /// Serve the control API (JSON over HTTP) on this unix socket
+    /// Serve the control API (JSON over HTTP) on this unix socket, too
+    ///
+    /// Without it, it is served where 'yagura pause' and the like look for the VM: below /run/yagura, without root rights below
+    /// XDG_RUNTIME_DIR, or below /tmp/yagura-UID where that is not set; YAGURA_DIR is another place.
     #[arg(long, value_name = "PATH")]
     #[serde(deserialize_with = "values::path")]
     control: Option<PathBuf>,
@@ -180,11 +184,13 @@ pub struct GivenSettings {
 pub struct Request {
     /// The VM.
     pub spec: VmSpec,
+    /// Whether nobody gave it its name.
+    pub another_name_will_do: bool,
     /// What executes it.
     pub engine: EngineChoice,
     /// Whether the software engine translates code.
     pub jit: Translation,
-    /// Where it is controlled.
+    /// Where it is controlled, besides the place where it is found by its name.
     pub control: Option<PathBuf>,
 }
 
@@ -275,10 +281,6 @@ impl GivenSettings {
                 .or((!self.ssh_keys.is_empty()).then_some("ssh-key"));
             return extra.map_or(Ok(None), |what| Err(SettingsError::NoImage(what, place(config))));
         };
-        // Said before anything is brought here or made.
-        if self.disk_on_error == Some(OnError::Pause) && self.control.is_none() {
-            return Err(waits_for_nobody("disk-on-error=pause").into());
-        }
         Ok(Some(ImageChoices {
             image,
             name: self.name.clone().or_else(|| config.map(|path| default_name(Some(path)))),
@@ -407,6 +409,7 @@ impl GivenSettings {
 
     /// The one conversion: defaults are filled in, and settings checked against each other.
     fn into_request(self, kernel: PathBuf, config: Option<&Path>) -> Result<Request, BadValue> {
+        let another_name_will_do = self.name.is_none();
         let spec = VmSpec {
             name: self.name.unwrap_or_else(|| default_name(config)),
             boot: BootSpec::Kernel(KernelSpec {
@@ -429,22 +432,14 @@ impl GivenSettings {
             debug_exit: self.debug_exit.map(|port| port.0),
             exit_status: self.exit_status,
         };
-        let waits = spec.disks.iter().find(|disk| disk.on_error == OnError::Pause);
-        if let Some(disk) = waits.filter(|_| self.control.is_none()) {
-            return Err(waits_for_nobody(&format!("disk {}: on-error=pause", disk.path.display())));
-        }
         Ok(Request {
             spec: spec.validate()?,
+            another_name_will_do,
             engine: self.engine.unwrap_or(EngineChoice::Auto),
             jit: self.jit.unwrap_or_default(),
             control: self.control,
         })
     }
-}
-
-/// Why there is no such machine: once paused, it would stand still for ever.
-fn waits_for_nobody(what: &str) -> BadValue {
-    BadValue(format!("{what} needs a control socket, where the machine is resumed; add --control PATH"))
 }
 
 fn either_list<T>(list: Vec<T>, fallback: Vec<T>) -> Vec<T> {

@@ -1,14 +1,15 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host_sys::poll::new_event;
+use vmm_sys_util::eventfd::EventFd;
 
 use super::*;
-use crate::{CharInput, InputPump, Pumped};
+use crate::{InputPump, InputSource};
 
 fn server() -> (tempfile::TempDir, SocketServer) {
     let folder = tempfile::tempdir().unwrap();
@@ -105,52 +106,95 @@ fn a_path_in_use_is_refused_and_a_stale_one_replaced() {
     assert!(matches!(SocketServer::open(Path::new("/nowhere/x")), Err(CharError::Socket { .. })));
 }
 
-#[test]
-fn input_waits_until_the_device_has_room() {
-    let (_folder, server) = server();
-    let server = Arc::new(server);
-    let mut stream = client(&server);
-    let mut input = CharInput::new(server).unwrap();
-    stream.write_all(b"abcdef").unwrap();
-    let mut taken = Vec::new();
-    let mut take = |limit: usize| {
-        input.pump(&mut |data| {
-            taken.extend_from_slice(&data[..data.len().min(limit)]);
-            limit
-        })
+/// A device that takes as many bytes as it is allowed to, a few at a time, has room again at once, and tells what it has
+/// taken.
+fn device(
+    room: &EventFd,
+    limit: &Arc<Mutex<usize>>,
+) -> (impl FnMut(InputSource<'_>) -> bool + Send + 'static, Receiver<Vec<u8>>) {
+    let (room, limit) = (room.try_clone().unwrap(), Arc::clone(limit));
+    let (sender, receiver) = mpsc::channel();
+    let take = move |source: InputSource<'_>| {
+        let mut limit = limit.lock().unwrap();
+        let mut bytes = [0; 16];
+        let allowed = (*limit).min(bytes.len());
+        let count = source(&mut bytes[..allowed]);
+        *limit -= count;
+        if count > 0 {
+            sender.send(bytes[..count].to_vec()).unwrap();
+        }
+        if count == allowed && *limit > 0 {
+            room.write(1).unwrap();
+        }
+        count < allowed
     };
-    assert_eq!(
-        [take(2), take(0), take(1), take(9), take(9)],
-        [Pumped::Full, Pumped::Full, Pumped::Full, Pumped::Idle, Pumped::Idle]
-    );
-    assert_eq!(taken, b"abcdef");
+    (take, receiver)
+}
+
+/// So many bytes, however they come.
+fn taken(receiver: &Receiver<Vec<u8>>, count: usize) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < count {
+        bytes.extend(receiver.recv_timeout(Duration::from_secs(10)).unwrap());
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
-fn the_pump_moves_input_by_itself_and_ends_when_dropped() {
+fn input_waits_until_the_device_has_room() {
+    let (_folder, server) = server();
+    let (path, server) = (server.file.path().to_owned(), Arc::new(server));
+    let (room, limit) = (new_event().unwrap(), Arc::new(Mutex::new(2)));
+    let (take, receiver) = device(&room, &limit);
+    let pump = InputPump::start(server, room.try_clone().unwrap(), take).unwrap().unwrap();
+    pump.resume();
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.write_all(b"four").unwrap();
+    assert_eq!(taken(&receiver, 2), "fo");
+    *limit.lock().unwrap() = 90;
+    room.write(1).unwrap();
+    assert_eq!(taken(&receiver, 2), "ur");
+    stream.write_all(&[b'x'; 80]).unwrap();
+    assert_eq!(taken(&receiver, 80), "x".repeat(80));
+    drop(pump);
+    assert!(InputPump::start(Arc::new(crate::Null), room, |_| false).unwrap().is_none());
+}
+
+#[test]
+fn what_comes_during_a_pause_waits_for_its_end() {
     let (_folder, server) = server();
     let (path, server) = (server.file.path().to_owned(), Arc::new(server));
     let room = new_event().unwrap();
-    let (sender, receiver) = mpsc::channel();
-    let limit = Arc::new(Mutex::new(2usize));
-    let device = {
-        let limit = Arc::clone(&limit);
-        move |data: &[u8]| {
-            let taken = data.len().min(*limit.lock().unwrap());
-            *limit.lock().unwrap() -= taken;
-            sender.send(data[..taken].to_vec()).unwrap();
-            taken
+    let (take, receiver) = device(&room, &Arc::new(Mutex::new(1 << 20)));
+    let pump = InputPump::start(server, room, take).unwrap().unwrap();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let nothing = || assert!(receiver.recv_timeout(Duration::from_millis(250)).is_err());
+    stream.write_all(b"before the start ").unwrap();
+    nothing();
+    pump.resume();
+    assert_eq!(taken(&receiver, 17), "before the start ");
+    for round in 0..20 {
+        pump.pause();
+        let text = format!("line {round:02}\n").repeat(500);
+        stream.write_all(text.as_bytes()).unwrap();
+        if round == 0 {
+            nothing();
         }
-    };
-    let pump = InputPump::start(server, room.try_clone().unwrap(), device).unwrap().unwrap();
-    let mut stream = UnixStream::connect(path).unwrap();
-    stream.write_all(b"four").unwrap();
-    let next = || receiver.recv_timeout(Duration::from_secs(10)).unwrap();
-    assert_eq!(next(), b"fo");
-    *limit.lock().unwrap() = 9;
-    room.write(1).unwrap();
-    let rest: Vec<u8> = std::iter::repeat_with(next).find(|data| !data.is_empty()).unwrap();
-    assert_eq!(rest, b"ur");
-    drop(pump);
-    assert!(InputPump::start(Arc::new(crate::Null), room, |_| 0).unwrap().is_none());
+        assert!(receiver.try_recv().is_err(), "a paused device is given nothing");
+        pump.resume();
+        assert_eq!(taken(&receiver, text.len()), text, "all of it, once, in order");
+    }
+    // A pause that begins in mid-stream.
+    let text = "0123456789".repeat(20_000);
+    let sent = text.clone();
+    let sender = std::thread::spawn(move || stream.write_all(sent.as_bytes()).map(|()| stream));
+    let mut heard = taken(&receiver, 1000);
+    pump.pause();
+    heard.extend(receiver.try_iter().map(|bytes| String::from_utf8(bytes).unwrap()));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(receiver.try_recv().is_err(), "a paused device is given nothing");
+    pump.resume();
+    heard.push_str(&taken(&receiver, text.len() - heard.len()));
+    assert!(heard == text, "all of it, once, in order");
+    sender.join().unwrap().unwrap();
 }

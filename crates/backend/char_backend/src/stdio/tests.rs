@@ -117,3 +117,43 @@ fn files_and_dev_null_are_inputs_too() {
     assert_eq!(read_now(&stdio), b"");
     assert!(!is_readable(&stdio));
 }
+
+/// What is typed while nobody takes it is looked through for our keys, waits in order, and is bounded.
+#[test]
+fn our_keys_are_found_behind_what_nobody_takes() {
+    let quits = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&quits);
+    let (mut master, _slave, stdio) = on_terminal(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let look = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !done() {
+            assert_eq!(stdio.read(&mut []), 0);
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    };
+    master.write_all(b"abc\x1d").unwrap();
+    look("the first keys are seen", &|| is_readable(&stdio));
+    master.write_all(b"qd").unwrap();
+    look("the keys to quit are seen", &|| quits.load(Ordering::SeqCst) == 1);
+    let mut heard = Vec::new();
+    while heard.len() < 4 {
+        heard.extend(read_soon(&stdio));
+    }
+    assert_eq!(heard, b"abcd");
+    assert!(!is_readable(&stdio));
+    // More than is read ahead waits in the terminal.
+    let typed: Vec<u8> = (0..TYPED_MAX + 2000).map(|index| b'a' + (index % 23) as u8).collect();
+    let sent = typed.clone();
+    let sender = std::thread::spawn(move || master.write_all(&sent).map(|()| master));
+    std::thread::sleep(Duration::from_millis(20));
+    look("it is full", &|| stdio.lock().typed.len() == TYPED_MAX);
+    let mut heard = Vec::new();
+    while heard.len() < typed.len() {
+        heard.extend(read_soon(&stdio));
+    }
+    assert!(heard == typed, "all of it, in order");
+    sender.join().unwrap().unwrap();
+}

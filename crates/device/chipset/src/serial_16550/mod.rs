@@ -34,7 +34,7 @@ pub struct Serial {
     /// The transmitter became empty and nobody has looked since.
     transmit_pending: bool,
     received: VecDeque<u8>,
-    /// The caller of [`Serial::receive`] holds bytes back.
+    /// The source of [`Serial::receive`] may have more.
     input_waiting: bool,
     line_high: bool,
     irq: Arc<dyn IrqLine>,
@@ -59,7 +59,7 @@ pub struct SerialState {
 
 impl Serial {
     /// A port after power-on. `input_room`, if given, is signalled when the guest has emptied the FIFO after
-    /// [`receive`](Serial::receive) had to turn bytes away.
+    /// [`receive`](Serial::receive) has filled it.
     pub fn new(
         id: impl Into<String>,
         irq: Arc<dyn IrqLine>,
@@ -88,15 +88,19 @@ impl Serial {
         serial
     }
 
-    /// Takes bytes from outside and returns how many fitted. The caller offers the rest again when
-    /// `input_room` is signalled. While the guest has the port in loopback the line is disconnected and
-    /// nothing fits.
-    pub fn receive(&mut self, data: &[u8]) -> usize {
-        let accepted = if self.is_loopback() { 0 } else { self.room().min(data.len()) };
-        self.received.extend(&data[..accepted]);
-        self.input_waiting = accepted < data.len();
+    /// Takes bytes from outside, as far as there is room: `source` fills what it is given from its start and returns how
+    /// many bytes that were. While the guest has the port in loopback the line is disconnected, and there is no room.
+    ///
+    /// Returns whether there is room left, so that the source has no more for now. Where there is none, `input_room` is
+    /// signalled when the guest has made some.
+    pub fn receive(&mut self, source: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let room = if self.is_loopback() { 0 } else { self.room() };
+        let mut bytes = [0; FIFO_SIZE];
+        let count = source(&mut bytes[..room]).min(room);
+        self.received.extend(&bytes[..count]);
+        self.input_waiting = count == room;
         self.update_interrupt();
-        accepted
+        !self.input_waiting
     }
 
     fn capacity(&self) -> usize {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use device_model::{
-    BarRegion, Consequence, Device, Doorbells, HostFailure, MsiController, PciFunction, PowerSink,
+    BarRegion, Consequence, Device, Doorbells, Figures, HostFailure, MsiController, PciFunction, PowerSink,
     read_register, write_register,
 };
 use guest_memory::GuestMemory;
@@ -299,6 +299,10 @@ impl Device for VirtioPci {
     fn resume(&mut self) {
         self.paused = false;
         self.start_queues();
+    }
+
+    fn figures(&self) -> Figures {
+        self.device.figures()
     }
 }
 

@@ -1,19 +1,28 @@
-//! The control socket: JSON over HTTP on a unix socket.
+//! The control sockets: JSON over HTTP on unix sockets.
 //!
-//! What can be asked, and the answers, are [`vm_control`]'s.
+//! ```text
+//!              a client connects
+//! Listening ──────────────────────► Serving (a thread with an event loop)
+//!     ▲                                │
+//!     └────────────────────────────────┘ nobody has asked for a while
+//! ```
 //!
-//! The server has a thread of its own; each request is a message to the driver, which answers in turn.
+//! What can be asked, and the answers, are [`vm_control`]'s. Each request is a message to the driver, which answers in
+//! turn. A VM that nobody speaks to has no thread and no event loop for that: the driver watches the sockets.
 
 mod refusals;
+mod serve;
 mod server;
+mod socket;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, Status, Verb};
+use vm_control::{Counters, FailureClass, Status, Verb};
 
 #[cfg(test)]
-pub(crate) use server::CLIENTS_MAX;
+pub(crate) use serve::CLIENTS_MAX;
 pub(crate) use server::ControlServer;
+pub use socket::ControlSocket;
 
 /// What the driver answers.
 #[derive(Serialize)]
@@ -24,13 +33,21 @@ pub(crate) enum Reply {
     Done {},
 }
 
+/// Why the driver does not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) class: FailureClass,
+    /// For a person, in one line.
+    pub(crate) detail: String,
+}
+
 /// A verb and where its answer goes.
 pub(crate) struct ControlRequest {
     pub(crate) verb: Verb,
-    pub(crate) reply: oneshot::Sender<Result<Reply, String>>,
+    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
 }
 
-/// The control socket could not be opened.
+/// A control socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The path cannot be listened on.
@@ -41,7 +58,12 @@ pub enum ControlError {
         /// Why.
         source: host_sys::unix_socket::ListenError,
     },
-    /// The server's thread or its event loop could not be started.
-    #[error("cannot start the control socket's thread")]
-    Start(#[source] std::io::Error),
+    /// There is no folder for the sockets of running VMs, and none can be made.
+    #[error("cannot use the folder for running VMs, {path}")]
+    RunFolder {
+        /// The folder.
+        path: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
 }

@@ -1,0 +1,64 @@
+//! `yagura pause`, `resume`, `stop`, `reset`, `info`, `list`: VMs that run, found by their names.
+//!
+//! ```text
+//! name ─► RunFolder ─► VmClient ─► the VM's process ─► done, or a Failure ─► one line, an exit status
+//! ```
+
+pub mod arguments;
+mod failure;
+mod info;
+mod list;
+mod running;
+mod stop;
+
+use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
+
+use vm_control::Verb;
+use vm_spec::VmName;
+use yagura_vmm::say;
+
+pub use info::info;
+pub use list::list;
+pub use running::Running;
+pub use stop::stop;
+
+use failure::Failed;
+
+/// Asks each VM for the same; the exit status.
+pub fn ask(verb: Verb, names: &[VmName]) -> u8 {
+    let running = Running::here();
+    each(names, |name| running.client(name).ask(verb).map_err(|error| running.failed(name, &error)))
+}
+
+/// VMs that are asked at a time: each takes some descriptors, of which there may be few.
+const AT_ONCE: usize = 32;
+
+/// Does something with each VM, several at a time, and tells of failures in the order of the names; the exit status.
+fn each(names: &[VmName], act: impl Fn(&VmName) -> Result<(), Failed> + Sync) -> u8 {
+    let mut status = 0;
+    for names in names.chunks(AT_ONCE) {
+        for outcome in at_once(names, &act) {
+            if let Err(failed) = outcome {
+                say(&failed.line);
+                status = if status == 0 { failed.status() } else { status };
+            }
+        }
+    }
+    status
+}
+
+/// The answers for a few names, in their order.
+fn at_once<T: Send>(names: &[VmName], act: impl Fn(&VmName) -> T + Sync) -> Vec<T> {
+    let act = &act;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = names.iter().map(|name| scope.spawn(move || act(name))).collect();
+        let outcomes = threads.into_iter().map(ScopedJoinHandle::join);
+        outcomes.map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+/// Whether a VM of this name runs. It is not disturbed by the question.
+pub fn runs(name: &VmName) -> bool {
+    Running::here().client(name).is_listening().unwrap_or(false)
+}
