@@ -17,7 +17,7 @@ use soft_engine::SoftEngine;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Times that each vCPU goes through its loop: an odd number, for what undoes itself.
 const ROUNDS: u32 = 31;
-const LONG_ROUNDS: u32 = 3001;
+const LONG_ROUNDS: u32 = 301;
 /// Where vCPUs wait for each other, and where they leave what they hold.
 const BARRIER: u64 = TEST_PAGE;
 const HELD: u64 = TEST_PAGE + 64;
