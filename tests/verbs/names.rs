@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use super::*;
 
@@ -177,18 +178,7 @@ fn without_a_folder_a_machine_runs_all_the_same() {
 #[test]
 fn another_user_s_folder_is_not_used() {
     let place = Place::new();
-    let user = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            "61234",
-            "--regid",
-            "61234",
-            "--clear-groups",
-            env!("CARGO_BIN_EXE_yagura"),
-        ]);
-        command.args(arguments).env("YAGURA_DIR", place.folder()).stdin(Stdio::null()).output()
-    };
+    let user = |arguments: &[&str]| as_user("61234", &place.folder(), arguments).output();
     if !user(&["--version"]).is_ok_and(|output| output.status.success()) {
         println!("SKIPPED: nobody else can execute here what was built");
         return;
@@ -209,4 +199,48 @@ fn another_user_s_folder_is_not_used() {
         said.contains("cannot be found by its name") && said.contains("belongs to another user"),
         "{said}"
     );
+}
+
+/// `yagura` as another user.
+fn as_user(id: &str, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", id, "--regid", id, "--clear-groups", env!("CARGO_BIN_EXE_yagura")]);
+    command.args(arguments).env("YAGURA_DIR", folder).stdin(Stdio::null());
+    command
+}
+
+/// Whoever may write to a folder can put a socket there that answers in a VM's name.
+#[test]
+fn nobody_else_answers_for_a_vm() {
+    let place = Place::new();
+    let stranger = |arguments: &[&str]| as_user("61235", &place.0.path().join("own"), arguments);
+    if !stranger(&["--version"]).output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: nobody else can execute here what was built");
+        return;
+    }
+    let kernel = place.0.path().join("kernel");
+    fs::write(&kernel, pvh_elf(guests::sleeper(), LOAD_ADDRESS)).unwrap();
+    let vms = place.folder().join("run/vms");
+    fs::create_dir_all(&vms).unwrap();
+    for path in [place.0.path(), &place.folder(), &place.folder().join("run"), &vms] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let (kernel, control) = (kernel.to_str().unwrap(), vms.join("web1.sock"));
+    let control = control.to_str().unwrap();
+    let run = ["run", "--engine", "soft", "--memory", "8M", "--name", "web1", "--console", "none"];
+    let run = [&run[..], &["--kernel", kernel, "--control", control]].concat();
+    let mut vm = stranger(&run).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while fs::metadata(control).is_err() {
+        assert!(Instant::now() < deadline, "the stranger's VM does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::set_permissions(control, fs::Permissions::from_mode(0o777)).unwrap();
+    let asked = as_user("61234", &place.folder(), &["info", "web1"]).output().unwrap();
+    let said = String::from_utf8(asked.stderr).unwrap();
+    let root = place.command("info web1").output().unwrap();
+    vm.kill().unwrap();
+    vm.wait().unwrap();
+    assert!(asked.status.code() == Some(1) && said.contains("another user"), "{said}");
+    assert!(root.status.success(), "root may: {root:?}");
 }

@@ -10,6 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Uid, geteuid};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
@@ -53,13 +54,19 @@ pub(crate) async fn send(
     sender.send_request(request).await.map_err(lost)
 }
 
-/// Connects, when there is room in the queue of those who wait to be accepted.
+/// Connects, when there is room in the queue of those who wait to be accepted. Who answers must be this user, or root: in a
+/// folder that others can write to, anybody may have put a socket.
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
     loop {
         match unix_socket::connect(socket) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(QUEUE_CHECK).await,
             Err(error) => return Err(error),
-            Ok(stream) => return UnixStream::from_std(stream),
+            Ok(stream) => {
+                let stream = UnixStream::from_std(stream)?;
+                let (answers, user) = (stream.peer_cred()?.uid(), geteuid());
+                let is_trusted = user.is_root() || [user, Uid::ROOT].map(Uid::as_raw).contains(&answers);
+                return if is_trusted { Ok(stream) } else { Err(io::ErrorKind::PermissionDenied.into()) };
+            }
         }
     }
 }

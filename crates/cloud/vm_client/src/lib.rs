@@ -1,8 +1,8 @@
 //! Speaks to the process of a VM at its control socket, in the words of [`vm_control`].
 //!
 //! Everything blocks, and everything but [`VmClient::events`] ends: a VM that does not answer is said to be silent after
-//! [`PATIENCE`], or [what it was given](VmClient::with_patience). What a VM's process says is believed no further than its form goes: it may have been taken over by its
-//! guest, so answers are bounded.
+//! [`PATIENCE`], or [what it was given](VmClient::with_patience). What a VM's process says is believed no further than
+//! its form goes: it may have been taken over by its guest, so answers are bounded.
 
 mod events;
 mod exchange;

@@ -8,7 +8,7 @@ const ROOT: u32 = 0;
 
 /// The folder for sockets of the running VMs of the user with this number: below `YAGURA_DIR` if that is set; `/run/yagura`
 /// for root; else the user's own run-time folder (XDG Base Directory Specification, `XDG_RUNTIME_DIR`), or, where there is
-/// none (`su`, `cron`, containers), one below `/tmp`, which others may have made: whoever uses it looks whose it is.
+/// none (`su`, `cron`, containers), one below `/tmp`, which others may have made: who listens there looks whose it is, and who asks there looks who answers.
 pub fn folder(variable: impl Fn(&str) -> Option<OsString>, user: u32) -> PathBuf {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = match (set("YAGURA_DIR"), user) {

@@ -79,7 +79,7 @@ pub enum ListenError {
     #[error("a file of that name is there that is no socket")]
     NotASocket,
     /// An address has no room for such a name (unix(7)).
-    #[error("a socket's path has at most 107 bytes; give a shorter one")]
+    #[error("a socket's path has at most 107 bytes, or the last part of a longer one 85; give a shorter one")]
     PathTooLong,
     /// The host refuses.
     #[error("{operation} failed")]
