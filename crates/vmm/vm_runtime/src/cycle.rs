@@ -80,16 +80,14 @@ impl<V: Vm> PowerCycle<V> {
     /// A vCPU cannot be brought to a state that can be saved. Then all go on.
     pub fn pause(&self) -> Result<(), EngineError> {
         let answers: Vec<_> = self.vcpus.iter().map(VcpuThread::begin_pause).collect();
-        // A thread that is gone has told why already.
+        // All are waited for. A thread that is gone has told why already.
         let settled = answers.into_iter().map(|answer| answer.recv().unwrap_or(Ok(())));
-        match settled.collect::<Vec<_>>().into_iter().collect::<Result<(), _>>() {
+        let settled = settled.fold(Ok(()), Result::and);
+        match &settled {
             Ok(()) => self.machine.pause(),
-            Err(error) => {
-                self.vcpus.iter().for_each(VcpuThread::run);
-                return Err(error);
-            }
+            Err(_) => self.vcpus.iter().for_each(VcpuThread::run),
         }
-        Ok(())
+        settled
     }
 
     /// The state of a machine that is paused, but for its RAM. It can be resumed afterwards.

@@ -11,10 +11,10 @@ use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::Backends;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_control::{EventKind, FailureClass, Phase, Status, VERSION, Verb};
+use vm_control::{EventKind, Phase, Status, VERSION, Verb};
 use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply};
+use crate::control::{ControlRequest, ControlServer, ControlSocket, Reply};
 use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
@@ -225,12 +225,18 @@ impl<'s> Driver<'s> {
                 return Some(End::Killed);
             }
             self.asked_to_shut_down = true;
-            if self.phase == Phase::Paused {
-                self.resume(cycle);
-            }
-            cycle.machine.press_power_button();
+            self.press_power_button(cycle);
+            self.resume(cycle);
         }
         None
+    }
+
+    /// A paused machine's state stays as it is: a press waits for the end of the pause.
+    fn press_power_button<V: Vm>(&mut self, cycle: &PowerCycle<V>) {
+        match self.phase {
+            Phase::Paused => self.pressed = true,
+            _ => cycle.machine.press_power_button(),
+        }
     }
 
     fn messages<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
@@ -315,8 +321,9 @@ impl<'s> Driver<'s> {
                     return None;
                 }
                 self.events.tell(EventKind::HostFailure, Some(line.clone()));
-                if let Err(Refusal { detail, .. }) = self.pause(cycle) {
-                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {detail}")));
+                if let Err(error) = self.pause(cycle) {
+                    let why = messages::in_words(&error);
+                    return Some(End::HostFailed(format!("{line}; it cannot be paused: {why}")));
                 }
                 self.say(&line);
                 self.paused_by = Some(line);
@@ -342,17 +349,16 @@ impl<'s> Driver<'s> {
         let (answer, end) = match verb {
             Verb::Status => (Ok(Reply::Status(self.status())), None),
             Verb::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
-            Verb::Pause => (self.pause(cycle).map(|()| Reply::Done {}), None),
+            Verb::Pause => {
+                let paused = self.pause(cycle).map_err(|error| messages::in_words(&error));
+                (paused.map(|()| Reply::Done {}), None)
+            }
             Verb::Resume => {
                 self.resume(cycle);
                 (done, None)
             }
             Verb::PowerButton => {
-                match self.phase {
-                    // A paused machine's state stays as it is.
-                    Phase::Paused => self.pressed = true,
-                    _ => cycle.machine.press_power_button(),
-                }
+                self.press_power_button(cycle);
                 (done, None)
             }
             Verb::Reset => (done, Some(End::Reset)),
@@ -363,11 +369,9 @@ impl<'s> Driver<'s> {
         end
     }
 
-    fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), Refusal> {
+    fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {
         if self.phase == Phase::Running {
-            // The engine's doing, never the client's.
-            let refused = |error| Refusal { class: FailureClass::Host, detail: messages::in_words(&error) };
-            cycle.pause().map_err(refused)?;
+            cycle.pause()?;
             self.phase = Phase::Paused;
             self.events.tell(EventKind::Paused, None);
         }

@@ -9,10 +9,10 @@
 //!   reset, shutdown, crash, stop ─► (torn down; built anew after a reset)
 //! ```
 //!
-//! A [`PowerCycle`] is a machine with its vCPUs, from the moment it is powered on, cold or from a saved state. The driver owns
-//! every transition: vCPU threads, devices, signals and the control socket only send it
-//! messages ([`inbox`]). A reset is a power cycle: the machine is torn down and built again on the same
-//! backends. Knows no engine and no concrete device.
+//! A [`PowerCycle`] is a machine with its vCPUs, from the moment it is powered on, cold or from a saved state. The driver
+//! owns every transition: vCPU threads, devices, signals and the control socket only send it messages ([`inbox`]). A
+//! reset is a power cycle: the machine is torn down and built again on the same backends. Knows no engine and no
+//! concrete device.
 
 mod control;
 mod cycle;

@@ -17,7 +17,7 @@ mod socket;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, FailureClass, Status, Verb};
+use vm_control::{Counters, Status, Verb};
 
 #[cfg(test)]
 pub(crate) use serve::CLIENTS_MAX;
@@ -33,18 +33,10 @@ pub(crate) enum Reply {
     Done {},
 }
 
-/// Why the driver does not do what it was asked.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) class: FailureClass,
-    /// For a person, in one line.
-    pub(crate) detail: String,
-}
-
-/// A verb and where its answer goes.
+/// A verb and where its answer goes: what was wanted, or, for a person and in one line, why the host cannot do it.
 pub(crate) struct ControlRequest {
     pub(crate) verb: Verb,
-    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
+    pub(crate) reply: oneshot::Sender<Result<Reply, String>>,
 }
 
 /// A control socket could not be opened.

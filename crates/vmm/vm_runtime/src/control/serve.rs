@@ -21,8 +21,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 use vm_control::{EVENTS_PATH, Event, EventKind, Failure, FailureClass, Misdirected, Verb};
 
+use super::ControlRequest;
 use super::refusals::Refusals;
-use super::{ControlRequest, Refusal};
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
 
@@ -126,18 +126,9 @@ async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -
     outbox.send(Message::Control(ControlRequest { verb, reply }));
     match received.await {
         Ok(Ok(reply)) => respond(StatusCode::OK, "application/json", &reply),
-        Ok(Err(Refusal { class, detail })) => problem(status_of(class), class, &detail),
+        // The engine's doing, never the client's.
+        Ok(Err(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, FailureClass::Host, &why),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Busy, "the VM is ending"),
-    }
-}
-
-/// The status of an answer that refuses something.
-fn status_of(class: FailureClass) -> StatusCode {
-    match class {
-        FailureClass::NotFound => StatusCode::NOT_FOUND,
-        FailureClass::Invalid => StatusCode::BAD_REQUEST,
-        FailureClass::Busy => StatusCode::CONFLICT,
-        FailureClass::Host => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

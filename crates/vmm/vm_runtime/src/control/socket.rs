@@ -60,7 +60,9 @@ fn private_folder(path: &Path) -> io::Result<File> {
     let user = rustix::process::geteuid();
     let folder = File::open(path)?;
     let metadata = folder.metadata()?;
-    for owner in [folder_of(path).metadata()?.uid(), metadata.uid()] {
+    let parent = folder_of(path);
+    // Where the parent is a link, whoever made that can turn it elsewhere.
+    for owner in [parent.symlink_metadata()?.uid(), parent.metadata()?.uid(), metadata.uid()] {
         if owner != user.as_raw() && !user.is_root() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
         }
