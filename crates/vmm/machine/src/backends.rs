@@ -83,6 +83,7 @@ impl Backends {
             command_line: self.kernel.command_line().map(str::to_owned),
             disks: self.disks.iter().map(disk).collect(),
             nics: self.nics.iter().map(nic).collect(),
+            console: self.virtio_console.is_some(),
         }
     }
 

@@ -6,7 +6,6 @@ use acpi::AcpiError;
 use boot_loader::LoadError;
 use guest_memory::{AllocateError, GuestMemoryError};
 use pci::{AssignError, AttachError};
-use vcpu_model::EngineError;
 use vm_spec::DeviceId;
 use vm_spec::blueprint::Misfit;
 
@@ -27,9 +26,6 @@ pub enum BuildError {
     /// Nothing is behind a device, though all that was looked at is: a mistake of ours.
     #[error("device {0} has nothing behind it")]
     NoBackend(DeviceId),
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
     /// Two devices at one address.
     #[error(transparent)]
     Overlap(#[from] Overlap),

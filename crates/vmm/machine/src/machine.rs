@@ -42,11 +42,6 @@ impl Machine {
         &self.memory
     }
 
-    /// The names of all devices, in the order in which they are saved.
-    pub fn ids(&self) -> Vec<String> {
-        self.devices.iter().map(|device| lock(device).id().to_owned()).collect()
-    }
-
     /// Presses the power button: what happens then is the guest's decision.
     pub fn press_power_button(&self) {
         lock(&self.power_button).press_power_button();

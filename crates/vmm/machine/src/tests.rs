@@ -152,7 +152,9 @@ fn the_bus_holds_bridge_disk_and_entropy_and_all_have_addresses() {
 #[test]
 fn the_machine_has_the_devices_of_its_blueprint_in_their_order() {
     let s = setup();
-    assert!(s.machine.ids().iter().map(String::as_str).eq(s.blueprint.ids()));
+    s.machine.pause();
+    let saved = s.machine.save().unwrap();
+    assert!(saved.iter().map(|device| device.id.as_str()).eq(s.blueprint.ids()));
 }
 
 #[test]

@@ -29,9 +29,22 @@ pub enum Chip {
 }
 
 impl Chip {
-    /// What chips are called.
-    pub const ALL_IDS: [&str; 9] =
-        ["serial0", "rtc", "pit", "i8042", "acpi-power", "acpi-ged", "debug-exit", "exit-status", "pvpanic"];
+    const ALL: [Chip; 9] = [
+        Chip::Serial,
+        Chip::Rtc,
+        Chip::Pit,
+        Chip::Keyboard,
+        Chip::AcpiPower,
+        Chip::AcpiEvents,
+        Chip::DebugExit { port: 0 },
+        Chip::ExitStatus,
+        Chip::Panic,
+    ];
+
+    /// Whether a chip is called so.
+    pub(crate) fn is_id(text: &str) -> bool {
+        Chip::ALL.iter().any(|chip| chip.id() == text)
+    }
 
     /// The name of its saved state.
     pub fn id(self) -> &'static str {

@@ -53,8 +53,7 @@ impl DeviceId {
 
     /// Whether a part of every machine is called so, which no disk or card may be.
     pub(crate) fn is_reserved(&self) -> bool {
-        [PCI_BUS_ID, CONSOLE_ID, ENTROPY_ID].contains(&self.as_str())
-            || Chip::ALL_IDS.contains(&self.as_str())
+        [PCI_BUS_ID, CONSOLE_ID, ENTROPY_ID].contains(&self.as_str()) || Chip::is_id(self.as_str())
     }
 }
 

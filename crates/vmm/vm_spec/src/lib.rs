@@ -1,8 +1,9 @@
 //! What a VM is to consist of: as a person wants it ([`VmSpec`]), and as it is built ([`blueprint`]).
 //!
-//! A spec is validated once: after it exists, nothing of it is checked again. Text as typed by a person (command line, configuration file) becomes these types by [`FromStr`]; each
-//! error is one line that names what was typed and what would be right. Nothing here touches the host: that
-//! a file exists or an interface is free is found out when it is opened.
+//! A spec is validated once: after it exists, nothing of it is checked again. Text as typed by a person (command line,
+//! configuration file) becomes these types by [`FromStr`]; each error is one line that names what was typed and what
+//! would be right. Nothing here touches the host: that a file exists or an interface is free is found out when it is
+//! opened.
 
 pub mod blueprint;
 mod boot;

@@ -25,6 +25,8 @@ pub struct BackendFacts {
     pub disks: BTreeMap<DeviceId, DiskFacts>,
     /// What is behind each network card.
     pub nics: BTreeMap<DeviceId, NicFacts>,
+    /// Something is behind the virtio console.
+    pub console: bool,
 }
 
 /// A disk that is open.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BackendFacts, Blueprint, DiskDevice, DiskFacts, NicDevice, NicFacts};
+use super::{BackendFacts, Blueprint, DeviceKind, DiskDevice, DiskFacts, NicDevice, NicFacts};
 use crate::DeviceId;
 
 /// A device of a machine that cannot be what its guest knows it as.
@@ -32,7 +32,13 @@ impl Blueprint {
     /// One does not fit, is missing, or is one too many.
     pub fn check_fit(&self, backends: &BackendFacts) -> Result<(), Misfit> {
         pairs(self.disks(), &backends.disks, disk_lacks)?;
-        pairs(self.nics(), &backends.nics, nic_lacks)
+        pairs(self.nics(), &backends.nics, nic_lacks)?;
+        let has_console = self.devices.iter().any(|device| device.kind == DeviceKind::Console);
+        match (has_console, backends.console) {
+            (true, false) => Err(Misfit::Missing(DeviceId::console())),
+            (false, true) => Err(Misfit::Foreign(DeviceId::console())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -100,7 +106,7 @@ fn nic_lacks(nic: &NicDevice, facts: &NicFacts) -> Option<String> {
 mod tests {
     use super::*;
     use crate::BootProtocol;
-    use crate::blueprint::{Boot, DeviceKind, DiskFeatures, MemoryMap, NicFeatures, PciDevice};
+    use crate::blueprint::{Boot, DiskFeatures, MemoryMap, NicFeatures, PciDevice};
 
     fn blueprint() -> Blueprint {
         let disk = DiskDevice {
@@ -138,6 +144,7 @@ mod tests {
             command_line: None,
             disks: disks.iter().map(|(id, facts)| (id.parse().unwrap(), *facts)).collect(),
             nics: nics.iter().map(|(id, facts)| (id.parse().unwrap(), *facts)).collect(),
+            console: false,
         };
         blueprint().check_fit(&backends).map_err(|misfit| misfit.to_string())
     }
@@ -176,5 +183,23 @@ mod tests {
         let error = verdict(&[("a", disk), ("b", disk)], &[("n", nic)]).unwrap_err();
         assert_eq!(error, "b is given, and the machine has no such device");
         assert!(verdict(&[("a", disk)], &[]).unwrap_err().contains("device n, and nothing"));
+    }
+
+    #[test]
+    fn a_console_has_a_backend_and_a_backend_a_console() {
+        let console = PciDevice { id: DeviceId::console(), slot: 3, kind: DeviceKind::Console };
+        let (without, with) = (vec![], vec![console]);
+        for (devices, console, why) in [
+            (&without, false, None),
+            (&with, true, None),
+            (&with, false, Some("device console0, and nothing")),
+            (&without, true, Some("console0 is given")),
+        ] {
+            let blueprint = Blueprint { devices: devices.clone(), ..blueprint() };
+            let error = blueprint.check_fit(&BackendFacts { console, ..BackendFacts::default() }).err();
+            let error = error.map(|misfit| misfit.to_string());
+            assert_eq!(error.is_some(), why.is_some(), "{error:?}");
+            assert!(error.unwrap_or_default().contains(why.unwrap_or_default()));
+        }
     }
 }

@@ -41,9 +41,10 @@ pub fn resolve(
     former: Option<&Blueprint>,
 ) -> Result<Blueprint, ResolveError> {
     let (disk_ids, nic_ids) = (spec.disk_ids(), spec.nic_ids());
-    let single = [spec.virtio_console.as_ref().map(|_| DeviceId::console()), Some(DeviceId::entropy())];
-    let single: Vec<DeviceId> = single.into_iter().flatten().collect();
-    let mut slots = Slots::new(former, disk_ids.iter().chain(&nic_ids).chain(&single));
+    let console = spec.virtio_console.as_ref().map(|_| (DeviceId::console(), DeviceKind::Console));
+    let single: Vec<_> = console.into_iter().chain([(DeviceId::entropy(), DeviceKind::Entropy)]).collect();
+    let single_ids = single.iter().map(|(id, _)| id);
+    let mut slots = Slots::new(former, disk_ids.iter().chain(&nic_ids).chain(single_ids));
 
     // In the order in which a guest finds them on a new machine.
     let mut devices = Vec::new();
@@ -58,9 +59,8 @@ pub fn resolve(
     for ((id, mac), net) in nic_ids.iter().zip(addresses(spec, &nic_ids, former)?).zip(&spec.nets) {
         place(id, DeviceKind::Nic(nic_device(id, mac, net, host)?))?;
     }
-    for id in &single {
-        let kind = if *id == DeviceId::entropy() { DeviceKind::Entropy } else { DeviceKind::Console };
-        place(id, kind)?;
+    for (id, kind) in single {
+        place(&id, kind)?;
     }
     devices.sort_by_key(|device| device.slot);
     Ok(Blueprint {

@@ -28,6 +28,7 @@ fn host(spec: &VmSpec) -> HostFacts {
         disks: spec.disk_ids().into_iter().zip(spec.disks.iter().map(|spec| disk(spec.readonly))).collect(),
         nics: spec.nic_ids().into_iter().map(|id| (id, nic)).collect(),
         command_line: None,
+        console: spec.virtio_console.is_some(),
     };
     HostFacts { cpuid: vec![], backends }
 }
