@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use messages::in_words;
 
+pub use name::runs_already;
 pub use order::{EngineChoice, Order, Translation, beside, hand_over, ordered};
 pub use run::run;
 pub use say::say;

@@ -1,15 +1,13 @@
 //! The name of a VM, which is its own for as long as it runs: its control socket in the run folder, by which it is found.
 
-use std::io;
-
 use anyhow::{Context, bail};
-use host_sys::limits;
 use host_sys::unix_socket::ListenError;
 use messages::in_words;
 use vm_control::run_folder;
 use vm_runtime::{ControlError, ControlSocket};
 use vm_spec::{VmName, VmSpec};
 
+use crate::run::advice;
 use crate::say::say;
 
 /// VMs of one default name.
@@ -40,7 +38,7 @@ pub(crate) fn claim(spec: &mut VmSpec, another_will_do: bool) -> anyhow::Result<
         };
         match &error {
             ControlError::Listen { source: ListenError::InUse, .. } => {
-                bail!("VM {name} runs already; --name gives another one a name of its own")
+                bail!("{}", runs_already(&name))
             }
             ControlError::Listen { source: ListenError::NotASocket, .. } => {
                 return Err(error).with_context(|| format!("VM {name}"));
@@ -48,8 +46,7 @@ pub(crate) fn claim(spec: &mut VmSpec, another_will_do: bool) -> anyhow::Result<
             _ => {}
         }
         let error = anyhow::Error::from(error);
-        let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-        let advice = refused.map_or("", limits::advice);
+        let advice = advice(&error);
         if !advice.is_empty() {
             bail!("VM {name}: {}{advice}", in_words(&*error));
         }
@@ -57,6 +54,11 @@ pub(crate) fn claim(spec: &mut VmSpec, another_will_do: bool) -> anyhow::Result<
         return Ok(None);
     }
     bail!("VM {wanted}: {NAMESAKES_MAX} VMs of such names run; give this one a name with --name")
+}
+
+/// Said where a VM is to have the name of one that runs.
+pub fn runs_already(name: &VmName) -> String {
+    format!("VM {name} runs already; --name gives another one a name of its own")
 }
 
 /// The name, and then others that are like it, `most` in all.

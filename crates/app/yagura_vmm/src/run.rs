@@ -130,9 +130,13 @@ fn run_on<E: Engine>(
 
 /// An error in the VM's name, with what can be done about it.
 fn failure(spec: &VmSpec, error: &anyhow::Error, hint: &str) -> anyhow::Error {
+    anyhow::anyhow!("VM {}: {}{}{hint}", spec.name, of_image(in_words(&**error), spec), advice(error))
+}
+
+/// What to do where the host has run out of something.
+pub(crate) fn advice(error: &anyhow::Error) -> &'static str {
     let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
-    let advice = refused.map_or("", limits::advice);
-    anyhow::anyhow!("VM {}: {}{advice}{hint}", spec.name, of_image(in_words(&**error), spec))
+    refused.map_or("", limits::advice)
 }
 
 /// A machine that pauses by itself needs somebody who can resume it.

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
 use image_store::{FirstBoot, ImageReference, StoreError};
-use vm_spec::{BlockSize, DiskFormat, DiskSpec, MemorySize, VmName};
-use yagura_vmm::say;
+use vm_spec::{BlockSize, CpuCount, DiskFormat, DiskSpec, MemorySize, VmName};
+use yagura_vmm::{runs_already, say};
 
 use super::documents;
 use crate::cli::InstanceDeleteArguments;
@@ -33,7 +33,7 @@ pub fn instance(
     let name = instance_name(choices)?;
     // Where that is one of an image, its disk would tell; before anything is made.
     if verbs::runs(&name) {
-        bail!("VM {name} runs already; --name gives another one a name of its own");
+        bail!("{}", runs_already(&name));
     }
     let known = images.store.instance_folder(&name).exists();
     let instance =
@@ -51,14 +51,14 @@ pub fn instance(
     let about = &instance.image.metadata.description;
     let usual = about.machine.memory_bytes.unwrap_or(MemorySize::default().bytes());
     let memory = usual.max(about.min_memory_bytes).div_ceil(1 << 20);
-    let cpus = about.machine.cpus.map(|cpus| cpus.to_string().parse()).transpose()?;
+    let cpus = about.machine.cpus.map(|cpus| CpuCount::try_from(u64::from(cpus))).transpose();
     let settings = InstanceSettings {
         name: name.clone(),
         disks: disks(&instance)?,
         boot,
         exit_status,
-        memory: format!("{memory}M").parse()?,
-        cpus,
+        memory: format!("{memory}M").parse().with_context(|| format!("VM {name}"))?,
+        cpus: cpus.with_context(|| format!("VM {name}"))?,
         waits_for_network: about.first_boot == FirstBoot::CloudInit,
         cards: about.machine.cards.unwrap_or(0),
     };
@@ -115,7 +115,7 @@ fn again(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Resu
     }
     let instance = match images.instance(name) {
         Err(OpError::Store(StoreError::Disk(error))) if error.is_in_use() => {
-            bail!("VM {name} runs already; --name gives another one a name of its own")
+            bail!("{}", runs_already(name))
         }
         answer => answer.with_context(|| format!("VM {name}"))?,
     };

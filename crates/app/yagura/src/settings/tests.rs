@@ -189,7 +189,7 @@ fn an_instance_adds_what_a_person_left_open() {
 }
 
 #[test]
-fn the_disk_of_an_image_s_machine_pauses_it_only_where_somebody_can_resume_it() {
+fn disk_on_error_is_for_the_own_disk_of_an_image_s_machine() {
     let root = || InstanceSettings {
         name: "web1".parse().unwrap(),
         disks: vec!["path=root".parse().unwrap(), "path=seed,readonly".parse().unwrap()],

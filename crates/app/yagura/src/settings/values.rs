@@ -227,7 +227,7 @@ struct DiskTable {
     id: Option<vm_spec::DeviceId>,
     #[serde(default, deserialize_with = "text")]
     serial: Option<vm_spec::DiskSerial>,
-    #[serde(default, rename = "on-error", deserialize_with = "text")]
+    #[serde(default, deserialize_with = "text")]
     on_error: Option<vm_spec::OnError>,
 }
 

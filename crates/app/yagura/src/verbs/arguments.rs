@@ -47,7 +47,8 @@ pub struct InfoArguments {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let refused = |_| format!("'{text}' is not a number of seconds");
-    text.parse().map(Duration::from_secs).map_err(refused)
+    // Whole lives; the clock cannot count as far as a `u64` can.
+    text.parse().map(|seconds: u32| Duration::from_secs(seconds.into())).map_err(refused)
 }
 
 const EXIT_STATUS: &str = "\

@@ -47,7 +47,7 @@ fn table(status: &Status, counters: &Counters) -> String {
     let mut rows = vec![
         ("name".to_owned(), name.clone()),
         ("state".to_owned(), format!("{}{paused_by}", state.name())),
-        ("up for".to_owned(), up_for(status)),
+        ("up for".to_owned(), up_for(status.uptime_ms)),
         ("engine".to_owned(), engine.clone()),
         ("vCPUs".to_owned(), cpus.to_string()),
         ("memory".to_owned(), Bytes(*memory_bytes).to_string()),
@@ -70,9 +70,9 @@ fn table(status: &Status, counters: &Counters) -> String {
     table.to_string()
 }
 
-/// How long the VM is up.
-pub fn up_for(status: &Status) -> String {
-    FormattedDuration(Duration::from_millis(status.uptime_ms)).to_string()
+/// How long a VM is up.
+pub fn up_for(uptime_ms: u64) -> String {
+    FormattedDuration(Duration::from_millis(uptime_ms)).to_string()
 }
 
 fn disk_in_words(disk: &DiskStatus) -> String {

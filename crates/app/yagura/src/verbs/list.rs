@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use image_store::{Alias, Digest, Image, InstanceDisk, StoreError};
 use serde::Serialize;
+use vm_client::ClientError;
 use vm_control::Status;
 use vm_spec::VmName;
 
 use super::info::up_for;
-use super::{AT_ONCE, Running, at_once};
+use super::{Running, several};
 use crate::cli::InstanceListArguments;
 use crate::images::report::{self, Line, or_dash};
 use crate::print::print;
@@ -32,8 +33,6 @@ struct VmRow {
     disk_bytes: Option<u64>,
     disk_format: Option<&'static str>,
     room_bytes: Option<u64>,
-    #[serde(skip)]
-    up_for: Option<String>,
 }
 
 /// What a VM was made of.
@@ -73,7 +72,6 @@ impl VmRow {
             disk_bytes: disk.map(|disk| disk.size_bytes),
             disk_format: disk.map(|disk| disk.format.name()),
             room_bytes: file.map(|file| file.blocks() * BLOCK_BYTES),
-            up_for: status.map(up_for),
         }
     }
 }
@@ -102,7 +100,7 @@ impl Line for VmRow {
         let cells = vec![
             self.name.clone(),
             self.state.to_owned(),
-            or_dash(self.up_for.clone()),
+            or_dash(self.uptime_ms.map(up_for)),
             or_dash(self.image.clone()),
             or_dash(self.engine.clone()),
             or_dash(self.cpus.map(|cpus| cpus.to_string())),
@@ -133,13 +131,13 @@ pub fn list(arguments: &InstanceListArguments) -> anyhow::Result<u8> {
 /// What VMs that run say of themselves.
 fn answers() -> anyhow::Result<BTreeMap<VmName, Answer>> {
     let running = Running::here();
-    let names = running.names()?;
-    let ask = |name: &VmName| running.client(name).with_patience(PATIENCE).status().ok();
-    let mut answers = Vec::with_capacity(names.len());
-    for names in names.chunks(AT_ONCE) {
-        answers.extend(at_once(names, ask));
-    }
-    Ok(names.into_iter().zip(answers).collect())
+    let names = running.known()?;
+    let ask = |name: &VmName| match running.client(name).with_patience(PATIENCE).status() {
+        Err(ClientError::NotRunning(_) | ClientError::Gone(_)) => None,
+        answer => Some(answer.ok()),
+    };
+    let answers: Vec<Option<Answer>> = several(&names, ask).collect();
+    Ok(names.into_iter().zip(answers).filter_map(|(name, answer)| Some((name, answer?))).collect())
 }
 
 /// VMs that were made of images.

@@ -37,20 +37,23 @@ const AT_ONCE: usize = 32;
 /// Does something with each VM, several at a time, and tells of failures in the order of the names; the exit status.
 fn each(names: &[VmName], act: impl Fn(&VmName) -> Result<(), Failed> + Sync) -> u8 {
     let mut status = 0;
-    for names in names.chunks(AT_ONCE) {
-        for outcome in at_once(names, &act) {
-            if let Err(failed) = outcome {
-                say(&failed.line);
-                status = if status == 0 { failed.status() } else { status };
-            }
-        }
+    for failed in several(names, act).filter_map(Result::err) {
+        say(&failed.line);
+        status = if status == 0 { failed.status() } else { status };
     }
     status
 }
 
+/// The answers for names, in their order: for several at a time, and the next when those are taken.
+fn several<'n, T: Send + 'n>(
+    names: &'n [VmName],
+    act: impl Fn(&VmName) -> T + Sync + 'n,
+) -> impl Iterator<Item = T> + 'n {
+    names.chunks(AT_ONCE).flat_map(move |names| at_once(names, &act))
+}
+
 /// The answers for a few names, in their order.
-fn at_once<T: Send>(names: &[VmName], act: impl Fn(&VmName) -> T + Sync) -> Vec<T> {
-    let act = &act;
+fn at_once<T: Send>(names: &[VmName], act: &(impl Fn(&VmName) -> T + Sync)) -> Vec<T> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = names.iter().map(|name| scope.spawn(move || act(name))).collect();
         let outcomes = threads.into_iter().map(ScopedJoinHandle::join);

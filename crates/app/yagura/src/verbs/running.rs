@@ -35,32 +35,34 @@ impl Running {
         self.folder.client(name.as_str())
     }
 
-    /// Names of the VMs that run, in order.
+    /// Names that VMs have or have left behind, in order.
     ///
     /// # Errors
     /// The folder is there and cannot be read.
-    pub fn names(&self) -> std::io::Result<Vec<VmName>> {
-        let lives = |name: &String| self.folder.client(name).is_listening().unwrap_or(false);
-        Ok(self.folder.names()?.into_iter().filter(lives).filter_map(|name| name.parse().ok()).collect())
+    pub fn known(&self) -> std::io::Result<Vec<VmName>> {
+        Ok(self.folder.names()?.into_iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Names of the VMs that run, in order.
+    fn names(&self) -> std::io::Result<Vec<VmName>> {
+        let lives = |name: &VmName| self.client(name).is_listening().unwrap_or(false);
+        Ok(self.known()?.into_iter().filter(lives).collect())
     }
 
     /// Why the VM of this name did not do what it was asked.
     pub fn failed(&self, name: &VmName, error: &ClientError) -> Failed {
         let line = match error {
+            ClientError::Refused(failure) if failure.class == FailureClass::NotFound => {
+                let line = format!("VM {name} was started by a version of yagura that cannot do that");
+                // The VM is there.
+                return Failed { class: FailureClass::Host, line };
+            }
             ClientError::Gone(_) => format!("VM {name} is not running: its process was killed"),
             ClientError::NotRunning(_) => format!("no VM {name} is running{}", self.instead(name)),
-            ClientError::Refused(failure) if failure.class == FailureClass::NotFound => {
-                format!("VM {name} was started by a version of yagura that cannot do that")
-            }
             ClientError::Silent(_) => format!("VM {name} does not answer"),
             error => format!("VM {name}: {}", in_words(error)),
         };
-        let class = match error {
-            // The VM is there.
-            ClientError::Refused(failure) if failure.class == FailureClass::NotFound => FailureClass::Host,
-            error => error.class(),
-        };
-        Failed { class, line }
+        Failed { class: error.class(), line }
     }
 
     /// What was probably meant, or what there is.
