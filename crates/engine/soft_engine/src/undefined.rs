@@ -94,7 +94,7 @@ pub fn conditions(mnemonic: Mnemonic) -> u16 {
 }
 
 /// What most x87 instructions leave undefined: all but C1, which says how they rounded.
-const ALL_BUT_C1: u16 = C0 | C2 | C3;
+pub const ALL_BUT_C1: u16 = C0 | C2 | C3;
 
 /// Those after a shift or rotate of `bits` by `count` as it stands in CL or the immediate. None is touched by a count
 /// that is zero once it is cut to 5 bits, to 6 for operands of 64.

@@ -101,9 +101,8 @@ pub mod vectors {
 /// Where the guest's x87 conditions are: in the host's status word they count only behind instructions that define them.
 /// The lower half says which bits are the host's, the upper half which ones are those that generated code keeps.
 pub mod conditions {
-    use crate::undefined::{C0, C1, C2, C3};
+    use crate::undefined::{ALL_BUT_C1 as KEPT, C1};
 
-    const KEPT: u16 = C0 | C2 | C3;
     /// C1 is the host's, the others are kept.
     pub const HOST_C1: u32 = sources(!KEPT, KEPT);
     /// All are kept.

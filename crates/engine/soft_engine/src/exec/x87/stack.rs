@@ -7,15 +7,13 @@ use crate::softfloat::{Env, F80, Format, flag};
 
 /// Bits of the status word (SDM vol. 1, 8.1.3).
 pub mod status {
+    pub use crate::undefined::{C0, C1, C2, C3};
+
     /// Exception flags.
     pub const FLAGS: u16 = 0x3f;
     pub const STACK_FAULT: u16 = 1 << 6;
     pub const ERROR_SUMMARY: u16 = 1 << 7;
-    pub const C0: u16 = 1 << 8;
-    pub const C1: u16 = 1 << 9;
-    pub const C2: u16 = 1 << 10;
     pub const TOP: u16 = 7 << 11;
-    pub const C3: u16 = 1 << 14;
     pub const BUSY: u16 = 1 << 15;
 }
 
