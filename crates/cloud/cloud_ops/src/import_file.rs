@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use ::image_import::{Appliance, ApplianceDisk, Compression, InputFile, Recognized};
-use disk::{RawContents, SourceFormat, StatedBy};
+use disk::{SourceFormat, StatedBy};
 use host_sys::named_file::{Accepts, folder_of, open_named};
 use host_sys::open_beneath::open_beneath;
 use image_sources::{FileFormat, FileKind};
@@ -80,7 +80,7 @@ impl Images {
         options: &ImportOptions,
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
-        if options.force_raw && kind.format != FileFormat::Raw {
+        if options.force_raw && kind.format != FileFormat::Disk(SourceFormat::Raw) {
             let why =
                 format!("--force-raw is for raw disks, and this one is said to be {kind}; leave it out");
             return Err(OpError::Refused(why));
@@ -98,10 +98,9 @@ impl Images {
             FileFormat::Ova => self.import_appliance(input, options, watch),
             FileFormat::Ovf => self.import_description(input, options, watch),
             FileFormat::OciArchive => self.import_archived(input, options, watch),
-            format => {
-                let format = format.disk().unwrap_or(SourceFormat::Raw);
+            FileFormat::Disk(format) => {
                 if format == SourceFormat::Raw && !options.force_raw {
-                    disk::check_raw(&input.open()?, input.name, RawContents::Checked(FORMAT_OPTION))
+                    disk::check_raw(&input.open()?, input.name, FORMAT_OPTION)
                         .map_err(disk::OfflineError::from)?;
                 }
                 self.import(&input, format, options, watch)
@@ -119,10 +118,10 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, OpError> {
         let name = input.name.display();
-        let source = input.open()?;
         if options.force_raw {
             return self.import(&input, SourceFormat::Raw, options, watch);
         }
+        let source = input.open()?;
         let file = InputFile { file: source.as_fd(), range: input.range, name: input.name };
         match self.importer.recognize(file)? {
             Recognized::Disk(format) => {

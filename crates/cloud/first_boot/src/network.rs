@@ -116,13 +116,7 @@ struct Route {
 impl Ethernet {
     fn read(id: &str, field: &Field<'_>) -> Result<Ethernet, ConfigError> {
         // A card of which nothing is said stands there with its name alone.
-        if field.is_null() {
-            return Ethernet::of(id, field, Keys::empty(field));
-        }
-        Ethernet::of(id, field, field.keys()?)
-    }
-
-    fn of(id: &str, field: &Field<'_>, mut keys: Keys<'_>) -> Result<Ethernet, ConfigError> {
+        let mut keys = if field.is_null() { Keys::empty(field) } else { field.keys()? };
         let gateway4 = keys.take("gateway4").map(|field| parsed::<Ipv4Addr>(&field, "an IPv4 address"));
         let gateway6 = keys.take("gateway6").map(|field| parsed::<Ipv6Addr>(&field, "an IPv6 address"));
         let gateways = [gateway4.transpose()?.map(IpAddr::from), gateway6.transpose()?.map(IpAddr::from)];

@@ -2,7 +2,7 @@
 
 use oci_image::{ArchivedImage, CONFIG_BYTES_MAX, LAYERS_MAX, OciOptions, check_sizes};
 
-use crate::appliance::{Appliance, ApplianceDisk, DISKS_MAX};
+use crate::appliance::{Appliance, ApplianceDisk, CPUS_MAX, DISKS_MAX, MEMORY_BYTES};
 use crate::error::ImportError;
 use crate::inputs::{Boot, BootRoot, Described};
 use crate::text::{TEXT_BYTES_MAX, printable};
@@ -87,6 +87,11 @@ pub(crate) fn check_appliance(
     let Appliance { name: own_name, system, cpus, memory_bytes, cards, disks, notes } = appliance;
     if disks.len() > DISKS_MAX || notes.len() > LINES_MAX + DISKS_MAX {
         return Err(impossible(name, "disks or text without end"));
+    }
+    if cpus.is_some_and(|cpus| !(1..=CPUS_MAX).contains(&cpus))
+        || memory_bytes.is_some_and(|bytes| !MEMORY_BYTES.contains(&bytes))
+    {
+        return Err(impossible(name, "vCPUs or memory that no machine has"));
     }
     let is_file = |name: &String| name.len() <= NAME_BYTES_MAX && !name.contains(['/', '\0']);
     if !disks.iter().filter_map(|disk| disk.file.as_ref()).all(is_file) {

@@ -444,11 +444,7 @@ impl Talk<'_> {
 }
 
 fn part(disk: &DiskFile<'_>) -> DiskPart {
-    DiskPart {
-        format: disk.format.name().to_owned(),
-        range: disk.range,
-        name: disk.name.display().to_string(),
-    }
+    DiskPart { format: disk.format, range: disk.range, name: disk.name.display().to_string() }
 }
 
 /// A layer with its file's index among `files`, where each file is once: one message does not carry many.

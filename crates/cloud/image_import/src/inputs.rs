@@ -60,16 +60,16 @@ pub enum Recognized {
 }
 
 /// Formats by their names.
-mod format_name {
+pub(crate) mod format_name {
     use disk::SourceFormat;
     use serde::{Deserialize, Deserializer, Serializer, de};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
-    pub(super) fn serialize<S: Serializer>(format: &SourceFormat, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(format: &SourceFormat, out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(format.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<SourceFormat, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<SourceFormat, D::Error> {
         String::deserialize(input)?.parse().map_err(de::Error::custom)
     }
 }

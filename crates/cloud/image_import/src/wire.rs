@@ -81,15 +81,10 @@ pub(crate) enum Job {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DiskPart {
-    pub(crate) format: String,
+    #[serde(with = "crate::inputs::format_name")]
+    pub(crate) format: SourceFormat,
     pub(crate) range: Option<ByteRange>,
     pub(crate) name: String,
-}
-
-impl DiskPart {
-    pub(crate) fn format(&self) -> Result<SourceFormat, String> {
-        self.format.parse()
-    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,20 +9,10 @@ use disk::SourceFormat;
 use image_import::Compression;
 
 /// How a disk or an image lies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileFormat {
-    /// Each byte of the disk where it is.
-    Raw,
-    /// QEMU's format.
-    Qcow2,
-    /// VMware's.
-    Vmdk,
-    /// Hyper-V's.
-    Vhdx,
-    /// Virtual PC's, and Azure's.
-    Vhd,
-    /// VirtualBox's.
-    Vdi,
+    /// A disk alone.
+    Disk(SourceFormat),
     /// A machine in an archive.
     Ova,
     /// The description of a machine, with its disk beside it.
@@ -33,12 +23,12 @@ pub enum FileFormat {
 
 impl FileFormat {
     const ALL: [FileFormat; 9] = [
-        FileFormat::Raw,
-        FileFormat::Qcow2,
-        FileFormat::Vmdk,
-        FileFormat::Vhdx,
-        FileFormat::Vhd,
-        FileFormat::Vdi,
+        FileFormat::Disk(SourceFormat::Raw),
+        FileFormat::Disk(SourceFormat::Qcow2),
+        FileFormat::Disk(SourceFormat::Vmdk),
+        FileFormat::Disk(SourceFormat::Vhdx),
+        FileFormat::Disk(SourceFormat::Vhd),
+        FileFormat::Disk(SourceFormat::Vdi),
         FileFormat::Ova,
         FileFormat::Ovf,
         FileFormat::OciArchive,
@@ -47,12 +37,7 @@ impl FileFormat {
     /// As a person writes it.
     pub fn name(self) -> &'static str {
         match self {
-            FileFormat::Raw => "raw",
-            FileFormat::Qcow2 => "qcow2",
-            FileFormat::Vmdk => "vmdk",
-            FileFormat::Vhdx => "vhdx",
-            FileFormat::Vhd => "vhd",
-            FileFormat::Vdi => "vdi",
+            FileFormat::Disk(format) => format.name(),
             FileFormat::Ova => "ova",
             FileFormat::Ovf => "ovf",
             FileFormat::OciArchive => "oci",
@@ -64,38 +49,18 @@ impl FileFormat {
         FileFormat::ALL.map(FileFormat::name).join(", ")
     }
 
-    /// The format as a disk's; nothing for what is not just a disk.
-    pub fn disk(self) -> Option<SourceFormat> {
-        Some(match self {
-            FileFormat::Raw => SourceFormat::Raw,
-            FileFormat::Qcow2 => SourceFormat::Qcow2,
-            FileFormat::Vmdk => SourceFormat::Vmdk,
-            FileFormat::Vhdx => SourceFormat::Vhdx,
-            FileFormat::Vhd => SourceFormat::Vhd,
-            FileFormat::Vdi => SourceFormat::Vdi,
-            FileFormat::Ova | FileFormat::Ovf | FileFormat::OciArchive => return None,
-        })
-    }
-
-    /// Endings of file names that say it without doubt. `.img` does not: it is raw for some and qcow2 for
+    /// The ending of a file's name that says it without doubt. `.img` does not: it is raw for some and qcow2 for
     /// others.
-    fn endings(self) -> &'static [&'static str] {
+    fn ending(self) -> &'static str {
         match self {
-            FileFormat::Raw => &["raw"],
-            FileFormat::Qcow2 => &["qcow2"],
-            FileFormat::Vmdk => &["vmdk"],
-            FileFormat::Vhdx => &["vhdx"],
-            FileFormat::Vhd => &["vhd"],
-            FileFormat::Vdi => &["vdi"],
-            FileFormat::Ova => &["ova"],
-            FileFormat::Ovf => &["ovf"],
-            FileFormat::OciArchive => &["tar"],
+            FileFormat::OciArchive => "tar",
+            other => other.name(),
         }
     }
 }
 
 /// A format, perhaps within a compression: `qcow2`, `raw.xz`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileKind {
     /// What is in it.
     pub format: FileFormat,
@@ -132,7 +97,7 @@ impl FileKind {
         let name = name.strip_suffix(".tgz").map(|stem| format!("{stem}.tar.gz")).unwrap_or(name);
         let (name, compression) = split(&name);
         let ending = name.rsplit_once('.').map(|(_, ending)| ending).unwrap_or_default();
-        let format = FileFormat::ALL.into_iter().find(|format| format.endings().contains(&ending))?;
+        let format = FileFormat::ALL.into_iter().find(|format| format.ending() == ending)?;
         Some(FileKind { format, compression })
     }
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use vm_spec::BlockSize;
 
 use crate::error::StoreError;
 use crate::names::{Checksum, Digest, NameError};
@@ -308,9 +309,8 @@ impl ImageMetadata {
         if let Some(user) = &it.default_user {
             word("default user", user)?;
         }
-        if it.machine.block_bytes.is_some_and(|bytes| ![512, 4096].contains(&bytes)) {
-            let value = it.machine.block_bytes.unwrap_or_default().to_string();
-            return Err(bad_description("block size", &value, "there are 512 and 4096"));
+        if let Some(bytes) = it.machine.block_bytes.filter(|bytes| BlockSize::of_bytes(*bytes).is_none()) {
+            return Err(bad_description("block size", &bytes.to_string(), "there are 512 and 4096"));
         }
         text("description", &it.description, TEXT_CHARS_MAX)?;
         text("source", &it.source.location, TEXT_CHARS_MAX)?;

@@ -51,7 +51,7 @@ pub fn read_archive<A: Read + Seek>(
     }
     match digests {
         Some(digests) => compare(&mut archive, &files, &digests, &mut appliance, progress)?,
-        None => appliance.notes.push("it has no manifest: its files are taken as they are".to_owned()),
+        None => appliance.notes.push(manifest::missing()),
     }
     if files.keys().any(|name| name.to_ascii_lowercase().ends_with(CERTIFICATE)) {
         appliance.notes.push("its signature is not looked at".to_owned());
@@ -130,7 +130,7 @@ fn compare<A: Read + Seek>(
             progress(done, all);
         };
         if !digest.is_of(at(archive, *range)?, &mut told)? {
-            return Err(damaged(format!("its file {} is not what its manifest says", printable(name))));
+            return Err(manifest::differs(name));
         }
     }
     let unnamed = appliance.disks.iter().filter_map(|disk| disk.file.as_ref());

@@ -20,7 +20,7 @@ pub(crate) fn read_beside(
     let (_, description) = files.first().ok_or_else(|| damaged("it has no description"))?;
     let mut appliance = envelope::read_envelope(&whole(description, envelope::BYTES_MAX)?)?;
     let Some(manifest) = manifest else {
-        appliance.notes.push("it has no manifest: its files are taken as they are".to_owned());
+        appliance.notes.push(manifest::missing());
         return Ok(appliance);
     };
     let digests = manifest::parse(&whole(manifest, manifest::BYTES_MAX)?)?;
@@ -37,7 +37,7 @@ pub(crate) fn read_beside(
             progress(done, all);
         };
         if !digest.is_of(reader(file)?, &mut told)? {
-            return Err(damaged(format!("its file {} is not what its manifest says", printable(name))));
+            return Err(manifest::differs(name));
         }
     }
     Ok(appliance)

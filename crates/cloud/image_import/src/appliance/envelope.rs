@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use messages::Bytes;
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::units::bytes_of;
-use super::{Appliance, ApplianceDisk, ApplianceError, DISKS_MAX, damaged, unsupported};
+use super::{
+    Appliance, ApplianceDisk, ApplianceError, CPUS_MAX, DISKS_MAX, MEMORY_BYTES, damaged, unsupported,
+};
 use crate::text::printable;
 
 /// Longest description that is read, in bytes.
 pub(super) const BYTES_MAX: u64 = 4 << 20;
 /// More elements, attributes and texts than any description has.
 const NODES_MAX: u32 = 200_000;
-/// Most vCPUs of a machine.
-const CPUS_MAX: u64 = 64;
-
 /// Kinds of hardware (CIM_ResourceAllocationSettingData.ResourceType).
 const CPU: &str = "3";
 const MEMORY: &str = "4";
@@ -59,25 +59,37 @@ fn hardware(system: Node<'_, '_>) -> Result<Appliance, ApplianceError> {
     let shown = |text: &str| Some(printable(text.trim())).filter(|text| !text.is_empty());
     let mut appliance =
         Appliance { name: name.and_then(shown), system: os.and_then(shown), ..Appliance::default() };
+    // Each is told once, however often the description says it.
+    let (mut odd_cpus, mut odd_memory) = (None, None);
     for item in items(system) {
         match child_text(item, "ResourceType") {
             Some(CPU) => {
                 let cpus = quantity(item, "vCPUs")?;
-                match u32::try_from(cpus).ok().filter(|_| (1..=CPUS_MAX).contains(&cpus)) {
+                match u32::try_from(cpus).ok().filter(|cpus| (1..=CPUS_MAX).contains(cpus)) {
                     Some(cpus) => appliance.cpus = Some(cpus),
-                    None => appliance.notes.push(format!(
-                        "it asks for {cpus} vCPUs, and there are 1 to {CPUS_MAX}: the usual number is taken"
-                    )),
+                    None => odd_cpus = Some(cpus),
                 }
             }
             Some(MEMORY) => {
                 let unit = child_text(item, "AllocationUnits").unwrap_or("MegaBytes");
-                appliance.memory_bytes = Some(in_bytes("memory", quantity(item, "memory")?, unit)?);
+                let bytes = in_bytes("memory", quantity(item, "memory")?, unit)?;
+                if MEMORY_BYTES.contains(&bytes) {
+                    appliance.memory_bytes = Some(bytes);
+                } else {
+                    odd_memory = Some(bytes);
+                }
             }
             Some(ETHERNET) => appliance.cards += 1,
             _ => {}
         }
     }
+    let odd_cpus = odd_cpus.map(|cpus| {
+        format!("it asks for {cpus} vCPUs, and there are 1 to {CPUS_MAX}: the usual number is taken")
+    });
+    let odd_memory = odd_memory.map(|bytes| {
+        format!("it asks for {} of memory, which no machine has: the usual amount is taken", Bytes(bytes))
+    });
+    appliance.notes.extend(odd_cpus.into_iter().chain(odd_memory));
     Ok(appliance)
 }
 
@@ -270,6 +282,20 @@ mod tests {
         let many = item(3, "<rasd:VirtualQuantity>96</rasd:VirtualQuantity>");
         let many = read(&envelope(FILES, DISKS, &many)).unwrap();
         assert!(many.cpus.is_none() && many.notes[0].contains("96 vCPUs"));
+    }
+
+    /// It is told once, and what no machine has is not passed on: an instance of it could never start.
+    #[test]
+    fn sizes_that_no_machine_has_are_told_once() {
+        let sized =
+            |kind, size: &str| item(kind, &format!("<rasd:VirtualQuantity>{size}</rasd:VirtualQuantity>"));
+        for (kind, size, why) in
+            [(4, "0", "0 bytes of memory"), (4, "99999999999", "of memory"), (3, "0", "0 vCPUs")]
+        {
+            let found = read(&envelope(FILES, DISKS, &sized(kind, size).repeat(300))).unwrap();
+            assert_eq!((found.memory_bytes, found.cpus, found.notes.len()), (None, None, 1));
+            assert!(found.notes[0].contains(why), "{:?}", found.notes);
+        }
     }
 
     #[test]

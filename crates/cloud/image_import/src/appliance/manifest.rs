@@ -28,6 +28,16 @@ pub(super) struct FileDigest {
     hex: String,
 }
 
+/// Said of an appliance without one.
+pub(super) fn missing() -> String {
+    "it has no manifest: its files are taken as they are".to_owned()
+}
+
+/// A file is not what the manifest says.
+pub(super) fn differs(name: &str) -> ApplianceError {
+    damaged(format!("its file {} is not what its manifest says", printable(name)))
+}
+
 /// The digests of a manifest by the names of their files.
 pub(super) fn parse(text: &[u8]) -> Result<BTreeMap<String, FileDigest>, ApplianceError> {
     let text = std::str::from_utf8(text).map_err(|_| damaged("its manifest is no text"))?;

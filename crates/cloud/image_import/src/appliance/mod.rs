@@ -16,6 +16,7 @@ mod manifest;
 mod units;
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use oci_image::ByteRange;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub use self::envelope::read_envelope;
 
 /// More disks than any machine of ours has.
 pub(crate) const DISKS_MAX: usize = 64;
+/// Most vCPUs of a machine, as `vm_spec` has it.
+pub(crate) const CPUS_MAX: u32 = 64;
+/// Memory that a machine can have, as `vm_spec` has it.
+pub(crate) const MEMORY_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 44;
 
 /// Where an appliance's files are.
 #[derive(Clone, Debug, Serialize, Deserialize)]

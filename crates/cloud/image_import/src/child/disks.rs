@@ -17,7 +17,7 @@ use crate::wire::DiskPart;
 const TARGET: &str = "(the copy)";
 
 pub(super) fn describe(part: &DiskPart, file: File, limits: &Limits) -> Answered<Described> {
-    let info = describe_source(source(part, file)?).map_err(|error| in_words(&error))?;
+    let info = describe_source(source(part, file)).map_err(|error| in_words(&error))?;
     check_size(&part.name, info.size_bytes, limits)?;
     let backing = info.backing.map(|backing| backing.path);
     Ok(Described { size_bytes: info.size_bytes, kind: info.kind, backing, extents: info.extents })
@@ -34,7 +34,7 @@ pub(super) fn convert(
     let lengths = extents.iter().map(length_bytes);
     let own = part.range.map_or_else(|| length_bytes(&file), |range| Ok(range.length_bytes));
     let source_bytes = lengths.chain([own]).sum::<Result<u64, _>>().map_err(|error| in_words(&error))?;
-    let source = SourceFile { extents, ..source(part, file)? };
+    let source = SourceFile { extents, ..source(part, file) };
     let reader = DiskReader::open(vec![source]).map_err(|error| in_words(&error))?;
     check_size(&part.name, reader.len_bytes(), limits)?;
     let data_bytes_max = limits.data_bytes_for(source_bytes);
@@ -47,16 +47,16 @@ pub(super) fn convert(
 
 /// The disk in the first file, in front of the others.
 pub(super) fn open_chain(parts: &[DiskPart], files: Vec<File>, limits: &Limits) -> Answered<DiskReader> {
-    let chain = parts.iter().zip(files).map(|(part, file)| source(part, file)).collect::<Answered<_>>()?;
+    let chain = parts.iter().zip(files).map(|(part, file)| source(part, file)).collect();
     let reader = DiskReader::open(chain).map_err(|error| in_words(&error))?;
     let name = parts.first().map(|part| &*part.name).unwrap_or_default();
     check_size(name, reader.len_bytes(), limits)?;
     Ok(reader)
 }
 
-fn source(part: &DiskPart, file: File) -> Answered<SourceFile> {
+fn source(part: &DiskPart, file: File) -> SourceFile {
     let range = part.range.map(|range| (range.offset_bytes, range.length_bytes));
-    Ok(SourceFile { range, ..SourceFile::new(file, part.format()?, &part.name) })
+    SourceFile { range, ..SourceFile::new(file, part.format, &part.name) }
 }
 
 fn check_size(name: &str, size_bytes: u64, limits: &Limits) -> Answered<()> {

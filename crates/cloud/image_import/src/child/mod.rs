@@ -120,23 +120,23 @@ fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> 
             let reader = disks::open_chain(&[disk], vec![files.next()?], limits)?;
             recognize::read_layout(reader).map(Outcome::Layout)
         }
-        Job::ReadAppliance { source: ApplianceSource::Beside { names, has_manifest }, name } => {
-            let beside = names.into_iter().map(|name| Ok((name, files.next()?)));
-            let beside = beside.collect::<Answered<Vec<_>>>()?;
-            let manifest = has_manifest.then(|| files.next()).transpose()?;
+        Job::ReadAppliance { source, name } => {
             let mut progress = progress;
-            appliance::read_beside(&beside, manifest.as_ref(), &mut progress)
-                .map(Outcome::Appliance)
-                .map_err(|error| format!("{name}: {}", in_words(&error)))
-        }
-        Job::ReadAppliance { source: ApplianceSource::Archive, name } => {
-            let archive = files.next()?;
-            let range = range_of(&archive, None)?;
-            let mut progress = progress;
-            let reader = PositionReader::new(&archive, range, |_| ());
-            appliance::read_archive(reader, range.length_bytes, &mut progress)
-                .map(Outcome::Appliance)
-                .map_err(|error| format!("{name}: {}", in_words(&error)))
+            let read = match source {
+                ApplianceSource::Beside { names, has_manifest } => {
+                    let beside = names.into_iter().map(|name| Ok((name, files.next()?)));
+                    let beside = beside.collect::<Answered<Vec<_>>>()?;
+                    let manifest = has_manifest.then(|| files.next()).transpose()?;
+                    appliance::read_beside(&beside, manifest.as_ref(), &mut progress)
+                }
+                ApplianceSource::Archive => {
+                    let archive = files.next()?;
+                    let range = range_of(&archive, None)?;
+                    let reader = PositionReader::new(&archive, range, |_| ());
+                    appliance::read_archive(reader, range.length_bytes, &mut progress)
+                }
+            };
+            read.map(Outcome::Appliance).map_err(|error| format!("{name}: {}", in_words(&error)))
         }
     }
 }
