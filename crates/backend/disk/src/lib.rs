@@ -12,6 +12,7 @@ mod contract;
 mod host_file;
 mod image_file;
 mod layer;
+mod little_endian;
 mod offline;
 mod qcow2;
 mod raw;

@@ -58,11 +58,12 @@ impl RawContents {
 ///
 /// # Errors
 /// It does, or cannot be read.
-pub fn check_raw(file: &File, path: &Path, contents: RawContents) -> Result<(), OpenError> {
+pub fn check_raw(file: &File, path: &Path, stated: &'static StatedBy) -> Result<(), OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), operation: "look into", source };
     let file = file.try_clone().map_err(failed)?;
     let size_bytes = measure(&file).map_err(failed)?;
-    contents.check(&HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: path.to_owned() })
+    let host = HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: path.to_owned() };
+    RawContents::Checked(stated).check(&host)
 }
 
 impl Disguise {

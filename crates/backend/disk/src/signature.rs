@@ -1,5 +1,5 @@
-//! What a file is by its first and its last bytes: the one list of marks that disk formats, archives and compressions
-//! leave there.
+//! What a file is by its first and its last bytes: the marks that disk formats, archives and compressions leave there, for
+//! whoever takes a disk.
 //!
 //! It is asked where a person's word is to be checked or filled in. It is never asked about a disk that is known to be
 //! raw: its guest may have written any of these marks.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::blocks::{BlockTable, Blocks};
 use crate::contract::SECTOR_SIZE;
 use crate::image_file::{ImageFile, read_vec};
+use crate::little_endian::{u32_at, u64_at};
 use crate::qcow2::FormatError;
 use crate::source::Opened;
 use crate::table_pages::TablePages;
@@ -92,7 +93,7 @@ impl Header {
         };
         let header = Header {
             is_fixed,
-            size_bytes: u64::from_le_bytes(std::array::from_fn(|index| bytes[368 + index])),
+            size_bytes: u64_at(&bytes, 368),
             block_bytes: u64::from(u32_at(&bytes, 376)),
             extra_bytes: u64::from(u32_at(&bytes, 380)),
             map_offset: u64::from(u32_at(&bytes, 340)),
@@ -138,8 +139,4 @@ impl BlockTable for Map {
             number => Ok(Some(data_offset + u64::from(number) * (block_bytes + extra_bytes) + extra_bytes)),
         }
     }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::ops::Deref;
 use std::rc::Rc;
 
 /// Something of a fixed length that can be read at any place: a disk, a partition, an image file.
@@ -41,21 +42,21 @@ impl ReadAt for Vec<u8> {
 }
 
 /// A part of something: a partition of a disk.
-pub struct Slice {
-    whole: Rc<dyn ReadAt>,
+pub struct Slice<W = Rc<dyn ReadAt>> {
+    whole: W,
     start_bytes: u64,
     len_bytes: u64,
 }
 
-impl Slice {
+impl<W: Deref<Target: ReadAt>> Slice<W> {
     /// `len_bytes` of `whole` from `start_bytes` on, or as much of it as there is.
-    pub fn new(whole: Rc<dyn ReadAt>, start_bytes: u64, len_bytes: u64) -> Slice {
+    pub fn new(whole: W, start_bytes: u64, len_bytes: u64) -> Slice<W> {
         let there = whole.len_bytes().saturating_sub(start_bytes);
         Slice { start_bytes, len_bytes: len_bytes.min(there), whole }
     }
 }
 
-impl ReadAt for Slice {
+impl<W: Deref<Target: ReadAt>> ReadAt for Slice<W> {
     fn len_bytes(&self) -> u64 {
         self.len_bytes
     }

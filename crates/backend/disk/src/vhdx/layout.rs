@@ -3,6 +3,7 @@
 use crc32c::crc32c;
 
 use crate::image_file::{ImageFile, read_vec};
+use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::qcow2::FormatError;
 
 const KIB: u64 = 1 << 10;
@@ -156,18 +157,6 @@ fn is_sound(bytes: &[u8], signature: &[u8; 4]) -> bool {
     let mut zeroed = bytes.to_vec();
     zeroed[4..8].fill(0);
     crc32c(&zeroed) == u32_at(bytes, 4)
-}
-
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
 }
 
 pub(super) fn guid_at(bytes: &[u8], at: usize) -> [u8; 16] {

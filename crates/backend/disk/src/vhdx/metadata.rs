@@ -1,8 +1,9 @@
 //! What a VHDX image says about its disk (\[MS-VHDX\] 2.6).
 
-use super::layout::{Region, guid_at, u16_at, u32_at, u64_at};
+use super::layout::{Region, guid_at};
 use crate::contract::SECTOR_SIZE;
 use crate::image_file::{ImageFile, read_vec};
+use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::qcow2::FormatError;
 
 /// 2.6.1.

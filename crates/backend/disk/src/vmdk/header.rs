@@ -3,6 +3,7 @@
 use super::descriptor;
 use crate::contract::SECTOR_SIZE;
 use crate::image_file::{ImageFile, read_vec};
+use crate::little_endian::{u16_at, u32_at, u64_at};
 use crate::qcow2::FormatError;
 
 const MAGIC: &[u8; 4] = b"KDMV";
@@ -137,16 +138,4 @@ fn footer_directory(file: &dyn ImageFile, file_bytes: u64) -> Result<u64, Format
 
 fn impossible_size() -> FormatError {
     FormatError::damaged("a disk of this length is impossible")
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
 }

@@ -44,14 +44,15 @@ pub(super) fn read(disk: &dyn ReadAt, sector_bytes: u32) -> io::Result<Option<Pa
         partitions: Vec::new(),
         notes: Vec::new(),
     };
+    let signature = Bytes(&sector).le32(DISK_SIGNATURE_AT).unwrap_or(0);
     let mut logical = FIRST_LOGICAL;
     for (number, entry) in used {
         if entry.kind == PROTECTIVE {
             table.notes.push("the disk had a GPT, and both copies of it are damaged".to_owned());
         } else if EXTENDED.contains(&entry.kind) {
-            read_logical(disk, sector_bytes, entry, &mut logical, &mut table)?;
+            read_logical(disk, sector_bytes, entry, signature, &mut logical, &mut table)?;
         } else if entry.is_on(disk, sector_bytes) {
-            table.partitions.push(entry.partition(number, signature(&sector), sector_bytes));
+            table.partitions.push(entry.partition(number, signature, sector_bytes));
         }
     }
     table.partitions.sort_by_key(|partition| partition.number);
@@ -64,10 +65,10 @@ fn read_logical(
     disk: &dyn ReadAt,
     sector_bytes: u32,
     extended: Entry,
+    signature: u32,
     number: &mut u32,
     table: &mut PartitionTable,
 ) -> io::Result<()> {
-    let signature = read_there::<512>(disk, 0)?.map_or(0, |sector| signature(&sector));
     let mut link = extended.first;
     while *number < FIRST_LOGICAL + LOGICAL_LIMIT {
         let Some(sector) = read_there::<512>(disk, link.saturating_mul(u64::from(sector_bytes)))? else {
@@ -89,10 +90,6 @@ fn read_logical(
     }
     table.notes.push("the chain of logical partitions does not end as it should".to_owned());
     Ok(())
-}
-
-fn signature(sector: &[u8; 512]) -> u32 {
-    Bytes(sector).le32(DISK_SIGNATURE_AT).unwrap_or(0)
 }
 
 fn entries(sector: &[u8; 512]) -> [Entry; 4] {

@@ -5,8 +5,8 @@ mod mbr;
 
 use std::io;
 
-use crate::ReadAt;
 use crate::content::{Content, identify};
+use crate::{ReadAt, Slice};
 
 /// Sectors of disks, in bytes. A table does not say which it counts in.
 const SECTOR_SIZES: [u32; 2] = [512, 4096];
@@ -104,7 +104,7 @@ fn read_mbr(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
     for sector_bytes in SECTOR_SIZES {
         let Some(table) = mbr::read(disk, sector_bytes)? else { continue };
         for partition in &table.partitions {
-            let part = Part { disk, start_bytes: partition.start_bytes, len_bytes: partition.len_bytes };
+            let part = Slice::new(disk, partition.start_bytes, partition.len_bytes);
             if identify(&part)? != Content::Unknown {
                 return Ok(Some(table));
             }
@@ -112,23 +112,6 @@ fn read_mbr(disk: &dyn ReadAt) -> io::Result<Option<PartitionTable>> {
         first = first.or(Some(table));
     }
     Ok(first)
-}
-
-/// A partition, to be looked into.
-struct Part<'a> {
-    disk: &'a dyn ReadAt,
-    start_bytes: u64,
-    len_bytes: u64,
-}
-
-impl ReadAt for Part<'_> {
-    fn len_bytes(&self) -> u64 {
-        self.len_bytes.min(self.disk.len_bytes().saturating_sub(self.start_bytes))
-    }
-
-    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.disk.read_at(self.start_bytes.saturating_add(offset_bytes), buffer)
-    }
 }
 
 /// Reads what lies at `at`, or nothing when the disk ends before.
