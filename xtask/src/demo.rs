@@ -43,7 +43,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     eprintln!("Debian starts; `poweroff` in its shell ends it.");
     // The person may look for it in another terminal.
-    command.env_remove("YAGURA_DIR");
+    match std::env::var_os("YAGURA_DIR") {
+        Some(own) => command.env("YAGURA_DIR", own),
+        None => command.env_remove("YAGURA_DIR"),
+    };
     let status = command.status()?;
     ensure!(status.success(), "yagura ended with {status}");
     Ok(())

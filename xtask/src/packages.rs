@@ -46,6 +46,9 @@ pub const JOBS: &[Need] = &[
     need("fdisk", "fdisk"),
 ];
 
+/// What binding threads to processors and giving them a policy takes.
+pub const SCHEDULING: &[Need] = &[need("taskset", "util-linux"), need("chrt", "util-linux")];
+
 /// What tests take besides; those whose tools are missing say so and are skipped.
 pub const TESTS: &[Need] = &[
     need("qemu-img", "qemu-utils"),

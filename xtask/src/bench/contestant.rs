@@ -56,7 +56,6 @@ impl Contestant {
 
 fn yagura(binary: &Path, arguments: &[String], guest: &Guest) -> Command {
     let mut command = Command::new(binary);
-    command.env("YAGURA_DIR", workspace::place());
     command.args(["run", "--engine", "soft", "--name", "bench", "--net", "none", "--console", "stdio"]);
     command.args(["--on-reset", "exit", "--memory", &format!("{RAM_MIB}M")]);
     command.args(["--cpus", &guest.cpus.to_string(), "--cmdline", guest.command_line]);
@@ -86,8 +85,9 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Starts the command.
+    /// Starts the command. A VM of it has its name in a place of its own.
     pub fn start(mut command: Command) -> Result<Lines> {
+        command.env("YAGURA_DIR", workspace::place());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let shown = process::shown(&command);
         let started = Instant::now();

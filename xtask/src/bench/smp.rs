@@ -65,7 +65,7 @@ impl Row {
 
 /// Measures and writes `smp.md` and `smp.svg`.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    packages::require(&[packages::BUILD, packages::GUESTS])?;
+    packages::require(&[packages::BUILD, packages::GUESTS, packages::SCHEDULING])?;
     let program = workspace::build_static("guest_bench")?;
     let yagura = Contestant::Yagura { binary: workspace::build_yagura()?, arguments: Vec::new() };
     let kernel = guests::cloud_kernel(&Cache::open()?)?.vmlinux();
