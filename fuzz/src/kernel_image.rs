@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
     };
     let memory = ram(flags & 0x10 != 0);
     let Ok(loaded) = kernel.load(&memory, &config) else { return };
-    assert!(memory.address_in_range(loaded.entry), "the entry is in RAM");
+    assert!(memory.slots().address_in_range(loaded.entry), "the entry is in RAM");
     assert_eq!(loaded.initial.registers.rip, loaded.entry.0);
     if flags & 0x20 != 0 {
         let again = kernel.load(&memory, &BootConfig { zeroed_ram: false, ..config });
