@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use boot_loader::{BootConfig, BootProtocol, Initrd, Kernel, Module};
-use guest_memory::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, Policy};
+use guest_memory::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, Policy, Slots};
 
 use crate::{Notation, Script, Seed};
 
@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
     };
     let memory = ram(flags & 0x10 != 0);
     let Ok(loaded) = kernel.load(&memory, &config) else { return };
-    assert!(memory.slots().address_in_range(loaded.entry), "the entry is in RAM");
+    assert!(memory.address_in_range(loaded.entry), "the entry is in RAM");
     assert_eq!(loaded.initial.registers.rip, loaded.entry.0);
     if flags & 0x20 != 0 {
         let again = kernel.load(&memory, &BootConfig { zeroed_ram: false, ..config });
@@ -50,12 +50,12 @@ pub fn run(data: &[u8]) {
 }
 
 /// Fresh RAM, in one region or with a hole below 1 MiB.
-fn ram(hole: bool) -> GuestMemory {
+fn ram(hole: bool) -> Arc<Slots> {
     let range = |start: u64, end: u64| GpaRange { start: GuestAddress(start), size_bytes: end - start };
     let whole = [range(0, RAM_BYTES)];
     let split = [range(0, 0xa_0000), range(0x10_0000, RAM_BYTES)];
     let policy = Policy { huge_pages: false, ..Policy::default() };
-    GuestMemory::allocate(if hole { &split } else { &whole }, policy).expect("RAM is not committed yet")
+    GuestMemory::allocate(if hole { &split } else { &whole }, policy).expect("RAM is not committed yet").snapshot()
 }
 
 /// An initrd that is longer than what is read at once.
