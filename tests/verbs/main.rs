@@ -5,6 +5,7 @@
 #[path = "../monitor/mod.rs"]
 mod monitor;
 mod names;
+mod resize;
 mod versions;
 
 use std::fs;

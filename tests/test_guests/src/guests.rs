@@ -245,7 +245,9 @@ guest_code! {
     /// Drives the disk in slot 1 (VIRTIO 1.2, 4.1 and 5.2) with one queue, writes `!` to COM1 and obeys bytes from COM1:
     /// `w` writes the next 64 KiB of the disk, `r` reads the next and compares them with what `w` writes there, `f`
     /// flushes, `z` goes back to the disk's start, `q` writes 0x15 to the exit port. All but the last two answer with the
-    /// request's status as a digit; `d` says that what was read is not what was written.
+    /// request's status as a digit; `d` says that what was read is not what was written. `c` answers with the disk's
+    /// capacity in MiB, `i` with ISR status, which that clears, `g` with the generation of the configuration: a digit each,
+    /// so none of them is to be beyond 9.
     disk_writer,
     ".code32",
     "cld",
@@ -298,6 +300,12 @@ guest_code! {
     "je 32f",
     "cmp al, 'z'",
     "je 33f",
+    "cmp al, 'c'",
+    "je 35f",
+    "cmp al, 'i'",
+    "je 36f",
+    "cmp al, 'g'",
+    "je 37f",
     "cmp al, 'q'",
     "jne 21b",
     "mov al, 0x15",
@@ -306,6 +314,14 @@ guest_code! {
     "jmp 23b",
     "33: xor ebp, ebp",
     "jmp 21b",
+    "35: mov eax, [0xc0002000]",
+    "shr eax, 11",
+    "jmp 38f",
+    "36: mov al, [0xc0001000]",
+    "jmp 38f",
+    "37: mov al, [esi + 0x15]",
+    "38: add al, '0'",
+    "jmp 20b",
     // Each double word of a chunk is the chunk's first sector, and a bit.
     "30: mov edi, 0x210000",
     "mov eax, ebp",

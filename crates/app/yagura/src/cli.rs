@@ -10,7 +10,7 @@ use crate::disk_images::arguments::DiskCommand;
 use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
-use crate::verbs::arguments::{InfoArguments, NamesArguments, StopArguments};
+use crate::verbs::arguments::{InfoArguments, NamesArguments, ResizeArguments, StopArguments};
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
 #[derive(Parser, Debug)]
@@ -37,6 +37,8 @@ pub enum Command {
     Stop(StopArguments),
     /// Reset running VMs at once, as the switch at the case does, whatever --on-reset says
     Reset(NamesArguments),
+    /// Make a disk of a running VM longer, for its guest to see at once
+    Resize(ResizeArguments),
     /// Show how a running VM is, and what it has done
     Info(InfoArguments),
     /// Show the VMs that run, and those that were made of images

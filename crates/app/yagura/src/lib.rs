@@ -72,6 +72,7 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Resume(arguments) => Ok(verbs::ask(Verb::Resume, &arguments.names)),
         Command::Stop(arguments) => Ok(verbs::stop(&arguments)),
         Command::Reset(arguments) => Ok(verbs::ask(Verb::Reset, &arguments.names)),
+        Command::Resize(arguments) => Ok(verbs::resize(&arguments)),
         Command::Info(arguments) => verbs::info(&arguments),
         Command::List(arguments) => verbs::list(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),

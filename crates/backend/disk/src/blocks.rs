@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use guest_memory::IoBuffers;
 
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::layer::Layer;
-use crate::offline::MapPiece;
-use crate::qcow2::FormatError;
+use crate::map_piece::MapPiece;
 
 /// Most blocks that one look goes over.
 const BLOCKS_AT_ONCE: u64 = 1 << 16;

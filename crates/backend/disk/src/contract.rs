@@ -12,7 +12,8 @@ pub const SECTOR_SIZE: u64 = 512;
 
 /// A disk, shared by the queues that serve it.
 pub trait Disk: Send + Sync {
-    /// Capacity in bytes, a multiple of [`SECTOR_SIZE`]. Fixed for the disk's life.
+    /// Capacity in bytes, a multiple of [`SECTOR_SIZE`]. It can grow while the disk is used; requests up to what was told
+    /// once are good for ever.
     fn size_bytes(&self) -> u64;
 
     /// Blocks of the disk as its user is to see it, in bytes: a power of two from [`SECTOR_SIZE`] upwards, of which

@@ -1,17 +1,18 @@
-//! Opening what holds a disk: everything that can be wrong with it is found here, before a guest runs.
+//! What holds a disk on the host, in two steps: open, when others may still be at it, and locked, when nobody else is.
+//! Everything that can be wrong with it is found here, before a guest runs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host_sys::file_lock::{LockKind, try_lock};
+use host_sys::file_lock::{LockKind, try_lock, unlock};
 use host_sys::named_file::{Accepts, FileKind, NamedFile, open_named, open_named_for_writing};
+use rustix::fs::fstat;
 
 use crate::contract::SECTOR_SIZE;
-use crate::qcow2::FormatError;
-use crate::raw_contents::Disguise;
-use crate::source::SourceFormat;
+use crate::error::OpenError;
 
 /// What the host offers as storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,16 @@ pub(crate) enum Kind {
     BlockDevice,
 }
 
-/// An open and locked file or block device.
+/// A file or block device that is open and not locked: another process may change it.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    file: Arc<File>,
+    kind: Kind,
+    path: PathBuf,
+    read_only: bool,
+}
+
+/// An open file or block device, and how long it was. Locked, unless it was only [looked at](OpenFile::look).
 #[derive(Clone, Debug)]
 pub(crate) struct HostFile {
     pub(crate) file: Arc<File>,
@@ -31,140 +41,62 @@ pub(crate) struct HostFile {
     pub(crate) path: PathBuf,
 }
 
-/// Why a disk could not be opened. Each says which file it was and, where it helps, what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// There is nothing at the path.
-    #[error("disk {0} does not exist")]
-    Missing(PathBuf),
-    /// A directory is no disk.
-    #[error("disk {0} is a directory, not a disk image or block device")]
-    Directory(PathBuf),
-    /// A block device is as long as it is.
-    #[error("disk {0} is a block device: enlarge it where it was made, and machines see it")]
-    FixedLength(PathBuf),
-    /// The file may not even be read.
-    #[error("disk {0} cannot be opened: permission denied")]
-    Permission(PathBuf),
-    /// The file may be read, but a writable disk was asked for.
-    #[error("disk {0} cannot be written: attach it as readonly, or change its permissions")]
-    NotWritable(PathBuf),
-    /// Nothing in it.
-    #[error("disk {0} is empty: give it a size first, for example with `truncate -s 10G {0}`")]
-    Empty(PathBuf),
-    /// Not whole sectors.
-    #[error(
-        "disk {path} is {size_bytes} bytes long, not a multiple of 512: is it a raw image? \
-         `truncate -s %512 {path}` fills up its last sector"
-    )]
-    Misaligned {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        size_bytes: u64,
-    },
-    /// It was said to be raw, and looks like something else.
-    #[error("{0}")]
-    Disguised(Disguise),
-    /// Not whole blocks.
-    #[error(
-        "disk {path} is {size_bytes} bytes long, not a multiple of its block size of {block_bytes}: \
-         give it block-size=512, or make it larger by 'yagura disk resize'"
-    )]
-    BlockSize {
-        /// The file.
-        path: PathBuf,
-        /// Length of the disk.
-        size_bytes: u64,
-        /// The block size that was asked for.
-        block_bytes: u32,
-    },
-    /// Another opening holds a lock.
-    #[error("disk {path} is in use by another machine or process{}", in_use_hint(.wanted))]
-    InUse {
-        /// The file.
-        path: PathBuf,
-        /// The lock that was wanted.
-        wanted: LockKind,
-    },
-    /// It is not what its format says, or uses something of the format that is not supported.
-    #[error("disk {path} cannot be used as qcow2")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-    /// It is not what its format says, or uses something of the format that is not supported.
-    #[error("disk {path} cannot be read as {format}")]
-    Source {
-        /// The file.
-        path: PathBuf,
-        /// What it was said to be.
-        format: SourceFormat,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-    /// A block device with a format inside.
-    #[error("disk {0} is a block device: only raw disks are kept on one")]
-    FormatOnDevice(PathBuf),
-    /// The image says which file is behind it, but not how to read that one.
-    #[error(
-        "disk {path} names the backing file {backing} without saying whether that is raw or qcow2; \
-         `yagura disk convert` makes an image without one, `qemu-img rebase -u -F raw|qcow2` states it"
-    )]
-    BackingFormat {
-        /// The file.
-        path: PathBuf,
-        /// The file behind it.
-        backing: String,
-    },
-    /// Images behind images without an end in sight.
-    #[error("disk {path} has more than {limit} backing files behind it, or they lead back to themselves")]
-    ChainTooLong {
-        /// The first of them.
-        path: PathBuf,
-        /// Most files of a chain.
-        limit: usize,
-    },
-    /// A file behind an image cannot be opened.
-    #[error("backing file of disk {path}")]
-    Backing {
-        /// The image in front of it.
-        path: PathBuf,
-        /// What is wrong with the file behind it.
-        source: Box<OpenError>,
-    },
-    /// Anything else.
-    #[error("cannot {operation} disk {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        operation: &'static str,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-}
+impl OpenFile {
+    /// Opens what is at `path`.
+    pub(crate) fn open(path: &Path, read_only: bool) -> Result<OpenFile, OpenError> {
+        let NamedFile { file, kind } = open_file(path, read_only)?;
+        let kind = if kind == FileKind::BlockDevice { Kind::BlockDevice } else { Kind::File };
+        Ok(OpenFile { file: Arc::new(file), kind, path: path.to_owned(), read_only })
+    }
 
-fn in_use_hint(wanted: &LockKind) -> &'static str {
-    match wanted {
-        LockKind::Exclusive => "; it can be shared only if all attach it as readonly",
-        LockKind::Shared => " that writes to it",
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file as it is now, for checks that anybody else may make untrue.
+    pub(crate) fn look(&self) -> Result<HostFile, OpenError> {
+        let size_bytes = measure(&self.file).map_err(self.failed("measure"))?;
+        Ok(HostFile { file: Arc::clone(&self.file), kind: self.kind, size_bytes, path: self.path.clone() })
+    }
+
+    /// Locks it, and measures it then: for one writer, or for any number of readers.
+    pub(crate) fn lock(&self) -> Result<HostFile, OpenError> {
+        let wanted = if self.read_only { LockKind::Shared } else { LockKind::Exclusive };
+        if !try_lock(&self.file, wanted).map_err(self.failed("lock"))? {
+            return Err(OpenError::InUse { path: self.path.clone(), wanted });
+        }
+        self.check_place().and_then(|()| self.look()).inspect_err(|_| self.unlock())
+    }
+
+    /// Gives the lock back, if it is held.
+    pub(crate) fn unlock(&self) {
+        if let Err(error) = unlock(&self.file) {
+            // It goes with the descriptor at the latest.
+            tracing::error!(disk = %self.path.display(), %error, "a disk's lock could not be given back");
+        }
+    }
+
+    /// Whether the path still leads to the file that was opened: who takes another file's place takes its lock, too.
+    fn check_place(&self) -> Result<(), OpenError> {
+        let moved = || Err(OpenError::Moved(self.path.clone()));
+        let own = self.file.metadata().map_err(self.failed("look at"))?;
+        match fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => Ok(()),
+            Ok(_) => moved(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => moved(),
+            // A process that was confined since cannot look; that it has the file open is enough.
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn failed(&self, operation: &'static str) -> impl Fn(io::Error) -> OpenError {
+        move |source| OpenError::Io { path: self.path.clone(), operation, source }
     }
 }
 
-/// Opens, measures and locks.
+/// Opens, locks and measures.
 pub(crate) fn open(path: &Path, read_only: bool) -> Result<HostFile, OpenError> {
-    let failed = |operation| move |source| OpenError::Io { path: path.to_owned(), operation, source };
-    let NamedFile { mut file, kind } = open_file(path, read_only)?;
-    let kind = if kind == FileKind::BlockDevice { Kind::BlockDevice } else { Kind::File };
-    let wanted = if read_only { LockKind::Shared } else { LockKind::Exclusive };
-    if !try_lock(&file, wanted).map_err(failed("lock"))? {
-        return Err(OpenError::InUse { path: path.to_owned(), wanted });
-    }
-    let size_bytes = file.seek(SeekFrom::End(0)).map_err(failed("measure"))?;
-    Ok(HostFile { file: Arc::new(file), kind, size_bytes, path: path.to_owned() })
+    OpenFile::open(path, read_only)?.lock()
 }
 
 fn open_file(path: &Path, read_only: bool) -> Result<NamedFile, OpenError> {
@@ -198,5 +130,13 @@ pub(crate) fn check_block_size(path: &Path, size_bytes: u64, block_bytes: u32) -
         Ok(())
     } else {
         Err(OpenError::BlockSize { path: path.to_owned(), size_bytes, block_bytes })
+    }
+}
+
+/// Length of a file or block device; the position in it, which others may share, is moved on devices only.
+pub(crate) fn measure(file: &File) -> io::Result<u64> {
+    match fstat(file)?.st_size {
+        0 => (&*file).seek(SeekFrom::End(0)),
+        length => Ok(length as u64),
     }
 }

@@ -13,7 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate, fstat};
 use rustix::io::Errno;
 
 use crate::host_file::HostFile;
-use crate::raw::{is_unsupported, transfer};
+use crate::transfer::{is_unsupported, transfer};
 
 /// Zeros written or copied at once, in bytes.
 const ZERO_CHUNK_BYTES: u64 = 256 << 10;

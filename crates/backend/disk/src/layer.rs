@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::host_file::HostFile;
 use crate::image_file::{ImageFile, fill_with_zeros};
-use crate::offline::MapPiece;
+use crate::map_piece::MapPiece;
 
 /// The contents of a disk behind another.
 pub(crate) trait Layer: Send + Sync {

@@ -9,11 +9,16 @@
 
 mod blocks;
 mod contract;
+mod disguise;
+mod error;
+mod format;
 mod host_file;
 mod image_file;
 mod layer;
 mod little_endian;
+mod map_piece;
 mod offline;
+mod prepared;
 mod qcow2;
 mod raw;
 mod raw_contents;
@@ -22,6 +27,7 @@ mod signature;
 mod source;
 mod table_pages;
 mod thread_queue;
+mod transfer;
 mod trouble;
 mod vdi;
 mod vhd;
@@ -29,19 +35,23 @@ mod vhdx;
 mod vmdk;
 
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
-pub use host_file::OpenError;
+pub use disguise::{Disguise, StatedBy};
+pub use error::{FormatError, OpenError, ReleaseError, ResizeError};
+pub use format::{BackingName, Compression, DiskFormat, Qcow2Info, SourceFormat};
 pub use image_file::ImageFile;
+pub use map_piece::MapPiece;
 pub use offline::{
-    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
-    convert, create_qcow2, create_raw, info, is_block_device, map, resize,
+    Claim, ConvertOptions, DiskInfo, OfflineError, Output, check, claim, convert, create_qcow2, create_raw,
+    info, is_block_device, map, resize,
 };
+pub use prepared::{ActiveDisk, DiskOptions, NotDone, PreparedDisk};
 pub use qcow2::{
-    BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,
-    check as check_image, create as create_image, repair_file as repair_image,
+    BackingPolicy, CheckReport, CreateOptions, Qcow2Disk, Repair, check as check_image,
+    create as create_image, repair_file as repair_image,
 };
 pub use raw::{IoMethod, RawDisk};
-pub use raw_contents::{Disguise, RawContents, StatedBy, check_raw};
+pub use raw_contents::{RawContents, check_raw};
 pub use reader::DiskReader;
 pub use signature::{Signature, SignatureKind, recognize};
-pub use source::{SourceFile, SourceFormat, SourceInfo, describe_source};
+pub use source::{SourceFile, SourceInfo, describe_source};
 pub use trouble::Trouble;

@@ -7,56 +7,21 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use host_sys::new_file::{NewFile, PRIVATE};
-use messages::{Bytes, did_you_mean};
+use messages::Bytes;
 
-use crate::host_file::{self, HostFile, Kind, OpenError};
+use crate::error::{FormatError, OpenError};
+use crate::format::{DiskFormat, Qcow2Info};
+use crate::host_file::{self, HostFile, Kind};
 use crate::image_file::ImageFile;
-use crate::qcow2::{
-    self, BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Repair,
-};
+use crate::qcow2::{self, BackingPolicy, CheckReport, CreateOptions, Repair};
 use crate::raw_contents::RawContents;
 
 pub use convert::{ConvertOptions, convert};
 pub(crate) use convert::{HOLE_BYTES, Run, copy};
-pub use map::{MapPiece, map};
-
-/// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// Each byte where it is.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// As a person writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-        }
-    }
-}
-
-impl FromStr for DiskFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DiskFormat, String> {
-        match text {
-            "raw" => Ok(DiskFormat::Raw),
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => {
-                let hint = did_you_mean(text, ["raw", "qcow2"]);
-                Err(format!("'{text}' is not a disk format (there are raw, qcow2){hint}"))
-            }
-        }
-    }
-}
+pub use map::map;
 
 impl OfflineError {
     /// Whether something uses the disk now.
@@ -177,8 +142,9 @@ pub fn resize(
         }
         DiskFormat::Qcow2 => {
             let image = qcow2::open_image(path, false, BackingPolicy::Open)?;
-            check_growth(path, image.size_bytes, size_bytes)?;
-            qcow2::grow(&image, size_bytes).map_err(format_error(path))
+            check_growth(path, image.size_bytes(), size_bytes)?;
+            let grown = qcow2::grow(&image, size_bytes).and_then(|()| image.close());
+            grown.map_err(|error| format_error(path)(error.into()))
         }
     }
 }
@@ -216,29 +182,6 @@ pub struct DiskInfo {
     pub room_bytes: u64,
     /// What only a qcow2 image has.
     pub qcow2: Option<Qcow2Info>,
-}
-
-/// What a qcow2 header says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Qcow2Info {
-    /// 2 or 3.
-    pub version: u32,
-    /// Cluster size.
-    pub cluster_bytes: u64,
-    /// Width of a reference count.
-    pub refcount_bits: u32,
-    /// How clusters are compressed, if any are.
-    pub compression: Compression,
-    /// A writer may defer its reference counts.
-    pub lazy_refcounts: bool,
-    /// Such a writer has not closed it.
-    pub dirty: bool,
-    /// Marked as corrupt.
-    pub corrupt: bool,
-    /// What is behind it.
-    pub backing: Option<BackingName>,
-    /// Internal snapshots.
-    pub snapshots: u32,
 }
 
 /// Describes the disk at `path`.

@@ -9,12 +9,13 @@ use guest_memory::IoBuffers;
 use rustix::fs::fstat;
 
 use crate::contract::SECTOR_SIZE;
-use crate::host_file::{HostFile, Kind, OpenError};
+use crate::error::{FormatError, OpenError};
+use crate::format::SourceFormat;
+use crate::host_file::{HostFile, Kind};
 use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
 use crate::offline::{HOLE_BYTES, OfflineError, Run, copy};
-use crate::qcow2::FormatError;
-use crate::source::{SourceFile, SourceFormat, bad_source, image_file, open_layer};
+use crate::source::{SourceFile, bad_source, image_file, open_layer};
 
 /// Most files of a chain.
 const CHAIN_MAX: usize = 32;

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::source::SourceFormat;
+use crate::format::SourceFormat;
 
 /// What is read at the front of a file, in bytes.
 const FRONT_BYTES: usize = 512;

@@ -1,99 +1,19 @@
 //! Disks of other programs, which are read to be imported.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
-use rustix::fs::{SeekFrom, fstat, seek};
 
-use crate::host_file::{HostFile, Kind, OpenError};
+use crate::error::{FormatError, OpenError};
+use crate::format::{BackingName, SourceFormat};
+use crate::host_file::{HostFile, Kind, measure};
 use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::layer::{Layer, RawLayer};
-use crate::offline::DiskFormat;
-use crate::qcow2::{self, BackingName, FormatError, Image};
+use crate::qcow2::{self, Image};
 use crate::{vdi, vhd, vhdx, vmdk};
-
-/// How a disk that is imported lies in its file. Machines run on [`DiskFormat`]s only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceFormat {
-    /// Each byte where it is.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-    /// Hyper-V's format, fixed or dynamic.
-    Vhdx,
-    /// VMware's format: in one file, sparse or stream-optimized, or a descriptor with files beside it.
-    Vmdk,
-    /// Virtual PC's format, and Azure's: fixed or dynamic.
-    Vhd,
-    /// VirtualBox's format, fixed or dynamic.
-    Vdi,
-}
-
-impl SourceFormat {
-    /// All there are.
-    pub const ALL: [SourceFormat; 6] = [
-        SourceFormat::Raw,
-        SourceFormat::Qcow2,
-        SourceFormat::Vhdx,
-        SourceFormat::Vmdk,
-        SourceFormat::Vhd,
-        SourceFormat::Vdi,
-    ];
-
-    /// As a person writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            SourceFormat::Raw => "raw",
-            SourceFormat::Qcow2 => "qcow2",
-            SourceFormat::Vhdx => "vhdx",
-            SourceFormat::Vmdk => "vmdk",
-            SourceFormat::Vhd => "vhd",
-            SourceFormat::Vdi => "vdi",
-        }
-    }
-
-    /// The format as one that a machine can run on.
-    pub fn for_machines(self) -> Option<DiskFormat> {
-        match self {
-            SourceFormat::Raw => Some(DiskFormat::Raw),
-            SourceFormat::Qcow2 => Some(DiskFormat::Qcow2),
-            SourceFormat::Vhdx | SourceFormat::Vmdk | SourceFormat::Vhd | SourceFormat::Vdi => None,
-        }
-    }
-}
-
-impl From<DiskFormat> for SourceFormat {
-    fn from(format: DiskFormat) -> SourceFormat {
-        match format {
-            DiskFormat::Raw => SourceFormat::Raw,
-            DiskFormat::Qcow2 => SourceFormat::Qcow2,
-        }
-    }
-}
-
-impl fmt::Display for SourceFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SourceFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<SourceFormat, String> {
-        let found = SourceFormat::ALL.into_iter().find(|format| format.name() == text);
-        found.ok_or_else(|| {
-            let names = SourceFormat::ALL.map(SourceFormat::name);
-            let hint = messages::did_you_mean(text, names);
-            format!("'{text}' is not a disk format that can be read (there are {}){hint}", names.join(", "))
-        })
-    }
-}
 
 /// An open file with a disk in it.
 #[derive(Debug)]
@@ -139,14 +59,6 @@ pub(crate) fn image_file(host: HostFile, range: Option<(u64, u64)>) -> Arc<dyn I
         Some((start_bytes, length_bytes)) => {
             Arc::new(Window { file: Arc::new(host), start_bytes, length_bytes })
         }
-    }
-}
-
-/// Length of a file or block device; the position in it, which others may share, is moved on devices only.
-pub(crate) fn measure(file: &File) -> io::Result<u64> {
-    match fstat(file)?.st_size {
-        0 => Ok(seek(file, SeekFrom::End(0))?),
-        length => Ok(length as u64),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
-use crate::qcow2::FormatError;
 
 /// What is read at once, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;

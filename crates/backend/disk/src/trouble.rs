@@ -111,26 +111,24 @@ impl Trouble {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FileHealth {
     had_name: bool,
-    /// `None` where the length is not to be looked at.
-    size_bytes: Option<u64>,
 }
 
 impl FileHealth {
-    /// Looks at a file that has just been opened; `size_bytes` is the length that it must keep.
-    pub(crate) fn of(file: &File, size_bytes: Option<u64>) -> FileHealth {
+    /// Looks at a file that has just been opened.
+    pub(crate) fn of(file: &File) -> FileHealth {
         // What cannot be looked at now is not looked at later.
         let had_name = file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
-        FileHealth { had_name, size_bytes }
+        FileHealth { had_name }
     }
 
-    /// What has befallen it since, that no request shows: it was removed, or cut short.
-    pub(crate) fn trouble_of(self, file: &File) -> Option<Trouble> {
+    /// What has befallen it since, that no request shows: it was removed, or it is shorter than the `size_bytes` that it
+    /// has to have, if its length is to be looked at.
+    pub(crate) fn trouble_of(self, file: &File, size_bytes: Option<u64>) -> Option<Trouble> {
         let metadata = file.metadata().ok()?;
         if self.had_name && metadata.nlink() == 0 {
             return Some(Trouble::Vanished);
         }
-        let is_short =
-            metadata.is_file() && self.size_bytes.is_some_and(|size_bytes| metadata.len() < size_bytes);
+        let is_short = metadata.is_file() && size_bytes.is_some_and(|size_bytes| metadata.len() < size_bytes);
         is_short.then_some(Trouble::CutShort)
     }
 }
@@ -173,16 +171,17 @@ mod tests {
         let path = folder.path().join("disk");
         std::fs::write(&path, [0; 4096]).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let health = FileHealth::of(&file, Some(4096));
-        assert_eq!(health.trouble_of(&file), None);
+        let health = FileHealth::of(&file);
+        assert_eq!(health.trouble_of(&file, Some(4096)), None);
         file.set_len(8192).unwrap();
-        assert_eq!(health.trouble_of(&file), None);
-        file.set_len(512).unwrap();
-        assert_eq!(health.trouble_of(&file), Some(Trouble::CutShort));
-        assert_eq!(FileHealth::of(&file, None).trouble_of(&file), None);
+        assert_eq!(health.trouble_of(&file, Some(4096)), None);
+        assert_eq!(health.trouble_of(&file, Some(8192)), None);
+        file.set_len(4096).unwrap();
+        assert_eq!(health.trouble_of(&file, Some(8192)), Some(Trouble::CutShort));
+        assert_eq!(health.trouble_of(&file, None), None);
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(health.trouble_of(&file), Some(Trouble::Vanished));
+        assert_eq!(health.trouble_of(&file, Some(4096)), Some(Trouble::Vanished));
         // It never had a name that could be taken from it.
-        assert_eq!(FileHealth::of(&file, Some(512)).trouble_of(&file), None);
+        assert_eq!(FileHealth::of(&file).trouble_of(&file, Some(4096)), None);
     }
 }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use crate::blocks::{BlockTable, Blocks};
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u32_at, u64_at};
-use crate::qcow2::FormatError;
 use crate::source::Opened;
 use crate::table_pages::TablePages;
 

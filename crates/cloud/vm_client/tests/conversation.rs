@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use vm_client::{ClientError, Next, RunFolder, VmClient};
-use vm_control::{EventKind, FailureClass, Phase, Verb};
+use vm_control::{EventKind, FailureClass, Phase, ResizeDisk, Verb};
 
 const STATUS: &str = r#"{"protocol":1,"name":"web1","state":"running","engine":"soft","cpus":1,"memory_bytes":1,
     "uptime_ms":1,"resets":0,"pid":1}"#;
@@ -44,6 +44,11 @@ fn a_vm_is_asked_in_its_own_words() {
     let asked = once(&path, with_head("200 OK", "{}"));
     VmClient::new(&path).ask(Verb::PowerButton).unwrap();
     assert_eq!(asked.join().unwrap().unwrap(), "PUT /power-button HTTP/1.1");
+    std::fs::remove_file(&path).unwrap();
+    let asked = once(&path, with_head("200 OK", "{}"));
+    let wanted = ResizeDisk { disk: "disk-root".to_owned(), size_bytes: 1 << 30, from_bytes: None };
+    VmClient::new(&path).resize_disk(&wanted).unwrap();
+    assert_eq!(asked.join().unwrap().unwrap(), "PUT /resize-disk HTTP/1.1");
 }
 
 #[test]

@@ -36,6 +36,10 @@ pub trait Device: AnySnapshot + Send {
     /// Takes up work again after [`pause`](Device::pause).
     fn resume(&mut self);
 
+    /// Takes notice of what has changed behind the device, such as a disk's length, and tells the guest. A paused device
+    /// does so when it resumes. Most have nothing behind them that changes.
+    fn follow_backend(&mut self) {}
+
     /// What the device has done since it was made. Most count nothing.
     fn figures(&self) -> Figures {
         Figures::new()

@@ -36,6 +36,8 @@ pub enum EventKind {
     ShuttingDown,
     /// The host could not do something for a device; the detail says what, where, and what to do.
     HostFailure,
+    /// A disk has become longer; the detail says which, and how long it is.
+    DiskResized,
     /// The process got a signal; the detail is its number.
     Signal,
     /// The VM is over; the detail says how.

@@ -47,13 +47,36 @@ fn a_vm_of_version_1_is_understood() {
     assert_eq!(serde_json::from_str::<Failure>(text).unwrap().class, FailureClass::Host);
 }
 
+/// As version 2 wrote it; it had no disks that grow.
+#[test]
+fn a_vm_of_version_2_is_understood() {
+    let text = r#"{"protocol":2,"name":"web1","state":"running","paused_by":null,"engine":"kvm","cpus":1,"memory_bytes":1,
+        "uptime_ms":2,"resets":0,"panics":0,"pid":7,"cards":[],
+        "disks":[{"id":"disk-root","path":"/a","format":"raw","size_bytes":512,"readonly":false}]}"#;
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!((status.protocol, status.disks[0].size_bytes), (2, 512));
+}
+
+#[test]
+fn a_disk_is_resized_by_what_is_said_of_it() {
+    let text = r#"{"disk":"disk-root","size_bytes":1073741824}"#;
+    let wanted: ResizeDisk = serde_json::from_str(text).unwrap();
+    assert_eq!((wanted.size_bytes, wanted.from_bytes), (1 << 30, None));
+    assert_eq!(serde_json::to_string(&wanted).unwrap(), text);
+    for bad in
+        ["{}", r#"{"disk":"a"}"#, r#"{"disk":"a","size_bytes":-1}"#, r#"{"disk":"a","size_bytes":"1G"}"#]
+    {
+        assert!(serde_json::from_str::<ResizeDisk>(bad).is_err(), "{bad}");
+    }
+}
+
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
-    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":3,
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":4,
         "state":"migrating","uptime_ms":1234,"node":"a",
         "disks":[{"id":"d","path":"p","format":"raw","size_bytes":1,"readonly":false,"cache":"none"}]}"#;
     let status: Status = serde_json::from_str(text).unwrap();
-    assert_eq!((status.protocol, status.state), (3, Phase::Unknown));
+    assert_eq!((status.protocol, status.state), (4, Phase::Unknown));
     assert_eq!(status.disks[0].path, "p");
     let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"moved","to":"b"}"#).unwrap();
     assert_eq!((event.event, event.detail), (EventKind::Unknown, None));

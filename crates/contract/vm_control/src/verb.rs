@@ -22,6 +22,8 @@ pub enum Verb {
     Reset,
     /// End at once, as if the power went.
     Stop,
+    /// Make a disk longer. The request has a body, a [`ResizeDisk`](crate::ResizeDisk).
+    ResizeDisk,
 }
 
 /// The method of a request.
@@ -60,8 +62,16 @@ pub enum Misdirected {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Verb; 7] =
-        [Verb::Status, Verb::Counters, Verb::Pause, Verb::Resume, Verb::PowerButton, Verb::Reset, Verb::Stop];
+    pub const ALL: [Verb; 8] = [
+        Verb::Status,
+        Verb::Counters,
+        Verb::Pause,
+        Verb::Resume,
+        Verb::PowerButton,
+        Verb::Reset,
+        Verb::Stop,
+        Verb::ResizeDisk,
+    ];
 
     /// Where it is asked for.
     pub fn path(self) -> &'static str {
@@ -73,6 +83,7 @@ impl Verb {
             Verb::PowerButton => "/power-button",
             Verb::Reset => "/reset",
             Verb::Stop => "/stop",
+            Verb::ResizeDisk => "/resize-disk",
         }
     }
 
@@ -80,8 +91,15 @@ impl Verb {
     pub fn method(self) -> Method {
         match self {
             Verb::Status | Verb::Counters => Method::Get,
-            Verb::Pause | Verb::Resume | Verb::PowerButton | Verb::Reset | Verb::Stop => Method::Put,
+            Verb::Pause | Verb::Resume | Verb::PowerButton | Verb::Reset | Verb::Stop | Verb::ResizeDisk => {
+                Method::Put
+            }
         }
+    }
+
+    /// Whether the request says more than the verb does, in a body.
+    pub fn has_body(self) -> bool {
+        self == Verb::ResizeDisk
     }
 
     /// What a request asks for.

@@ -49,16 +49,17 @@ pub(crate) fn features(disk: &dyn Disk, offer: Offer, queues: u16) -> u64 {
     features
 }
 
-/// The configuration space. Fields of features that are not offered are zero.
+/// The configuration space of a disk of which the driver knows so many bytes. Fields of features that are not offered are zero.
 pub(crate) fn config_space(
     disk: &dyn Disk,
+    capacity_bytes: u64,
     offer: Offer,
     queues: u16,
     writeback: bool,
 ) -> [u8; spec::CONFIG_SIZE] {
     let mut space = [0; spec::CONFIG_SIZE];
     let mut put = |offset: usize, value: &[u8]| space[offset..offset + value.len()].copy_from_slice(value);
-    put(spec::CONFIG_CAPACITY, &(disk.size_bytes() / SECTOR_SIZE).to_le_bytes());
+    put(spec::CONFIG_CAPACITY, &(capacity_bytes / SECTOR_SIZE).to_le_bytes());
     put(spec::CONFIG_SEG_MAX, &SEG_MAX.to_le_bytes());
     put(spec::CONFIG_BLK_SIZE, &disk.block_size_bytes().to_le_bytes());
     // Nothing is aligned oddly, and no length beyond a physical block is better than another: the other fields of

@@ -1,14 +1,16 @@
 //! The device as the transport sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use device_model::{Figures, PowerSink, Saved, Snapshot, SnapshotError, read_register};
 use disk::Disk;
 use guest_memory::GuestAddress;
 use serde::{Deserialize, Serialize};
 use tracing::error;
-use virtio_core::{Chain, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker};
+use virtio_core::{
+    Chain, ConfigChange, DeviceType, QueueResources, QueueState, StartError, VirtioDevice, Worker,
+};
 
 use crate::config::{Offer, QUEUE_SIZE, config_space, features};
 use crate::counters::BlockCounters;
@@ -31,6 +33,11 @@ pub enum BuildError {
 /// A block device over a disk.
 pub struct VirtioBlock {
     disk: Arc<dyn Disk>,
+    /// Length that the driver is told, in bytes, and up to which it is served. The disk's, or less: what the disk has gained
+    /// meanwhile is told when the device [follows](VirtioDevice::follow_backend) it.
+    capacity_bytes: Arc<AtomicU64>,
+    /// How the driver is told, once there is a transport.
+    change: Option<ConfigChange>,
     offer: Offer,
     serial: [u8; spec::ID_SIZE],
     /// One for each queue; `None` while it is stopped.
@@ -59,6 +66,8 @@ impl VirtioBlock {
         }
         Ok(VirtioBlock {
             offer: Offer::of(&*disk),
+            capacity_bytes: Arc::new(AtomicU64::new(disk.size_bytes())),
+            change: None,
             disk,
             serial: padded,
             workers: (0..queues).map(|_| None).collect(),
@@ -79,6 +88,10 @@ impl VirtioBlock {
     pub fn on_error(self, on_error: OnError, id: &str, machine: Arc<dyn PowerSink>) -> VirtioBlock {
         let listener = Listener { device: id.to_owned(), machine };
         VirtioBlock { failures: Failures::new(on_error, listener), ..self }
+    }
+
+    fn capacity_bytes(&self) -> u64 {
+        self.capacity_bytes.load(Ordering::SeqCst)
     }
 
     fn queue_count(&self) -> u16 {
@@ -112,7 +125,8 @@ impl VirtioDevice for VirtioBlock {
 
     fn read_config(&self, offset: usize, data: &mut [u8]) {
         let writeback = self.writeback.load(Ordering::SeqCst);
-        let space = config_space(&*self.disk, self.offer, self.queue_count(), writeback);
+        let capacity_bytes = self.capacity_bytes();
+        let space = config_space(&*self.disk, capacity_bytes, self.offer, self.queue_count(), writeback);
         read_register(&space, offset, data);
     }
 
@@ -121,6 +135,18 @@ impl VirtioDevice for VirtioBlock {
         let written = spec::CONFIG_WRITEBACK.checked_sub(offset).and_then(|at| data.get(at));
         if let Some(writeback) = written {
             self.writeback.store(*writeback != 0, Ordering::SeqCst);
+        }
+    }
+
+    fn connect_config(&mut self, change: ConfigChange) {
+        self.change = Some(change);
+    }
+
+    /// Capacity "can change" (5.2.5): the driver reads the new one and hears of it, and is served up to there from now on.
+    fn follow_backend(&mut self) {
+        let size_bytes = self.disk.size_bytes();
+        if self.capacity_bytes.swap(size_bytes, Ordering::SeqCst) != size_bytes {
+            self.change.iter().for_each(ConfigChange::notify);
         }
     }
 
@@ -136,6 +162,7 @@ impl VirtioDevice for VirtioBlock {
         let QueueResources { queue, kick } = resources;
         let shared = Shared {
             limits: Limits::of(&*self.disk, self.offer, features),
+            capacity_bytes: Arc::clone(&self.capacity_bytes),
             serial: self.serial,
             counters: Arc::clone(&self.counters),
             cache: self.cache(features),
@@ -180,7 +207,7 @@ impl VirtioDevice for VirtioBlock {
 /// Saved state: what the driver can change besides rings and negotiation, and requests that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockState {
-    /// Length of the disk: one that has another is another disk, or is not as it was.
+    /// Length that the driver knows: a disk that is shorter is another disk, or is not as it was.
     size_bytes: u64,
     /// The cache mode in configuration space.
     writeback: bool,
@@ -218,9 +245,20 @@ impl Snapshot for VirtioBlock {
 
     fn save(&self) -> Saved<BlockState> {
         // Serial number and queues come from the machine's description; counters start anew.
-        let Self { disk, offer: _, serial: _, workers: _, writeback, counters: _, failures: _, held } = self;
+        let Self {
+            disk: _,
+            capacity_bytes: _,
+            change: _,
+            offer: _,
+            serial: _,
+            workers: _,
+            writeback,
+            counters: _,
+            failures: _,
+            held,
+        } = self;
         Saved::State(BlockState {
-            size_bytes: disk.size_bytes(),
+            size_bytes: self.capacity_bytes(),
             writeback: writeback.load(Ordering::SeqCst),
             held: held.iter().map(|queue| queue.iter().map(HeldRequest::of).collect()).collect(),
         })
@@ -228,8 +266,8 @@ impl Snapshot for VirtioBlock {
 
     fn restore(&mut self, state: BlockState) -> Result<(), SnapshotError> {
         let BlockState { size_bytes, writeback, held } = state;
-        if size_bytes != self.disk.size_bytes() {
-            return Err(SnapshotError::Invalid("the disk is longer or shorter than it was"));
+        if size_bytes > self.disk.size_bytes() {
+            return Err(SnapshotError::Invalid("the disk is shorter than it was"));
         }
         let fits = |queue: &Vec<HeldRequest>| {
             queue.len() <= usize::from(QUEUE_SIZE) && queue.iter().all(|request| request.head < QUEUE_SIZE)
@@ -237,6 +275,8 @@ impl Snapshot for VirtioBlock {
         if held.len() != self.workers.len() || !held.iter().all(fits) {
             return Err(SnapshotError::Invalid("requests that wait in queues that are not there"));
         }
+        // What it has gained since is told when the device goes on.
+        self.capacity_bytes.store(size_bytes, Ordering::SeqCst);
         // Where their buffers lie is looked at when they are tried again, as for any chain.
         self.held =
             held.into_iter().map(|queue| queue.into_iter().map(HeldRequest::into_chain).collect()).collect();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use device_model::EventFd;
 use disk::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
@@ -24,7 +24,10 @@ const MAX_IN_FLIGHT_BYTES: u64 = 64 << 20;
 /// What all queues of a device share.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    /// But for the capacity, which can grow.
     pub(crate) limits: Limits,
+    /// What the driver knows of the disk's length, in bytes.
+    pub(crate) capacity_bytes: Arc<AtomicU64>,
     pub(crate) serial: [u8; spec::ID_SIZE],
     pub(crate) counters: Arc<BlockCounters>,
     pub(crate) cache: Cache,
@@ -154,7 +157,9 @@ impl BlockHandler {
 
     /// Parses a chain and starts or answers its request.
     fn begin(&mut self, chain: Chain) {
-        match parse(&chain, self.queue.memory(), &self.shared.limits) {
+        let size_bytes = self.shared.capacity_bytes.load(Ordering::SeqCst);
+        let limits = Limits { size_bytes, ..self.shared.limits };
+        match parse(&chain, self.queue.memory(), &limits) {
             Ok(Request::Disk(parts)) => self.submit(chain, parts),
             Ok(Request::Id { room_bytes }) => {
                 let id = &self.shared.serial[..self.shared.serial.len().min(room_bytes as usize)];

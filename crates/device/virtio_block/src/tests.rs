@@ -13,6 +13,7 @@ use virtio_core::{VIRTIO_F_VERSION_1, VirtioDevice};
 use crate::{Offer, VirtioBlock, spec};
 
 mod failing_disk;
+mod growing_disk;
 mod held_disk;
 
 const SIZE_BYTES: usize = 1 << 20;

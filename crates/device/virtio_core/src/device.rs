@@ -82,6 +82,11 @@ pub trait VirtioDevice: AnySnapshot + Send {
     /// transport is built; a device whose configuration never changes has no use for it.
     fn connect_config(&mut self, _change: ConfigChange) {}
 
+    /// Takes notice of what has changed behind the device, and tells the driver by [`ConfigChange`]: a disk has grown. Called
+    /// while no access of the driver's is under way, and before the queues of a paused device start again. Most devices
+    /// have nothing behind them that changes.
+    fn follow_backend(&mut self) {}
+
     /// Starts serving queue `index` with the negotiated `features`. Called for each queue that the driver
     /// enabled, in ascending order, when it sets `DRIVER_OK`, and when a paused device resumes.
     fn start_queue(&mut self, index: u16, resources: QueueResources, features: u64)

@@ -20,23 +20,35 @@ pub enum LockKind {
 /// # Errors
 /// Those of fcntl(2), where the file system knows no locks.
 pub fn try_lock(file: &File, kind: LockKind) -> io::Result<bool> {
+    let kind = match kind {
+        LockKind::Shared => libc::F_RDLCK,
+        LockKind::Exclusive => libc::F_WRLCK,
+    };
+    let answer = set_lock(file, kind as libc::c_short);
+    match &answer {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(_) => answer.map(|()| true),
+    }
+}
+
+/// Gives up the lock that is held on `file`, whichever kind it is; none is no error.
+///
+/// # Errors
+/// Those of fcntl(2), where the file system knows no locks.
+pub fn unlock(file: &File) -> io::Result<()> {
+    set_lock(file, libc::F_UNLCK as libc::c_short)
+}
+
+/// Makes the lock of this open file on all of the file be of this type (fcntl(2), `l_type`).
+fn set_lock(file: &File, kind: libc::c_short) -> io::Result<()> {
     // SAFETY: an all-zero flock is a valid value: from offset 0 to the end of the file, wherever that is.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_type = match kind {
-        LockKind::Shared => libc::F_RDLCK as libc::c_short,
-        LockKind::Exclusive => libc::F_WRLCK as libc::c_short,
-    };
+    lock.l_type = kind;
     // SAFETY: F_OFD_SETLK reads the flock that the pointer names, which outlives the call.
     let answer = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-    if answer == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
-        _ => Err(error),
-    }
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -51,7 +63,11 @@ mod tests {
         assert!(try_lock(&first, LockKind::Shared).unwrap());
         assert!(try_lock(&second, LockKind::Shared).unwrap());
         assert!(!try_lock(&second, LockKind::Exclusive).unwrap());
-        drop(first);
+        unlock(&first).unwrap();
+        unlock(&first).unwrap();
         assert!(try_lock(&second, LockKind::Exclusive).unwrap());
+        assert!(!try_lock(&first, LockKind::Shared).unwrap());
+        drop(second);
+        assert!(try_lock(&first, LockKind::Exclusive).unwrap());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
-use char_backend::{InputPump, InputSource};
+use char_backend::{CharBackend, InputPump, InputSource};
 use device_model::{EventFd, PowerSink, ReportSink, lock};
 use guest_memory::{GpaRange, GuestAddress, GuestMemory, Policy};
 use host_sys::poll::new_event;
@@ -18,7 +18,7 @@ use virtio_rng::VirtioRng;
 use vm_spec::blueprint::{
     DeviceKind, DiskDevice, DiskFeatures, MemoryMap, NicDevice, NicFeatures, PciDevice, Range,
 };
-use vm_spec::{Blueprint, Chip};
+use vm_spec::{Blueprint, Chip, DeviceId};
 
 use crate::backends::{Backends, DiskBackend};
 use crate::devices::{Chips, Wiring};
@@ -64,7 +64,7 @@ impl Machine {
         let serial = serial.ok_or(BuildError::NoChip(Chip::Serial.id()))?;
         let power_button = power_button.ok_or(BuildError::NoChip(Chip::AcpiEvents.id()))?;
         let take = move |source: InputSource<'_>| lock(&serial).receive(source);
-        let input = InputPump::start(Arc::clone(&backends.console), room, take);
+        let input = InputPump::start(Arc::clone(serial_console(backends)?), room, take);
         Ok(Machine::new(wiring, power_button, input.map_err(BuildError::Console)?))
     }
 }
@@ -80,7 +80,7 @@ fn wire<V: Vm>(
 ) -> Result<(), BuildError> {
     match chip {
         Chip::Serial => {
-            let output = Arc::clone(&backends.console);
+            let output = Arc::clone(serial_console(backends)?);
             let output = Box::new(move |data: &[u8]| output.write(data));
             let room = room.try_clone().map_err(BuildError::Console)?;
             chips.serial = Some(wiring.serial(vm.irq_line(layout::COM1_GSI), output, Some(room))?);
@@ -106,26 +106,32 @@ fn attach(
     let missing = || BuildError::NoBackend(id.clone());
     let device: Box<dyn VirtioDevice> = match kind {
         DeviceKind::Disk(disk) => {
-            let DiskBackend { disk: behind, on_error } = backends.disks.get(id).ok_or_else(missing)?;
+            let DiskBackend { disk: behind, on_error } = backends.disk_backend(id).ok_or_else(missing)?;
             let DiskDevice { queues, block_size_bytes: _, readonly: _, serial, features } = disk;
             let serial = serial.as_ref().map_or("", |serial| serial.as_str());
-            let block = VirtioBlock::new(Arc::clone(behind), serial, *queues)?;
+            let block = VirtioBlock::new(behind.disk(), serial, *queues)?;
             let block = block.offering(disk_offer(*features));
             let block = block.on_error(*on_error, id.as_str(), Arc::clone(&wiring.sink));
             Box::new(block)
         }
         DeviceKind::Nic(NicDevice { mac, queue_pairs, features }) => {
-            let behind = backends.nics.get(id).ok_or_else(missing)?;
+            let behind = backends.nic(id).ok_or_else(missing)?;
             let mac = <[u8; 6]>::from(*mac).try_into()?;
             Box::new(VirtioNet::new(Arc::clone(behind), mac, *queue_pairs).offering(nic_offer(*features)))
         }
         DeviceKind::Console => {
-            let behind = backends.virtio_console.as_ref().ok_or_else(missing)?;
+            let behind = backends.console(id).ok_or_else(missing)?;
             Box::new(VirtioConsole::new(Arc::clone(behind)))
         }
         DeviceKind::Entropy => Box::new(VirtioRng::new()),
     };
     wiring.virtio(id, *slot, device)
+}
+
+/// What is behind the serial port.
+fn serial_console(backends: &Backends) -> Result<&Arc<dyn CharBackend>, BuildError> {
+    let id = DeviceId::of_chip(Chip::Serial);
+    backends.console(&id).ok_or(BuildError::NoBackend(id))
 }
 
 fn disk_offer(features: DiskFeatures) -> virtio_block::Offer {

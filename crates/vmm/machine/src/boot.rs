@@ -38,13 +38,13 @@ pub fn load(blueprint: &Blueprint, memory: &Slots, backends: &Backends) -> Resul
     let Boot::Kernel { protocol, command_line } = &blueprint.boot;
     let config = BootConfig {
         command_line,
-        initrds: &backends.initrds,
-        modules: &backends.modules,
+        initrds: &backends.boot.initrds,
+        modules: &backends.boot.modules,
         rsdp,
         protocol: forced_protocol(*protocol),
         zeroed_ram: true,
     };
-    Ok(Entry(backends.kernel.load(memory, &config)?.initial))
+    Ok(Entry(backends.boot.kernel.load(memory, &config)?.initial))
 }
 
 /// The one way into the kernel that is wanted, if only one is.

@@ -23,8 +23,8 @@ pub enum BuildError {
     /// What is behind the devices is not what the guest was told.
     #[error(transparent)]
     Misfit(#[from] Misfit),
-    /// Nothing is behind a device, though all that was looked at is: a mistake of ours.
-    #[error("device {0} has nothing behind it")]
+    /// What is behind a device was not activated, or is nothing: a mistake of ours.
+    #[error("device {0} has nothing active behind it")]
     NoBackend(DeviceId),
     /// Two devices at one address.
     #[error(transparent)]

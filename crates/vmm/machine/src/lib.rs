@@ -20,7 +20,7 @@ mod reset_vector;
 #[cfg(test)]
 mod tests;
 
-pub use backends::{BackendError, Backends};
+pub use backends::{BackendError, BackendSpec, Backends, DeviceError};
 pub use bus::{Bus, Overlap};
 pub use error::{BootError, BuildError};
 pub use machine::{DeviceStateError, Machine};

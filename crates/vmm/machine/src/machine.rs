@@ -7,6 +7,7 @@ use char_backend::InputPump;
 use chipset::AcpiGed;
 use device_model::{Device, Figures, HELD, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
+use vm_spec::DeviceId;
 use vm_state::DeviceState;
 
 use crate::bus::Bus;
@@ -86,6 +87,16 @@ impl Machine {
         }
         self.bus.follow_pci();
         Ok(())
+    }
+
+    /// Has the device `id` take notice of what has changed behind it, such as a disk's length, and tell the guest; in a
+    /// paused machine when that is resumed. Whether there is such a device.
+    pub fn follow_backend(&self, id: &DeviceId) -> bool {
+        // One lock at a time, as everywhere.
+        let is_it = |device: &&Shared<dyn Device>| lock(device).id() == id.as_str();
+        let found = self.devices.iter().find(is_it);
+        found.iter().for_each(|device| lock(device).follow_backend());
+        found.is_some()
     }
 
     /// Requests of the guest's that the host could not carry out and that wait to be tried again.

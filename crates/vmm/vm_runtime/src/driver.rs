@@ -10,11 +10,12 @@ use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::Backends;
+use messages::Bytes;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_control::{EventKind, Phase, Status, VERSION, Verb};
+use vm_control::{EventKind, Phase, ResizeDisk, Status, VERSION};
 use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlRequest, ControlServer, ControlSocket, Reply};
+use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply, Wanted};
 use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
@@ -22,6 +23,7 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
+use crate::resize;
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
@@ -63,7 +65,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
     let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
     let blueprint = Arc::new(resolve(spec, &facts, None)?);
-    let world = World { spec, blueprint, engine: engine.name(), backends: &backends, reach, say };
+    let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
     let outcome = driver.power_cycles(engine)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
@@ -75,7 +77,7 @@ struct World<'s> {
     spec: &'s VmSpec,
     blueprint: Arc<Blueprint>,
     engine: &'static str,
-    backends: &'s Backends,
+    backends: Backends,
     reach: Reach,
     say: Option<fn(&str)>,
 }
@@ -142,12 +144,12 @@ impl<'s> Driver<'s> {
 
     /// Power cycle after power cycle, until one ends for good.
     fn power_cycles<E: Engine>(&mut self, engine: &E) -> Result<Outcome, RunError> {
-        let World { spec, backends, .. } = self.world;
+        let spec = self.world.spec;
         let mut quick_resets = ResetLoop::default();
         let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
         loop {
             let how = PowerOn::Cold(&self.world.blueprint);
-            let cycle = PowerCycle::power_on(engine, spec, backends, how, &listener)?;
+            let cycle = PowerCycle::power_on(engine, spec, &self.world.backends, how, &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
             self.phase = Phase::Running;
@@ -344,29 +346,40 @@ impl<'s> Driver<'s> {
     }
 
     fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
-        let ControlRequest { verb, reply } = request;
+        let ControlRequest { wanted, reply } = request;
         let done = Ok(Reply::Done {});
-        let (answer, end) = match verb {
-            Verb::Status => (Ok(Reply::Status(self.status())), None),
-            Verb::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
-            Verb::Pause => {
-                let paused = self.pause(cycle).map_err(|error| messages::in_words(&error));
+        let (answer, end) = match wanted {
+            Wanted::Status => (Ok(Reply::Status(self.status())), None),
+            Wanted::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
+            Wanted::Pause => {
+                let paused = self.pause(cycle).map_err(|error| Refusal::host(&error));
                 (paused.map(|()| Reply::Done {}), None)
             }
-            Verb::Resume => {
+            Wanted::Resume => {
                 self.resume(cycle);
                 (done, None)
             }
-            Verb::PowerButton => {
+            Wanted::PowerButton => {
                 self.press_power_button(cycle);
                 (done, None)
             }
-            Verb::Reset => (done, Some(End::Reset)),
-            Verb::Stop => (done, Some(End::Killed)),
+            Wanted::Reset => (done, Some(End::Reset)),
+            Wanted::Stop => (done, Some(End::Killed)),
+            Wanted::ResizeDisk(wanted) => (self.resize_disk(&wanted, cycle).map(|()| Reply::Done {}), None),
         };
         // A client that did not wait for its answer needs none.
         let _ = reply.send(answer);
         end
+    }
+
+    /// The disk's file first, then the device, so that the guest hears of nothing that is not there.
+    fn resize_disk<V: Vm>(&mut self, wanted: &ResizeDisk, cycle: &PowerCycle<V>) -> Result<(), Refusal> {
+        let (id, grown_to) = resize::grow(self.world.spec, &self.world.backends, wanted)?;
+        if let Some(size_bytes) = grown_to {
+            cycle.machine.follow_backend(&id);
+            self.events.tell(EventKind::DiskResized, Some(format!("{id} is {} long", Bytes(size_bytes))));
+        }
+        Ok(())
     }
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {

@@ -24,6 +24,7 @@ mod listener;
 mod outcome;
 mod power;
 mod report;
+mod resize;
 #[cfg(test)]
 mod tests;
 mod trouble;

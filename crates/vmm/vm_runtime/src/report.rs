@@ -24,7 +24,7 @@ pub(crate) fn counters<V: Vm>(cycle: &PowerCycle<V>) -> Counters {
 pub(crate) fn disks(spec: &VmSpec, backends: &Backends) -> Vec<DiskStatus> {
     let status = spec.disk_ids().into_iter().zip(&spec.disks).filter_map(|(id, disk)| {
         Some(DiskStatus {
-            size_bytes: backends.disk_size_bytes(&id)?,
+            size_bytes: backends.disk(&id)?.size_bytes(),
             id: id.to_string(),
             path: disk.path.display().to_string(),
             format: disk.format.name().to_owned(),

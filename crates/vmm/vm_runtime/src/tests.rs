@@ -22,6 +22,8 @@ use vm_state::VmState;
 use crate::control::CLIENTS_MAX;
 use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
+mod resize;
+
 fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
@@ -166,8 +168,16 @@ impl Sleeping {
 
     /// Status line and body of one request.
     fn ask(&self, method: &str, path: &str) -> (String, String) {
+        self.ask_with(method, path, "")
+    }
+
+    /// The same of a request with a body.
+    fn ask_with(&self, method: &str, path: &str, body: &str) -> (String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n").unwrap();
+        let length = body.len();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}");
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -308,7 +318,7 @@ fn no_request_is_refused_in_words_of_a_library() {
         }
     }
     assert!(refusals > 80, "{refusals}");
-    // Nothing that is asked has a body: whatever comes as one changes nothing.
+    // Where nothing is said by a body, whatever comes as one changes nothing.
     for body in ["{", "null", "\u{0}", "{\"state\": 1}", "[[[[[[[["] {
         let mut stream = UnixStream::connect(&vm.socket).unwrap();
         let head =

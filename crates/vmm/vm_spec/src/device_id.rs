@@ -51,6 +51,11 @@ impl DeviceId {
         DeviceId(ENTROPY_ID.to_owned())
     }
 
+    /// A chip.
+    pub fn of_chip(chip: Chip) -> DeviceId {
+        DeviceId(chip.id().to_owned())
+    }
+
     /// Whether a part of every machine is called so, which no disk or card may be.
     pub(crate) fn is_reserved(&self) -> bool {
         [PCI_BUS_ID, CONSOLE_ID, ENTROPY_ID].contains(&self.as_str()) || Chip::is_id(self.as_str())

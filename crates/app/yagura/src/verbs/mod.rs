@@ -1,4 +1,4 @@
-//! `yagura pause`, `resume`, `stop`, `reset`, `info`, `list`: VMs that run, found by their names.
+//! `yagura pause`, `resume`, `stop`, `reset`, `resize`, `info`, `list`: VMs that run, found by their names.
 //!
 //! ```text
 //! name ─► RunFolder ─► VmClient ─► the VM's process ─► done, or a Failure ─► one line, an exit status
@@ -8,6 +8,7 @@ pub mod arguments;
 mod failure;
 mod info;
 mod list;
+mod resize;
 mod running;
 mod stop;
 
@@ -20,6 +21,7 @@ use yagura_vmm::say;
 
 pub use info::info;
 pub use list::list;
+pub use resize::resize;
 pub use running::Running;
 pub use stop::stop;
 

@@ -3,28 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{DiskFormat, OfflineError, io_error, open_raw};
-use crate::host_file::OpenError;
+use super::{OfflineError, io_error, open_raw};
+use crate::error::OpenError;
+use crate::format::DiskFormat;
 use crate::layer::{Layer, RawLayer};
+use crate::map_piece::MapPiece;
 use crate::qcow2::{self, BackingPolicy};
 use crate::raw_contents::RawContents;
-
-/// A part of a disk that lies in one place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapPiece {
-    /// First byte on the disk.
-    pub start_bytes: u64,
-    /// Length in bytes.
-    pub length_bytes: u64,
-    /// How many files further back it is: 0 for the disk's own.
-    pub depth: u32,
-    /// It reads as zeros.
-    pub zero: bool,
-    /// Data takes room for it.
-    pub data: bool,
-    /// Where it is in its file; `None` for what has no place, and for compressed clusters.
-    pub offset_bytes: Option<u64>,
-}
 
 /// Calls `each` with the parts of a disk in order. Neighbours that say the same are one.
 ///

@@ -1,8 +1,9 @@
 //! Is an image sound?
 
-use super::header::{FormatError, Header};
+use super::header::Header;
 use super::spec::{AUTOCLEAR_BITMAPS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use super::survey::{Survey, counted_behind, counts_on_disk};
+use crate::error::FormatError;
 use crate::image_file::ImageFile;
 
 /// What a check has found.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::entry::{CompressedRange, compressed_entry};
-use super::header::Compression;
 use super::owner::Owner;
+use crate::format::Compression;
 
 /// Largest window of a zstd frame, as a power of two: what a hostile frame makes us allocate. Clusters have
 /// 2 MiB at most.

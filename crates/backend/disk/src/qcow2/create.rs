@@ -1,14 +1,17 @@
 //! Making images, and making them larger.
 
+use std::io;
+
 use guest_memory::IoBuffers;
 
 use super::geometry::Geometry;
-use super::header::{BackingName, Compression, FormatError};
 use super::image::Image;
 use super::owner::Owner;
 use super::refcounts::Run;
 use super::spec::*;
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
+use crate::format::{BackingName, Compression};
 use crate::image_file::ImageFile;
 
 /// What a new image is like.
@@ -97,11 +100,33 @@ pub(crate) fn set_first_size(image: &Image, size_bytes: u64) -> Result<(), Forma
     Ok(image.close()?)
 }
 
-/// Makes the disk of an open image larger. It has to be opened anew to be seen so.
+/// Makes the disk of an open image larger, while it is used or not. Requests up to there are served when this returns,
+/// and the file says so.
 ///
 /// What a backing file has behind the old end does not come to light.
-pub(crate) fn grow(image: &Image, size_bytes: u64) -> Result<(), FormatError> {
-    if size_bytes < image.size_bytes {
+pub(crate) fn grow(image: &Image, size_bytes: u64) -> io::Result<()> {
+    let old_bytes = image.size_bytes();
+    check_growth(image, size_bytes)?;
+    let backed_bytes = {
+        let mut owner = image.lock();
+        owner.check_writable()?;
+        lengthen_l1(&mut owner, size_bytes)?;
+        owner.backed_bytes
+    };
+    let cluster_end = old_bytes.next_multiple_of(image.geometry.cluster_bytes());
+    image.zero_behind(old_bytes, backed_bytes.max(cluster_end).min(size_bytes))?;
+    // The zeros are there before anything reads them.
+    image.flush()?;
+    set_size(image, size_bytes);
+    // Otherwise the next flush would make true what was said to have failed.
+    image.flush().inspect_err(|_| set_size(image, old_bytes))?;
+    image.grow_to(size_bytes);
+    Ok(())
+}
+
+/// Whether an image can be so large.
+fn check_growth(image: &Image, size_bytes: u64) -> Result<(), FormatError> {
+    if size_bytes < image.size_bytes() {
         return Err(FormatError::unsupported("making a qcow2 disk smaller"));
     }
     if image.header.version < 3 && image.header.snapshots > 0 {
@@ -110,20 +135,14 @@ pub(crate) fn grow(image: &Image, size_bytes: u64) -> Result<(), FormatError> {
     if !size_bytes.is_multiple_of(SECTOR_SIZE) {
         return Err(FormatError::unsupported("a size that is not a multiple of 512"));
     }
-    check_size(image.geometry, size_bytes)?;
-    let backed_bytes = {
-        let mut owner = image.lock();
-        lengthen_l1(&mut owner, size_bytes)?;
-        owner.backed_bytes
-    };
-    let cluster_end = image.size_bytes.next_multiple_of(image.geometry.cluster_bytes());
-    image.zero_behind(image.size_bytes, backed_bytes.max(cluster_end).min(size_bytes))?;
-    image.flush()?;
+    check_size(image.geometry, size_bytes)
+}
+
+/// Has the next commit write this length.
+fn set_size(image: &Image, size_bytes: u64) {
     let mut owner = image.lock();
     owner.header.size_bytes = size_bytes;
     owner.header_changed = true;
-    drop(owner);
-    Ok(image.close()?)
 }
 
 fn check_size(geometry: Geometry, size_bytes: u64) -> Result<(), FormatError> {
@@ -137,7 +156,7 @@ fn check_size(geometry: Geometry, size_bytes: u64) -> Result<(), FormatError> {
 }
 
 /// Moves the L1 table to where it has room for `size_bytes`.
-fn lengthen_l1(owner: &mut Owner, size_bytes: u64) -> Result<(), FormatError> {
+fn lengthen_l1(owner: &mut Owner, size_bytes: u64) -> io::Result<()> {
     let geometry = owner.geometry;
     let entries = geometry.l1_entries_for(size_bytes);
     let old_entries = u64::from(owner.header.l1_entries);
@@ -145,6 +164,7 @@ fn lengthen_l1(owner: &mut Owner, size_bytes: u64) -> Result<(), FormatError> {
         return Ok(());
     }
     let run = owner.allocate_all(geometry.clusters_for(entries * 8))?;
+    take_room(owner, run).or_else(|error| owner.drop_references(run).and(Err(error)))?;
     if old_entries > 0 {
         let first = geometry.cluster_of(owner.header.l1_offset);
         owner.free_later(Run { first, count: geometry.clusters_for(old_entries * 8) });
@@ -154,6 +174,14 @@ fn lengthen_l1(owner: &mut Owner, size_bytes: u64) -> Result<(), FormatError> {
     owner.header.l1_offset = geometry.offset_of(run.first);
     owner.l1_moved = true;
     Ok(())
+}
+
+/// Has the host give room for a table before anything depends on it: on a full file system, the table's first commit would
+/// fail otherwise, and with it each flush of the guest's.
+fn take_room(owner: &Owner, run: Run) -> io::Result<()> {
+    let length_bytes = run.count * owner.geometry.cluster_bytes();
+    let zeros = IoBuffers::from_vec(vec![0; length_bytes as usize]);
+    owner.file.write(zeros, owner.geometry.offset_of(run.first))
 }
 
 /// The first cluster of an image of no size, with reference counts in the two behind it.

@@ -1,8 +1,8 @@
 //! L2 entries: what an image says about one cluster of the disk.
 
 use super::geometry::Geometry;
-use super::header::FormatError;
 use super::spec::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
+use crate::error::FormatError;
 
 /// Where the contents of a guest cluster are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

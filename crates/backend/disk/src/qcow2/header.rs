@@ -3,86 +3,11 @@
 //! What an image may claim is bounded here: nothing behind this file allocates memory by a number that the
 //! image alone has made up.
 
-use std::io;
-
 use super::geometry::Geometry;
 use super::spec::*;
+use crate::error::FormatError;
+use crate::format::{BackingName, Compression};
 use crate::image_file::{ImageFile, read_vec};
-
-/// Why a file cannot be used as qcow2.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// It stands on another file, and that is not followed.
-    #[error(
-        "it is only what differs from a backing file; make it whole with 'yagura disk convert' where both are"
-    )]
-    BackingRefused,
-    /// Something else.
-    #[error("it does not begin as a qcow2 image does")]
-    NotQcow2,
-    /// Something else than what it was said to be.
-    #[error("it does not begin as {0} does")]
-    NotThis(&'static str),
-    /// A part of the format that is left out.
-    #[error("{0} is not supported")]
-    Unsupported(String),
-    /// It makes no sense.
-    #[error("the image is damaged: {0}")]
-    Damaged(String),
-    /// It can be read only.
-    #[error("the image cannot be written to: {0}")]
-    NotWritable(String),
-    /// A file that it needs is not there.
-    #[error("it has data in the file '{0}', which is not beside it; put both into one folder")]
-    PartMissing(String),
-    /// The host could not read or write it: the kernel's answer.
-    #[error("{0}")]
-    Io(String),
-}
-
-impl FormatError {
-    pub(crate) fn damaged(what: impl Into<String>) -> FormatError {
-        FormatError::Damaged(what.into())
-    }
-
-    pub(crate) fn unsupported(what: impl Into<String>) -> FormatError {
-        FormatError::Unsupported(what.into())
-    }
-}
-
-impl From<io::Error> for FormatError {
-    fn from(error: io::Error) -> FormatError {
-        match error.downcast::<FormatError>() {
-            Ok(error) => error,
-            Err(error) => FormatError::Io(messages::in_words(&error)),
-        }
-    }
-}
-
-impl From<FormatError> for io::Error {
-    fn from(error: FormatError) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, error)
-    }
-}
-
-/// How compressed clusters are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compression {
-    /// Raw deflate.
-    #[default]
-    Zlib,
-    /// A zstd frame.
-    Zstd,
-}
-
-/// The file behind an image, as the image names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BackingName {
-    /// Its path; a relative one starts at the image's folder.
-    pub path: String,
-    /// `raw`, `qcow2`, or something that we do not read.
-    pub format: Option<String>,
-}
 
 /// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,30 +1,34 @@
 //! An open image: requests to its end, in whatever thread they come.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use guest_memory::IoBuffers;
 
 use super::compressed::{Inflated, deflate, inflate};
 use super::entry::CompressedRange;
 use super::geometry::Geometry;
-use super::header::{FormatError, Header};
+use super::header::Header;
 use super::lookup::{Extent, Piece};
 use super::owner::{Allocation, Clearing, Owner, WriteStep};
 use super::spec::INCOMPATIBLE_DIRTY;
 use crate::contract::{DiskOperation, DiskRequest};
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, fill_with_zeros, read_vec};
 use crate::layer::{Layer, locate_behind, read_behind};
-use crate::offline::MapPiece;
+use crate::map_piece::MapPiece;
 use crate::thread_queue::Serve;
 
-/// An image with what is behind it. Locks, in order: the owner's, then that of the inflated clusters; neither
-/// is held while the guest's data is read or written.
+/// An image with what is behind it. Locks, in order: that of the disk's end, the owner's, then that of the inflated
+/// clusters; the last two are not held while the guest's data is read or written.
 pub(crate) struct Image {
     pub(crate) file: Arc<dyn ImageFile>,
     pub(crate) geometry: Geometry,
-    pub(crate) size_bytes: u64,
+    /// It only grows: a request that was checked against it stays a good one.
+    length_bytes: AtomicU64,
+    /// Held by who takes the disk's last cluster for a whole one, so that it does not go on behind his back.
+    end: RwLock<()>,
     pub(crate) read_only: bool,
     /// It is not closed in the end, since its file goes.
     abandoned: AtomicBool,
@@ -53,7 +57,8 @@ impl Image {
         let owner = Owner::load(Arc::clone(&file), header.clone(), backed_bytes, read_only)?;
         let image = Image {
             geometry: header.geometry,
-            size_bytes: header.size_bytes,
+            length_bytes: AtomicU64::new(header.size_bytes),
+            end: RwLock::default(),
             file,
             read_only,
             behind,
@@ -85,6 +90,22 @@ impl Image {
             return Ok(());
         }
         Ok(self.flush()?)
+    }
+
+    /// Length of the disk.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.length_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Serves requests up to `size_bytes` from now on. All that reads there has been made zeros.
+    pub(super) fn grow_to(&self, size_bytes: u64) {
+        let _end = self.end.write().unwrap_or_else(PoisonError::into_inner);
+        self.length_bytes.fetch_max(size_bytes, Ordering::SeqCst);
+    }
+
+    /// Keeps the disk's end where it is.
+    fn hold_end(&self) -> RwLockReadGuard<'_, ()> {
+        self.end.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Owner> {
@@ -158,7 +179,7 @@ impl Image {
         let guest_bytes = self.geometry.offset_of(allocation.guest) + at;
         let old = IoBuffers::from_vec(vec![0; length_bytes as usize]);
         // Beyond the end of the disk the last cluster holds zeros.
-        let there = self.size_bytes.saturating_sub(guest_bytes).min(length_bytes);
+        let there = self.size_bytes().saturating_sub(guest_bytes).min(length_bytes);
         self.read(&old.slice(0, there as usize), guest_bytes)?;
         self.file.write(old, host_bytes)
     }
@@ -250,6 +271,7 @@ impl Image {
 
     /// Says that a range is not needed any more. What fills only a part of a cluster stays.
     pub(crate) fn discard(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        let _end = self.hold_end();
         let (first, end) = self.whole_clusters(offset_bytes, length_bytes);
         self.clear(first, end, Clearing::Discard)
     }
@@ -261,6 +283,7 @@ impl Image {
         length_bytes: u64,
         may_unmap: bool,
     ) -> io::Result<()> {
+        let _end = self.hold_end();
         let end_bytes = offset_bytes + length_bytes;
         let (first, end) = self.whole_clusters(offset_bytes, length_bytes);
         // Version 2 cannot hide a backing file without data in front of it.
@@ -273,11 +296,11 @@ impl Image {
     }
 
     /// The clusters that lie in a range as a whole: the first, and the first behind them. The last cluster of
-    /// the disk counts as whole where the disk ends.
+    /// the disk counts as whole where the disk ends; the end is held.
     fn whole_clusters(&self, offset_bytes: u64, length_bytes: u64) -> (u64, u64) {
         let end_bytes = offset_bytes + length_bytes;
         let first = self.geometry.clusters_for(offset_bytes);
-        let end = if end_bytes == self.size_bytes {
+        let end = if end_bytes == self.size_bytes() {
             self.geometry.clusters_for(end_bytes)
         } else {
             self.geometry.cluster_of(end_bytes)
@@ -418,7 +441,7 @@ impl Drop for Pin<'_> {
 
 impl Layer for Image {
     fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        Image::size_bytes(self)
     }
 
     fn read(&self, buffers: &IoBuffers, offset_bytes: u64) -> io::Result<()> {
@@ -449,7 +472,7 @@ impl Layer for Image {
 
 impl Serve for Image {
     fn perform(&self, request: DiskRequest) -> io::Result<()> {
-        request.check(self.size_bytes)?;
+        request.check(self.size_bytes())?;
         let DiskRequest { id: _, operation, offset_bytes, length_bytes, buffers, durable } = request;
         if operation.is_write() && self.read_only {
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the disk is read-only"));

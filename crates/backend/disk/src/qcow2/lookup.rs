@@ -3,10 +3,10 @@
 use std::io;
 
 use super::entry::{CompressedRange, Mapping};
-use super::header::FormatError;
 use super::owner::{CLUSTERS_AT_ONCE, Owner};
 use super::spec::{OFFSET_MASK, table_entry};
 use super::tables::TableKind;
+use crate::error::FormatError;
 
 /// What a range of the disk consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

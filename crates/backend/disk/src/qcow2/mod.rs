@@ -44,21 +44,21 @@ use std::sync::Arc;
 use tracing::info;
 
 pub use self::chain::BackingPolicy;
-pub(crate) use self::chain::{open_image, open_regular};
+pub(crate) use self::chain::{activate, open_image, open_regular, prepare};
 pub use self::check::CheckReport;
 pub use self::check::check;
 pub use self::create::CreateOptions;
 pub(crate) use self::create::grow;
 pub(crate) use self::header::Header;
-pub use self::header::{BackingName, Compression, FormatError};
 pub(crate) use self::image::Image;
 use self::queue::ImageQueue;
 pub use self::repair::Repair;
-use self::spec::{COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, SIZE_BYTES_MAX};
+use self::spec::{COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY};
 use crate::contract::{Disk, DiskQueue, SECTOR_SIZE};
-use crate::host_file::{Kind, OpenError, check_block_size};
+use crate::error::{FormatError, OpenError, ResizeError};
+use crate::format::Qcow2Info;
+use crate::host_file::check_block_size;
 use crate::image_file::ImageFile;
-use crate::offline::Qcow2Info;
 use crate::raw::{IoMethod, RingQueue, Storage};
 use crate::thread_queue::ThreadQueue;
 use crate::trouble::{FileHealth, Trouble};
@@ -98,12 +98,14 @@ impl Qcow2Disk {
         Qcow2Disk::new(image, Path::new("(memory)"))
     }
 
-    fn new(image: Image, path: &Path) -> Result<Qcow2Disk, FormatError> {
-        if image.size_bytes == 0 || !image.size_bytes.is_multiple_of(SECTOR_SIZE) {
-            return Err(FormatError::Unsupported(format!("a disk of {} bytes", image.size_bytes)));
+    /// The disk in an image that is open and locked.
+    pub(crate) fn new(image: Image, path: &Path) -> Result<Qcow2Disk, FormatError> {
+        let size_bytes = image.size_bytes();
+        if size_bytes == 0 || !size_bytes.is_multiple_of(SECTOR_SIZE) {
+            return Err(FormatError::Unsupported(format!("a disk of {size_bytes} bytes")));
         }
         // Its length may change in either direction.
-        let health = image.file.host_file().map(|file| FileHealth::of(&file, None));
+        let health = image.file.host_file().map(|file| FileHealth::of(&file));
         Ok(Qcow2Disk {
             image: Arc::new(image),
             path: path.to_owned(),
@@ -118,7 +120,7 @@ impl Qcow2Disk {
     /// # Errors
     /// The disk does not consist of whole blocks.
     pub fn with_block_size(self, block_size_bytes: u32) -> Result<Qcow2Disk, OpenError> {
-        check_block_size(&self.path, self.image.size_bytes, block_size_bytes)?;
+        check_block_size(&self.path, self.image.size_bytes(), block_size_bytes)?;
         Ok(Qcow2Disk { block_size_bytes, ..self })
     }
 
@@ -127,25 +129,37 @@ impl Qcow2Disk {
         Qcow2Disk { method, ..self }
     }
 
+    /// Makes it `size_bytes` long, not less than it is.
+    pub(crate) fn grow(&self, size_bytes: u64) -> Result<(), ResizeError> {
+        create::grow(&self.image, size_bytes).map_err(|source| ResizeError::host(&self.path, source))
+    }
+
+    /// Whether no queue is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.image) == 1
+    }
+
+    /// Leaves an image in which nothing is lost, and that is not written any more: somebody else may have it next.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        if !self.image.read_only {
+            self.image.close()?;
+            // What was written behind the last commit's sync is the file's length.
+            self.image.file.sync()?;
+            self.image.abandon();
+        }
+        Ok(())
+    }
+
     /// A ring on the image's file, where there are both.
     fn ring(&self) -> io::Result<RingQueue> {
         let file = self.image.file.host_file().ok_or(io::ErrorKind::Unsupported)?;
-        let health = FileHealth::of(&file, None);
-        RingQueue::new(Arc::new(Storage {
-            file,
-            kind: Kind::File,
-            size_bytes: SIZE_BYTES_MAX,
-            block_size_bytes: SECTOR_SIZE as u32,
-            physical_block_bytes: SECTOR_SIZE as u32,
-            path: self.path.clone(),
-            health,
-        }))
+        RingQueue::new(Arc::new(Storage::without_end(file, self.path.clone())))
     }
 }
 
 impl Disk for Qcow2Disk {
     fn size_bytes(&self) -> u64 {
-        self.image.size_bytes
+        self.image.size_bytes()
     }
 
     fn block_size_bytes(&self) -> u32 {
@@ -165,7 +179,7 @@ impl Disk for Qcow2Disk {
     }
 
     fn trouble(&self) -> Option<Trouble> {
-        self.health?.trouble_of(&*self.image.file.host_file()?)
+        self.health?.trouble_of(&*self.image.file.host_file()?, None)
     }
 
     fn open_queue(&self) -> io::Result<Box<dyn DiskQueue>> {

@@ -17,10 +17,11 @@ use std::sync::Arc;
 
 use super::entry::{Mapping, data_entry};
 use super::geometry::Geometry;
-use super::header::{FormatError, Header};
+use super::header::Header;
 use super::refcounts::Run;
 use super::spec::{COPIED, OFFSET_MASK, ZERO, table_entry};
 use super::tables::{TableKind, Tables};
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 
 /// Most clusters that one step of a write takes, or one look at the tables covers.

@@ -69,7 +69,7 @@ impl ImageQueue {
         };
         let DiskRequest { offset_bytes, length_bytes, .. } = request;
         if length_bytes == 0
-            || request.check(self.image.size_bytes).is_err()
+            || request.check(self.image.size_bytes()).is_err()
             || (write && self.image.read_only)
         {
             return Err(request);

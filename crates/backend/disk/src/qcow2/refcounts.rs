@@ -3,10 +3,10 @@
 use std::io;
 
 use super::geometry::Geometry;
-use super::header::FormatError;
 use super::owner::Owner;
 use super::spec::{REFTABLE_BYTES_MAX, REFTABLE_OFFSET_MASK, SIZE_BYTES_MAX};
 use super::tables::TableKind;
+use crate::error::FormatError;
 
 /// Clusters by which a file grows at once, at most.
 const GROWTH_CLUSTERS: u64 = 64;

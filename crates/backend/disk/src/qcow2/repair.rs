@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::header::FormatError;
 use super::owner::Owner;
 use super::survey::{Survey, counted_behind};
+use crate::error::FormatError;
 use crate::image_file::ImageFile;
 
 /// What is put right.

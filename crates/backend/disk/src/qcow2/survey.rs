@@ -4,8 +4,9 @@ use std::io;
 
 use super::entry::Mapping;
 use super::geometry::Geometry;
-use super::header::{FormatError, Header};
+use super::header::Header;
 use super::spec::*;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 
 /// Most clusters of a file whose references are counted; each takes four bytes of memory.

@@ -14,7 +14,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::header::FormatError;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 
 /// Bytes of tables that are kept, at least.

@@ -16,9 +16,10 @@ use std::sync::Arc;
 use tracing::info;
 
 pub(crate) use self::ring_queue::RingQueue;
-pub(crate) use self::storage::{Storage, is_unsupported, transfer};
+pub(crate) use self::storage::{Storage, block_sizes};
 use crate::contract::{Disk, DiskQueue};
-use crate::host_file::{self, OpenError, check_block_size};
+use crate::error::{OpenError, ResizeError};
+use crate::host_file::{self, HostFile, Kind, check_block_size, measure};
 use crate::raw_contents::RawContents;
 use crate::thread_queue::ThreadQueue;
 use crate::trouble::Trouble;
@@ -53,7 +54,11 @@ impl RawDisk {
     /// # Errors
     /// One [`OpenError`] for each thing that a person can have got wrong.
     pub fn open(path: &Path, read_only: bool, contents: RawContents) -> Result<RawDisk, OpenError> {
-        let host = host_file::open(path, read_only)?;
+        RawDisk::new(host_file::open(path, read_only)?, read_only, contents)
+    }
+
+    /// The disk in a file that is open and locked.
+    pub(crate) fn new(host: HostFile, read_only: bool, contents: RawContents) -> Result<RawDisk, OpenError> {
         contents.check(&host)?;
         let storage = Arc::new(Storage::new(host)?);
         let block_size_bytes = storage.block_size_bytes;
@@ -66,7 +71,7 @@ impl RawDisk {
     /// # Errors
     /// The disk does not consist of whole blocks.
     pub fn with_block_size(self, block_size_bytes: u32) -> Result<RawDisk, OpenError> {
-        check_block_size(&self.storage.path, self.storage.size_bytes, block_size_bytes)?;
+        check_block_size(&self.storage.path, self.storage.size_bytes(), block_size_bytes)?;
         Ok(RawDisk { block_size_bytes, ..self })
     }
 
@@ -74,11 +79,42 @@ impl RawDisk {
     pub fn with_method(self, method: IoMethod) -> RawDisk {
         RawDisk { method, ..self }
     }
+
+    /// Makes it `size_bytes` long, whole blocks and not less than it is. Requests up to there are served when this
+    /// returns. A block device is followed to the length that it has.
+    pub(crate) fn grow(&self, size_bytes: u64) -> Result<(), ResizeError> {
+        let Storage { file, kind, path, .. } = &*self.storage;
+        let refused = |source| ResizeError::host(path, source);
+        let there_bytes = measure(file).map_err(refused)?;
+        match kind {
+            Kind::BlockDevice if there_bytes != size_bytes => {
+                return Err(ResizeError::Device { path: path.clone(), there_bytes });
+            }
+            // Somebody else has made the file longer: what he has put there is not cut off.
+            Kind::File if there_bytes > size_bytes => {
+                return Err(ResizeError::Shrink { path: path.clone(), there_bytes });
+            }
+            Kind::File if there_bytes < size_bytes => file.set_len(size_bytes).map_err(refused)?,
+            _ => {}
+        }
+        self.storage.grow_to(size_bytes);
+        Ok(())
+    }
+
+    /// Whether no queue is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.storage) == 1
+    }
+
+    /// Brings what was written to stable storage.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        if self.read_only { Ok(()) } else { self.storage.file.sync_data() }
+    }
 }
 
 impl Disk for RawDisk {
     fn size_bytes(&self) -> u64 {
-        self.storage.size_bytes
+        self.storage.size_bytes()
     }
 
     fn block_size_bytes(&self) -> u32 {

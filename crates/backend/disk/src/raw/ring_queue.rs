@@ -17,10 +17,11 @@ use host_sys::ring::{Completion, Operation, Ring, Submission};
 use rustix::io::Errno;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::storage::{Storage, is_unsupported};
+use super::storage::Storage;
 use crate::contract::{DiskCompletion, DiskOperation, DiskQueue, DiskRequest};
 use crate::host_file::Kind;
 use crate::thread_queue::{Serve, ThreadQueue};
+use crate::transfer::is_unsupported;
 use crate::trouble::{ended_early, sync_failed};
 
 /// Operations submitted at once; twice as many can be in flight. Small: each queue pays for its ring.
@@ -208,7 +209,7 @@ impl RingQueue {
 
 impl DiskQueue for RingQueue {
     fn submit(&mut self, request: DiskRequest) {
-        match request.check(self.storage.size_bytes) {
+        match request.check(self.storage.size_bytes()) {
             Ok(()) => self.start(request),
             Err(error) => self.finish(request.id, Err(error)),
         }

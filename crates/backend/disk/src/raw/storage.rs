@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use guest_memory::IoBuffers;
 use host_sys::block_device::{self, logical_block_size, physical_block_size};
@@ -12,9 +13,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::contract::{DiskOperation, DiskRequest, SECTOR_SIZE};
-use crate::host_file::{HostFile, Kind, OpenError, check_raw_size};
+use crate::error::OpenError;
+use crate::host_file::{HostFile, Kind, check_raw_size};
 use crate::thread_queue::Serve;
-use crate::trouble::{FileHealth, Trouble, ended_early, sync_failed};
+use crate::transfer::{is_unsupported, transfer};
+use crate::trouble::{FileHealth, Trouble, sync_failed};
 
 /// Zeros written at once where the file system has no better way, in bytes.
 const ZERO_CHUNK_BYTES: u64 = 256 << 10;
@@ -24,7 +27,8 @@ const ZERO_CHUNK_BYTES: u64 = 256 << 10;
 pub(crate) struct Storage {
     pub(crate) file: Arc<File>,
     pub(crate) kind: Kind,
-    pub(crate) size_bytes: u64,
+    /// It only grows: a request that was checked against it stays a good one.
+    length_bytes: AtomicU64,
     /// What the host takes at least.
     pub(crate) block_size_bytes: u32,
     /// What its device moves at least.
@@ -35,7 +39,7 @@ pub(crate) struct Storage {
 
 impl Serve for Storage {
     fn perform(&self, request: DiskRequest) -> io::Result<()> {
-        request.check(self.size_bytes)?;
+        request.check(self.size_bytes())?;
         let DiskRequest { id: _, operation, offset_bytes, length_bytes, buffers, durable } = request;
         match operation {
             DiskOperation::Read => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
@@ -60,22 +64,41 @@ impl Serve for Storage {
 impl Storage {
     /// The raw disk in `host`.
     pub(super) fn new(host: HostFile) -> Result<Storage, OpenError> {
+        check_raw_size(&host.path, host.size_bytes)?;
+        let (block_size_bytes, physical_block_bytes) = block_sizes(&host)?;
         let HostFile { file, kind, size_bytes, path } = host;
-        check_raw_size(&path, size_bytes)?;
+        let health = FileHealth::of(&file);
+        let length_bytes = AtomicU64::new(size_bytes);
+        Ok(Storage { file, kind, length_bytes, block_size_bytes, physical_block_bytes, path, health })
+    }
+
+    /// A file for transfers at any place, in sectors: whoever asks for them knows how long it is.
+    pub(crate) fn without_end(file: Arc<File>, path: PathBuf) -> Storage {
         let sector = SECTOR_SIZE as u32;
-        let (block_size_bytes, physical_block_bytes) = match kind {
-            Kind::File => (sector, sector),
-            Kind::BlockDevice => logical_block_size(&file)
-                .and_then(|logical| Ok((logical, physical_block_size(&file)?)))
-                .map_err(|source| OpenError::Io { path: path.clone(), operation: "measure", source })?,
-        };
-        let health = FileHealth::of(&file, Some(size_bytes));
-        Ok(Storage { file, kind, size_bytes, block_size_bytes, physical_block_bytes, path, health })
+        Storage {
+            health: FileHealth::of(&file),
+            file,
+            kind: Kind::File,
+            length_bytes: AtomicU64::new(u64::MAX),
+            block_size_bytes: sector,
+            physical_block_bytes: sector,
+            path,
+        }
+    }
+
+    /// Length of the disk.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.length_bytes.load(Ordering::SeqCst)
+    }
+
+    /// Serves requests up to `size_bytes` from now on, which the file has.
+    pub(super) fn grow_to(&self, size_bytes: u64) {
+        self.length_bytes.fetch_max(size_bytes, Ordering::SeqCst);
     }
 
     /// What has befallen the file that no request shows.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.health.trouble_of(&self.file)
+        self.health.trouble_of(&self.file, Some(self.size_bytes()))
     }
 
     /// Gives room back. Only a hint: where the host cannot, nothing happens.
@@ -138,32 +161,13 @@ impl Storage {
     }
 }
 
-/// Whether the host answered that it cannot do such a thing at all: `EOPNOTSUPP` and, from devices asked for
-/// less than a block or kernels that do not know the mode, `EINVAL`; `ENOTTY` from drivers without the ioctl.
-pub(crate) fn is_unsupported(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOTTY | Errno::NOSYS))
-}
-
-/// Repeats `step(rest, offset)` until all of `buffers` is transferred.
-pub(crate) fn transfer(
-    mut buffers: IoBuffers,
-    offset_bytes: u64,
-    step: impl Fn(&IoBuffers, u64) -> io::Result<usize>,
-) -> io::Result<()> {
-    let mut offset_bytes = offset_bytes;
-    // Drops pieces without length, of which a transfer could consist otherwise.
-    buffers.advance(0);
-    while buffers.len_bytes() > 0 {
-        match step(&buffers, offset_bytes) {
-            Ok(0) => return Err(ended_early()),
-            Ok(done) => {
-                buffers.advance(done);
-                offset_bytes += done as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// Sizes of the blocks that the host takes at least, and that its device moves at least, in bytes.
+pub(crate) fn block_sizes(host: &HostFile) -> Result<(u32, u32), OpenError> {
+    let HostFile { file, kind, path, .. } = host;
+    match kind {
+        Kind::File => Ok((SECTOR_SIZE as u32, SECTOR_SIZE as u32)),
+        Kind::BlockDevice => logical_block_size(file)
+            .and_then(|logical| Ok((logical, physical_block_size(file)?)))
+            .map_err(|source| OpenError::Io { path: path.clone(), operation: "measure", source }),
     }
-    Ok(())
 }

@@ -334,6 +334,32 @@ fn block_devices_are_disks_too() {
     }
 }
 
+/// Growing a device is the host's business; that it has grown is ours (cloud-hypervisor/cloud-hypervisor 7923).
+#[test]
+fn a_block_device_is_followed_to_the_length_that_it_has() {
+    let fixture = Fixture::new();
+    let Some(device) = LoopDevice::attach(&fixture.path) else {
+        println!("SKIPPED: no loop device can be set up here");
+        return;
+    };
+    let disk = RawDisk::open(&device.0, false, RawContents::Any).unwrap();
+    let mut queue = disk.open_queue().unwrap();
+    let error = messages::in_words(&disk.grow(2 * SIZE_BYTES).unwrap_err());
+    assert!(error.contains(&format!("is a block device of {SIZE_BYTES} bytes: enlarge it")), "{error}");
+    fs::File::options().write(true).open(&fixture.path).unwrap().set_len(2 * SIZE_BYTES).unwrap();
+    let grown = Command::new("losetup").arg("--set-capacity").arg(&device.0).status().unwrap();
+    assert!(grown.success());
+    assert!(
+        perform(&mut *queue, write(1, 2 * SIZE_BYTES - 4096, &[7; 4096])).is_err(),
+        "not before it is said"
+    );
+    assert!(disk.grow(3 * SIZE_BYTES).is_err());
+    disk.grow(2 * SIZE_BYTES).unwrap();
+    assert_eq!(disk.size_bytes(), 2 * SIZE_BYTES);
+    perform(&mut *queue, write(2, 2 * SIZE_BYTES - 4096, &[7; 4096])).unwrap();
+    assert_eq!(read(&mut *queue, 2 * SIZE_BYTES - 4096, 4096).unwrap(), [7; 4096]);
+}
+
 #[test]
 fn random_requests_agree_with_an_array() {
     for method in methods() {

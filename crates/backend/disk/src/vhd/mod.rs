@@ -20,10 +20,10 @@ use guest_memory::IoBuffers;
 use self::footer::{Footer, is_sound, u32_at, u64_at};
 use crate::blocks::{BlockTable, Blocks};
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 use crate::layer::{Layer, RawLayer};
-use crate::offline::MapPiece;
-use crate::qcow2::FormatError;
+use crate::map_piece::MapPiece;
 use crate::source::Opened;
 use crate::table_pages::TablePages;
 

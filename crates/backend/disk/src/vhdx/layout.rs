@@ -2,9 +2,9 @@
 
 use crc32c::crc32c;
 
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
-use crate::qcow2::FormatError;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

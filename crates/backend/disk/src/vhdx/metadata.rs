@@ -2,9 +2,9 @@
 
 use super::layout::{Region, guid_at};
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
-use crate::qcow2::FormatError;
 
 /// 2.6.1.
 const TABLE_BYTES: usize = 64 << 10;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use self::layout::{Header, Regions};
 use self::metadata::Metadata;
 use crate::blocks::{BlockTable, Blocks};
+use crate::error::FormatError;
 use crate::image_file::ImageFile;
-use crate::qcow2::FormatError;
 use crate::source::Opened;
 use crate::table_pages::TablePages;
 

@@ -1,7 +1,7 @@
 //! The descriptor: text that says of which files a disk consists.
 
 use crate::contract::SECTOR_SIZE;
-use crate::qcow2::FormatError;
+use crate::error::FormatError;
 
 /// How a descriptor that stands alone begins.
 pub(super) const START: &[u8] = b"# Disk DescriptorFile";

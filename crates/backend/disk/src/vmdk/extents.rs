@@ -7,10 +7,10 @@ use guest_memory::IoBuffers;
 
 use super::descriptor::{Descriptor, Place};
 use super::open_extent;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::layer::{Layer, RawLayer};
-use crate::offline::MapPiece;
-use crate::qcow2::FormatError;
+use crate::map_piece::MapPiece;
 
 /// All of the disk.
 pub(super) struct Extents {

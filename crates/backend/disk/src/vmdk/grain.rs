@@ -4,8 +4,8 @@ use std::io;
 
 use flate2::{Decompress, FlushDecompress};
 
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
-use crate::qcow2::FormatError;
 
 /// Number of the first sector, and length of the data.
 const MARKER_BYTES: usize = 12;

@@ -2,9 +2,9 @@
 
 use super::descriptor;
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
-use crate::qcow2::FormatError;
 
 const MAGIC: &[u8; 4] = b"KDMV";
 /// Of sparse extents of ESX.

@@ -22,10 +22,10 @@ use self::descriptor::Descriptor;
 use self::extents::Extents;
 use self::header::Header;
 use crate::contract::SECTOR_SIZE;
+use crate::error::FormatError;
 use crate::image_file::{ImageFile, fill_with_zeros, read_vec};
 use crate::layer::Layer;
-use crate::offline::MapPiece;
-use crate::qcow2::FormatError;
+use crate::map_piece::MapPiece;
 use crate::source::Opened;
 use crate::table_pages::TablePages;
 

@@ -1,21 +1,23 @@
 //! Somebody who uses a disk through a queue and knows what has to be on it.
 
-use disk::{Disk, DiskOperation, DiskQueue, DiskRequest, Qcow2Disk};
+use std::sync::Arc;
+
+use disk::{Disk, DiskOperation, DiskQueue, DiskRequest};
 use guest_memory::IoBuffers;
 
 /// See the module.
 pub struct User {
     queue: Box<dyn DiskQueue>,
-    _disk: Qcow2Disk,
+    disk: Arc<dyn Disk>,
     model: Vec<u8>,
     random: u64,
     next_id: u64,
 }
 
 impl User {
-    pub fn new(disk: Qcow2Disk, model: Vec<u8>, seed: u64) -> User {
+    pub fn new(disk: Arc<dyn Disk>, model: Vec<u8>, seed: u64) -> User {
         let queue = disk.open_queue().unwrap();
-        User { queue, _disk: disk, model, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, next_id: 0 }
+        User { queue, disk, model, random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, next_id: 0 }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -57,6 +59,16 @@ impl User {
     pub fn write_zeroes(&mut self, offset_bytes: u64, length_bytes: u64) {
         self.start_zeroes(offset_bytes, length_bytes);
         self.wait();
+    }
+
+    /// Takes notice that the disk has become longer: what has come is zeros.
+    pub fn follow(&mut self) {
+        let end_bytes = self.model.len();
+        self.model.resize(self.disk.size_bytes() as usize, 0);
+        self.read(
+            end_bytes.saturating_sub(4096) as u64,
+            (self.model.len() - end_bytes).min(1 << 20) + 4096.min(end_bytes),
+        );
     }
 
     /// Leaves the disk closed, and says what is on it.

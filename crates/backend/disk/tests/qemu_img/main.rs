@@ -4,11 +4,12 @@
 
 mod disk_user;
 mod foreign;
+mod growth;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use disk::{
     BackingName, BackingPolicy, Compression, ConvertOptions, CreateOptions, Disk, DiskFormat, IoMethod,
@@ -93,7 +94,7 @@ impl Folder {
     fn user(&self, name: &str, method: IoMethod, model: Vec<u8>, seed: u64) -> User {
         let disk = Qcow2Disk::open(&self.path(name), false, BackingPolicy::Open).unwrap().with_method(method);
         assert_eq!(disk.size_bytes(), model.len() as u64);
-        User::new(disk, model, seed)
+        User::new(Arc::new(disk), model, seed)
     }
 
     /// Works at random on an image and asserts what QEMU finds in it afterwards; returns the contents.

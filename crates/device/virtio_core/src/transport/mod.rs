@@ -296,8 +296,16 @@ impl Device for VirtioPci {
         self.stop_queues();
     }
 
+    /// What is paused stays as it is: then the driver is told when it goes on.
+    fn follow_backend(&mut self) {
+        if !self.paused {
+            self.device.follow_backend();
+        }
+    }
+
     fn resume(&mut self) {
         self.paused = false;
+        self.device.follow_backend();
         self.start_queues();
     }
 

@@ -14,15 +14,17 @@ mod refusals;
 mod serve;
 mod server;
 mod socket;
+mod wanted;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, Status, Verb};
+use vm_control::{Counters, FailureClass, Status};
 
 #[cfg(test)]
 pub(crate) use serve::CLIENTS_MAX;
 pub(crate) use server::ControlServer;
 pub use socket::ControlSocket;
+pub(crate) use wanted::Wanted;
 
 /// What the driver answers.
 #[derive(Serialize)]
@@ -33,10 +35,26 @@ pub(crate) enum Reply {
     Done {},
 }
 
-/// A verb and where its answer goes: what was wanted, or, for a person and in one line, why the host cannot do it.
+/// What is wanted, and where the answer to it goes.
 pub(crate) struct ControlRequest {
-    pub(crate) verb: Verb,
-    pub(crate) reply: oneshot::Sender<Result<Reply, String>>,
+    pub(crate) wanted: Wanted,
+    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+/// Why it cannot be done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What kind of failure it is.
+    pub(crate) class: FailureClass,
+    /// For a person, in one line.
+    pub(crate) why: String,
+}
+
+impl Refusal {
+    /// The host's doing, or the engine's; never the client's.
+    pub(crate) fn host(error: &(dyn std::error::Error + 'static)) -> Refusal {
+        Refusal { class: FailureClass::Host, why: messages::in_words(error) }
+    }
 }
 
 /// A control socket could not be opened.

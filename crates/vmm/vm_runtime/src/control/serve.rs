@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -21,8 +21,9 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 use vm_control::{EVENTS_PATH, Event, EventKind, Failure, FailureClass, Misdirected, Verb};
 
-use super::ControlRequest;
 use super::refusals::Refusals;
+use super::wanted::BODY_BYTES_MAX;
+use super::{ControlRequest, Wanted};
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
 
@@ -91,7 +92,7 @@ async fn next_client(listeners: &[UnixListener]) -> io::Result<UnixStream> {
 async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending: watch::Receiver<bool>) {
     let (outbox, events) = (&outbox, &events);
     let service =
-        service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, outbox, events).await) });
+        service_fn(move |request| async move { Ok::<_, Infallible>(answer(request, outbox, events).await) });
     // A client that speaks no HTTP or goes away early is its own loss.
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -108,7 +109,7 @@ async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending
 
 type Answer = Response<Either<Full<Bytes>, EventStream>>;
 
-async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
+async fn answer(request: Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
     let (method, path) = (request.method().as_str(), request.uri().path());
     if (method, path) == (vm_control::Method::Get.as_str(), EVENTS_PATH) {
         return stream(events);
@@ -122,13 +123,36 @@ async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -
             return problem(StatusCode::NOT_FOUND, FailureClass::NotFound, &why);
         }
     };
+    let wanted = match read(verb, request.into_body()).await {
+        Ok(wanted) => wanted,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, FailureClass::Invalid, &why),
+    };
     let (reply, received) = oneshot::channel();
-    outbox.send(Message::Control(ControlRequest { verb, reply }));
+    outbox.send(Message::Control(ControlRequest { wanted, reply }));
     match received.await {
         Ok(Ok(reply)) => respond(StatusCode::OK, "application/json", &reply),
-        // The engine's doing, never the client's.
-        Ok(Err(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, FailureClass::Host, &why),
+        Ok(Err(refusal)) => problem(status_of(refusal.class), refusal.class, &refusal.why),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Busy, "the VM is ending"),
+    }
+}
+
+/// What is wanted by a verb and, where it has one, the body of its request.
+async fn read(verb: Verb, body: Incoming) -> Result<Wanted, String> {
+    if !verb.has_body() {
+        return Wanted::of(verb, &[]);
+    }
+    let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let body = body.map_err(|_| "the request's body is too long, or ends too early".to_owned())?;
+    Wanted::of(verb, &body.to_bytes())
+}
+
+/// The status of a VM that lives and refuses.
+fn status_of(class: FailureClass) -> StatusCode {
+    match class {
+        FailureClass::NotFound => StatusCode::NOT_FOUND,
+        FailureClass::Invalid => StatusCode::BAD_REQUEST,
+        FailureClass::Busy => StatusCode::CONFLICT,
+        FailureClass::Host => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

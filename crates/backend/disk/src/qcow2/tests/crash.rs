@@ -116,7 +116,7 @@ fn grow(file: &Arc<MemoryFile>, behind: Option<&Arc<dyn Layer>>, model: &mut Mod
     create::grow(&open(file, behind.cloned()), sectors as u64 * SECTOR_SIZE).unwrap();
     model.resize(sectors);
     let image = open(file, behind.cloned());
-    assert_eq!(image.size_bytes, sectors as u64 * SECTOR_SIZE);
+    assert_eq!(image.size_bytes(), sectors as u64 * SECTOR_SIZE);
     model.assert_reads(&image, 0, sectors, "grown");
 }
 

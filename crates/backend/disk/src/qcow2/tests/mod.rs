@@ -12,12 +12,12 @@ use std::sync::Arc;
 use guest_memory::IoBuffers;
 
 use super::check::CheckReport;
-use super::header::FormatError;
 use super::image::Image;
 use super::{CreateOptions, check, create};
+use crate::error::FormatError;
 use crate::image_file::ImageFile;
 use crate::layer::Layer;
-use crate::offline::MapPiece;
+use crate::map_piece::MapPiece;
 use memory_file::MemoryFile;
 use random::Random;
 

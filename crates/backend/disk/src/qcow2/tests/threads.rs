@@ -91,6 +91,14 @@ fn users_of_one_image_do_not_disturb_each_other() {
                 let scene = &scene;
                 scope.spawn(move || scene.live(user, seed, each));
             }
+            // The disk grows meanwhile: its last cluster is some user's, too.
+            let (image, mut sizes) = (&scene.image, Random::new(seed));
+            scope.spawn(move || {
+                for _ in 0..8 {
+                    let more_bytes = sizes.below(300) as u64 * SECTOR_SIZE;
+                    create::grow(image, image.size_bytes() + more_bytes).unwrap();
+                }
+            });
             for _ in 0..8 {
                 std::thread::sleep(std::time::Duration::from_millis(1));
                 let (left, models) = scene.cut(&file, &mut random);
@@ -103,6 +111,9 @@ fn users_of_one_image_do_not_disturb_each_other() {
             (0..sectors)
                 .filter(|at| user_of(*at) == user)
                 .for_each(|at| model.assert_reads(&image, at, 1, "end"));
+        }
+        for at in sectors..(image.size_bytes() / SECTOR_SIZE) as usize {
+            assert_eq!(read_value(&image, at), 0, "what has come is zeros");
         }
         drop(image);
         assert_eq!(assert_sound(&file, "closed").leaks, 0);

@@ -1,0 +1,58 @@
+//! A request that makes sense: its verb, with what belongs to that.
+
+use vm_control::{ResizeDisk, Verb};
+
+/// Longest body of a request, in bytes: a hundred times what any has.
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What is asked of the VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Status,
+    Counters,
+    Pause,
+    Resume,
+    PowerButton,
+    Reset,
+    Stop,
+    ResizeDisk(ResizeDisk),
+}
+
+impl Wanted {
+    /// Reads the body of a request; verbs that need none do not look at it.
+    ///
+    /// # Errors
+    /// In words: it is not what the verb needs.
+    pub(super) fn of(verb: Verb, body: &[u8]) -> Result<Wanted, String> {
+        Ok(match verb {
+            Verb::Status => Wanted::Status,
+            Verb::Counters => Wanted::Counters,
+            Verb::Pause => Wanted::Pause,
+            Verb::Resume => Wanted::Resume,
+            Verb::PowerButton => Wanted::PowerButton,
+            Verb::Reset => Wanted::Reset,
+            Verb::Stop => Wanted::Stop,
+            Verb::ResizeDisk => Wanted::ResizeDisk(serde_json::from_slice(body).map_err(|_| {
+                let path = verb.path();
+                format!(r#"{path} takes a body such as {{"disk":"disk-root","size_bytes":21474836480}}"#)
+            })?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_looked_at_where_one_is_needed() {
+        assert_eq!(Wanted::of(Verb::Pause, b"whatever"), Ok(Wanted::Pause));
+        let wanted = Wanted::of(Verb::ResizeDisk, br#"{"disk":"a","size_bytes":512,"from_bytes":1}"#);
+        let expected = ResizeDisk { disk: "a".to_owned(), size_bytes: 512, from_bytes: Some(1) };
+        assert_eq!(wanted, Ok(Wanted::ResizeDisk(expected)));
+        for bad in ["", "{", "[]", r#"{"disk":1,"size_bytes":512}"#] {
+            let error = Wanted::of(Verb::ResizeDisk, bad.as_bytes()).unwrap_err();
+            assert!(error.starts_with("/resize-disk takes a body such as "), "{error}");
+        }
+    }
+}
