@@ -58,8 +58,8 @@ fn version_1(line: &str) -> (u16, String) {
     }
 }
 
-fn version_3(line: &str) -> (u16, String) {
-    let state = r#"{"protocol":3,"name":"new","state":"migrating","engine":"kvm","cpus":1,"memory_bytes":1,"uptime_ms":2,
+fn version_4(line: &str) -> (u16, String) {
+    let state = r#"{"protocol":4,"name":"new","state":"migrating","engine":"kvm","cpus":1,"memory_bytes":1,"uptime_ms":2,
         "resets":0,"panics":0,"pid":7,"node":"b","disks":[{"id":"root","path":"/srv/a","format":"raw","size_bytes":512,
         "readonly":true,"cache":"none"}],"cards":[]}"#;
     match line {
@@ -76,23 +76,23 @@ fn machines_of_other_versions_are_understood_as_far_as_they_go() {
     let place = Place::new();
     play(&place, "v0", version_0);
     play(&place, "v1", version_1);
-    play(&place, "v3", version_3);
-    let infos = ["v0", "v1", "v3"].map(|name| place.info(name));
-    assert_eq!(infos.each_ref().map(|info| info["protocol"].as_u64().unwrap()), [0, 1, 3]);
+    play(&place, "v4", version_4);
+    let infos = ["v0", "v1", "v4"].map(|name| place.info(name));
+    assert_eq!(infos.each_ref().map(|info| info["protocol"].as_u64().unwrap()), [0, 1, 4]);
     assert_eq!(
         infos.each_ref().map(|info| info["state"].as_str().unwrap()),
         ["running", "paused", "unknown"]
     );
     assert_eq!(infos[0]["counters"]["devices"]["block0"]["reads"], 4);
-    let tables = ["v0", "v1", "v3"].map(|name| place.ask(&format!("info {name}")).1);
+    let tables = ["v0", "v1", "v4"].map(|name| place.ask(&format!("info {name}")).1);
     assert!(tables[0].contains("512 MiB") && tables[1].contains("paused: disk a: no room"), "{}", tables[1]);
     assert!(tables[2].contains("/srv/a, raw, 512 bytes, readonly"), "{}", tables[2]);
     assert_eq!(place.list().len(), 3);
-    for (name, status) in [("v0", 1), ("v1", 1), ("v3", 4)] {
+    for (name, status) in [("v0", 1), ("v1", 1), ("v4", 4)] {
         place.bad(&format!("pause {name}"), status, &format!("VM {name}: it does not want to"));
     }
     place.good("resume v0 v1");
-    place.bad("resume v3", 1, "VM v3: it does not want to");
+    place.bad("resume v4", 1, "VM v4: it does not want to");
     place.bad("reset v1", 1, "VM v1 was started by a version of yagura that cannot do that");
 }
 

@@ -33,7 +33,7 @@ pub use host_file::OpenError;
 pub use image_file::ImageFile;
 pub use offline::{
     Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
-    convert, create_qcow2, create_raw, info, is_block_device, map, resize,
+    convert, create_qcow2, create_raw, info, is_block_device, map, rename_backing, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,

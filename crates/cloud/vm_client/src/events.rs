@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use vm_control::{EVENTS_PATH, Event, Method};
@@ -39,7 +39,7 @@ impl VmEvents {
         let socket = &*vm.socket;
         let runtime = exchange::runtime(socket)?;
         let answer = runtime
-            .block_on(async { timeout(vm.patience, exchange::send(socket, Method::Get, EVENTS_PATH)).await });
+            .block_on(async { timeout(vm.patience, exchange::send(socket, Method::Get, EVENTS_PATH, Bytes::new())).await });
         let answer = answer.map_err(|_| ClientError::Silent(socket.to_owned()))??;
         let socket = socket.to_owned();
         if !answer.status().is_success() {

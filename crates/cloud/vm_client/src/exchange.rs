@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use host_sys::unix_socket;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Request, Response};
@@ -24,10 +24,15 @@ const LONGEST_ANSWER: usize = 1 << 20;
 const QUEUE_CHECK: Duration = Duration::from_millis(10);
 
 /// The body of the answer to a request, where it is not that something failed.
-pub(crate) fn answer(vm: &VmClient, method: Method, path: &str) -> Result<Bytes, ClientError> {
+pub(crate) fn answer(
+    vm: &VmClient,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Bytes, ClientError> {
     let socket = &*vm.socket;
     let both = async {
-        let response = send(socket, method, path).await?;
+        let response = send(socket, method, path, body).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await;
         let body = body.map_err(|_| ClientError::Nonsense(socket.to_owned()))?.to_bytes();
@@ -42,6 +47,7 @@ pub(crate) async fn send(
     socket: &Path,
     method: Method,
     path: &str,
+    body: Bytes,
 ) -> Result<Response<Incoming>, ClientError> {
     let stream = connect(socket).await.map_err(|error| unreachable_vm(socket, error))?;
     let lost = |error: hyper::Error| connection(socket, io::Error::other(error));
@@ -49,8 +55,7 @@ pub(crate) async fn send(
     // It ends with the answer, whose end or failure the reader of the body sees.
     tokio::spawn(connection);
     let request = Request::builder().method(method.as_str()).uri(path).header("host", "vm");
-    let request =
-        request.body(Empty::<Bytes>::new()).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
+    let request = request.body(Full::new(body)).map_err(|_| ClientError::Nonsense(socket.to_owned()))?;
     sender.send_request(request).await.map_err(lost)
 }
 

@@ -13,14 +13,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host_sys::unix_socket;
-use serde::de::DeserializeOwned;
-use vm_control::{Counters, Failure, FailureClass, Status, Verb};
+use hyper::body::Bytes;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use vm_control::{
+    Counters, Failure, FailureClass, RestoreOrder, SnapshotOrder, SnapshotTaken, Status, Verb,
+};
 
 pub use events::{Next, VmEvents};
 pub use run_folder::RunFolder;
 
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where something large is written: a bound, and no time that anything is expected to take.
+const LONG_WORK: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a VM was not asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +111,17 @@ impl VmClient {
 
     /// Asks for something whose answer is that it is done.
     pub fn ask(&self, verb: Verb) -> Result<(), ClientError> {
-        exchange::answer(self, verb.method(), verb.path()).map(drop)
+        exchange::answer(self, verb.method(), verb.path(), Bytes::new()).map(drop)
+    }
+
+    /// Has a snapshot written. It takes as long as it takes: the VM's end is noticed.
+    pub fn snapshot(&self, order: &SnapshotOrder) -> Result<SnapshotTaken, ClientError> {
+        self.order(Verb::Snapshot, order)
+    }
+
+    /// Has the machine go back to a snapshot. It takes as long as it takes: the VM's end is noticed.
+    pub fn restore(&self, order: &RestoreOrder) -> Result<(), ClientError> {
+        self.order::<IgnoredAny>(Verb::Restore, order).map(drop)
     }
 
     /// Listens to what happens to the VM from now on.
@@ -114,7 +130,16 @@ impl VmClient {
     }
 
     fn read<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, ClientError> {
-        let body = exchange::answer(self, verb.method(), verb.path())?;
-        serde_json::from_slice(&body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
+        self.understood(&exchange::answer(self, verb.method(), verb.path(), Bytes::new())?)
+    }
+
+    fn order<T: DeserializeOwned>(&self, verb: Verb, order: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(order).map_err(|_| ClientError::Nonsense(self.socket.clone()))?;
+        let patient = self.clone().with_patience(LONG_WORK);
+        self.understood(&exchange::answer(&patient, verb.method(), verb.path(), body.into())?)
+    }
+
+    fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
     }
 }

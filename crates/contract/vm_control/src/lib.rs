@@ -10,6 +10,8 @@
 //! | `PUT /pause`, `PUT /resume` | `{}` when it is done; repeating is no error |
 //! | `PUT /power-button` | `{}` when it is pressed, for a paused guest when it goes on; the guest decides |
 //! | `PUT /reset`, `PUT /stop` | `{}`; at once, like the switch at the wall |
+//! | `PUT /snapshot` with a [`SnapshotOrder`] | [`SnapshotTaken`] when all of it is on stable storage |
+//! | `PUT /restore` with a [`RestoreOrder`] | `{}` when the machine is as it was then |
 //!
 //! What cannot be done is answered by a [`Failure`], a problem detail (RFC 9457), under the status of its
 //! [class](FailureClass).
@@ -24,21 +26,24 @@ mod counters;
 mod event;
 mod failure;
 pub mod run_folder;
+mod snapshot;
 mod status;
 mod verb;
 
 pub use counters::{Counters, Figures};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureClass};
+pub use snapshot::{RestoreOrder, SnapshotOrder, SnapshotTaken};
 pub use status::{CardStatus, DiskStatus, Phase, Status};
 pub use verb::{EVENTS_PATH, Method, Misdirected, Verb};
 
 /// The version that this code speaks. What each had not yet:
 ///
+/// - 2: `PUT /snapshot` and `PUT /restore`.
 /// - 1: [`Status::disks`], [`Status::cards`]; a pause that the engine refuses was answered by 409 instead of 500.
 /// - 0: [`Status::protocol`], [`Status::paused_by`], [`Status::panics`], [`Counters::code`], [`Failure::class`], and
 ///   events about panics and about the host.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 #[cfg(test)]
 mod tests;

@@ -47,13 +47,25 @@ fn a_vm_of_version_1_is_understood() {
     assert_eq!(serde_json::from_str::<Failure>(text).unwrap().class, FailureClass::Host);
 }
 
+/// Version 2 said nothing of snapshots, and what it says is what it said.
+#[test]
+fn orders_and_answers_about_snapshots_may_grow() {
+    let order: SnapshotOrder = serde_json::from_str(r#"{"folder":"/a","vm":"web1","name":"b","uuid":"c","lazy":true}"#).unwrap();
+    assert_eq!((order.folder.as_str(), order.compress, order.expires_s), ("/a", false, None));
+    let taken: SnapshotTaken = serde_json::from_str(r#"{"pause_us":7,"ram_bytes":4096,"chain":[]}"#).unwrap();
+    assert_eq!((taken.pause_us, taken.ram_bytes, taken.notes.len()), (7, 4096, 0));
+    let order: RestoreOrder = serde_json::from_str(r#"{"folder":"/a"}"#).unwrap();
+    assert_eq!(order.folder, "/a");
+    assert_eq!(Verb::ALL.into_iter().filter(|verb| verb.takes_order()).count(), 2);
+}
+
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
-    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":3,
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":4,
         "state":"migrating","uptime_ms":1234,"node":"a",
         "disks":[{"id":"d","path":"p","format":"raw","size_bytes":1,"readonly":false,"cache":"none"}]}"#;
     let status: Status = serde_json::from_str(text).unwrap();
-    assert_eq!((status.protocol, status.state), (3, Phase::Unknown));
+    assert_eq!((status.protocol, status.state), (4, Phase::Unknown));
     assert_eq!(status.disks[0].path, "p");
     let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"moved","to":"b"}"#).unwrap();
     assert_eq!((event.event, event.detail), (EventKind::Unknown, None));

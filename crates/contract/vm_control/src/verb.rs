@@ -22,6 +22,10 @@ pub enum Verb {
     Reset,
     /// End at once, as if the power went.
     Stop,
+    /// Write a snapshot: a [`SnapshotOrder`](crate::SnapshotOrder).
+    Snapshot,
+    /// Go back to a snapshot: a [`RestoreOrder`](crate::RestoreOrder).
+    Restore,
 }
 
 /// The method of a request.
@@ -60,8 +64,17 @@ pub enum Misdirected {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Verb; 7] =
-        [Verb::Status, Verb::Counters, Verb::Pause, Verb::Resume, Verb::PowerButton, Verb::Reset, Verb::Stop];
+    pub const ALL: [Verb; 9] = [
+        Verb::Status,
+        Verb::Counters,
+        Verb::Pause,
+        Verb::Resume,
+        Verb::PowerButton,
+        Verb::Reset,
+        Verb::Stop,
+        Verb::Snapshot,
+        Verb::Restore,
+    ];
 
     /// Where it is asked for.
     pub fn path(self) -> &'static str {
@@ -73,6 +86,8 @@ impl Verb {
             Verb::PowerButton => "/power-button",
             Verb::Reset => "/reset",
             Verb::Stop => "/stop",
+            Verb::Snapshot => "/snapshot",
+            Verb::Restore => "/restore",
         }
     }
 
@@ -80,8 +95,19 @@ impl Verb {
     pub fn method(self) -> Method {
         match self {
             Verb::Status | Verb::Counters => Method::Get,
-            Verb::Pause | Verb::Resume | Verb::PowerButton | Verb::Reset | Verb::Stop => Method::Put,
+            Verb::Pause
+            | Verb::Resume
+            | Verb::PowerButton
+            | Verb::Reset
+            | Verb::Stop
+            | Verb::Snapshot
+            | Verb::Restore => Method::Put,
         }
+    }
+
+    /// Whether the request has a body: what exactly is wanted.
+    pub fn takes_order(self) -> bool {
+        matches!(self, Verb::Snapshot | Verb::Restore)
     }
 
     /// What a request asks for.

@@ -1,11 +1,12 @@
 //! What a machine needs from the host, opened once and kept across resets.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use boot_loader::{Initrd, Kernel, LoadError, Module};
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
-use disk::{BackingPolicy, Disk, OpenError, Qcow2Disk, RawContents, RawDisk, StatedBy};
+use disk::{BackingPolicy, Disk, DiskRequest, OpenError, Qcow2Disk, RawContents, RawDisk, StatedBy};
 use net_backend::{NetBackend, Offloads, Tap, TapError};
 use virtio_block::OnError;
 use vm_spec::blueprint::{BackendFacts, DiskFacts, DiskFeatures, NicFacts, NicFeatures};
@@ -59,12 +60,7 @@ impl Backends {
         let initrds = boot.initrds.iter().map(|path| Initrd::open(path)).collect::<Result<_, _>>()?;
         let module = |module: &ModuleSpec| Module::open(&module.path, &module.cmdline);
         let modules = boot.modules.iter().map(module).collect::<Result<_, _>>()?;
-        let disks = spec.disk_ids().into_iter().zip(&spec.disks);
-        let disks = disks
-            .map(|(id, disk)| {
-                Ok((id, DiskBackend { disk: open_disk(disk)?, on_error: on_error(disk.on_error) }))
-            })
-            .collect::<Result<_, OpenError>>()?;
+        let disks = open_disks(spec)?;
         let nics = spec.nic_ids().into_iter().zip(&spec.nets);
         let nics = nics.map(|(id, net)| Ok((id, open_tap(net)?))).collect::<Result<_, TapError>>()?;
         let virtio_console = spec.virtio_console.as_ref();
@@ -85,6 +81,35 @@ impl Backends {
             nics: self.nics.iter().map(nic).collect(),
             console: self.virtio_console.is_some(),
         }
+    }
+
+    /// Brings what a disk keeps in memory of its own format to its file. Nothing uses it meanwhile.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn flush_disk(&self, id: &DeviceId) -> io::Result<()> {
+        let Some(backend) = self.disks.get(id) else { return Ok(()) };
+        let mut queue = backend.disk.open_queue()?;
+        let mut completions = Vec::new();
+        queue.submit(DiskRequest::flush(0));
+        queue.commit();
+        queue.drain(&mut completions);
+        completions.into_iter().map(|completion| completion.result).collect()
+    }
+
+    /// Closes all disks, and opens those that `spec` names after `change` was done to their files. No machine uses them.
+    ///
+    /// # Errors
+    /// The change's, or a disk cannot be opened. Then there are no disks.
+    pub fn exchange_disks<E: From<OpenError>>(
+        &mut self,
+        spec: &VmSpec,
+        change: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.disks.clear();
+        change()?;
+        self.disks = open_disks(spec)?;
+        Ok(())
     }
 
     /// Length of a disk in bytes.
@@ -121,6 +146,13 @@ fn on_error(wanted: vm_spec::OnError) -> OnError {
 /// How the format of a machine's disk is stated.
 const DISK_OPTION: &StatedBy =
     &StatedBy { option: "format=", force: "force-raw", takes_foreign: false, takes_packed: false };
+
+fn open_disks(spec: &VmSpec) -> Result<BTreeMap<DeviceId, DiskBackend>, OpenError> {
+    let open = |(id, disk): (DeviceId, &DiskSpec)| {
+        Ok((id, DiskBackend { disk: open_disk(disk)?, on_error: on_error(disk.on_error) }))
+    };
+    spec.disk_ids().into_iter().zip(&spec.disks).map(open).collect()
+}
 
 fn open_disk(spec: &DiskSpec) -> Result<Arc<dyn Disk>, OpenError> {
     let block_bytes = spec.block_size.map(BlockSize::bytes);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,12 @@ use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
 use machine::Backends;
+use serde::de::DeserializeOwned;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_control::{EventKind, Phase, Status, VERSION, Verb};
+use vm_control::{EventKind, FailureClass, Phase, Status, VERSION, Verb};
 use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlRequest, ControlServer, ControlSocket, Reply};
+use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply};
 use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
@@ -22,6 +24,7 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
+use crate::snapshot::{Answer, Desk, GoBack, GoBackJob, MachineLine, Opened, TakeJob, carry_out};
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
@@ -33,6 +36,8 @@ pub struct Options {
     pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
+    /// The folder of a snapshot from which it goes on, instead of being powered on cold.
+    pub restore: Option<PathBuf>,
 }
 
 /// Why a power cycle is over.
@@ -45,7 +50,16 @@ enum End {
     Crash(EngineError),
     /// The host has nothing left for a device: what, in words.
     HostFailed(String),
+    /// The machine goes back to a snapshot.
+    GoBack(Box<GoBack>),
     Killed,
+}
+
+/// How the next power cycle begins.
+enum Next {
+    Cold,
+    /// On from a snapshot; who asked for that while the VM ran.
+    From(Box<Opened>, Option<Answer>),
 }
 
 /// Resets in a row, each within [`ResetLoop::QUICK`] of the machine's start, that make a loop.
@@ -53,7 +67,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say } = options;
+    let Options { control, reach, say, restore } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -61,11 +75,21 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let mut control = ControlServer::new(control, inbox.outbox(), events.clone());
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
-    let blueprint = Arc::new(resolve(spec, &facts, None)?);
-    let world = World { spec, blueprint, engine: engine.name(), backends: &backends, reach, say };
+    let (blueprint, first) = match restore {
+        None => {
+            let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
+            (resolve(spec, &facts, None)?, Next::Cold)
+        }
+        Some(folder) => {
+            let opened = Opened::open(&folder)?;
+            opened.state.blueprint.check_fit(&backends.facts())?;
+            (opened.state.blueprint.clone(), Next::From(Box::new(opened), None))
+        }
+    };
+    let blueprint = Arc::new(blueprint);
+    let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine)?;
+    let outcome = driver.power_cycles(engine, first)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     Ok(outcome)
 }
@@ -75,7 +99,7 @@ struct World<'s> {
     spec: &'s VmSpec,
     blueprint: Arc<Blueprint>,
     engine: &'static str,
-    backends: &'s Backends,
+    backends: Backends,
     reach: Reach,
     say: Option<fn(&str)>,
 }
@@ -100,6 +124,9 @@ struct Driver<'s> {
     resets: u32,
     /// Power cycles in which the guest's kernel panicked.
     panics: u32,
+    /// Power cycles so far.
+    cycle: u64,
+    desk: Desk,
 }
 
 /// A cycle in which nothing has happened for so long is no longer starting.
@@ -137,19 +164,22 @@ impl<'s> Driver<'s> {
             started: Instant::now(),
             resets: 0,
             panics: 0,
+            cycle: 0,
+            desk: Desk::default(),
         })
     }
 
     /// Power cycle after power cycle, until one ends for good.
-    fn power_cycles<E: Engine>(&mut self, engine: &E) -> Result<Outcome, RunError> {
-        let World { spec, backends, .. } = self.world;
+    fn power_cycles<E: Engine>(&mut self, engine: &E, first: Next) -> Result<Outcome, RunError> {
+        let spec = self.world.spec;
         let mut quick_resets = ResetLoop::default();
         let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
+        let mut next = first;
         loop {
-            let how = PowerOn::Cold(&self.world.blueprint);
-            let cycle = PowerCycle::power_on(engine, spec, backends, how, &listener)?;
+            let cycle = self.power_on(engine, std::mem::replace(&mut next, Next::Cold), &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
+            self.cycle += 1;
             self.phase = Phase::Running;
             self.paused_by = None;
             self.pressed = false;
@@ -164,6 +194,7 @@ impl<'s> Driver<'s> {
                 _ => false,
             };
             match end {
+                End::GoBack(back) => next = self.go_back(*back)?,
                 _ if restarts => {
                     let is_the_guest_s = !matches!(end, End::Reset);
                     if is_the_guest_s && quick_resets.is_loop(powered_on.elapsed()) {
@@ -181,6 +212,45 @@ impl<'s> Driver<'s> {
                 End::Crash(error) => return Ok(Outcome::Crash(error)),
                 End::HostFailed(what) => return Err(RunError::Device(what)),
                 End::Killed => return Ok(Outcome::Killed),
+            }
+        }
+    }
+
+    /// Powers the machine on, and answers whoever asked for it.
+    fn power_on<E: Engine>(
+        &mut self,
+        engine: &E,
+        next: Next,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<PowerCycle<E::Vm>, RunError> {
+        let World { spec, backends, blueprint, .. } = &self.world;
+        let Next::From(opened, reply) = next else {
+            return PowerCycle::power_on(engine, spec, backends, PowerOn::Cold(blueprint), listener);
+        };
+        let restored = opened.ram(spec.merge).map_err(RunError::from).and_then(|memory| {
+            let how = PowerOn::State(&opened.state, memory);
+            PowerCycle::power_on(engine, spec, backends, how, listener)
+        });
+        self.world.blueprint = Arc::new(opened.state.blueprint);
+        if let Some(reply) = reply {
+            // Whoever asked may not wait any more.
+            let _ = reply.send(restored.as_ref().map(|_| Reply::Done {}).map_err(ended_by));
+        }
+        restored
+    }
+
+    /// Puts the machine's disks back, as there is no machine now.
+    fn go_back(&mut self, back: GoBack) -> Result<Next, RunError> {
+        let GoBack { opened, disks, reply } = back;
+        let World { spec, backends, .. } = &mut self.world;
+        match backends.exchange_disks(spec, || disks.put().map_err(RunError::from)) {
+            Ok(()) => {
+                self.events.tell(EventKind::Restored, Some(opened.snapshot.record.id().to_string()));
+                Ok(Next::From(Box::new(opened), Some(reply)))
+            }
+            Err(error) => {
+                let _ = reply.send(Err(ended_by(&error)));
+                Err(error)
             }
         }
     }
@@ -248,6 +318,13 @@ impl<'s> Driver<'s> {
                 Message::Control(request) => end = self.control(request, cycle),
                 Message::Unasked(listeners) => self.listen(listeners),
                 _ if end.is_some() => {}
+                Message::Snapshot(number, step) if number == self.cycle => {
+                    let World { spec, backends, .. } = &self.world;
+                    carry_out(step, cycle, self.phase == Phase::Running, spec, backends);
+                }
+                // About a machine that is gone: its worker sees that nobody answers.
+                Message::Snapshot(..) => {}
+                Message::GoBack(back) => end = Some(End::GoBack(back)),
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
                 Message::HostFailure(failure) => end = self.host_failure(&failure, cycle),
@@ -344,13 +421,13 @@ impl<'s> Driver<'s> {
     }
 
     fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
-        let ControlRequest { verb, reply } = request;
+        let ControlRequest { verb, body, reply } = request;
         let done = Ok(Reply::Done {});
         let (answer, end) = match verb {
             Verb::Status => (Ok(Reply::Status(self.status())), None),
             Verb::Counters => (Ok(Reply::Counters(report::counters(cycle))), None),
             Verb::Pause => {
-                let paused = self.pause(cycle).map_err(|error| messages::in_words(&error));
+                let paused = self.pause(cycle).map_err(|error| Refusal::host(messages::in_words(&error)));
                 (paused.map(|()| Reply::Done {}), None)
             }
             Verb::Resume => {
@@ -363,10 +440,42 @@ impl<'s> Driver<'s> {
             }
             Verb::Reset => (done, Some(End::Reset)),
             Verb::Stop => (done, Some(End::Killed)),
+            Verb::Snapshot => {
+                self.snapshot(&body, reply, cycle);
+                return None;
+            }
+            Verb::Restore => {
+                self.restore(&body, reply);
+                return None;
+            }
         };
         // A client that did not wait for its answer needs none.
         let _ = reply.send(answer);
         end
+    }
+
+    /// Has a snapshot made, by a worker that answers.
+    fn snapshot<V: Vm>(&mut self, body: &[u8], reply: Answer, cycle: &PowerCycle<V>) {
+        let Some((order, reply)) = understood(body, reply) else { return };
+        let World { spec, backends, engine, .. } = &self.world;
+        let lengths = spec.disk_ids().into_iter().map(|id| (backends.disk_size_bytes(&id).unwrap_or(0), id));
+        let job = TakeJob {
+            order,
+            spec: (*spec).clone(),
+            engine,
+            disk_bytes: lengths.map(|(bytes, id)| (id, bytes)).collect(),
+            memory: cycle.memory().clone(),
+            machine: MachineLine { outbox: self.inbox.outbox(), cycle: self.cycle },
+        };
+        self.desk.start(self.inbox.outbox(), reply, move |_, reply| job.run(reply));
+    }
+
+    /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
+    fn restore(&mut self, body: &[u8], reply: Answer) {
+        let Some((order, reply)) = understood(body, reply) else { return };
+        let World { spec, backends, .. } = &self.world;
+        let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
+        self.desk.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
     }
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {
@@ -426,6 +535,23 @@ impl<'s> Driver<'s> {
                 Message::Unasked(listeners) => self.listen(listeners),
                 _ => {}
             }
+        }
+    }
+}
+
+/// The answer to who asked for what ended the VM.
+fn ended_by(error: &RunError) -> Refusal {
+    Refusal::host(format!("{}; the VM has ended", messages::in_words(error)))
+}
+
+/// What was asked for, if it can be understood; else that is answered.
+fn understood<T: DeserializeOwned>(body: &[u8], reply: Answer) -> Option<(T, Answer)> {
+    match serde_json::from_slice(body) {
+        Ok(order) => Some((order, reply)),
+        Err(error) => {
+            let line = messages::parser_words(&error.to_string());
+            let _ = reply.send(Err(Refusal { class: FailureClass::Invalid, line }));
+            None
         }
     }
 }

@@ -24,6 +24,7 @@ mod listener;
 mod outcome;
 mod power;
 mod report;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -35,4 +36,5 @@ pub use driver::{Options, run};
 pub use error::{RunError, SaveError};
 pub use listener::Listener;
 pub use outcome::Outcome;
+pub use snapshot::SnapshotFailure;
 pub use trouble::Reach;

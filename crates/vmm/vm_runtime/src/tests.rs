@@ -322,6 +322,43 @@ fn no_request_is_refused_in_words_of_a_library() {
     vm.running.join().unwrap().unwrap();
 }
 
+/// Orders that make no sense are refused in a line, and the guest runs on.
+#[test]
+fn orders_for_snapshots_are_seen_to() {
+    let vm = sleeping();
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().display();
+    let order = |path: &str, body: &str| {
+        let mut stream = UnixStream::connect(&vm.socket).unwrap();
+        let head = format!("PUT {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {}", body.len());
+        write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for (path, body, status, words) in [
+        ("/snapshot", "", "400", "invalid"),
+        ("/snapshot", "[]", "400", "invalid"),
+        ("/restore", "{}", "400", "folder"),
+        ("/restore", "{\"folder\":\"/nowhere\"}", "500", "cannot open /nowhere/snapshot.json"),
+        ("/restore", &*format!("{{\"folder\":\"{empty}\"}}"), "500", "snapshot.json"),
+        ("/snapshot", "{\"folder\":\"/nowhere\",\"vm\":\"a\",\"name\":\"b\",\"uuid\":\"c\"}", "500", "/nowhere"),
+        (
+            "/snapshot",
+            &*format!("{{\"folder\":\"{empty}\",\"vm\":\"a/b\",\"name\":\"b\",\"uuid\":\"c\"}}"),
+            "500",
+            "not a name for a VM",
+        ),
+        ("/restore", &"x".repeat(70_000), "400", "too long"),
+    ] {
+        let answer = order(path, body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(words), "{path} {body}: {answer}");
+        assert_eq!(vm.state()["state"], "running");
+    }
+    vm.ask("PUT", "/stop");
+    vm.running.join().unwrap().unwrap();
+}
+
 #[test]
 fn clients_beyond_the_bound_wait_for_others_to_go() {
     let vm = sleeping();

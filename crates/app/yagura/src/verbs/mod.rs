@@ -9,6 +9,7 @@ mod failure;
 mod info;
 mod list;
 mod running;
+pub mod snapshot;
 mod stop;
 
 use std::panic::resume_unwind;

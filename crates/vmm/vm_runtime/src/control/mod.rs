@@ -15,9 +15,10 @@ mod serve;
 mod server;
 mod socket;
 
+use hyper::body::Bytes;
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, Status, Verb};
+use vm_control::{Counters, FailureClass, SnapshotTaken, Status, Verb};
 
 #[cfg(test)]
 pub(crate) use serve::CLIENTS_MAX;
@@ -30,13 +31,30 @@ pub use socket::ControlSocket;
 pub(crate) enum Reply {
     Status(Status),
     Counters(Counters),
+    Snapshot(SnapshotTaken),
     Done {},
 }
 
-/// A verb and where its answer goes: what was wanted, or, for a person and in one line, why the host cannot do it.
+/// A verb, what came with it, and where its answer goes.
 pub(crate) struct ControlRequest {
     pub(crate) verb: Verb,
-    pub(crate) reply: oneshot::Sender<Result<Reply, String>>,
+    pub(crate) body: Bytes,
+    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
+}
+
+/// Why something is not done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) class: FailureClass,
+    /// For a person, in one line.
+    pub(crate) line: String,
+}
+
+impl Refusal {
+    /// The host cannot do it.
+    pub(crate) fn host(line: String) -> Refusal {
+        Refusal { class: FailureClass::Host, line }
+    }
 }
 
 /// A control socket could not be opened.

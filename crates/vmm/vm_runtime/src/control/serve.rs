@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -21,13 +21,16 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 use vm_control::{EVENTS_PATH, Event, EventKind, Failure, FailureClass, Misdirected, Verb};
 
-use super::ControlRequest;
+use super::{ControlRequest, Refusal};
 use super::refusals::Refusals;
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
 
 /// Longest path that an answer repeats, in bytes.
 const PATH_BYTES_MAX: usize = 200;
+
+/// Longest body of a request, in bytes: an order for a snapshot, with a long description.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Clients that are served at a time. More wait in the sockets' queues until one of these goes.
 pub(crate) const CLIENTS_MAX: usize = 64;
@@ -91,7 +94,7 @@ async fn next_client(listeners: &[UnixListener]) -> io::Result<UnixStream> {
 async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending: watch::Receiver<bool>) {
     let (outbox, events) = (&outbox, &events);
     let service =
-        service_fn(move |request| async move { Ok::<_, Infallible>(answer(&request, outbox, events).await) });
+        service_fn(move |request| async move { Ok::<_, Infallible>(answer(request, outbox, events).await) });
     // A client that speaks no HTTP or goes away early is its own loss.
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
@@ -108,8 +111,9 @@ async fn converse(stream: UnixStream, outbox: Outbox, events: Events, mut ending
 
 type Answer = Response<Either<Full<Bytes>, EventStream>>;
 
-async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
-    let (method, path) = (request.method().as_str(), request.uri().path());
+async fn answer(request: Request<Incoming>, outbox: &Outbox, events: &Events) -> Answer {
+    let (head, body) = request.into_parts();
+    let (method, path) = (head.method.as_str(), head.uri.path());
     if (method, path) == (vm_control::Method::Get.as_str(), EVENTS_PATH) {
         return stream(events);
     }
@@ -122,13 +126,32 @@ async fn answer(request: &Request<Incoming>, outbox: &Outbox, events: &Events) -
             return problem(StatusCode::NOT_FOUND, FailureClass::NotFound, &why);
         }
     };
+    let Some(body) = order(verb, body).await else {
+        return problem(StatusCode::BAD_REQUEST, FailureClass::Invalid, "the request is too long, or was cut");
+    };
     let (reply, received) = oneshot::channel();
-    outbox.send(Message::Control(ControlRequest { verb, reply }));
+    outbox.send(Message::Control(ControlRequest { verb, body, reply }));
     match received.await {
         Ok(Ok(reply)) => respond(StatusCode::OK, "application/json", &reply),
-        // The engine's doing, never the client's.
-        Ok(Err(why)) => problem(StatusCode::INTERNAL_SERVER_ERROR, FailureClass::Host, &why),
+        Ok(Err(Refusal { class, line })) => problem(status_of(class), class, &line),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, FailureClass::Busy, "the VM is ending"),
+    }
+}
+
+/// What comes with a request; of one that takes none it is not even read. Nothing where it is too long, or cut.
+async fn order(verb: Verb, body: Incoming) -> Option<Bytes> {
+    if !verb.takes_order() {
+        return Some(Bytes::new());
+    }
+    Some(Limited::new(body, BODY_BYTES_MAX).collect().await.ok()?.to_bytes())
+}
+
+fn status_of(class: FailureClass) -> StatusCode {
+    match class {
+        FailureClass::NotFound => StatusCode::NOT_FOUND,
+        FailureClass::Invalid => StatusCode::BAD_REQUEST,
+        FailureClass::Busy => StatusCode::CONFLICT,
+        FailureClass::Host => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
