@@ -24,7 +24,7 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
-use crate::snapshot::{Answer, Desk, GoBack, GoBackJob, MachineLine, Opened, TakeJob, carry_out};
+use crate::snapshot::{Answer, Worker, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, carry_out};
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
@@ -126,7 +126,7 @@ struct Driver<'s> {
     panics: u32,
     /// Power cycles so far.
     cycle: u64,
-    desk: Desk,
+    worker: Worker,
 }
 
 /// A cycle in which nothing has happened for so long is no longer starting.
@@ -165,7 +165,7 @@ impl<'s> Driver<'s> {
             resets: 0,
             panics: 0,
             cycle: 0,
-            desk: Desk::default(),
+            worker: Worker::default(),
         })
     }
 
@@ -457,17 +457,17 @@ impl<'s> Driver<'s> {
     /// Has a snapshot made, by a worker that answers.
     fn snapshot<V: Vm>(&mut self, body: &[u8], reply: Answer, cycle: &PowerCycle<V>) {
         let Some((order, reply)) = understood(body, reply) else { return };
-        let World { spec, backends, engine, .. } = &self.world;
+        let World { spec, backends, .. } = &self.world;
         let lengths = spec.disk_ids().into_iter().map(|id| (backends.disk_size_bytes(&id).unwrap_or(0), id));
         let job = TakeJob {
             order,
             spec: (*spec).clone(),
-            engine,
+            engine: self.world.engine,
             disk_bytes: lengths.map(|(bytes, id)| (id, bytes)).collect(),
             memory: cycle.memory().clone(),
-            machine: MachineLine { outbox: self.inbox.outbox(), cycle: self.cycle },
+            machine: MachineHandle { outbox: self.inbox.outbox(), cycle: self.cycle },
         };
-        self.desk.start(self.inbox.outbox(), reply, move |_, reply| job.run(reply));
+        self.worker.start(self.inbox.outbox(), reply, move |_, reply| job.run(reply));
     }
 
     /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
@@ -475,7 +475,7 @@ impl<'s> Driver<'s> {
         let Some((order, reply)) = understood(body, reply) else { return };
         let World { spec, backends, .. } = &self.world;
         let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
-        self.desk.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
+        self.worker.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
     }
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {

@@ -22,7 +22,7 @@ use vm_state::VmState;
 use crate::control::CLIENTS_MAX;
 use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
-fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
+pub(crate) fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     VmSpec {
@@ -37,7 +37,7 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
 }
 
 /// Options of a VM with a control socket.
-fn listening(socket: &Path) -> Options {
+pub(crate) fn listening(socket: &Path) -> Options {
     Options { control: vec![ControlSocket::open(socket).unwrap()], ..Options::default() }
 }
 
@@ -129,14 +129,14 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
 }
 
 /// A VM that sleeps until it is told to end, and its control socket.
-struct Sleeping {
+pub(crate) struct Sleeping {
     engine: FakeEngine,
     socket: PathBuf,
-    running: JoinHandle<Result<Outcome, RunError>>,
+    pub(crate) running: JoinHandle<Result<Outcome, RunError>>,
     _folder: tempfile::TempDir,
 }
 
-fn sleeping() -> Sleeping {
+pub(crate) fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     let (spec, options) = (spec(folder.path(), OnReset::Restart), listening(&socket));
@@ -144,7 +144,7 @@ fn sleeping() -> Sleeping {
 }
 
 impl Sleeping {
-    fn start(
+    pub(crate) fn start(
         engine: FakeEngine,
         spec: VmSpec,
         options: Options,
@@ -165,16 +165,25 @@ impl Sleeping {
     }
 
     /// Status line and body of one request.
-    fn ask(&self, method: &str, path: &str) -> (String, String) {
+    pub(crate) fn ask(&self, method: &str, path: &str) -> (String, String) {
+        self.order(method, path, "")
+    }
+
+    /// The same of one that has a body.
+    pub(crate) fn order(&self, method: &str, path: &str, body: &str) -> (String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\n\r\n").unwrap();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        // A VM that reads none of it may have answered already.
+        let _ = stream.write_all(body.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 
-    fn state(&self) -> serde_json::Value {
+    pub(crate) fn state(&self) -> serde_json::Value {
         serde_json::from_str(&self.ask("GET", "/state").1).unwrap()
     }
 }
@@ -317,43 +326,6 @@ fn no_request_is_refused_in_words_of_a_library() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("running"), "{body}: {answer}");
-    }
-    vm.ask("PUT", "/stop");
-    vm.running.join().unwrap().unwrap();
-}
-
-/// Orders that make no sense are refused in a line, and the guest runs on.
-#[test]
-fn orders_for_snapshots_are_seen_to() {
-    let vm = sleeping();
-    let folder = tempfile::tempdir().unwrap();
-    let empty = folder.path().display();
-    let order = |path: &str, body: &str| {
-        let mut stream = UnixStream::connect(&vm.socket).unwrap();
-        let head = format!("PUT {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {}", body.len());
-        write!(stream, "{head}\r\n\r\n{body}").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
-    for (path, body, status, words) in [
-        ("/snapshot", "", "400", "invalid"),
-        ("/snapshot", "[]", "400", "invalid"),
-        ("/restore", "{}", "400", "folder"),
-        ("/restore", "{\"folder\":\"/nowhere\"}", "500", "cannot open /nowhere/snapshot.json"),
-        ("/restore", &*format!("{{\"folder\":\"{empty}\"}}"), "500", "snapshot.json"),
-        ("/snapshot", "{\"folder\":\"/nowhere\",\"vm\":\"a\",\"name\":\"b\",\"uuid\":\"c\"}", "500", "/nowhere"),
-        (
-            "/snapshot",
-            &*format!("{{\"folder\":\"{empty}\",\"vm\":\"a/b\",\"name\":\"b\",\"uuid\":\"c\"}}"),
-            "500",
-            "not a name for a VM",
-        ),
-        ("/restore", &"x".repeat(70_000), "400", "too long"),
-    ] {
-        let answer = order(path, body);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(words), "{path} {body}: {answer}");
-        assert_eq!(vm.state()["state"], "running");
     }
     vm.ask("PUT", "/stop");
     vm.running.join().unwrap().unwrap();

@@ -26,6 +26,8 @@ mod put_back;
 mod record;
 mod steps;
 mod take;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Weak};
 
@@ -38,7 +40,7 @@ use crate::inbox::Outbox;
 pub use error::SnapshotFailure;
 pub(crate) use go_back::{GoBack, GoBackJob};
 pub(crate) use opened::Opened;
-pub(crate) use steps::{MachineLine, Step, carry_out};
+pub(crate) use steps::{MachineHandle, Step, carry_out};
 pub(crate) use take::TakeJob;
 
 /// Where an answer goes.
@@ -46,11 +48,11 @@ pub(crate) type Answer = oneshot::Sender<Result<Reply, Refusal>>;
 
 /// The one who makes a snapshot of this VM, or brings it back to one: there is one at a time.
 #[derive(Default)]
-pub(crate) struct Desk {
+pub(crate) struct Worker {
     busy: Weak<()>,
 }
 
-impl Desk {
+impl Worker {
     /// Starts `work` in a thread of its own. What it answers, if anything, is sent when it is done.
     pub(crate) fn start(
         &mut self,

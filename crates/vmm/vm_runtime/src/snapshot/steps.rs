@@ -39,12 +39,12 @@ pub(crate) struct Frozen {
 }
 
 /// A worker's way to the machine of one power cycle.
-pub(crate) struct MachineLine {
+pub(crate) struct MachineHandle {
     pub(crate) outbox: Outbox,
     pub(crate) cycle: u64,
 }
 
-impl MachineLine {
+impl MachineHandle {
     pub(super) fn start_log(&self) -> Result<Result<(), String>, SnapshotFailure> {
         self.ask(Step::StartLog)
     }

@@ -14,7 +14,7 @@ use vm_state::VmState;
 
 use super::disks::DiskCopies;
 use super::record::{kept, write_record, write_synced};
-use super::{Answer, MachineLine, SnapshotFailure, boot_files};
+use super::{Answer, MachineHandle, SnapshotFailure, boot_files};
 use crate::control::{Refusal, Reply};
 
 /// How often pages that were written meanwhile are copied before the guest has to stand still.
@@ -30,11 +30,11 @@ pub(crate) struct TakeJob {
     /// Lengths of its disks.
     pub(crate) disk_bytes: BTreeMap<DeviceId, u64>,
     pub(crate) memory: GuestMemory,
-    pub(crate) machine: MachineLine,
+    pub(crate) machine: MachineHandle,
 }
 
 /// What the pause has left to be written.
-pub(super) struct Caught {
+pub(super) struct Captured {
     pub(super) state: VmState,
     pub(super) ram: RamIndex,
     pub(super) disks: DiskCopies,
@@ -57,19 +57,19 @@ impl TakeJob {
         let boot = boot_files::copy(&self.spec, folder)?;
         let ram_path = folder.join(RAM);
         let ram = self.create_ram(&ram_path)?;
-        let caught = self.catch(ram, disks, reply, &mut notes)?;
+        let captured = self.capture(ram, disks, reply, &mut notes)?;
         if reply.is_closed() {
             return Err(SnapshotFailure::Unwanted);
         }
-        notes.extend(caught.disks.note());
-        let ram = self.finish_ram(&ram_path, caught.ram)?;
+        notes.extend(captured.disks.note());
+        let ram = self.finish_ram(&ram_path, captured.ram)?;
         let mut files = boot.files.clone();
-        files.push(write_synced(folder, STATE, &caught.state.to_bytes()?)?);
+        files.push(write_synced(folder, STATE, &captured.state.to_bytes()?)?);
         files.push(write_synced(folder, RAM_INDEX, &ram.to_bytes()?)?);
         files.push(KeptFile { name: file_name(RAM)?, size_bytes: ram.file_bytes(), crc32c: None });
-        let (disks, disk_files) = caught.disks.finish(folder)?;
+        let (disks, disk_files) = captured.disks.finish(folder)?;
         files.extend(disk_files);
-        let (pause_us, ram_bytes) = (caught.pause_us, ram.data_bytes());
+        let (pause_us, ram_bytes) = (captured.pause_us, ram.data_bytes());
         write_record(folder, &kept(self, boot, disks, files, ram_bytes, pause_us)?)?;
         Ok(SnapshotTaken { pause_us, ram_bytes, notes })
     }
@@ -83,13 +83,13 @@ impl TakeJob {
     }
 
     /// Copies RAM while the guest runs, and the rest of it with everything else while it stands still.
-    fn catch(
+    fn capture(
         &self,
         mut ram: RamWriter<File>,
         disks: DiskCopies,
         reply: &Answer,
         notes: &mut Vec<String>,
-    ) -> Result<Caught, SnapshotFailure> {
+    ) -> Result<Captured, SnapshotFailure> {
         if let Err(why) = self.machine.start_log()? {
             notes.push(format!("its memory was copied while it stood still: {why}"));
             return self.freeze(ram, None, disks);
@@ -124,7 +124,7 @@ impl TakeJob {
         mut ram: RamWriter<File>,
         rest: Option<PageSet>,
         mut disks: DiskCopies,
-    ) -> Result<Caught, SnapshotFailure> {
+    ) -> Result<Captured, SnapshotFailure> {
         let (memory, path) = (self.memory.clone(), PathBuf::from(&self.order.folder).join(RAM));
         let layout = RamLayout::of(&memory);
         self.machine.freeze(rest.is_some(), move |frozen| {
@@ -139,7 +139,7 @@ impl TakeJob {
             disks.freeze()?;
             let pause_us = u64::try_from(frozen.since.elapsed().as_micros()).unwrap_or(u64::MAX);
             let (_file, ram) = ram.finish();
-            Ok(Caught { state: frozen.state, ram, disks, pause_us })
+            Ok(Captured { state: frozen.state, ram, disks, pause_us })
         })
     }
 
@@ -171,7 +171,7 @@ fn touched(memory: &GuestMemory, folder: &Path) -> Result<PageSet, SnapshotFailu
 }
 
 /// Stops the log when it goes.
-struct StopLog<'m>(&'m MachineLine);
+struct StopLog<'m>(&'m MachineHandle);
 
 impl Drop for StopLog<'_> {
     fn drop(&mut self) {
