@@ -1,7 +1,7 @@
 //! The folder of snapshots: one for each VM, and in it one for each of its snapshots.
 //!
 //! ```text
-//! begin: lock ─► leftovers go ─► `.new` ─► (files) ─► keep: sync, rename ─► its name
+//! begin: lock ─► leftovers go ─► `.new-…` ─► (files) ─► keep: sync, rename ─► its name
 //! delete: lock ─► rename to `.gone` ─► remove
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! makes or removes a snapshot removes it.
 
 use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ use crate::{
 };
 
 const FOLDER: &str = "snapshots";
-const NEW: &str = ".new";
+/// How names of what is being made begin. A number follows: who still writes for one that was killed meets nobody else's files.
+const NEW: &str = ".new-";
 const GONE: &str = ".gone";
 /// Longest file that is read whole, in bytes: an index of all RAM that a machine can have.
 const WHOLE_MAX: u64 = 1 << 30;
@@ -120,7 +122,7 @@ impl Snapshots {
     pub fn begin(&self, id: &SnapshotId) -> Result<Staging, SnapshotError> {
         let path = self.vm_folder(&id.vm);
         let vm_folder = self.lock(&id.vm, true)?;
-        let (target, folder) = (path.join(id.name.as_str()), path.join(NEW));
+        let (target, folder) = (path.join(id.name.as_str()), path.join(unused_name()));
         if fs::symlink_metadata(&target).is_ok() {
             return Err(SnapshotError::Exists(id.clone()));
         }
@@ -186,9 +188,7 @@ impl Snapshots {
             // Somebody who removed the last snapshot may have taken it away since it was opened.
             let own = folder.metadata().map_err(failed)?.ino();
             if fs::metadata(&path).is_ok_and(|there| there.ino() == own) {
-                for leftover in [NEW, GONE] {
-                    remove_if_there(&path.join(leftover))?;
-                }
+                remove_leftovers(&path)?;
                 return Ok(folder);
             }
         }
@@ -320,6 +320,23 @@ impl Snapshot {
 pub fn check_description(text: &str) -> Result<(), String> {
     let most = record::DESCRIPTION_MAX;
     if text.len() <= most { Ok(()) } else { Err(format!("a description has up to {most} bytes, and this one {}", text.len())) }
+}
+
+fn unused_name() -> String {
+    let number = RandomState::new().build_hasher().finish();
+    format!("{NEW}{number:016x}")
+}
+
+/// Removes what begins with a dot.
+fn remove_leftovers(folder: &Path) -> Result<(), SnapshotError> {
+    let failed = |source| SnapshotError::Io { path: folder.to_owned(), operation: "read", source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The names in a folder that are of their form, in order; what begins with a dot is none.

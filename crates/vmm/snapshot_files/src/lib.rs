@@ -9,7 +9,7 @@
 //!     kernel, initrd-0  what the machine starts with after a reset
 //! ```
 //!
-//! begin ─► a folder that is called `.new` ─► its files are written and synced ─► keep: it is given its name
+//! begin ─► a folder that is called `.new-…` ─► its files are written and synced ─► keep: it is given its name
 //!
 //! Whoever writes it is the VM's process, which alone sees its RAM; who asks for it holds the lock and gives it its name.
 //! Every byte may be somebody's work: names are of one form, so that no file outside of the folder is ever opened; numbers

@@ -115,13 +115,16 @@ fn what_is_not_kept_leaves_nothing_and_what_was_killed_is_removed() {
     assert!(snapshots.begin(&id("web1/a")).unwrap().keep().is_err());
     assert!(!vm.exists());
     make(&snapshots, "web1/a");
-    for leftover in [".new", ".gone"] {
+    for leftover in [".new-1", ".new-2", ".gone"] {
         fs::create_dir(vm.join(leftover)).unwrap();
         fs::write(vm.join(leftover).join("ram"), "half").unwrap();
     }
     assert_eq!(names(&snapshots), ["a"]);
     make(&snapshots, "web1/b");
-    assert!(!vm.join(".new").exists() && !vm.join(".gone").exists());
+    let hidden = fs::read_dir(&vm).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0);
     fs::create_dir(vm.join(".gone")).unwrap();
     snapshots.delete(&id("web1/b")).unwrap();
     assert!(!vm.join(".gone").exists());
