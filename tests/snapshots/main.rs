@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
-#[path = "../monitor/mod.rs"]
-mod monitor;
 mod damaged;
 mod killed;
+#[path = "../monitor/mod.rs"]
+mod monitor;
 mod place;
 
 use std::fs;
@@ -41,7 +41,9 @@ fn a_vm_goes_back_and_another_goes_on_from_there(engine: Engine) {
     assert_eq!(count(&mut copy, 2), [4, 5], "from where it was");
     assert_eq!(count(&mut other, 1), [6]);
     assert_eq!(count(&mut web1, 1), [6], "and the first knows nothing of it");
-    let kept = |name: &str| fs::read(place.folder().join("snapshots/web1").join(name).join("disk-root.raw")).unwrap();
+    let kept = |name: &str| {
+        fs::read(place.folder().join("snapshots/web1").join(name).join("disk-root.raw")).unwrap()
+    };
     assert_eq!([&kept("a")[..3], &kept("b")[..3]], [b"one", b"two"]);
     assert_eq!(place.info("copy")["disks"][0]["format"], "qcow2");
 
@@ -113,7 +115,8 @@ fn a_chain_of_disks_stays_whole(engine: Engine) {
     assert_eq!(count(&mut web1, 1), [2]);
     place.good("stop --force web1");
     assert_eq!(web1.wait().code(), Some(10));
-    let named = |path| disk::info(path, disk::DiskFormat::Qcow2, disk::RawContents::Any).unwrap().qcow2.unwrap();
+    let named =
+        |path| disk::info(path, disk::DiskFormat::Qcow2, disk::RawContents::Any).unwrap().qcow2.unwrap();
     assert_eq!(named(&overlay).backing.unwrap().path, "../base", "the disk names it as it did");
     fs::remove_file(&base).unwrap();
     let mut copy = place.restored(engine, "web1/a", "copy", &[]);
@@ -172,10 +175,16 @@ fn snapshots_are_shown() {
     count(&mut web1, 1);
     assert_eq!(place.ask("snapshot create web1 a --expires 0s --description one").0, 0);
     let rows = place.json("snapshot list -f json");
-    assert_eq!((&rows[0]["vm"], &rows[0]["name"], &rows[0]["expired"]), (&"web1".into(), &"a".into(), &true.into()));
+    assert_eq!(
+        (&rows[0]["vm"], &rows[0]["name"], &rows[0]["expired"]),
+        (&"web1".into(), &"a".into(), &true.into())
+    );
     assert!(rows[0]["room_bytes"].as_u64().unwrap() < 4 << 20, "holes stay holes: {rows}");
     let info = place.json("snapshot info web1/a --json");
-    assert_eq!((&info["cpus"], &info["memory_bytes"], &info["engine"]), (&1.into(), &(64u64 << 20).into(), &"soft".into()));
+    assert_eq!(
+        (&info["cpus"], &info["memory_bytes"], &info["engine"]),
+        (&1.into(), &(64u64 << 20).into(), &"soft".into())
+    );
     let (_, table) = place.ask("snapshot info web1/a");
     assert!(table.contains("has expired") && table.contains("64 MiB"), "{table}");
     // The next one takes it away, and says so.

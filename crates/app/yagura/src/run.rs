@@ -75,13 +75,14 @@ fn run_restored(
 ) -> anyhow::Result<u8> {
     let restored = snapshot::restore_as_new(&settings, id)?;
     let name = restored.vm.name.clone();
-    let error = match settings.restored_request(restored.vm).map_err(anyhow::Error::from).and_then(|request| {
-        let afterwards = if rm { removal(&name)? } else { Vec::new() };
-        Ok(Order { afterwards, restore: Some(restored.folder), ..order(request, kvm_device, log) })
-    }) {
-        Ok(order) => hand_over(&order, &[]),
-        Err(error) => error,
-    };
+    let error =
+        match settings.restored_request(restored.vm).map_err(anyhow::Error::from).and_then(|request| {
+            let afterwards = if rm { removal(&name)? } else { Vec::new() };
+            Ok(Order { afterwards, restore: Some(restored.folder), ..order(request, kvm_device, log) })
+        }) {
+            Ok(order) => hand_over(&order, &[]),
+            Err(error) => error,
+        };
     snapshot::forget_restored(&name)?;
     Err(error)
 }

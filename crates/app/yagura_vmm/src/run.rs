@@ -61,7 +61,17 @@ fn tell_keys(spec: &VmSpec) {
 }
 
 fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
-    let Order { spec, engine, jit, kvm_device, control, restore, another_name_will_do: _, log: _, afterwards: _ } = order;
+    let Order {
+        spec,
+        engine,
+        jit,
+        kvm_device,
+        control,
+        restore,
+        another_name_will_do: _,
+        log: _,
+        afterwards: _,
+    } = order;
     let name = &spec.name;
     let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
     let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;

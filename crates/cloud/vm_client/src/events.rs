@@ -38,8 +38,9 @@ impl VmEvents {
     pub(crate) fn listen(vm: &VmClient) -> Result<VmEvents, ClientError> {
         let socket = &*vm.socket;
         let runtime = exchange::runtime(socket)?;
-        let answer = runtime
-            .block_on(async { timeout(vm.patience, exchange::send(socket, Method::Get, EVENTS_PATH, Bytes::new())).await });
+        let answer = runtime.block_on(async {
+            timeout(vm.patience, exchange::send(socket, Method::Get, EVENTS_PATH, Bytes::new())).await
+        });
         let answer = answer.map_err(|_| ClientError::Silent(socket.to_owned()))??;
         let socket = socket.to_owned();
         if !answer.status().is_success() {

@@ -24,12 +24,7 @@ const LONGEST_ANSWER: usize = 1 << 20;
 const QUEUE_CHECK: Duration = Duration::from_millis(10);
 
 /// The body of the answer to a request, where it is not that something failed.
-pub(crate) fn answer(
-    vm: &VmClient,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> Result<Bytes, ClientError> {
+pub(crate) fn answer(vm: &VmClient, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
     let socket = &*vm.socket;
     let both = async {
         let response = send(socket, method, path, body).await?;

@@ -16,9 +16,7 @@ use host_sys::unix_socket;
 use hyper::body::Bytes;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use vm_control::{
-    Counters, Failure, FailureClass, RestoreOrder, SnapshotOrder, SnapshotTaken, Status, Verb,
-};
+use vm_control::{Counters, Failure, FailureClass, RestoreOrder, SnapshotOrder, SnapshotTaken, Status, Verb};
 
 pub use events::{Next, VmEvents};
 pub use run_folder::RunFolder;

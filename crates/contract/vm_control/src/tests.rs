@@ -50,7 +50,8 @@ fn a_vm_of_version_1_is_understood() {
 /// Version 2 said nothing of snapshots, and what it says is what it said.
 #[test]
 fn orders_and_answers_about_snapshots_may_grow() {
-    let order: SnapshotOrder = serde_json::from_str(r#"{"folder":"/a","vm":"web1","name":"b","uuid":"c","lazy":true}"#).unwrap();
+    let order: SnapshotOrder =
+        serde_json::from_str(r#"{"folder":"/a","vm":"web1","name":"b","uuid":"c","lazy":true}"#).unwrap();
     assert_eq!((order.folder.as_str(), order.compress, order.expires_s), ("/a", false, None));
     let taken: SnapshotTaken = serde_json::from_str(r#"{"pause_us":7,"ram_bytes":4096,"chain":[]}"#).unwrap();
     assert_eq!((taken.pause_us, taken.ram_bytes, taken.notes.len()), (7, 4096, 0));

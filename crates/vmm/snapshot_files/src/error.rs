@@ -42,7 +42,9 @@ pub enum SnapshotError {
         why: String,
     },
     /// A newer program wrote it.
-    #[error("snapshot {name} was written by {program}, in version {found}; this program reads version {reads}, use a newer one")]
+    #[error(
+        "snapshot {name} was written by {program}, in version {found}; this program reads version {reads}, use a newer one"
+    )]
     Version {
         /// Which snapshot.
         name: String,
@@ -106,7 +108,10 @@ pub enum SnapshotError {
 
 impl SnapshotError {
     /// Wraps what the host answered.
-    pub(crate) fn io(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> SnapshotError {
+    pub(crate) fn io(
+        operation: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(io::Error) -> SnapshotError {
         let path = path.to_owned();
         move |source| SnapshotError::Io { path, operation, source }
     }

@@ -33,7 +33,11 @@ impl TryFrom<String> for FileName {
         let is_name = (1..=BYTES_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
             && !text.starts_with('.');
-        if is_name { Ok(FileName(text)) } else { Err(BadValue(format!("'{text}' is no name of a file in a snapshot"))) }
+        if is_name {
+            Ok(FileName(text))
+        } else {
+            Err(BadValue(format!("'{text}' is no name of a file in a snapshot")))
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use vm_spec::VmName;
 use crate::ram::{RamIndex, RamReader};
 use crate::record::BYTES_MAX;
 use crate::{
-    FileName, KeptFile, RAM, RAM_INDEX, RECORD, Record, STATE, SnapshotError, SnapshotId, SnapshotName, record,
+    FileName, KeptFile, RAM, RAM_INDEX, RECORD, Record, STATE, SnapshotError, SnapshotId, SnapshotName,
+    record,
 };
 
 const FOLDER: &str = "snapshots";
@@ -211,7 +212,8 @@ impl Staging {
             return Err(SnapshotError::Foreign { path: self.folder.clone(), found: snapshot.record.id() });
         }
         sync_folder(&self.folder)?;
-        fs::rename(&self.folder, &self.target).map_err(SnapshotError::io("give its name to", &self.target))?;
+        fs::rename(&self.folder, &self.target)
+            .map_err(SnapshotError::io("give its name to", &self.target))?;
         self.is_kept = true;
         self.vm_folder.sync_all().map_err(SnapshotError::io("write", &self.target))?;
         Ok(Snapshot { folder: self.target.clone(), ..snapshot })
@@ -308,7 +310,8 @@ impl Snapshot {
     /// Room that its files take on the host, in bytes. Blocks that are shared with others count.
     pub fn room_bytes(&self) -> u64 {
         let files = self.record.files.iter().map(|file| self.path(&file.name));
-        let blocks = files.filter_map(|path| fs::symlink_metadata(path).ok()).map(|metadata| metadata.blocks());
+        let blocks =
+            files.filter_map(|path| fs::symlink_metadata(path).ok()).map(|metadata| metadata.blocks());
         blocks.sum::<u64>() * 512
     }
 }
@@ -319,7 +322,11 @@ impl Snapshot {
 /// It is too long.
 pub fn check_description(text: &str) -> Result<(), String> {
     let most = record::DESCRIPTION_MAX;
-    if text.len() <= most { Ok(()) } else { Err(format!("a description has up to {most} bytes, and this one {}", text.len())) }
+    if text.len() <= most {
+        Ok(())
+    } else {
+        Err(format!("a description has up to {most} bytes, and this one {}", text.len()))
+    }
 }
 
 fn unused_name() -> String {

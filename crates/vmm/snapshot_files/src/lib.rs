@@ -32,7 +32,7 @@ pub use error::SnapshotError;
 pub use file_name::FileName;
 pub use folder::{Snapshot, Snapshots, Staging, check_description};
 pub use name::{SnapshotId, SnapshotName};
-pub use record::{KeptBacking, KeptBoot, KeptCard, KeptDisk, KeptFile, KeptModule, Keeping, Record};
+pub use record::{Keeping, KeptBacking, KeptBoot, KeptCard, KeptDisk, KeptFile, KeptModule, Record};
 pub use restored::{Origin, Restored};
 pub use time::{now_s, utc};
 

@@ -28,7 +28,8 @@ impl FromStr for SnapshotName {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let said = |BadValue(why): BadValue| BadValue(why.replacen("a name for a VM", "a name for a snapshot", 1));
+        let said =
+            |BadValue(why): BadValue| BadValue(why.replacen("a name for a VM", "a name for a snapshot", 1));
         text.parse().map(SnapshotName).map_err(said)
     }
 }

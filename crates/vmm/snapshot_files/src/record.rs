@@ -212,7 +212,8 @@ impl Record {
     /// # Errors
     /// It is none, or one of a newer program, or of another architecture.
     pub fn from_json(path: &Path, bytes: &[u8]) -> Result<Record, SnapshotError> {
-        let bad = |why: String| SnapshotError::Record { path: path.to_owned(), why: messages::one_line(&why) };
+        let bad =
+            |why: String| SnapshotError::Record { path: path.to_owned(), why: messages::one_line(&why) };
         let unreadable = |error: serde_json::Error| bad(messages::parser_words(&error.to_string()));
         let Head { version, program, name } = serde_json::from_slice(bytes).map_err(unreadable)?;
         if version != VERSION {
@@ -233,7 +234,8 @@ impl Record {
         let files: BTreeSet<&FileName> = self.files.iter().map(|file| &file.name).collect();
         let ids: BTreeSet<&DeviceId> =
             self.disks.iter().map(|disk| &disk.id).chain(self.cards.iter().map(|card| &card.id)).collect();
-        let is_uuid = self.uuid.len() == 36 && self.uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let is_uuid =
+            self.uuid.len() == 36 && self.uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         let rules = [
             (files.len() == self.files.len(), "a file is named twice"),
             (!files.iter().any(|file| file.as_str() == RECORD), "it names itself"),

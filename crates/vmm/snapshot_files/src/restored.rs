@@ -43,7 +43,8 @@ impl Restored {
     pub fn make(&self, origin: &Origin) -> Result<(), SnapshotError> {
         make_folder(&self.folder).map_err(SnapshotError::io("make", &self.folder))?;
         let path = self.folder.join(ORIGIN);
-        let text = serde_json::to_vec(origin).map_err(|error| SnapshotError::io("write", &path)(error.into()))?;
+        let text =
+            serde_json::to_vec(origin).map_err(|error| SnapshotError::io("write", &path)(error.into()))?;
         std::fs::write(&path, text).map_err(SnapshotError::io("write", &path))
     }
 
@@ -74,9 +75,12 @@ impl Snapshots {
                 let other = SnapshotId { vm: vm.clone(), name };
                 // One that cannot be read can be restored by nobody.
                 let Ok(snapshot) = self.open(&other) else { continue };
-                let mut behind = snapshot.record.disks.iter().filter_map(|disk| disk.backing.as_ref()?.path.as_ref());
+                let mut behind =
+                    snapshot.record.disks.iter().filter_map(|disk| disk.backing.as_ref()?.path.as_ref());
                 if other != *id && behind.any(|path| Path::new(path).starts_with(folder)) {
-                    return Ok(Some(format!("the disks of snapshot {other} build upon it; delete that first")));
+                    return Ok(Some(format!(
+                        "the disks of snapshot {other} build upon it; delete that first"
+                    )));
                 }
             }
         }

@@ -121,9 +121,9 @@ fn what_is_not_kept_leaves_nothing_and_what_was_killed_is_removed() {
     }
     assert_eq!(names(&snapshots), ["a"]);
     make(&snapshots, "web1/b");
-    let hidden = fs::read_dir(&vm).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')
-    });
+    let hidden = fs::read_dir(&vm)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'));
     assert_eq!(hidden.count(), 0);
     fs::create_dir(vm.join(".gone")).unwrap();
     snapshots.delete(&id("web1/b")).unwrap();
@@ -151,7 +151,10 @@ fn what_others_build_upon_stays() {
     let restored = snapshots.restored(&"copy".parse().unwrap());
     restored.make(&Origin { snapshot: id("web1/a") }).unwrap();
     let error = snapshots.delete(&id("web1/a")).unwrap_err().to_string();
-    assert!(error.contains("VM copy was restored from it") && error.contains("'yagura delete copy'"), "{error}");
+    assert!(
+        error.contains("VM copy was restored from it") && error.contains("'yagura delete copy'"),
+        "{error}"
+    );
     restored.remove().unwrap();
     let staging = snapshots.begin(&id("copy/b")).unwrap();
     let file = FileName::try_from("kernel".to_owned()).unwrap();

@@ -24,7 +24,7 @@ use crate::inbox::{Inbox, Message};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
-use crate::snapshot::{Answer, Worker, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, carry_out};
+use crate::snapshot::{Answer, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, Worker, carry_out};
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.

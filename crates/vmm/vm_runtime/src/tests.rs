@@ -173,7 +173,9 @@ impl Sleeping {
     pub(crate) fn order(&self, method: &str, path: &str, body: &str) -> (String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).unwrap();
         // A VM that reads none of it may have answered already.
         let _ = stream.write_all(body.as_bytes());

@@ -211,7 +211,9 @@ pub enum SettingsError {
     )]
     NoImage(&'static str, PathBuf),
     /// Something is said of a machine that is what it was.
-    #[error("--{0} is not for a VM that goes on from a snapshot, as its machine is what it was; leave it out")]
+    #[error(
+        "--{0} is not for a VM that goes on from a snapshot, as its machine is what it was; leave it out"
+    )]
     Settled(&'static str),
     /// Settings do not fit together.
     #[error(transparent)]

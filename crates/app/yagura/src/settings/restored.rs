@@ -1,7 +1,8 @@
 //! A VM that goes on from a snapshot: what a person may say of it, and what is settled.
 
 use vm_spec::{
-    BootSpec, ConsoleSpec, CpuCount, DiskSpec, KernelSpec, MemorySize, NetSpec, OnPanic, OnReset, VmName, VmSpec,
+    BootSpec, ConsoleSpec, CpuCount, DiskSpec, KernelSpec, MemorySize, NetSpec, OnPanic, OnReset, VmName,
+    VmSpec,
 };
 use yagura_vmm::EngineChoice;
 

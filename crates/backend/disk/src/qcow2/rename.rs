@@ -38,7 +38,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("overlay");
         let backing = BackingName { path: "../b".to_owned(), format: Some("raw".to_owned()) };
-        let options = CreateOptions { backing: Some(backing), cluster_bytes: 512, ..CreateOptions::new(1 << 20) };
+        let options =
+            CreateOptions { backing: Some(backing), cluster_bytes: 512, ..CreateOptions::new(1 << 20) };
         create_qcow2(&path, &options).unwrap();
         let named = || {
             let info = info(&path, DiskFormat::Qcow2, RawContents::Any).unwrap();

@@ -58,7 +58,10 @@ impl PageSet {
 
     /// The pages, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().enumerate().flat_map(|(index, word)| bits(*word).map(move |bit| index as u64 * 64 + bit))
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(index, word)| bits(*word).map(move |bit| index as u64 * 64 + bit))
     }
 }
 

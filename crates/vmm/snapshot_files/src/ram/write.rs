@@ -67,7 +67,12 @@ impl<F: PagesFile> RamWriter<F> {
         for (page, checksum) in self.checksums {
             let number = page / PIECE_PAGES;
             if pieces.last().is_none_or(|piece| piece.number != number) {
-                pieces.push(Piece { number, pages: Default::default(), checksums: Vec::new(), frame_bytes: 0 });
+                pieces.push(Piece {
+                    number,
+                    pages: Default::default(),
+                    checksums: Vec::new(),
+                    frame_bytes: 0,
+                });
             }
             if let Some(piece) = pieces.last_mut() {
                 let within = page % PIECE_PAGES;

@@ -21,8 +21,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 use vm_control::{EVENTS_PATH, Event, EventKind, Failure, FailureClass, Misdirected, Verb};
 
-use super::{ControlRequest, Refusal};
 use super::refusals::Refusals;
+use super::{ControlRequest, Refusal};
 use crate::events::Events;
 use crate::inbox::{Message, Outbox};
 
@@ -127,7 +127,11 @@ async fn answer(request: Request<Incoming>, outbox: &Outbox, events: &Events) ->
         }
     };
     let Some(body) = order(verb, body).await else {
-        return problem(StatusCode::BAD_REQUEST, FailureClass::Invalid, "the request is too long, or was cut");
+        return problem(
+            StatusCode::BAD_REQUEST,
+            FailureClass::Invalid,
+            "the request is too long, or was cut",
+        );
     };
     let (reply, received) = oneshot::channel();
     outbox.send(Message::Control(ControlRequest { verb, body, reply }));

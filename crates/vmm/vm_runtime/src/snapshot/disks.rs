@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use disk::{BackingName, DiskFormat as OfflineFormat, RawContents, rename_backing};
 use host_sys::file_copy::{CopyMethod, can_share_blocks, copy_file};
-use snapshot_files::{FileName, KeptBacking, KeptDisk, KeptFile, Keeping};
+use snapshot_files::{FileName, Keeping, KeptBacking, KeptDisk, KeptFile};
 use vm_spec::{DeviceId, DiskFormat, DiskSpec, VmSpec};
 
 use super::SnapshotFailure;
@@ -90,7 +90,12 @@ impl DiskCopies {
 }
 
 impl DiskCopy {
-    fn open(id: DeviceId, spec: &DiskSpec, size_bytes: u64, folder: &Path) -> Result<DiskCopy, SnapshotFailure> {
+    fn open(
+        id: DeviceId,
+        spec: &DiskSpec,
+        size_bytes: u64,
+        folder: &Path,
+    ) -> Result<DiskCopy, SnapshotFailure> {
         let path = fs::canonicalize(&spec.path).map_err(SnapshotFailure::io("find", &spec.path))?;
         let source = File::open(&path).map_err(SnapshotFailure::io("open", &path))?;
         let metadata = source.metadata().map_err(SnapshotFailure::io("look at", &path))?;

@@ -17,7 +17,9 @@ pub enum SnapshotFailure {
     #[error("{0}")]
     Order(#[from] BadValue),
     /// A block device has no file that could be copied.
-    #[error("disk {0} is a block device, which a snapshot cannot keep; snapshot it where it is made, and stop the VM for that")]
+    #[error(
+        "disk {0} is a block device, which a snapshot cannot keep; snapshot it where it is made, and stop the VM for that"
+    )]
     BlockDevice(PathBuf),
     /// The file system is too full.
     #[error("there is no room for the snapshot: it takes about {}, and {folder} has {}; remove something, or set YAGURA_DIR to a folder elsewhere", Bytes(*needed), Bytes(*free))]

@@ -61,7 +61,8 @@ impl Worker {
         work: impl FnOnce(&Outbox, Answer) + Send + 'static,
     ) {
         if self.busy.strong_count() > 0 {
-            let line = "a snapshot of this VM is being made, or it is going back to one; wait until that is done";
+            let line =
+                "a snapshot of this VM is being made, or it is going back to one; wait until that is done";
             let _ = reply.send(Err(Refusal { class: FailureClass::Busy, line: line.to_owned() }));
             return;
         }

@@ -52,7 +52,8 @@ impl PutBack {
         copy_file(&from, &to).map_err(SnapshotFailure::io("copy to", &copy))?;
         if let Some(backing) = &kept.backing {
             let renamed = rename_backing(&copy, &backing.name);
-            renamed.map_err(|source| SnapshotFailure::Disk { path: copy.clone(), source: Box::new(source) })?;
+            renamed
+                .map_err(|source| SnapshotFailure::Disk { path: copy.clone(), source: Box::new(source) })?;
         }
         let former = fs::metadata(&place).map_err(SnapshotFailure::io("look at", &place))?;
         to.set_permissions(fs::Permissions::from_mode(former.mode() & 0o7777))

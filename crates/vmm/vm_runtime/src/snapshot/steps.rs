@@ -64,10 +64,13 @@ impl MachineHandle {
         act: impl FnOnce(Frozen) -> Result<T, SnapshotFailure> + Send + 'static,
     ) -> Result<T, SnapshotFailure> {
         let (sender, receiver) = channel();
-        self.send(Step::Freeze(is_logged, Box::new(move |frozen| {
-            // The worker waits.
-            let _ = sender.send(frozen.map_err(SnapshotFailure::Machine).and_then(act));
-        })));
+        self.send(Step::Freeze(
+            is_logged,
+            Box::new(move |frozen| {
+                // The worker waits.
+                let _ = sender.send(frozen.map_err(SnapshotFailure::Machine).and_then(act));
+            }),
+        ));
         receiver.recv().map_err(|_| SnapshotFailure::Gone)?
     }
 
@@ -124,7 +127,11 @@ pub(crate) fn carry_out<V: Vm>(
 /// The state, and then the log: what is settled for the state may be in it.
 fn save<V: Vm>(cycle: &PowerCycle<V>, is_logged: bool) -> Result<(VmState, DirtyPages), String> {
     let state = cycle.save().map_err(|error| in_words(&error))?;
-    let dirty = if is_logged { cycle.take_dirty_log().map_err(|error| in_words(&error))? } else { DirtyPages::default() };
+    let dirty = if is_logged {
+        cycle.take_dirty_log().map_err(|error| in_words(&error))?
+    } else {
+        DirtyPages::default()
+    };
     Ok((state, dirty))
 }
 

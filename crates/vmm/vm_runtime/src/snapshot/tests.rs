@@ -34,8 +34,12 @@ fn with_disks(folder: &Path) -> VmSpec {
         let options = CreateOptions { backing: Some(backing), ..CreateOptions::new(65536) };
         disk::create_qcow2(&folder.join("overlay"), &options).unwrap();
     }
-    let path = |name: &str, rest: &str| format!("path={}{rest}", folder.join(name).display()).parse().unwrap();
-    VmSpec { disks: vec![path("raw", ""), path("overlay", ",format=qcow2")], ..spec(folder, OnReset::Restart) }
+    let path =
+        |name: &str, rest: &str| format!("path={}{rest}", folder.join(name).display()).parse().unwrap();
+    VmSpec {
+        disks: vec![path("raw", ""), path("overlay", ",format=qcow2")],
+        ..spec(folder, OnReset::Restart)
+    }
 }
 
 fn start(folder: &Path, restore: Option<PathBuf>) -> Sleeping {
@@ -128,7 +132,10 @@ fn orders_are_seen_to() {
         ("/snapshot", &order(folder.path(), "a/b", false), "500", "not a name for a VM"),
     ] {
         let (line, answer) = vm.order("PUT", path, body);
-        assert!(line.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(words), "{path} {body}: {answer}");
+        assert!(
+            line.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(words),
+            "{path} {body}: {answer}"
+        );
         assert_eq!(answer.lines().count(), 1);
         assert_eq!(vm.state()["state"], "running");
     }

@@ -100,8 +100,10 @@ fn description(text: &str) -> Result<String, String> {
 fn lifetime(text: &str) -> Result<u64, String> {
     const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
     let refused = || format!("'{text}' is no time; write a number with s, m, h, d or w, such as 7d");
-    let (number, seconds) =
-        UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds))).ok_or_else(refused)?;
+    let (number, seconds) = UNITS
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)))
+        .ok_or_else(refused)?;
     // Whole lives; more is a mistake.
     let number: u32 = number.parse().map_err(|_| refused())?;
     Ok(u64::from(number) * seconds)

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use disk::{BackingName, CreateOptions, create_qcow2};
 use messages::in_words;
-use snapshot_files::{KeptBoot, KeptCard, KeptDisk, KeptModule, Origin, Restored, Snapshot, SnapshotId, Snapshots};
+use snapshot_files::{
+    KeptBoot, KeptCard, KeptDisk, KeptModule, Origin, Restored, Snapshot, SnapshotId, Snapshots,
+};
 use vm_control::RestoreOrder;
 use vm_spec::{CpuCount, DiskFormat, DiskSpec, KernelSpec, ModuleSpec, NetSpec, VmName};
 use yagura_vmm::runs_already;
@@ -120,7 +122,8 @@ fn overlay(snapshot: &Snapshot, restored: &Restored, disk: &KeptDisk) -> anyhow:
         return Ok(spec(kept, disk.format));
     }
     let path = restored.folder().join(format!("{}.qcow2", disk.id));
-    let name = kept.to_str().ok_or_else(|| anyhow!("{} is not UTF-8, as a qcow2 image needs it", kept.display()))?;
+    let name =
+        kept.to_str().ok_or_else(|| anyhow!("{} is not UTF-8, as a qcow2 image needs it", kept.display()))?;
     let backing = BackingName { path: name.to_owned(), format: Some(disk.format.name().to_owned()) };
     let options = CreateOptions { backing: Some(backing), ..CreateOptions::new(disk.size_bytes) };
     create_qcow2(&path, &options).map_err(|error| anyhow!("{}", in_words(&error)))?;

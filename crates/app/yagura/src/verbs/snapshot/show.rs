@@ -48,8 +48,17 @@ impl SnapshotRow {
 }
 
 impl Line for SnapshotRow {
-    const HEADS: &'static [&'static str] =
-        &["VM", "snapshot", "created", "expires", "engine", "memory", "kept of it", "room on the host", "description"];
+    const HEADS: &'static [&'static str] = &[
+        "VM",
+        "snapshot",
+        "created",
+        "expires",
+        "engine",
+        "memory",
+        "kept of it",
+        "room on the host",
+        "description",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let cells = [
@@ -139,13 +148,18 @@ fn table(snapshot: &Snapshot) -> String {
         ("UUID".to_owned(), uuid.clone()),
         ("engine".to_owned(), engine.clone()),
         ("vCPUs".to_owned(), cpus.to_string()),
-        ("memory".to_owned(), format!("{}, {} of it kept{compressed}", Bytes(*memory_bytes), Bytes(*ram_bytes))),
+        (
+            "memory".to_owned(),
+            format!("{}, {} of it kept{compressed}", Bytes(*memory_bytes), Bytes(*ram_bytes)),
+        ),
         ("pause".to_owned(), format!("{}.{:03} ms", pause_us / 1000, pause_us % 1000)),
         ("room on the host".to_owned(), Bytes(snapshot.room_bytes()).to_string()),
         ("folder".to_owned(), snapshot.folder().display().to_string()),
     ];
     rows.extend(record.disks.iter().map(|disk| (format!("disk {}", disk.id), disk_in_words(disk))));
-    rows.extend(record.cards.iter().map(|card| (format!("card {}", card.id), format!("was on {}", card.tap))));
+    rows.extend(
+        record.cards.iter().map(|card| (format!("card {}", card.id), format!("was on {}", card.tap))),
+    );
     let mut table = empty_table();
     // Of a snapshot's words nobody knows who wrote them.
     table.add_rows(rows.into_iter().map(|(what, value)| [what, value].map(|text| messages::one_line(&text))));
