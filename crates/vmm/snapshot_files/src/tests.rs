@@ -68,6 +68,15 @@ fn names(snapshots: &Snapshots) -> Vec<String> {
     names.iter().map(|name| name.to_string()).collect()
 }
 
+/// What was written under version 1 is read, and written, for ever.
+#[test]
+fn a_record_of_version_1() {
+    let kept = include_bytes!("../states/snapshot-1.json");
+    let record = Record::from_json(Path::new(RECORD), kept).unwrap();
+    assert_eq!((record.id(), record.disks.len(), record.cpus), (id("web1/before-upgrade"), 2, 2));
+    assert_eq!(String::from_utf8(record.to_json().unwrap()).unwrap(), String::from_utf8_lossy(kept));
+}
+
 #[test]
 fn names_are_of_one_form() {
     assert_eq!(id("web1/before-upgrade").to_string(), "web1/before-upgrade");

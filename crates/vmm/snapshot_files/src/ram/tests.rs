@@ -190,6 +190,19 @@ fn no_changed_byte_of_an_index_is_believed() {
     assert!(error.contains("format 2, and this program reads format 1"), "{error}");
 }
 
+/// What was written under version 1 is read, and written, for ever.
+#[test]
+fn an_index_of_version_1() {
+    let range = GpaRange { start: GuestAddress(0), size_bytes: 2 << 20 };
+    let memory = GuestMemory::allocate(&[range], Policy { huge_pages: false, ..Policy::default() }).unwrap();
+    memory.write_slice(&[1; 4096], GuestAddress(0x1000)).unwrap();
+    memory.write_slice(&[2; 4096], GuestAddress(0x2000)).unwrap();
+    let index = saved(&memory, &file_for(&memory));
+    let kept = include_bytes!("../../states/ram-index-1");
+    assert_eq!(RamIndex::from_bytes(kept).unwrap(), index);
+    assert_eq!(index.to_bytes().unwrap(), kept);
+}
+
 /// With a checksum that is right.
 #[test]
 fn an_index_that_makes_no_sense_is_refused() {
