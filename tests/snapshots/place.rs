@@ -75,9 +75,10 @@ impl Place {
 
     #[track_caller]
     pub fn json(&self, text: &str) -> Value {
-        let (status, said) = self.ask(text);
-        assert_eq!(status, 0, "{text}: {said}");
-        serde_json::from_str(&said).unwrap()
+        // What is said besides is for a person.
+        let Output { status, stdout, stderr } = self.command(text).stdout(Stdio::piped()).output().unwrap();
+        assert!(status.success(), "{text}: {}", String::from_utf8_lossy(&stderr));
+        serde_json::from_slice(&stdout).unwrap()
     }
 
     pub fn info(&self, name: &str) -> Value {
