@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test file uses a part of it")]
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -76,6 +77,8 @@ pub struct Monitor {
     child: Child,
     input: Option<ChildStdin>,
     output: Receiver<u8>,
+    /// What was heard before anybody asked.
+    heard: Cell<Option<u8>>,
     pub folder: tempfile::TempDir,
     kept: Option<tempfile::TempDir>,
 }
@@ -105,9 +108,20 @@ impl Monitor {
     ) -> Monitor {
         let kernel = folder.path().join("kernel");
         std::fs::write(&kernel, image).unwrap();
+        let own = ["--memory", "64M", "--kernel", kernel.to_str().unwrap()];
+        Monitor::start_with(folder, place, engine, &[&own, arguments].concat())
+    }
+
+    /// The same of a machine that `arguments` alone describe.
+    pub fn start_with(
+        folder: tempfile::TempDir,
+        place: &Path,
+        engine: Engine,
+        arguments: &[&str],
+    ) -> Monitor {
         let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
         command.env("YAGURA_DIR", place).env_remove("YAGURA_LOG");
-        command.args(["run", "--memory", "64M", "--engine", engine.name(), "--kernel"]).arg(kernel);
+        command.args(["run", "--engine", engine.name()]);
         let path = folder.path().to_str().unwrap().to_owned();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", &path)));
         let errors = std::fs::File::create(folder.path().join("stderr")).unwrap();
@@ -119,7 +133,7 @@ impl Monitor {
             let mut byte = [0];
             while stdout.read(&mut byte).is_ok_and(|count| count == 1) && sender.send(byte[0]).is_ok() {}
         });
-        Monitor { child, input, output, folder, kept: None }
+        Monitor { child, input, output, heard: Cell::new(None), folder, kept: None }
     }
 
     /// A file in the test's folder.
@@ -159,6 +173,9 @@ impl Monitor {
 
     /// The next byte from the console.
     pub fn receive(&self) -> u8 {
+        if let Some(byte) = self.heard.take() {
+            return byte;
+        }
         self.output.recv_timeout(LIMIT).expect("the guest says nothing")
     }
 
@@ -171,6 +188,21 @@ impl Monitor {
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Whether it ends before its guest says anything.
+    pub fn ended_within_a_while(&mut self) -> bool {
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            if self.ended().is_some() {
+                return true;
+            }
+            if let Ok(byte) = self.output.recv_timeout(Duration::from_millis(20)) {
+                self.heard.set(Some(byte));
+                return false;
+            }
+        }
+        panic!("it neither ends nor says anything")
     }
 
     /// Waits for the end.

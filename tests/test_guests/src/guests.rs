@@ -110,6 +110,42 @@ guest_code! {
 }
 
 guest_code! {
+    /// Empties COM1's FIFOs and writes `!`. Then it waits for a byte, counts it in RAM, writes the count to a page of its
+    /// own, and sends the count's low byte; where the page of the count before does not hold that, it says nothing more.
+    counter,
+    ".code32",
+    "mov dx, 0x3fa",
+    "mov al, 7",
+    "out dx, al",
+    "mov dx, 0x3f8",
+    "mov al, '!'",
+    "out dx, al",
+    "2: mov dx, 0x3fd",
+    "in al, dx",
+    "test al, 1",
+    "jz 2b",
+    "mov dx, 0x3f8",
+    "in al, dx",
+    "mov esi, 0x200000",
+    "mov ecx, [esi]",
+    // The page of count N is at 3 MiB + N pages.
+    "mov ebx, ecx",
+    "shl ebx, 12",
+    "add ebx, 0x300000",
+    "cmp [ebx], ecx",
+    "jne 3f",
+    "inc ecx",
+    "mov [esi], ecx",
+    "mov [ebx + 4096], ecx",
+    "mov al, cl",
+    "out dx, al",
+    "jmp 2b",
+    "3: cli",
+    "hlt",
+    "jmp 3b",
+}
+
+guest_code! {
     /// Empties COM1's FIFOs and writes `!`. Then it waits for a byte, sends it back plus one, and again; at `q`
     /// it writes 0x15 to the exit port.
     echo,

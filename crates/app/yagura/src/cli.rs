@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use snapshot_files::SnapshotId;
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
 
@@ -11,6 +12,7 @@ use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
 use crate::verbs::arguments::{InfoArguments, NamesArguments, ResizeArguments, StopArguments};
+use crate::verbs::snapshot::arguments::SnapshotCommand;
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
 #[derive(Parser, Debug)]
@@ -41,6 +43,9 @@ pub enum Command {
     Resize(ResizeArguments),
     /// Show how a running VM is, and what it has done
     Info(InfoArguments),
+    /// Keep running VMs as they are at one moment, and go back to that
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Show the VMs that run, and those that were made of images
     List(InstanceListArguments),
     /// Remove VMs that were made of images, with their disks
@@ -57,7 +62,7 @@ pub enum Command {
 
 /// `yagura run`
 #[derive(Args, Debug)]
-#[command(after_help = RUN_NOTES)]
+#[command(after_help = RUN_NOTES, group = ArgGroup::new("origin").args(["image", "restore"]).multiple(true))]
 pub struct RunArguments {
     /// What describes the VM.
     #[command(flatten)]
@@ -65,8 +70,14 @@ pub struct RunArguments {
     /// Take settings from this file; what is given as a flag replaces the file's
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+    /// Go on from a snapshot, as a VM of its own: it has the snapshot's devices, and what it writes to its disks is its own
+    ///
+    /// Its kernel, vCPUs, memory and disks are the snapshot's. --net gives its network cards other interfaces, in their
+    /// order. Its disks are kept for it until 'yagura delete'.
+    #[arg(long, value_name = "NAME/SNAP", conflicts_with_all = ["config", "image", "kernel"])]
+    pub restore: Option<SnapshotId>,
     /// Remove the disk of the VM when it has ended
-    #[arg(long, requires = "image")]
+    #[arg(long, requires = "origin")]
     pub rm: bool,
     /// Another device to use as /dev/kvm.
     #[arg(long, value_name = "PATH", hide = true, default_value = kvm_engine::DEVICE)]
@@ -130,6 +141,7 @@ Examples:
   yagura run --kernel vmlinuz --initrd initrd.img --disk path=root.img
   yagura run --config web1.toml --memory 2G
   yagura pause web1; yagura resume web1; yagura stop web1
+  yagura snapshot create web1 before-upgrade; yagura snapshot restore web1 before-upgrade
   yagura disk create root.qcow2 --size 10G
 
 See 'yagura run --help' for all settings of a VM.";
@@ -141,6 +153,7 @@ Examples:
   yagura run --name web1 --kernel vmlinuz --initrd initrd.img --cpus 4 --memory 2G \\
       --disk path=root.qcow2,format=qcow2 --disk path=data.img,readonly,serial=DATA --net tap=tap0
   yagura run --config web1.toml --console file=web1.log
+  yagura run --restore web1/before-upgrade --name web2
   yagura run --kernel xen.gz --cmdline 'xen com1=115200 console=com1' \\
       --module 'vmlinuz=vmlinuz console=hvc0' --module initrd.img
 

@@ -5,6 +5,7 @@
 //!                ├─ doctor ─► facts of this host ─► rows ─► table or JSON
 //!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
 //!                                                          ├─ pause, resume, stop, reset, info, list ─► vm_client
+//!                                                          ├─ snapshot ─► snapshot_files, vm_client
 //!                                                          ├─ image, list, delete ─► cloud_ops, image_store
 //!                                                          └─ disk ─► images, offline
 //! ```
@@ -74,6 +75,7 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Reset(arguments) => Ok(verbs::ask(Verb::Reset, &arguments.names)),
         Command::Resize(arguments) => Ok(verbs::resize(&arguments)),
         Command::Info(arguments) => verbs::info(&arguments),
+        Command::Snapshot(command) => verbs::snapshot::run(&command),
         Command::List(arguments) => verbs::list(&arguments),
         Command::Delete(arguments) => images::delete_instances(&arguments),
         Command::Image(command) => images::run(&command),

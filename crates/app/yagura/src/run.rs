@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use snapshot_files::SnapshotId;
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
 use yagura_vmm::{Order, beside, hand_over, say};
 
 use crate::cli::RunArguments;
 use crate::images;
-use crate::settings::{Request, gather};
+use crate::settings::{GivenSettings, Request, gather};
+use crate::verbs::snapshot;
 
 /// Runs a VM in this process; where it is made of an image, `become_cloud` goes on.
 pub fn run(
@@ -17,10 +19,10 @@ pub fn run(
     log: LevelFilter,
     become_cloud: impl FnOnce() -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    let RunArguments { settings, config, rm: _, kvm_device } = arguments;
+    let RunArguments { settings, config, restore, rm: _, kvm_device } = arguments;
     let config = config.as_deref();
     // A pipe is read once: by who can go on whatever comes out of it.
-    if config.is_some_and(|path| path.exists() && !path.is_file()) {
+    if restore.is_some() || config.is_some_and(|path| path.exists() && !path.is_file()) {
         return become_cloud();
     }
     let settings = gather(settings, config)?;
@@ -33,9 +35,12 @@ pub fn run(
 /// Becomes the process of a VM, after its image is there, if it has one. Returns only if that cannot be.
 pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result<u8> {
     host_sys::inherited::keep_from_children();
-    let RunArguments { settings, config, rm, kvm_device } = arguments;
+    let RunArguments { settings, config, restore, rm, kvm_device } = arguments;
     let config = config.as_deref();
     let settings = gather(settings, config)?;
+    if let Some(id) = restore {
+        return run_restored(settings, &id, rm, kvm_device, log);
+    }
     let Some(choices) = settings.image_choices(config)? else {
         return Err(hand_over(&order(settings.request(config)?, kvm_device, log), &[]));
     };
@@ -60,6 +65,28 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
     Err(error)
 }
 
+/// Becomes the process of a VM that goes on from a snapshot. Returns only if that cannot be.
+fn run_restored(
+    settings: GivenSettings,
+    id: &SnapshotId,
+    rm: bool,
+    kvm_device: PathBuf,
+    log: LevelFilter,
+) -> anyhow::Result<u8> {
+    let restored = snapshot::restore_as_new(&settings, id)?;
+    let name = restored.vm.name.clone();
+    let error =
+        match settings.restored_request(restored.vm).map_err(anyhow::Error::from).and_then(|request| {
+            let afterwards = if rm { removal(&name)? } else { Vec::new() };
+            Ok(Order { afterwards, restore: Some(restored.folder), ..order(request, kvm_device, log) })
+        }) {
+            Ok(order) => hand_over(&order, &[]),
+            Err(error) => error,
+        };
+    snapshot::forget_restored(&name)?;
+    Err(error)
+}
+
 /// What removes a VM that was made of an image.
 fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
     Ok(vec![beside("yagura")?.into(), "delete".into(), name.as_str().into()])
@@ -68,5 +95,5 @@ fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
 fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
     let Request { spec, another_name_will_do, engine, jit, control } = request;
     let (log, afterwards) = (log.to_string(), Vec::new());
-    Order { spec, another_name_will_do, engine, jit, kvm_device, control, log, afterwards }
+    Order { spec, another_name_will_do, engine, jit, kvm_device, control, log, afterwards, restore: None }
 }

@@ -25,7 +25,7 @@ const EXECUTABLE: &str = "yagura";
 /// Its first argument where the second one leads to an order. Nobody types it.
 const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 2\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 3\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub struct Order {
     pub log: String,
     /// Executed when the VM has ended: a program and its arguments; nothing if it is empty.
     pub afterwards: Vec<OsString>,
+    /// The folder of a snapshot from which the VM goes on.
+    pub restore: Option<PathBuf>,
 }
 
 /// What executes the guest.

@@ -61,8 +61,17 @@ fn tell_keys(spec: &VmSpec) {
 }
 
 fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
-    let Order { spec, another_name_will_do: _, engine, jit, kvm_device, control, log: _, afterwards: _ } =
-        order;
+    let Order {
+        spec,
+        engine,
+        jit,
+        kvm_device,
+        control,
+        restore,
+        another_name_will_do: _,
+        log: _,
+        afterwards: _,
+    } = order;
     let name = &spec.name;
     let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
     let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
@@ -78,7 +87,7 @@ fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
     let by_path = control.as_deref().map(ControlSocket::open).transpose();
     let by_path = by_path.map_err(|error| failure(&spec, &error.into(), ""))?;
     let control = by_name.into_iter().chain(by_path).collect();
-    let options = Options { control, reach, say: Some(say) };
+    let options = Options { control, reach, say: Some(say), restore };
     tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => {

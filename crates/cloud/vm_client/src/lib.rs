@@ -13,14 +13,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host_sys::unix_socket;
-use serde::de::DeserializeOwned;
-use vm_control::{Counters, Failure, FailureClass, ResizeDisk, Status, Verb};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use vm_control::{
+    Counters, Failure, FailureClass, ResizeDisk, RestoreOrder, SnapshotOrder, SnapshotTaken, Status, Verb,
+};
 
 pub use events::{Next, VmEvents};
 pub use run_folder::RunFolder;
 
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where something large is written: a bound, and no time that anything is expected to take.
+const LONG_WORK: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a VM was not asked, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +115,17 @@ impl VmClient {
 
     /// Makes a disk longer.
     pub fn resize_disk(&self, wanted: &ResizeDisk) -> Result<(), ClientError> {
-        // Words and numbers only: nothing in them that JSON does not have.
-        let body = serde_json::to_vec(wanted).unwrap_or_default();
-        exchange::answer(self, Verb::ResizeDisk, body).map(drop)
+        self.order::<IgnoredAny>(Verb::ResizeDisk, wanted).map(drop)
+    }
+
+    /// Has a snapshot written. It takes as long as it takes: the VM's end is noticed.
+    pub fn snapshot(&self, order: &SnapshotOrder) -> Result<SnapshotTaken, ClientError> {
+        self.patient().order(Verb::Snapshot, order)
+    }
+
+    /// Has the machine go back to a snapshot. It takes as long as it takes: the VM's end is noticed.
+    pub fn restore(&self, order: &RestoreOrder) -> Result<(), ClientError> {
+        self.patient().order::<IgnoredAny>(Verb::Restore, order).map(drop)
     }
 
     /// Listens to what happens to the VM from now on.
@@ -121,7 +134,19 @@ impl VmClient {
     }
 
     fn read<T: DeserializeOwned>(&self, verb: Verb) -> Result<T, ClientError> {
-        let body = exchange::answer(self, verb, Vec::new())?;
-        serde_json::from_slice(&body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
+        self.understood(&exchange::answer(self, verb, Vec::new())?)
+    }
+
+    fn patient(&self) -> VmClient {
+        self.clone().with_patience(LONG_WORK)
+    }
+
+    fn order<T: DeserializeOwned>(&self, verb: Verb, order: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(order).map_err(|_| ClientError::Nonsense(self.socket.clone()))?;
+        self.understood(&exchange::answer(self, verb, body)?)
+    }
+
+    fn understood<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|_| ClientError::Nonsense(self.socket.clone()))
     }
 }

@@ -48,7 +48,12 @@ impl Slots {
 
     /// Where there is RAM, in ascending order.
     pub fn ram_ranges(&self) -> impl Iterator<Item = GpaRange> + '_ {
-        self.slots.iter().filter(|slot| slot.access == Access::Ram).map(Slot::range)
+        self.ram_slots().map(Slot::range)
+    }
+
+    /// The slots that are RAM, in ascending order.
+    pub fn ram_slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.access == Access::Ram)
     }
 
     /// Total RAM in bytes.

@@ -26,6 +26,8 @@ pub enum EventKind {
     Resumed,
     /// The machine is reset.
     Reset,
+    /// The machine goes back to a snapshot; the detail is its name.
+    Restored,
     /// The guest crashed its CPU; the detail says which vCPU.
     TripleFault,
     /// The guest's kernel panicked.

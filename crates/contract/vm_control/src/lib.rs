@@ -11,6 +11,8 @@
 //! | `PUT /power-button` | `{}` when it is pressed, for a paused guest when it goes on; the guest decides |
 //! | `PUT /reset`, `PUT /stop` | `{}`; at once, like the switch at the wall |
 //! | `PUT /resize-disk` with a [`ResizeDisk`] | `{}` when the disk is longer and the guest is told, a paused one when it goes on |
+//! | `PUT /snapshot` with a [`SnapshotOrder`] | [`SnapshotTaken`] when all of it is on stable storage |
+//! | `PUT /restore` with a [`RestoreOrder`] | `{}` when the machine is as it was then |
 //!
 //! What cannot be done is answered by a [`Failure`], a problem detail (RFC 9457), under the status of its
 //! [class](FailureClass).
@@ -26,6 +28,7 @@ mod event;
 mod failure;
 mod resize;
 pub mod run_folder;
+mod snapshot;
 mod status;
 mod verb;
 
@@ -33,12 +36,13 @@ pub use counters::{Counters, Figures};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureClass};
 pub use resize::ResizeDisk;
+pub use snapshot::{RestoreOrder, SnapshotOrder, SnapshotTaken};
 pub use status::{CardStatus, DiskStatus, Phase, Status};
 pub use verb::{EVENTS_PATH, Method, Misdirected, Verb};
 
 /// The version that this code speaks. What each had not yet:
 ///
-/// - 2: [`Verb::ResizeDisk`], [`EventKind::DiskResized`].
+/// - 2: [`Verb::ResizeDisk`], [`EventKind::DiskResized`], [`Verb::Snapshot`], [`Verb::Restore`], [`EventKind::Restored`].
 /// - 1: [`Status::disks`], [`Status::cards`]; a pause that the engine refuses was answered by 409 instead of 500.
 /// - 0: [`Status::protocol`], [`Status::paused_by`], [`Status::panics`], [`Counters::code`], [`Failure::class`], and
 ///   events about panics and about the host.

@@ -70,6 +70,19 @@ fn a_disk_is_resized_by_what_is_said_of_it() {
     }
 }
 
+/// Version 2 said nothing of snapshots, and what it says is what it said.
+#[test]
+fn orders_and_answers_about_snapshots_may_grow() {
+    let order: SnapshotOrder =
+        serde_json::from_str(r#"{"folder":"/a","vm":"web1","name":"b","uuid":"c","lazy":true}"#).unwrap();
+    assert_eq!((order.folder.as_str(), order.compress, order.expires_s), ("/a", false, None));
+    let taken: SnapshotTaken = serde_json::from_str(r#"{"pause_us":7,"ram_bytes":4096,"chain":[]}"#).unwrap();
+    assert_eq!((taken.pause_us, taken.ram_bytes, taken.notes.len()), (7, 4096, 0));
+    let order: RestoreOrder = serde_json::from_str(r#"{"folder":"/a"}"#).unwrap();
+    assert_eq!(order.folder, "/a");
+    assert_eq!(Verb::ALL.into_iter().filter(|verb| verb.has_body()).count(), 3);
+}
+
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
     let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":4,

@@ -24,6 +24,10 @@ pub enum Verb {
     Stop,
     /// Make a disk longer. The request has a body, a [`ResizeDisk`](crate::ResizeDisk).
     ResizeDisk,
+    /// Write a snapshot: a [`SnapshotOrder`](crate::SnapshotOrder).
+    Snapshot,
+    /// Go back to a snapshot: a [`RestoreOrder`](crate::RestoreOrder).
+    Restore,
 }
 
 /// The method of a request.
@@ -62,7 +66,7 @@ pub enum Misdirected {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Verb; 8] = [
+    pub const ALL: [Verb; 10] = [
         Verb::Status,
         Verb::Counters,
         Verb::Pause,
@@ -71,6 +75,8 @@ impl Verb {
         Verb::Reset,
         Verb::Stop,
         Verb::ResizeDisk,
+        Verb::Snapshot,
+        Verb::Restore,
     ];
 
     /// Where it is asked for.
@@ -84,6 +90,8 @@ impl Verb {
             Verb::Reset => "/reset",
             Verb::Stop => "/stop",
             Verb::ResizeDisk => "/resize-disk",
+            Verb::Snapshot => "/snapshot",
+            Verb::Restore => "/restore",
         }
     }
 
@@ -91,15 +99,20 @@ impl Verb {
     pub fn method(self) -> Method {
         match self {
             Verb::Status | Verb::Counters => Method::Get,
-            Verb::Pause | Verb::Resume | Verb::PowerButton | Verb::Reset | Verb::Stop | Verb::ResizeDisk => {
-                Method::Put
-            }
+            Verb::Pause
+            | Verb::Resume
+            | Verb::PowerButton
+            | Verb::Reset
+            | Verb::Stop
+            | Verb::ResizeDisk
+            | Verb::Snapshot
+            | Verb::Restore => Method::Put,
         }
     }
 
-    /// Whether the request says more than the verb does, in a body.
+    /// Whether the request has a body: what exactly is wanted.
     pub fn has_body(self) -> bool {
-        self == Verb::ResizeDisk
+        matches!(self, Verb::ResizeDisk | Verb::Snapshot | Verb::Restore)
     }
 
     /// What a request asks for.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use guest_memory::GuestMemory;
+use guest_memory::{DirtyPages, GuestMemory};
 use machine::{Backends, Machine, boot};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
 use vm_spec::{Blueprint, VmSpec};
@@ -104,6 +104,25 @@ impl<V: Vm> PowerCycle<V> {
     /// The guest's RAM. It stands still while the machine is paused.
     pub fn memory(&self) -> &GuestMemory {
         self.machine.memory()
+    }
+
+    /// Records from now on what is written to the guest's RAM.
+    pub(crate) fn start_dirty_log(&self) -> Result<(), EngineError> {
+        self.vm.start_dirty_log()?;
+        // Devices' writes are always recorded: what was before counts no more.
+        let _before = self.memory().slots().take_device_dirty();
+        Ok(())
+    }
+
+    /// Pages that vCPUs and devices wrote since the last call.
+    pub(crate) fn take_dirty_log(&self) -> Result<DirtyPages, EngineError> {
+        let mut dirty = self.vm.take_dirty_log()?;
+        dirty.merge(&self.memory().slots().take_device_dirty());
+        Ok(dirty)
+    }
+
+    pub(crate) fn stop_dirty_log(&self) -> Result<(), EngineError> {
+        self.vm.stop_dirty_log()
     }
 
     /// Holds vCPUs no longer that were held since the guest told of its panic: they go on when they are resumed.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ use host_sys::signals::SignalEvents;
 use machine::Backends;
 use messages::Bytes;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
-use vm_control::{EventKind, Phase, ResizeDisk, Status, VERSION};
-use vm_spec::{Blueprint, HostFacts, OnPanic, OnReset, VmSpec, resolve};
+use vm_control::{EventKind, FailureClass, Phase, ResizeDisk, RestoreOrder, SnapshotOrder, Status, VERSION};
+use vm_spec::{Blueprint, DeviceId, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
 use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply, Wanted};
 use crate::cycle::{PowerCycle, PowerOn};
@@ -24,6 +25,7 @@ use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
 use crate::resize;
+use crate::snapshot::{Answer, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, Worker, carry_out};
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
@@ -35,6 +37,8 @@ pub struct Options {
     pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
+    /// The folder of a snapshot from which it goes on, instead of being powered on cold.
+    pub restore: Option<PathBuf>,
 }
 
 /// Why a power cycle is over.
@@ -47,7 +51,16 @@ enum End {
     Crash(EngineError),
     /// The host has nothing left for a device: what, in words.
     HostFailed(String),
+    /// The machine goes back to a snapshot.
+    GoBack(Box<GoBack>),
     Killed,
+}
+
+/// How the next power cycle begins.
+enum Next {
+    Cold,
+    /// On from a snapshot; who asked for that while the VM ran.
+    From(Box<Opened>, Option<Answer>),
 }
 
 /// Resets in a row, each within [`ResetLoop::QUICK`] of the machine's start, that make a loop.
@@ -55,7 +68,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say } = options;
+    let Options { control, reach, say, restore } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -63,11 +76,21 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let mut control = ControlServer::new(control, inbox.outbox(), events.clone());
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
-    let blueprint = Arc::new(resolve(spec, &facts, None)?);
+    let (blueprint, first) = match restore {
+        None => {
+            let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
+            (resolve(spec, &facts, None)?, Next::Cold)
+        }
+        Some(folder) => {
+            let opened = Opened::open(&folder)?;
+            opened.state.blueprint.check_fit(&backends.facts())?;
+            (opened.state.blueprint.clone(), Next::From(Box::new(opened), None))
+        }
+    };
+    let blueprint = Arc::new(blueprint);
     let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine)?;
+    let outcome = driver.power_cycles(engine, first)?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     Ok(outcome)
 }
@@ -102,6 +125,9 @@ struct Driver<'s> {
     resets: u32,
     /// Power cycles in which the guest's kernel panicked.
     panics: u32,
+    /// Power cycles so far.
+    cycle: u64,
+    worker: Worker,
 }
 
 /// A cycle in which nothing has happened for so long is no longer starting.
@@ -139,19 +165,22 @@ impl<'s> Driver<'s> {
             started: Instant::now(),
             resets: 0,
             panics: 0,
+            cycle: 0,
+            worker: Worker::default(),
         })
     }
 
     /// Power cycle after power cycle, until one ends for good.
-    fn power_cycles<E: Engine>(&mut self, engine: &E) -> Result<Outcome, RunError> {
+    fn power_cycles<E: Engine>(&mut self, engine: &E, first: Next) -> Result<Outcome, RunError> {
         let spec = self.world.spec;
         let mut quick_resets = ResetLoop::default();
         let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
+        let mut next = first;
         loop {
-            let how = PowerOn::Cold(&self.world.blueprint);
-            let cycle = PowerCycle::power_on(engine, spec, &self.world.backends, how, &listener)?;
+            let cycle = self.power_on(engine, std::mem::replace(&mut next, Next::Cold), &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
+            self.cycle += 1;
             self.phase = Phase::Running;
             self.paused_by = None;
             self.pressed = false;
@@ -166,6 +195,7 @@ impl<'s> Driver<'s> {
                 _ => false,
             };
             match end {
+                End::GoBack(back) => next = self.go_back(*back)?,
                 _ if restarts => {
                     let is_the_guest_s = !matches!(end, End::Reset);
                     if is_the_guest_s && quick_resets.is_loop(powered_on.elapsed()) {
@@ -183,6 +213,45 @@ impl<'s> Driver<'s> {
                 End::Crash(error) => return Ok(Outcome::Crash(error)),
                 End::HostFailed(what) => return Err(RunError::Device(what)),
                 End::Killed => return Ok(Outcome::Killed),
+            }
+        }
+    }
+
+    /// Powers the machine on, and answers whoever asked for it.
+    fn power_on<E: Engine>(
+        &mut self,
+        engine: &E,
+        next: Next,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<PowerCycle<E::Vm>, RunError> {
+        let World { spec, backends, blueprint, .. } = &self.world;
+        let Next::From(opened, reply) = next else {
+            return PowerCycle::power_on(engine, spec, backends, PowerOn::Cold(blueprint), listener);
+        };
+        let restored = opened.ram(spec.merge).map_err(RunError::from).and_then(|memory| {
+            let how = PowerOn::State(&opened.state, memory);
+            PowerCycle::power_on(engine, spec, backends, how, listener)
+        });
+        self.world.blueprint = Arc::new(opened.state.blueprint);
+        if let Some(reply) = reply {
+            // Whoever asked may not wait any more.
+            let _ = reply.send(restored.as_ref().map(|_| Reply::Done {}).map_err(ended_by));
+        }
+        restored
+    }
+
+    /// Puts the machine's disks back, as there is no machine now.
+    fn go_back(&mut self, back: GoBack) -> Result<Next, RunError> {
+        let GoBack { opened, disks, reply } = back;
+        let World { spec, backends, .. } = &mut self.world;
+        match backends.exchange_disks(spec, || disks.put().map_err(RunError::from)) {
+            Ok(()) => {
+                self.events.tell(EventKind::Restored, Some(opened.snapshot.record.id().to_string()));
+                Ok(Next::From(Box::new(opened), Some(reply)))
+            }
+            Err(error) => {
+                let _ = reply.send(Err(ended_by(&error)));
+                Err(error)
             }
         }
     }
@@ -250,6 +319,13 @@ impl<'s> Driver<'s> {
                 Message::Control(request) => end = self.control(request, cycle),
                 Message::Unasked(listeners) => self.listen(listeners),
                 _ if end.is_some() => {}
+                Message::Snapshot(number, step) if number == self.cycle => {
+                    let World { spec, backends, .. } = &self.world;
+                    carry_out(step, cycle, self.phase == Phase::Running, spec, backends);
+                }
+                // About a machine that is gone: its worker sees that nobody answers.
+                Message::Snapshot(..) => {}
+                Message::GoBack(back) => end = Some(End::GoBack(back)),
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),
                 Message::HostFailure(failure) => end = self.host_failure(&failure, cycle),
@@ -366,6 +442,14 @@ impl<'s> Driver<'s> {
             Wanted::Reset => (done, Some(End::Reset)),
             Wanted::Stop => (done, Some(End::Killed)),
             Wanted::ResizeDisk(wanted) => (self.resize_disk(&wanted, cycle).map(|()| Reply::Done {}), None),
+            Wanted::Snapshot(order) => {
+                self.snapshot(order, reply, cycle);
+                return None;
+            }
+            Wanted::Restore(order) => {
+                self.restore(order, reply);
+                return None;
+            }
         };
         // A client that did not wait for its answer needs none.
         let _ = reply.send(answer);
@@ -380,6 +464,29 @@ impl<'s> Driver<'s> {
             self.events.tell(EventKind::DiskResized, Some(format!("{id} is {} long", Bytes(size_bytes))));
         }
         Ok(())
+    }
+
+    /// Has a snapshot made, by a worker that answers.
+    fn snapshot<V: Vm>(&mut self, order: SnapshotOrder, reply: Answer, cycle: &PowerCycle<V>) {
+        let World { spec, backends, .. } = &self.world;
+        let length = |id: DeviceId| Some((backends.disk(&id)?.size_bytes(), id));
+        let disk_bytes = spec.disk_ids().into_iter().filter_map(length).map(|(bytes, id)| (id, bytes));
+        let job = TakeJob {
+            order,
+            spec: (*spec).clone(),
+            engine: self.world.engine,
+            disk_bytes: disk_bytes.collect(),
+            memory: cycle.memory().clone(),
+            machine: MachineHandle { outbox: self.inbox.outbox(), cycle: self.cycle },
+        };
+        self.worker.start(self.inbox.outbox(), reply, move |_, reply| job.run(reply));
+    }
+
+    /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
+    fn restore(&mut self, order: RestoreOrder, reply: Answer) {
+        let World { spec, backends, .. } = &self.world;
+        let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
+        self.worker.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
     }
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {
@@ -441,6 +548,11 @@ impl<'s> Driver<'s> {
             }
         }
     }
+}
+
+/// The answer to who asked for what ended the VM.
+fn ended_by(error: &RunError) -> Refusal {
+    Refusal { class: FailureClass::Host, why: format!("{}; the VM has ended", messages::in_words(error)) }
 }
 
 /// Tells a guest that cannot start from one that is restarted.

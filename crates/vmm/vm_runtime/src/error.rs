@@ -4,7 +4,9 @@ use std::io;
 
 use machine::{BackendError, BootError, BuildError, DeviceStateError};
 use vcpu_model::{EngineError, VcpuIndex};
-use vm_spec::blueprint::ResolveError;
+use vm_spec::blueprint::{Misfit, ResolveError};
+
+use crate::snapshot::SnapshotFailure;
 
 /// Why a VM could not be started or kept running. A guest's own end is an [`Outcome`](crate::Outcome).
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum RunError {
     /// A device does not take its saved state.
     #[error(transparent)]
     Restore(#[from] DeviceStateError),
+    /// The snapshot that it is to go on from is not to be believed, or its disks cannot be put in their places.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotFailure),
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -41,6 +46,12 @@ pub enum RunError {
     /// The host refused a descriptor.
     #[error("cannot set up the event loop")]
     EventLoop(#[from] io::Error),
+}
+
+impl From<Misfit> for RunError {
+    fn from(misfit: Misfit) -> RunError {
+        SnapshotFailure::Misfit(misfit).into()
+    }
 }
 
 /// Why a machine that is paused could not be saved.

@@ -11,6 +11,7 @@ use vcpu_model::{EngineError, Halt, VcpuIndex};
 
 use crate::control::ControlRequest;
 use crate::listener::Listener;
+use crate::snapshot::{GoBack, Step};
 
 /// What the driver is told.
 pub(crate) enum Message {
@@ -26,6 +27,10 @@ pub(crate) enum Message {
     Quit,
     /// Somebody asked at a control socket.
     Control(ControlRequest),
+    /// The worker of a snapshot needs something of the machine of this power cycle.
+    Snapshot(u64, Step),
+    /// The machine is to go back to a snapshot, which was seen to.
+    GoBack(Box<GoBack>),
     /// Nobody asks there any more; these are the sockets.
     Unasked(Vec<UnixListener>),
 }

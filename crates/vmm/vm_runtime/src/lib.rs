@@ -25,6 +25,7 @@ mod outcome;
 mod power;
 mod report;
 mod resize;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -36,4 +37,5 @@ pub use driver::{Options, run};
 pub use error::{RunError, SaveError};
 pub use listener::Listener;
 pub use outcome::Outcome;
+pub use snapshot::SnapshotFailure;
 pub use trouble::Reach;

@@ -24,7 +24,7 @@ use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunE
 
 mod resize;
 
-fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
+pub(crate) fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     VmSpec {
@@ -39,7 +39,7 @@ fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
 }
 
 /// Options of a VM with a control socket.
-fn listening(socket: &Path) -> Options {
+pub(crate) fn listening(socket: &Path) -> Options {
     Options { control: vec![ControlSocket::open(socket).unwrap()], ..Options::default() }
 }
 
@@ -131,14 +131,14 @@ fn a_guest_that_panicked_stands_still_until_it_is_resumed() {
 }
 
 /// A VM that sleeps until it is told to end, and its control socket.
-struct Sleeping {
+pub(crate) struct Sleeping {
     engine: FakeEngine,
     socket: PathBuf,
-    running: JoinHandle<Result<Outcome, RunError>>,
+    pub(crate) running: JoinHandle<Result<Outcome, RunError>>,
     _folder: tempfile::TempDir,
 }
 
-fn sleeping() -> Sleeping {
+pub(crate) fn sleeping() -> Sleeping {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control");
     let (spec, options) = (spec(folder.path(), OnReset::Restart), listening(&socket));
@@ -146,7 +146,7 @@ fn sleeping() -> Sleeping {
 }
 
 impl Sleeping {
-    fn start(
+    pub(crate) fn start(
         engine: FakeEngine,
         spec: VmSpec,
         options: Options,
@@ -167,24 +167,27 @@ impl Sleeping {
     }
 
     /// Status line and body of one request.
-    fn ask(&self, method: &str, path: &str) -> (String, String) {
-        self.ask_with(method, path, "")
+    pub(crate) fn ask(&self, method: &str, path: &str) -> (String, String) {
+        self.order(method, path, "")
     }
 
-    /// The same of a request with a body.
-    fn ask_with(&self, method: &str, path: &str, body: &str) -> (String, String) {
+    /// The same of one that has a body.
+    pub(crate) fn order(&self, method: &str, path: &str, body: &str) -> (String, String) {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         let length = body.len();
-        let head =
-            format!("{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}");
-        write!(stream, "{head}\r\n\r\n{body}").unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: vm\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A VM that reads none of it may have answered already.
+        let _ = stream.write_all(body.as_bytes());
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 
-    fn state(&self) -> serde_json::Value {
+    pub(crate) fn state(&self) -> serde_json::Value {
         serde_json::from_str(&self.ask("GET", "/state").1).unwrap()
     }
 }

@@ -164,6 +164,9 @@ fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
 pub fn delete(InstanceDeleteArguments { names }: &InstanceDeleteArguments) -> anyhow::Result<u8> {
     let images = super::images()?;
     for name in names {
+        if !images.store.instance_folder(name).exists() && verbs::snapshot::forget_restored(name)? {
+            continue;
+        }
         let failed = || format!("VM {name} cannot be deleted");
         let disk = images.store.instance_disk(name).with_context(failed)?;
         // Whoever runs it has its disk locked; and nobody starts it while it goes.

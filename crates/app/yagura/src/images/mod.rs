@@ -25,7 +25,7 @@ use arguments::{
 };
 
 pub use instance::{Prepared, delete as delete_instances, forget, instance};
-pub use place::{images, without_store_paths};
+pub use place::{data_folder, images, without_store_paths};
 
 /// Exit status of a check that found damage, as for disks.
 const DAMAGED: u8 = 6;

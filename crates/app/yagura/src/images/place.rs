@@ -9,8 +9,13 @@ use image_store::place_in_words;
 
 /// The store of whoever runs this.
 pub fn images() -> anyhow::Result<Images> {
+    Images::open(&data_folder()?).context("images")
+}
+
+/// Where images, VMs and snapshots of whoever runs this are kept.
+pub fn data_folder() -> anyhow::Result<PathBuf> {
     let folder = folder(|name| std::env::var_os(name), rustix::process::geteuid().is_root())?;
-    Images::open(&folder).context("images")
+    std::path::absolute(&folder).with_context(|| format!("cannot find {}", folder.display()))
 }
 
 /// `YAGURA_DIR`, the system's folder for root, the user's own for others.

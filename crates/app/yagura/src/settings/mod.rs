@@ -7,6 +7,7 @@
 //! ```
 
 mod file;
+mod restored;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use vm_spec::{
 use yagura_vmm::{EngineChoice, Translation};
 
 pub use file::FileError;
+pub use restored::RestoredVm;
 use values::{NetArgument, PortNumber, Switch};
 
 /// Everything that flags and file can say. What was not said is empty.
@@ -67,7 +69,7 @@ pub struct GivenSettings {
     /// Kernel: a Linux bzImage, an ELF file, a Multiboot image or a unified kernel image [default: the image's]
     ///
     /// A unified kernel image brings its initial RAM disks along, and its command line for who gives none.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "image"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["config", "image", "restore"])]
     #[serde(deserialize_with = "values::path")]
     kernel: Option<PathBuf>,
     /// Way into the kernel: auto, linux, pvh, multiboot or multiboot2 [default: auto]
@@ -208,6 +210,11 @@ pub enum SettingsError {
         "{0} is for a VM that is made of an image; add image = \"debian/12\" to {1}, or --image debian/12"
     )]
     NoImage(&'static str, PathBuf),
+    /// Something is said of a machine that is what it was.
+    #[error(
+        "--{0} is not for a VM that goes on from a snapshot, as its machine is what it was; leave it out"
+    )]
+    Settled(&'static str),
     /// Settings do not fit together.
     #[error(transparent)]
     Bad(#[from] BadValue),

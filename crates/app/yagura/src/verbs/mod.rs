@@ -10,6 +10,7 @@ mod info;
 mod list;
 mod resize;
 mod running;
+pub mod snapshot;
 mod stop;
 
 use std::panic::resume_unwind;

@@ -23,10 +23,11 @@ mod facts;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use char_backend::CharBackend;
-use disk::ActiveDisk;
+use disk::{ActiveDisk, DiskRequest};
 use net_backend::NetBackend;
 use vm_spec::{Chip, DeviceId, VmSpec};
 
@@ -156,6 +157,41 @@ impl Backends {
         self.release(id)?;
         self.devices.remove(id);
         Ok(())
+    }
+
+    /// Gives all disks back, and takes those that `spec` names after `change` was done to their files. No machine uses
+    /// them.
+    ///
+    /// # Errors
+    /// The change's, or a disk cannot be had again. Then some are missing.
+    pub fn exchange_disks<E: From<BackendError>>(
+        &mut self,
+        spec: &VmSpec,
+        change: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        for id in spec.disk_ids() {
+            self.remove(&id)?;
+        }
+        change()?;
+        for (id, disk) in spec.disk_ids().into_iter().zip(&spec.disks) {
+            self.prepare(id.clone(), BackendSpec::Disk(disk.clone()))?;
+            self.activate(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Brings what a disk keeps in memory of its own format to its file. Nothing uses it meanwhile.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn flush_disk(&self, id: &DeviceId) -> io::Result<()> {
+        let Some(disk) = self.disk(id) else { return Ok(()) };
+        let mut queue = disk.disk().open_queue()?;
+        let mut completions = Vec::new();
+        queue.submit(DiskRequest::flush(0));
+        queue.commit();
+        queue.drain(&mut completions);
+        completions.into_iter().map(|completion| completion.result).collect()
     }
 
     /// The disk behind a device, if it is active.

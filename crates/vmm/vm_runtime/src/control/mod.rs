@@ -18,7 +18,7 @@ mod wanted;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, FailureClass, Status};
+use vm_control::{Counters, FailureClass, SnapshotTaken, Status};
 
 #[cfg(test)]
 pub(crate) use serve::CLIENTS_MAX;
@@ -32,6 +32,7 @@ pub(crate) use wanted::Wanted;
 pub(crate) enum Reply {
     Status(Status),
     Counters(Counters),
+    Snapshot(SnapshotTaken),
     Done {},
 }
 

@@ -1,6 +1,7 @@
 //! A request that makes sense: its verb, with what belongs to that.
 
-use vm_control::{ResizeDisk, Verb};
+use serde::de::DeserializeOwned;
+use vm_control::{ResizeDisk, RestoreOrder, SnapshotOrder, Verb};
 
 /// Longest body of a request, in bytes: a hundred times what any has.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
@@ -16,6 +17,8 @@ pub(crate) enum Wanted {
     Reset,
     Stop,
     ResizeDisk(ResizeDisk),
+    Snapshot(SnapshotOrder),
+    Restore(RestoreOrder),
 }
 
 impl Wanted {
@@ -32,12 +35,20 @@ impl Wanted {
             Verb::PowerButton => Wanted::PowerButton,
             Verb::Reset => Wanted::Reset,
             Verb::Stop => Wanted::Stop,
-            Verb::ResizeDisk => Wanted::ResizeDisk(serde_json::from_slice(body).map_err(|_| {
-                let path = verb.path();
-                format!(r#"{path} takes a body such as {{"disk":"disk-root","size_bytes":21474836480}}"#)
-            })?),
+            Verb::ResizeDisk => {
+                Wanted::ResizeDisk(read(verb, body, r#"{"disk":"disk-root","size_bytes":21474836480}"#)?)
+            }
+            Verb::Snapshot => {
+                let example = r#"{"folder":"/srv/snapshots/a","vm":"web1","name":"a","uuid":"..."}"#;
+                Wanted::Snapshot(read(verb, body, example)?)
+            }
+            Verb::Restore => Wanted::Restore(read(verb, body, r#"{"folder":"/srv/snapshots/a"}"#)?),
         })
     }
+}
+
+fn read<T: DeserializeOwned>(verb: Verb, body: &[u8], example: &str) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|_| format!("{} takes a body such as {example}", verb.path()))
 }
 
 #[cfg(test)]

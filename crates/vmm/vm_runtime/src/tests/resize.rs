@@ -19,7 +19,7 @@ fn with_disk() -> (Sleeping, PathBuf) {
 
 /// Status code, class and detail of an answer.
 fn resize(vm: &Sleeping, body: &str) -> (u64, String, String) {
-    let (status, body) = vm.ask_with("PUT", "/resize-disk", body);
+    let (status, body) = vm.order("PUT", "/resize-disk", body);
     let code = status.split(' ').nth(1).unwrap().parse().unwrap();
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();

@@ -1,0 +1,160 @@
+//! What can be typed after `yagura snapshot`.
+
+use clap::{Args, Subcommand};
+use snapshot_files::{SnapshotId, SnapshotName, check_description};
+use vm_spec::VmName;
+
+use crate::cli::{Format, ListFormat};
+
+/// `yagura snapshot`
+#[derive(Subcommand, Debug)]
+pub enum SnapshotCommand {
+    /// Keep a running VM as it is now, with its memory and its disks, while it runs on
+    Create(CreateArguments),
+    /// Show a VM's snapshots, or those of all VMs
+    List(SnapshotListArguments),
+    /// Show what a snapshot is
+    Info(SnapshotInfoArguments),
+    /// Remove snapshots
+    Delete(SnapshotDeleteArguments),
+    /// Have a running VM go back to a snapshot: its memory, its processes, and all that is on its disks
+    Restore(RestoreArguments),
+}
+
+/// `yagura snapshot create`
+#[derive(Args, Debug)]
+#[command(after_help = CREATE_NOTES)]
+pub struct CreateArguments {
+    /// The VM's name
+    pub name: VmName,
+    /// What the snapshot is to be called
+    #[arg(value_name = "SNAP")]
+    pub snapshot: SnapshotName,
+    /// What it is for
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = description)]
+    pub description: String,
+    /// How long it is kept at least, such as 12h, 7d or 4w: the next 'snapshot create' of the VM after that removes it
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    pub expires: Option<u64>,
+    /// Compress its memory (zstd): smaller, and slower to restore
+    #[arg(long)]
+    pub compress: bool,
+    /// Show it as JSON when it is made
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `yagura snapshot list`
+#[derive(Args, Debug)]
+pub struct SnapshotListArguments {
+    /// The VM's name
+    pub name: Option<VmName>,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = ListFormat::Table)]
+    pub format: ListFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// `yagura snapshot info`
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_STATUS)]
+pub struct SnapshotInfoArguments {
+    /// The snapshot
+    #[arg(value_name = "NAME/SNAP")]
+    pub id: SnapshotId,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// `yagura snapshot delete`
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_STATUS)]
+pub struct SnapshotDeleteArguments {
+    /// The snapshots
+    #[arg(required = true, value_name = "NAME/SNAP")]
+    pub ids: Vec<SnapshotId>,
+}
+
+/// `yagura snapshot restore`
+#[derive(Args, Debug)]
+#[command(after_help = RESTORE_NOTES)]
+pub struct RestoreArguments {
+    /// The VM's name
+    pub name: VmName,
+    /// The snapshot's
+    #[arg(value_name = "SNAP")]
+    pub snapshot: SnapshotName,
+}
+
+fn description(text: &str) -> Result<String, String> {
+    check_description(text).map(|()| text.to_owned())
+}
+
+/// Seconds out of `7d`.
+fn lifetime(text: &str) -> Result<u64, String> {
+    const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
+    let refused = || format!("'{text}' is no time; write a number with s, m, h, d or w, such as 7d");
+    let (number, seconds) = UNITS
+        .iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)))
+        .ok_or_else(refused)?;
+    // Whole lives; more is a mistake.
+    let number: u32 = number.parse().map_err(|_| refused())?;
+    Ok(u64::from(number) * seconds)
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  the VM, the host, or a damaged file refuses
+  2  the command line cannot be understood
+  3  no VM of that name runs, or it has no such snapshot
+  4  not now: another snapshot of the VM is being made or removed";
+
+const CREATE_NOTES: &str = "\
+The guest stands still for a moment, and notices nothing but that. Its disks are kept as they are then, as after a power cut:
+what the guest has not written yet is in its memory. Where the file system of the disks can share blocks (XFS, Btrfs), that
+takes no time and no room; elsewhere they are copied, and the guest stands still for as long as that takes.
+
+Examples:
+  yagura snapshot create web1 before-upgrade --description 'Debian 12.5'
+  yagura snapshot create web1 nightly --expires 7d --compress
+
+Exit status:
+  0  done
+  1  the VM, the host, or a damaged file refuses
+  2  the command line cannot be understood
+  3  no VM of that name runs
+  4  not now: another snapshot of the VM is being made or removed, or the VM does not answer";
+
+const RESTORE_NOTES: &str = "\
+What the VM has in its memory and on its disks now is lost: make a snapshot of that first, if it may be needed. All of the
+snapshot is looked at before anything is given up. 'yagura run --restore NAME/SNAP --name NEW' leaves the VM as it is.
+
+Exit status:
+  0  done
+  1  the VM, the host, or a damaged file refuses
+  2  the command line cannot be understood
+  3  no VM of that name runs, or it has no such snapshot
+  4  not now: another snapshot of the VM is being made, or the VM does not answer";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [("30s", 30), ("5m", 300), ("12h", 43_200), ("7d", 604_800), ("1w", 604_800)] {
+            assert_eq!(lifetime(text), Ok(seconds));
+        }
+        for text in ["", "d", "7", "7 d", "-1d", "1.5h", "99999999999d", "7days"] {
+            assert!(lifetime(text).unwrap_err().contains("such as 7d"), "{text}");
+        }
+    }
+}

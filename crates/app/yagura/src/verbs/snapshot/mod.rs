@@ -1,0 +1,65 @@
+//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, and `yagura run --restore`.
+//!
+//! ```text
+//! create ─► Staging (a folder, locked) ─► the VM's process writes to it ─► Staging::keep gives it its name
+//! restore ─► the VM's process reads the snapshot, and goes back
+//! run --restore ─► Restored (a folder, overlays on the snapshot's disks) ─► Order ─► a VM's process
+//! ```
+
+pub mod arguments;
+mod create;
+mod restore;
+mod show;
+
+use messages::in_words;
+use snapshot_files::{SnapshotError, Snapshots};
+use vm_control::FailureClass;
+use yagura_vmm::say;
+
+use super::failure::Failed;
+use crate::images::data_folder;
+use arguments::{SnapshotCommand, SnapshotDeleteArguments};
+
+pub use restore::{forget_restored, restore_as_new};
+
+/// Does what was asked for; the exit status.
+pub fn run(command: &SnapshotCommand) -> anyhow::Result<u8> {
+    let snapshots = Snapshots::new(&data_folder()?);
+    let done = match command {
+        SnapshotCommand::Create(arguments) => create::create(&snapshots, arguments)?,
+        SnapshotCommand::List(arguments) => show::list(&snapshots, arguments)?,
+        SnapshotCommand::Info(arguments) => show::info(&snapshots, arguments)?,
+        SnapshotCommand::Delete(arguments) => delete(&snapshots, arguments),
+        SnapshotCommand::Restore(arguments) => restore::restore(&snapshots, arguments),
+    };
+    Ok(done.map_or_else(
+        |failed| {
+            say(&failed.line);
+            failed.status()
+        },
+        |()| 0,
+    ))
+}
+
+fn delete(snapshots: &Snapshots, arguments: &SnapshotDeleteArguments) -> Result<(), Failed> {
+    let mut first = Ok(());
+    for id in &arguments.ids {
+        if let Err(error) = snapshots.delete(id) {
+            match first {
+                Ok(()) => first = Err(failed(&error)),
+                Err(_) => say(&failed(&error).line),
+            }
+        }
+    }
+    first
+}
+
+/// Why something could not be done with a snapshot.
+fn failed(error: &SnapshotError) -> Failed {
+    let class = match error {
+        SnapshotError::Missing { .. } => FailureClass::NotFound,
+        SnapshotError::Busy(_) => FailureClass::Busy,
+        _ => FailureClass::Host,
+    };
+    Failed { class, line: in_words(error) }
+}

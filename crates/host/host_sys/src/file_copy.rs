@@ -1,0 +1,114 @@
+//! Copies of whole files that cost as little as the file system lets them: shared blocks, and holes that stay holes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::io::Errno;
+
+/// How a copy was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyMethod {
+    /// Both files share their blocks until either is changed.
+    SharedBlocks,
+    /// Byte by byte, but for holes.
+    Copied,
+}
+
+/// Bytes that are moved at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Makes `to`, which is empty, hold what `from` holds. Nobody writes to `from` meanwhile. Not brought to stable storage.
+///
+/// # Errors
+/// What the host refuses: room, most often.
+pub fn copy_file(from: &File, to: &File) -> io::Result<CopyMethod> {
+    match ioctl_ficlone(to, from) {
+        Ok(()) => return Ok(CopyMethod::SharedBlocks),
+        // No such file system, or not the same one.
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let mut at = 0;
+    while let Some((start, end)) = next_data(from, at, length)? {
+        copy_range(from, to, start, end)?;
+        at = end;
+    }
+    Ok(CopyMethod::Copied)
+}
+
+/// Whether a copy of `from` in `to`, which is empty and stays so, shares its blocks.
+pub fn can_share_blocks(from: &File, to: &File) -> bool {
+    ioctl_ficlone(to, from).is_ok() && to.set_len(0).is_ok()
+}
+
+/// The next piece of a file, from `at` on, that is no hole.
+fn next_data(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
+    if at >= length {
+        return Ok(None);
+    }
+    let start = match seek(file, SeekFrom::Data(at)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        // Not every file system tells of holes.
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some((at, length))),
+        Err(errno) => return Err(errno.into()),
+    };
+    let end = seek(file, SeekFrom::Hole(start)).map_err(io::Error::from)?;
+    Ok((start < length).then_some((start, end.min(length))))
+}
+
+fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+    let (mut source, mut target) = (start, start);
+    while source < end {
+        let wanted = usize::try_from(end - source).unwrap_or(usize::MAX);
+        match copy_file_range(from, Some(&mut source), to, Some(&mut target), wanted) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    let mut chunk = vec![0; if source < end { CHUNK_BYTES } else { 0 }];
+    while source < end {
+        let now = chunk.len().min(usize::try_from(end - source).unwrap_or(usize::MAX));
+        from.read_exact_at(&mut chunk[..now], source)?;
+        to.write_all_at(&chunk[..now], source)?;
+        source += now as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_bytes_and_the_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |name: &str| {
+            let options = File::options().read(true).write(true).create_new(true).clone();
+            options.open(folder.path().join(name)).unwrap()
+        };
+        let (from, to) = (open("from"), open("to"));
+        from.set_len(64 << 20).unwrap();
+        from.write_all_at(b"begin", 0).unwrap();
+        from.write_all_at(&[7; 100_000], 33 << 20).unwrap();
+        copy_file(&from, &to).unwrap();
+        assert_eq!(to.metadata().unwrap().len(), 64 << 20);
+        assert!(to.metadata().unwrap().blocks() * 512 < 4 << 20, "holes stay holes");
+        let mut bytes = vec![0; 100_000];
+        to.read_exact_at(&mut bytes, 33 << 20).unwrap();
+        assert_eq!(bytes, [7; 100_000]);
+        to.read_exact_at(&mut bytes[..6], 0).unwrap();
+        assert_eq!(&bytes[..6], b"begin\0");
+        let (empty, other) = (open("empty"), open("other"));
+        copy_file(&empty, &other).unwrap();
+        assert_eq!(other.metadata().unwrap().len(), 0);
+    }
+}

@@ -1,0 +1,416 @@
+//! The folder of snapshots: one for each VM, and in it one for each of its snapshots.
+//!
+//! ```text
+//! begin: lock ─► leftovers go ─► `.new-…` ─► (files) ─► keep: sync, rename ─► its name
+//! delete: lock ─► rename to `.gone` ─► remove
+//! ```
+//!
+//! Whatever begins with a dot is a leftover of somebody who was killed, once the folder's lock can be had: the next who
+//! makes or removes a snapshot removes it.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use host_sys::named_file::folder_of;
+use messages::did_you_mean;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use vm_spec::VmName;
+
+use crate::ram::{RamIndex, RamReader};
+use crate::record::BYTES_MAX;
+use crate::{
+    FileName, KeptFile, RAM, RAM_INDEX, RECORD, Record, STATE, SnapshotError, SnapshotId, SnapshotName,
+    record,
+};
+
+const FOLDER: &str = "snapshots";
+/// How names of what is being made begin. A number follows: who still writes for one that was killed meets nobody else's files.
+const NEW: &str = ".new-";
+const GONE: &str = ".gone";
+/// Longest file that is read whole, in bytes: an index of all RAM that a machine can have.
+const WHOLE_MAX: u64 = 1 << 30;
+
+/// What came of removing a snapshot.
+type Deleted = Result<(), SnapshotError>;
+
+/// All snapshots of a user.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    data: PathBuf,
+}
+
+/// A snapshot in the making. Dropped before [`keep`](Staging::keep), it leaves nothing.
+#[derive(Debug)]
+pub struct Staging {
+    id: SnapshotId,
+    folder: PathBuf,
+    target: PathBuf,
+    is_kept: bool,
+    /// Locked, and so this VM's snapshots are nobody else's to change.
+    vm_folder: File,
+}
+
+/// A snapshot that is there.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// What it is.
+    pub record: Record,
+    folder: PathBuf,
+}
+
+impl Snapshots {
+    /// Those below the folder of a user's data.
+    pub fn new(data: &Path) -> Snapshots {
+        Snapshots { data: data.to_owned() }
+    }
+
+    /// The folder of a user's data.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn vm_folder(&self, vm: &VmName) -> PathBuf {
+        self.data.join(FOLDER).join(vm.as_str())
+    }
+
+    /// Names of VMs that have snapshots, in order.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read.
+    pub fn vms(&self) -> Result<Vec<VmName>, SnapshotError> {
+        names(&self.data.join(FOLDER))
+    }
+
+    /// Names of a VM's snapshots, in order.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read.
+    pub fn names(&self, vm: &VmName) -> Result<Vec<SnapshotName>, SnapshotError> {
+        names(&self.vm_folder(vm))
+    }
+
+    /// A snapshot, by its record.
+    ///
+    /// # Errors
+    /// It is not there, or its record is not to be believed.
+    pub fn open(&self, id: &SnapshotId) -> Result<Snapshot, SnapshotError> {
+        let folder = self.vm_folder(&id.vm).join(id.name.as_str());
+        match Snapshot::at(&folder) {
+            Err(SnapshotError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(SnapshotError::Missing { id: id.clone(), suggestion: self.instead(id)? })
+            }
+            Ok(snapshot) if snapshot.record.id() != *id => {
+                Err(SnapshotError::Foreign { path: folder, found: snapshot.record.id() })
+            }
+            answer => answer,
+        }
+    }
+
+    fn instead(&self, id: &SnapshotId) -> Result<String, SnapshotError> {
+        let names = self.names(&id.vm)?;
+        if names.is_empty() {
+            return Ok("; it has none".to_owned());
+        }
+        let meant = did_you_mean(id.name.as_str(), names.iter().map(SnapshotName::as_str));
+        Ok(if meant.is_empty() { format!("; see 'yagura snapshot list {}'", id.vm) } else { meant })
+    }
+
+    /// Begins a snapshot, after what others have left was removed.
+    ///
+    /// # Errors
+    /// The name is taken, another one of this VM is being made, or the host refuses.
+    pub fn begin(&self, id: &SnapshotId) -> Result<Staging, SnapshotError> {
+        let path = self.vm_folder(&id.vm);
+        let vm_folder = self.lock(&id.vm, true)?;
+        let (target, folder) = (path.join(id.name.as_str()), path.join(unused_name()));
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(SnapshotError::Exists(id.clone()));
+        }
+        make_folder(&folder).map_err(SnapshotError::io("make", &folder))?;
+        Ok(Staging { id: id.clone(), folder, target, is_kept: false, vm_folder })
+    }
+
+    /// Removes a snapshot, whatever is in its folder.
+    ///
+    /// # Errors
+    /// It is not there, a VM's disks build upon it, another command is at this VM's snapshots, or the host refuses.
+    pub fn delete(&self, id: &SnapshotId) -> Result<(), SnapshotError> {
+        let path = self.vm_folder(&id.vm);
+        let folder = path.join(id.name.as_str());
+        let missing = || -> Result<SnapshotError, SnapshotError> {
+            Ok(SnapshotError::Missing { id: id.clone(), suggestion: self.instead(id)? })
+        };
+        if fs::symlink_metadata(&folder).is_err() {
+            return Err(missing()?);
+        }
+        let _lock = self.lock(&id.vm, false)?;
+        if let Some(user) = self.user_of(id, &folder)? {
+            return Err(SnapshotError::Used { id: id.clone(), user });
+        }
+        let gone = path.join(GONE);
+        match fs::rename(&folder, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()?),
+            answer => answer.map_err(SnapshotError::io("remove", &folder))?,
+        }
+        fs::remove_dir_all(&gone).map_err(SnapshotError::io("remove", &gone))?;
+        // The last one takes the folder along.
+        let _not_empty = fs::remove_dir(&path);
+        Ok(())
+    }
+
+    /// Removes those of a VM's snapshots that have expired; their names, and why others that have stay.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read.
+    pub fn delete_expired(
+        &self,
+        vm: &VmName,
+        now_s: u64,
+    ) -> Result<Vec<(SnapshotId, Deleted)>, SnapshotError> {
+        let ids = self.names(vm)?.into_iter().map(|name| SnapshotId { vm: vm.clone(), name });
+        let expired = ids.filter(|id| self.open(id).is_ok_and(|snapshot| snapshot.record.is_expired(now_s)));
+        Ok(expired.map(|id| (id.clone(), self.delete(&id))).collect())
+    }
+
+    /// Locks a VM's folder, made if need be, and removes what is left in it of those who were killed.
+    fn lock(&self, vm: &VmName, make: bool) -> Result<File, SnapshotError> {
+        let path = self.vm_folder(vm);
+        let failed = |source| SnapshotError::Io { path: path.clone(), operation: "lock", source };
+        loop {
+            if make {
+                make_folder(&path).map_err(SnapshotError::io("make", &path))?;
+            }
+            let folder = File::open(&path).map_err(failed)?;
+            match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => return Err(SnapshotError::Busy(vm.clone())),
+                answer => answer.map_err(|errno| failed(errno.into()))?,
+            }
+            // Somebody who removed the last snapshot may have taken it away since it was opened.
+            let own = folder.metadata().map_err(failed)?.ino();
+            if fs::metadata(&path).is_ok_and(|there| there.ino() == own) {
+                remove_leftovers(&path)?;
+                return Ok(folder);
+            }
+        }
+    }
+}
+
+impl Staging {
+    /// Where its files are to be written.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Gives the snapshot its name. Its files are on stable storage already.
+    ///
+    /// # Errors
+    /// Its record is missing or not to be believed, or the host refuses; then there is no snapshot.
+    pub fn keep(mut self) -> Result<Snapshot, SnapshotError> {
+        let snapshot = Snapshot::at(&self.folder)?;
+        if snapshot.record.id() != self.id {
+            return Err(SnapshotError::Foreign { path: self.folder.clone(), found: snapshot.record.id() });
+        }
+        sync_folder(&self.folder)?;
+        fs::rename(&self.folder, &self.target)
+            .map_err(SnapshotError::io("give its name to", &self.target))?;
+        self.is_kept = true;
+        self.vm_folder.sync_all().map_err(SnapshotError::io("write", &self.target))?;
+        Ok(Snapshot { folder: self.target.clone(), ..snapshot })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // What cannot be removed is removed by the next who makes one.
+            let _ = remove_if_there(&self.folder);
+            let _not_empty = fs::remove_dir(folder_of(&self.folder));
+        }
+    }
+}
+
+impl Snapshot {
+    /// The snapshot in `folder`, by its record.
+    ///
+    /// # Errors
+    /// There is no record, or it is not to be believed.
+    pub fn at(folder: &Path) -> Result<Snapshot, SnapshotError> {
+        let path = folder.join(RECORD);
+        let record = Record::from_json(&path, &read_whole(&path, BYTES_MAX)?)?;
+        Ok(Snapshot { record, folder: folder.to_owned() })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where one of its files is.
+    pub fn path(&self, file: &FileName) -> PathBuf {
+        self.folder.join(file.as_str())
+    }
+
+    /// Whether all of its files are there, as long as they were, and those with checksums in the record as they were.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn check(&self) -> Result<(), SnapshotError> {
+        for KeptFile { name, size_bytes, crc32c } in &self.record.files {
+            let path = self.path(name);
+            let metadata = fs::symlink_metadata(&path).map_err(SnapshotError::io("look at", &path))?;
+            let (found, expected) = (metadata.len(), *size_bytes);
+            if !metadata.is_file() || found != expected {
+                return Err(SnapshotError::Length { path, found, expected });
+            }
+            if let Some(expected) = crc32c
+                && *expected != checksum(&path)?
+            {
+                return Err(SnapshotError::Damaged(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// The machine's state, as `vm_state` reads it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn state(&self) -> Result<Vec<u8>, SnapshotError> {
+        read_whole(&self.folder.join(STATE), WHOLE_MAX)
+    }
+
+    /// The index of its RAM.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what was written.
+    pub fn ram_index(&self) -> Result<RamIndex, SnapshotError> {
+        let bytes = read_whole(&self.folder.join(RAM_INDEX), WHOLE_MAX)?;
+        let name = self.record.name.clone();
+        RamIndex::from_bytes(&bytes).map_err(|source| SnapshotError::Ram { name, source })
+    }
+
+    /// Its RAM.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is not as long as it was.
+    pub fn ram<'i>(&self, index: &'i RamIndex) -> Result<RamReader<'i, File>, SnapshotError> {
+        let path = self.folder.join(RAM);
+        let file = open_plain(&path)?;
+        let length = file.metadata().map_err(SnapshotError::io("look at", &path))?.len();
+        let name = self.record.name.clone();
+        RamReader::new(file, length, index).map_err(|source| SnapshotError::Ram { name, source })
+    }
+
+    /// Adds an error about RAM to the snapshot's name.
+    pub fn ram_error(&self, source: crate::ram::RamError) -> SnapshotError {
+        SnapshotError::Ram { name: self.record.name.clone(), source }
+    }
+
+    /// Room that its files take on the host, in bytes. Blocks that are shared with others count.
+    pub fn room_bytes(&self) -> u64 {
+        let files = self.record.files.iter().map(|file| self.path(&file.name));
+        let blocks =
+            files.filter_map(|path| fs::symlink_metadata(path).ok()).map(|metadata| metadata.blocks());
+        blocks.sum::<u64>() * 512
+    }
+}
+
+/// Checks a description that a person gave.
+///
+/// # Errors
+/// It is too long.
+pub fn check_description(text: &str) -> Result<(), String> {
+    let most = record::DESCRIPTION_MAX;
+    if text.len() <= most {
+        Ok(())
+    } else {
+        Err(format!("a description has up to {most} bytes, and this one {}", text.len()))
+    }
+}
+
+fn unused_name() -> String {
+    let number = RandomState::new().build_hasher().finish();
+    format!("{NEW}{number:016x}")
+}
+
+/// Removes what begins with a dot.
+fn remove_leftovers(folder: &Path) -> Result<(), SnapshotError> {
+    let failed = |source| SnapshotError::Io { path: folder.to_owned(), operation: "read", source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder that are of their form, in order; what begins with a dot is none.
+fn names<N: std::str::FromStr + Ord>(folder: &Path) -> Result<Vec<N>, SnapshotError> {
+    let failed = |source| SnapshotError::Io { path: folder.to_owned(), operation: "read", source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A folder of its owner's alone, with those above it.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        answer => answer.map_err(SnapshotError::io("remove", path)),
+    }
+}
+
+fn sync_folder(path: &Path) -> Result<(), SnapshotError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(SnapshotError::io("write", path))
+}
+
+/// Opens a regular file, and no link to one.
+fn open_plain(path: &Path) -> Result<File, SnapshotError> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    file.map_err(|errno| SnapshotError::io("open", path)(errno.into()))
+}
+
+pub(crate) fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SnapshotError> {
+    let file = open_plain(path)?;
+    let failed = SnapshotError::io("read", path);
+    let mut bytes = Vec::new();
+    if let Err(error) = file.take(bytes_max + 1).read_to_end(&mut bytes) {
+        return Err(failed(error));
+    }
+    if bytes.len() as u64 > bytes_max {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(bytes)
+}
+
+/// CRC-32C of a file.
+pub(crate) fn checksum(path: &Path) -> Result<u32, SnapshotError> {
+    let mut file = open_plain(path)?;
+    let mut chunk = vec![0; 1 << 20];
+    let mut sum = 0;
+    loop {
+        match file.read(&mut chunk).map_err(SnapshotError::io("read", path))? {
+            0 => return Ok(sum),
+            count => sum = crc32c::crc32c_append(sum, &chunk[..count]),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A set of pages by their numbers.
+
+use std::io;
+
+use guest_memory::{DirtyPages, GuestMemory};
+use host_sys::touched::touched_pages;
+
+use super::{PAGE_BYTES, RamLayout};
+
+/// A set of pages of RAM, a bit a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageSet(Vec<u64>);
+
+impl PageSet {
+    /// Pages of a machine's RAM that may hold something else than zeros: those that anybody has touched since it was
+    /// allocated.
+    ///
+    /// # Errors
+    /// The host does not tell.
+    pub fn touched(memory: &GuestMemory) -> io::Result<PageSet> {
+        let mut pages = PageSet::default();
+        let mut before = 0;
+        for slot in memory.slots().ram_slots() {
+            let size_bytes = slot.range().size_bytes;
+            for page in touched_pages(slot.host_address(), size_bytes)? {
+                pages.insert(before + page);
+            }
+            before += size_bytes / PAGE_BYTES as u64;
+        }
+        Ok(pages)
+    }
+
+    /// Pages that were written, as a log has them.
+    pub fn dirty(dirty: &DirtyPages, layout: &RamLayout) -> PageSet {
+        let mut pages = PageSet::default();
+        // A log counts in whole words, and may tell of pages behind the end of a range.
+        dirty.iter().filter_map(|gpa| layout.page_at(gpa)).for_each(|page| pages.insert(page));
+        pages
+    }
+
+    /// Adds a page.
+    pub fn insert(&mut self, page: u64) {
+        let word = (page / 64) as usize;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (page % 64);
+    }
+
+    /// Adds all pages of another set.
+    pub fn join(&mut self, other: &PageSet) {
+        other.iter().for_each(|page| self.insert(page));
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// The pages, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(index, word)| bits(*word).map(move |bit| index as u64 * 64 + bit))
+    }
+}
+
+impl FromIterator<u64> for PageSet {
+    fn from_iter<I: IntoIterator<Item = u64>>(pages: I) -> PageSet {
+        let mut set = PageSet::default();
+        pages.into_iter().for_each(|page| set.insert(page));
+        set
+    }
+}
+
+/// The bits that are set in a word, ascending.
+pub(super) fn bits(word: u64) -> impl Iterator<Item = u64> {
+    (0..64).filter(move |bit| word >> bit & 1 == 1)
+}

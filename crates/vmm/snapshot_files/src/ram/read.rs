@@ -1,0 +1,103 @@
+//! Reading RAM back: nothing is believed before its checksum was seen to.
+
+use super::index::Piece;
+use super::{Nowhere, PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PagesFile, RamError, RamIndex, RamSink};
+
+/// RAM in a file, with its index.
+pub struct RamReader<'i, F> {
+    file: F,
+    index: &'i RamIndex,
+}
+
+impl<'i, F: PagesFile> RamReader<'i, F> {
+    /// A file of `file_bytes`.
+    ///
+    /// # Errors
+    /// It is shorter or longer than the index has it.
+    pub fn new(file: F, file_bytes: u64, index: &'i RamIndex) -> Result<RamReader<'i, F>, RamError> {
+        let expected = index.file_bytes();
+        if file_bytes != expected {
+            return Err(RamError::Length { found: file_bytes, expected });
+        }
+        Ok(RamReader { file, index })
+    }
+
+    /// Fills RAM that is all zeros.
+    ///
+    /// # Errors
+    /// A page is damaged, or the host refuses.
+    pub fn restore(&self, sink: &impl RamSink) -> Result<(), RamError> {
+        self.each_piece(|piece, pages| {
+            for (page, bytes) in piece.pages().zip(pages.chunks_exact(PAGE_BYTES)) {
+                sink.write_page(self.gpa_of(page), bytes)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Looks at all of it.
+    ///
+    /// # Errors
+    /// As [`restore`](RamReader::restore).
+    pub fn verify(&self) -> Result<(), RamError> {
+        self.restore(&Nowhere)
+    }
+
+    /// Hands out the pages of each piece, which are as they were written.
+    pub(super) fn each_piece(
+        &self,
+        mut take: impl FnMut(&Piece, &[u8]) -> Result<(), RamError>,
+    ) -> Result<(), RamError> {
+        let mut pages = Vec::with_capacity(PIECE_BYTES);
+        let mut frame_at = 0;
+        for piece in &self.index.pieces {
+            pages.clear();
+            if self.index.is_compressed {
+                self.read_frame(piece, frame_at, &mut pages)?;
+                frame_at += u64::from(piece.frame_bytes);
+            } else {
+                self.read_plain(piece, &mut pages)?;
+            }
+            let found = pages.chunks_exact(PAGE_BYTES).map(crc32c::crc32c);
+            let mut wrong = piece.pages().zip(&piece.checksums).zip(found);
+            if let Some(((page, _), _)) = wrong.find(|((_, expected), found)| **expected != *found) {
+                return Err(RamError::Damaged { gpa: self.gpa_of(page) });
+            }
+            take(piece, &pages)?;
+        }
+        Ok(())
+    }
+
+    /// Runs of pages that follow one another are read at once.
+    fn read_plain(&self, piece: &Piece, pages: &mut Vec<u8>) -> Result<(), RamError> {
+        let mut numbers = piece.pages().peekable();
+        while let Some(first) = numbers.next() {
+            let mut count = 1;
+            while numbers.next_if_eq(&(first + count)).is_some() {
+                count += 1;
+            }
+            let start = pages.len();
+            pages.resize(start + count as usize * PAGE_BYTES, 0);
+            self.file.read_at(&mut pages[start..], first * PAGE_BYTES as u64)?;
+        }
+        Ok(())
+    }
+
+    fn read_frame(&self, piece: &Piece, at: u64, pages: &mut Vec<u8>) -> Result<(), RamError> {
+        let mut frame = vec![0; piece.frame_bytes as usize];
+        self.file.read_at(&mut frame, at)?;
+        let expected = piece.checksums.len() * PAGE_BYTES;
+        // No more than that is taken out of it, whatever the frame says of itself.
+        pages.resize(expected, 0);
+        let damaged = RamError::Damaged { gpa: self.gpa_of(piece.number * PIECE_PAGES) };
+        match zstd::bulk::decompress_to_buffer(&frame, pages.as_mut_slice()) {
+            Ok(found) if found == expected => Ok(()),
+            _ => Err(damaged),
+        }
+    }
+
+    /// A page of a sound index has an address.
+    fn gpa_of(&self, page: u64) -> u64 {
+        self.index.layout.gpa_of(page).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,184 @@
+//! Making a snapshot, from the plan to the record.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use guest_memory::GuestMemory;
+use messages::in_words;
+use snapshot_files::ram::{PAGE_BYTES, PageSet, RamIndex, RamLayout, RamWriter, compress};
+use snapshot_files::{FileName, KeptFile, RAM, RAM_INDEX, STATE};
+use vm_control::{SnapshotOrder, SnapshotTaken};
+use vm_spec::{DeviceId, VmSpec};
+use vm_state::VmState;
+
+use super::disks::DiskCopies;
+use super::record::{kept, write_record, write_synced};
+use super::{Answer, MachineHandle, SnapshotFailure, boot_files};
+use crate::control::{Refusal, Reply};
+
+/// How often pages that were written meanwhile are copied before the guest has to stand still.
+const ROUNDS: u32 = 8;
+/// So few pages are copied in the pause as they are: about a millisecond's work.
+const FEW_PAGES: u64 = 512;
+
+/// What a snapshot is made of.
+pub(crate) struct TakeJob {
+    pub(crate) order: SnapshotOrder,
+    pub(crate) spec: VmSpec,
+    pub(crate) engine: &'static str,
+    /// Lengths of its disks.
+    pub(crate) disk_bytes: BTreeMap<DeviceId, u64>,
+    pub(crate) memory: GuestMemory,
+    pub(crate) machine: MachineHandle,
+}
+
+/// What the pause has left to be written.
+pub(super) struct Captured {
+    pub(super) state: VmState,
+    pub(super) ram: RamIndex,
+    pub(super) disks: DiskCopies,
+    pub(super) pause_us: u64,
+}
+
+impl TakeJob {
+    /// Makes the snapshot and answers.
+    pub(crate) fn run(&self, reply: Answer) {
+        let taken = self.take(&reply);
+        // Else whoever asked is gone, and removes nothing: the next one does.
+        let _ = reply.send(taken.map(Reply::Snapshot).map_err(|error| Refusal::host(&error)));
+    }
+
+    fn take(&self, reply: &Answer) -> Result<SnapshotTaken, SnapshotFailure> {
+        let folder = Path::new(&self.order.folder);
+        let mut notes = Vec::new();
+        let ram_bytes = touched(&self.memory, folder)?.count() * PAGE_BYTES as u64;
+        let disks = DiskCopies::plan(&self.spec, &self.disk_bytes, folder, ram_bytes)?;
+        let boot = boot_files::copy(&self.spec, folder)?;
+        let ram_path = folder.join(RAM);
+        let ram = self.create_ram(&ram_path)?;
+        let captured = self.capture(ram, disks, reply, &mut notes)?;
+        if reply.is_closed() {
+            return Err(SnapshotFailure::Unwanted);
+        }
+        notes.extend(captured.disks.note());
+        let ram = self.finish_ram(&ram_path, captured.ram)?;
+        let mut files = boot.files.clone();
+        files.push(write_synced(folder, STATE, &captured.state.to_bytes()?)?);
+        files.push(write_synced(folder, RAM_INDEX, &ram.to_bytes()?)?);
+        files.push(KeptFile { name: file_name(RAM)?, size_bytes: ram.file_bytes(), crc32c: None });
+        let (disks, disk_files) = captured.disks.finish(folder)?;
+        files.extend(disk_files);
+        let (pause_us, ram_bytes) = (captured.pause_us, ram.data_bytes());
+        write_record(folder, &kept(self, boot, disks, files, ram_bytes, pause_us)?)?;
+        Ok(SnapshotTaken { pause_us, ram_bytes, notes })
+    }
+
+    fn create_ram(&self, path: &Path) -> Result<RamWriter<File>, SnapshotFailure> {
+        let layout = RamLayout::of(&self.memory);
+        let file = File::options().read(true).write(true).create_new(true).open(path);
+        let file = file.map_err(SnapshotFailure::io("make", path))?;
+        file.set_len(layout.size_bytes()).map_err(SnapshotFailure::io("make", path))?;
+        Ok(RamWriter::new(file, layout))
+    }
+
+    /// Copies RAM while the guest runs, and the rest of it with everything else while it stands still.
+    fn capture(
+        &self,
+        mut ram: RamWriter<File>,
+        disks: DiskCopies,
+        reply: &Answer,
+        notes: &mut Vec<String>,
+    ) -> Result<Captured, SnapshotFailure> {
+        if let Err(why) = self.machine.start_log()? {
+            notes.push(format!("its memory was copied while it stood still: {why}"));
+            return self.freeze(ram, None, disks);
+        }
+        // Whatever happens: the guest is not to be slower than it was.
+        let _stop = StopLog(&self.machine);
+        let rest = self.copy_live(&mut ram, reply)?;
+        self.freeze(ram, Some(rest), disks)
+    }
+
+    /// Copies pages until few are left; those.
+    fn copy_live(&self, ram: &mut RamWriter<File>, reply: &Answer) -> Result<PageSet, SnapshotFailure> {
+        let layout = RamLayout::of(&self.memory);
+        // Looked for while there is a log: what is touched later is in that.
+        let mut next = touched(&self.memory, Path::new(&self.order.folder))?;
+        for _ in 0..ROUNDS {
+            if reply.is_closed() {
+                return Err(SnapshotFailure::Unwanted);
+            }
+            self.write(ram, &next)?;
+            next = PageSet::dirty(&self.machine.take_log()?, &layout);
+            if next.count() <= FEW_PAGES {
+                break;
+            }
+        }
+        Ok(next)
+    }
+
+    /// `rest` is what is left to be copied, besides what the log has; nothing where there is no log.
+    fn freeze(
+        &self,
+        mut ram: RamWriter<File>,
+        rest: Option<PageSet>,
+        mut disks: DiskCopies,
+    ) -> Result<Captured, SnapshotFailure> {
+        let (memory, path) = (self.memory.clone(), PathBuf::from(&self.order.folder).join(RAM));
+        let layout = RamLayout::of(&memory);
+        self.machine.freeze(rest.is_some(), move |frozen| {
+            let pages = match rest {
+                Some(mut rest) => {
+                    rest.join(&PageSet::dirty(&frozen.dirty, &layout));
+                    rest
+                }
+                None => touched(&memory, &path)?,
+            };
+            ram.write(&memory, &pages).map_err(SnapshotFailure::io("write", &path))?;
+            disks.freeze()?;
+            let pause_us = u64::try_from(frozen.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let (_file, ram) = ram.finish();
+            Ok(Captured { state: frozen.state, ram, disks, pause_us })
+        })
+    }
+
+    fn write(&self, ram: &mut RamWriter<File>, pages: &PageSet) -> Result<(), SnapshotFailure> {
+        let path = Path::new(&self.order.folder).join(RAM);
+        ram.write(&self.memory, pages).map_err(SnapshotFailure::io("write", &path))
+    }
+
+    /// Brings RAM to stable storage, compressed where that is wanted.
+    fn finish_ram(&self, path: &Path, index: RamIndex) -> Result<RamIndex, SnapshotFailure> {
+        let failed = |operation| SnapshotFailure::io(operation, path);
+        let plain = File::open(path).map_err(failed("open"))?;
+        if !self.order.compress {
+            plain.sync_all().map_err(failed("write"))?;
+            return Ok(index);
+        }
+        let packed_path = path.with_extension("zst");
+        let packed = File::options().write(true).create_new(true).open(&packed_path);
+        let packed = packed.map_err(SnapshotFailure::io("make", &packed_path))?;
+        let index = compress(&index, plain, &packed)?;
+        packed.sync_all().map_err(SnapshotFailure::io("write", &packed_path))?;
+        std::fs::rename(&packed_path, path).map_err(failed("write"))?;
+        Ok(index)
+    }
+}
+
+fn touched(memory: &GuestMemory, folder: &Path) -> Result<PageSet, SnapshotFailure> {
+    PageSet::touched(memory).map_err(SnapshotFailure::io("find the memory that is to be written to", folder))
+}
+
+/// Stops the log when it goes.
+struct StopLog<'m>(&'m MachineHandle);
+
+impl Drop for StopLog<'_> {
+    fn drop(&mut self) {
+        self.0.stop_log();
+    }
+}
+
+pub(super) fn file_name(text: &str) -> Result<FileName, SnapshotFailure> {
+    Ok(FileName::try_from(text.to_owned())?)
+}
