@@ -191,7 +191,7 @@ impl Backends {
         queue.submit(DiskRequest::flush(0));
         queue.commit();
         queue.drain(&mut completions);
-        completions.into_iter().map(|completion| completion.result).collect()
+        completions.into_iter().try_for_each(|completion| completion.result)
     }
 
     /// The disk behind a device, if it is active.

@@ -30,9 +30,6 @@ use crate::inbox::{Message, Outbox};
 /// Longest path that an answer repeats, in bytes.
 const PATH_BYTES_MAX: usize = 200;
 
-/// Longest body of a request, in bytes: an order for a snapshot, with a long description.
-const BODY_BYTES_MAX: usize = 64 << 10;
-
 /// Clients that are served at a time. More wait in the sockets' queues until one of these goes.
 pub(crate) const CLIENTS_MAX: usize = 64;
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use messages::in_words;
 use vm_control::RestoreOrder;
 use vm_spec::VmSpec;
 use vm_spec::blueprint::BackendFacts;

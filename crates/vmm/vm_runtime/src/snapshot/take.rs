@@ -5,7 +5,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use guest_memory::GuestMemory;
-use messages::in_words;
 use snapshot_files::ram::{PAGE_BYTES, PageSet, RamIndex, RamLayout, RamWriter, compress};
 use snapshot_files::{FileName, KeptFile, RAM, RAM_INDEX, STATE};
 use vm_control::{SnapshotOrder, SnapshotTaken};
