@@ -94,7 +94,7 @@ impl Backends {
         queue.submit(DiskRequest::flush(0));
         queue.commit();
         queue.drain(&mut completions);
-        completions.into_iter().map(|completion| completion.result).collect()
+        completions.into_iter().try_for_each(|completion| completion.result)
     }
 
     /// Closes all disks, and opens those that `spec` names after `change` was done to their files. No machine uses them.

@@ -29,7 +29,6 @@ pub(crate) fn rename_backing(file: &dyn ImageFile, name: &str) -> Result<(), For
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::qcow2::{BackingName, CreateOptions};
     use crate::{DiskFormat, OfflineError, RawContents, create_qcow2, info};
 
