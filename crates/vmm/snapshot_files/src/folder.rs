@@ -34,9 +34,6 @@ const GONE: &str = ".gone";
 /// Longest file that is read whole, in bytes: an index of all RAM that a machine can have.
 const WHOLE_MAX: u64 = 1 << 30;
 
-/// What came of removing a snapshot.
-type Deleted = Result<(), SnapshotError>;
-
 /// All snapshots of a user.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
@@ -162,18 +159,15 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Removes those of a VM's snapshots that have expired; their names, and why others that have stay.
+    /// A VM's snapshots that have expired.
     ///
     /// # Errors
     /// The folder is there and cannot be read.
-    pub fn delete_expired(
-        &self,
-        vm: &VmName,
-        now_s: u64,
-    ) -> Result<Vec<(SnapshotId, Deleted)>, SnapshotError> {
+    pub fn expired(&self, vm: &VmName, now_s: u64) -> Result<Vec<SnapshotId>, SnapshotError> {
         let ids = self.names(vm)?.into_iter().map(|name| SnapshotId { vm: vm.clone(), name });
-        let expired = ids.filter(|id| self.open(id).is_ok_and(|snapshot| snapshot.record.is_expired(now_s)));
-        Ok(expired.map(|id| (id.clone(), self.delete(&id))).collect())
+        let is_expired =
+            |id: &SnapshotId| self.open(id).is_ok_and(|snapshot| snapshot.record.is_expired(now_s));
+        Ok(ids.filter(is_expired).collect())
     }
 
     /// Locks a VM's folder, made if need be, and removes what is left in it of those who were killed.

@@ -16,7 +16,7 @@ use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
 use vm_control::{EventKind, FailureClass, Phase, ResizeDisk, RestoreOrder, SnapshotOrder, Status, VERSION};
 use vm_spec::{Blueprint, DeviceId, HostFacts, OnPanic, OnReset, VmSpec, resolve};
 
-use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply, Wanted};
+use crate::control::{ControlRequest, ControlServer, ControlSocket, Refusal, Reply, ReplySender, Wanted};
 use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
@@ -234,8 +234,7 @@ impl<'s> Driver<'s> {
         });
         self.world.blueprint = Arc::new(opened.state.blueprint);
         if let Some(reply) = reply {
-            // Whoever asked may not wait any more.
-            let _ = reply.send(restored.as_ref().map(|_| Reply::Done {}).map_err(ended_by));
+            reply.send(restored.as_ref().map(|_| Reply::Done {}).map_err(ended_by));
         }
         restored
     }
@@ -250,7 +249,7 @@ impl<'s> Driver<'s> {
                 Ok(Next::From(Box::new(opened), Some(reply)))
             }
             Err(error) => {
-                let _ = reply.send(Err(ended_by(&error)));
+                reply.send(Err(ended_by(&error)));
                 Err(error)
             }
         }
@@ -467,7 +466,7 @@ impl<'s> Driver<'s> {
     }
 
     /// Has a snapshot made, by a worker that answers.
-    fn snapshot<V: Vm>(&mut self, order: SnapshotOrder, reply: Answer, cycle: &PowerCycle<V>) {
+    fn snapshot<V: Vm>(&mut self, order: SnapshotOrder, reply: ReplySender, cycle: &PowerCycle<V>) {
         let World { spec, backends, .. } = &self.world;
         let length = |id: DeviceId| Some((backends.disk(&id)?.size_bytes(), id));
         let disk_bytes = spec.disk_ids().into_iter().filter_map(length).map(|(bytes, id)| (id, bytes));
@@ -483,7 +482,7 @@ impl<'s> Driver<'s> {
     }
 
     /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
-    fn restore(&mut self, order: RestoreOrder, reply: Answer) {
+    fn restore(&mut self, order: RestoreOrder, reply: ReplySender) {
         let World { spec, backends, .. } = &self.world;
         let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
         self.worker.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));

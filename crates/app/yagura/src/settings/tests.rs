@@ -134,7 +134,7 @@ fn what_is_not_said_gets_a_default() {
 fn every_flag_is_a_key_with_an_example_that_parses() {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
-    let others = ["config", "rm", "kvm-device", "log", "help"];
+    let others = ["config", "restore", "rm", "kvm-device", "log", "help"];
     let mut count = 0;
     for key in
         run.get_arguments().filter_map(|argument| argument.get_long()).filter(|key| !others.contains(key))

@@ -39,8 +39,11 @@ pub(crate) enum Reply {
 /// What is wanted, and where the answer to it goes.
 pub(crate) struct ControlRequest {
     pub(crate) wanted: Wanted,
-    pub(crate) reply: oneshot::Sender<Result<Reply, Refusal>>,
+    pub(crate) reply: ReplySender,
 }
+
+/// Where the answer to a request goes. Whoever asked may not wait for it any more.
+pub(crate) type ReplySender = oneshot::Sender<Result<Reply, Refusal>>;
 
 /// Why it cannot be done.
 #[derive(Debug)]

@@ -32,8 +32,7 @@ impl GoBackJob {
         match self.prepare() {
             Ok((opened, disks)) => outbox.send(Message::GoBack(Box::new(GoBack { opened, disks, reply }))),
             Err(error) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(Err(Refusal::host(&error)));
+                reply.send(Err(Refusal::host(&error)));
             }
         }
     }

@@ -31,10 +31,9 @@ mod tests;
 
 use std::sync::{Arc, Weak};
 
-use tokio::sync::oneshot;
 use vm_control::FailureClass;
 
-use crate::control::{Refusal, Reply};
+use crate::control::{Refusal, Reply, ReplySender};
 use crate::inbox::Outbox;
 
 pub use error::SnapshotFailure;
@@ -43,8 +42,26 @@ pub(crate) use opened::Opened;
 pub(crate) use steps::{MachineHandle, Step, carry_out};
 pub(crate) use take::TakeJob;
 
-/// Where an answer goes.
-pub(crate) type Answer = oneshot::Sender<Result<Reply, Refusal>>;
+/// Where the answer to an order goes.
+pub(crate) struct Answer {
+    reply: ReplySender,
+    /// While this is there, others have to wait.
+    busy: Arc<()>,
+}
+
+impl Answer {
+    /// Answers whoever still waits. He may ask for the next thing at once.
+    pub(crate) fn send(self, answer: Result<Reply, Refusal>) {
+        let Answer { reply, busy } = self;
+        drop(busy);
+        let _nobody_waits = reply.send(answer);
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.reply.is_closed()
+    }
+}
 
 /// The one who makes a snapshot of this VM, or brings it back to one: there is one at a time.
 #[derive(Default)]
@@ -57,7 +74,7 @@ impl Worker {
     pub(crate) fn start(
         &mut self,
         outbox: Outbox,
-        reply: Answer,
+        reply: ReplySender,
         work: impl FnOnce(&Outbox, Answer) + Send + 'static,
     ) {
         if self.busy.strong_count() > 0 {
@@ -66,12 +83,10 @@ impl Worker {
             let _ = reply.send(Err(Refusal { class: FailureClass::Busy, why: line.to_owned() }));
             return;
         }
-        let token = Arc::new(());
-        self.busy = Arc::downgrade(&token);
-        let started = host_sys::threads::spawn("snapshot", move || {
-            work(&outbox, reply);
-            drop(token);
-        });
+        let busy = Arc::new(());
+        self.busy = Arc::downgrade(&busy);
+        let answer = Answer { reply, busy };
+        let started = host_sys::threads::spawn("snapshot", move || work(&outbox, answer));
         // The answer is dropped with the work, which whoever asked sees.
         if let Err(error) = started {
             tracing::error!(%error, "no thread for a snapshot");

@@ -45,8 +45,9 @@ impl PutBack {
         let copy = folder_of(place).join(format!(".{name}.restored"));
         let from_path = snapshot.path(&kept.file);
         let from = File::open(&from_path).map_err(SnapshotFailure::io("open", &from_path))?;
-        // What one who was killed has left is replaced.
-        let to = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&copy);
+        // What one who was killed has left goes; what anybody put there is not written to.
+        let _ = fs::remove_file(&copy);
+        let to = File::options().read(true).write(true).create_new(true).mode(0o600).open(&copy);
         let to = to.map_err(SnapshotFailure::io("make", &copy))?;
         self.disks.push(Ready { copy: copy.clone(), place: place.to_owned() });
         copy_file(&from, &to).map_err(SnapshotFailure::io("copy to", &copy))?;
@@ -65,13 +66,14 @@ impl PutBack {
 
     /// Puts them in their places. Nothing uses the machine's disks.
     pub(crate) fn put(mut self) -> Result<(), SnapshotFailure> {
-        while let Some(Ready { copy, place }) = self.disks.pop() {
-            fs::rename(&copy, &place).map_err(SnapshotFailure::io("replace", &place))?;
-            let folder = folder_of(&place);
+        while let Some(Ready { copy, place }) = self.disks.last() {
+            fs::rename(copy, place).map_err(SnapshotFailure::io("replace", place))?;
+            let folder = folder_of(place);
             // The disk has its name; whether that survives a power cut is as sure as the file system makes it.
             if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
                 tracing::warn!(%error, folder = %folder.display(), "cannot be brought to stable storage");
             }
+            self.disks.pop();
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl TakeJob {
     pub(crate) fn run(&self, reply: Answer) {
         let taken = self.take(&reply);
         // Else whoever asked is gone, and removes nothing: the next one does.
-        let _ = reply.send(taken.map(Reply::Snapshot).map_err(|error| Refusal::host(&error)));
+        reply.send(taken.map(Reply::Snapshot).map_err(|error| Refusal::host(&error)));
     }
 
     fn take(&self, reply: &Answer) -> Result<SnapshotTaken, SnapshotFailure> {

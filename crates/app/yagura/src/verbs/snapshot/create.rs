@@ -67,8 +67,8 @@ fn take(
 
 /// Those of the VM's snapshots that nobody wants to keep any longer go first: there may be no room before.
 fn remove_expired(snapshots: &Snapshots, id: &SnapshotId) -> Result<(), Failed> {
-    for (expired, outcome) in snapshots.delete_expired(&id.vm, now_s()).map_err(|error| failed(&error))? {
-        match outcome {
+    for expired in snapshots.expired(&id.vm, now_s()).map_err(|error| failed(&error))? {
+        match snapshots.delete(&expired) {
             Ok(()) => say(&format!("snapshot {expired} had expired and was removed")),
             Err(error) => say(&format!("snapshot {expired} has expired and stays: {}", failed(&error).line)),
         }
