@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use boot_loader::{BootConfig, BootProtocol, Initrd, Kernel, Module};
-use guest_memory::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, Policy};
+use guest_memory::{GpaRange, GuestAddress, GuestMemory, GuestMemoryBackend, Policy, Slots};
 
 use crate::{Notation, Script, Seed};
 
@@ -50,12 +50,12 @@ pub fn run(data: &[u8]) {
 }
 
 /// Fresh RAM, in one region or with a hole below 1 MiB.
-fn ram(hole: bool) -> GuestMemory {
+fn ram(hole: bool) -> Arc<Slots> {
     let range = |start: u64, end: u64| GpaRange { start: GuestAddress(start), size_bytes: end - start };
     let whole = [range(0, RAM_BYTES)];
     let split = [range(0, 0xa_0000), range(0x10_0000, RAM_BYTES)];
     let policy = Policy { huge_pages: false, ..Policy::default() };
-    GuestMemory::allocate(if hole { &split } else { &whole }, policy).expect("RAM is not committed yet")
+    GuestMemory::allocate(if hole { &split } else { &whole }, policy).expect("RAM is not committed yet").snapshot()
 }
 
 /// An initrd that is longer than what is read at once.

@@ -21,5 +21,5 @@ pub fn allocate() -> GuestMemory {
 /// The guest's store. Where there is no RAM it goes nowhere.
 pub fn store(memory: &GuestMemory, address: u64, data: &[u8]) {
     // What lies in RAM is written up to its end, as stores are.
-    let _ = memory.write(data, GuestAddress(address));
+    let _ = memory.slots().write(data, GuestAddress(address));
 }

@@ -159,11 +159,11 @@ impl Fixture {
 
     /// Checked by the page: the dirty bitmap knows what the queue has written.
     fn writes_to_the_used_ring_only(&mut self, act: impl FnOnce(&mut Queue)) {
-        self.memory.take_device_dirty();
+        self.memory.slots().take_device_dirty();
         act(&mut self.queue);
         let first = self.ring.layout.used.0 / PAGE_SIZE;
         let last = (self.ring.layout.used.0 + 5 + 8 * u64::from(self.ring.layout.size)) / PAGE_SIZE;
-        let dirty = self.memory.take_device_dirty();
+        let dirty = self.memory.slots().take_device_dirty();
         let strays = dirty.iter().filter(|gpa| !(first..=last).contains(&(gpa / PAGE_SIZE))).count();
         assert_eq!(strays, 0, "the queue wrote outside its used ring");
     }

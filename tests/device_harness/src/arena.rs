@@ -32,7 +32,10 @@ impl Arena {
     pub fn room_at(&mut self, size_bytes: u64, align: u64) -> GuestAddress {
         let start = self.next.next_multiple_of(align);
         self.next = start + size_bytes;
-        assert!(self.next <= self.memory.size_bytes(), "the test needs more RAM: make a larger arena");
+        assert!(
+            self.next <= self.memory.slots().size_bytes(),
+            "the test needs more RAM: make a larger arena"
+        );
         GuestAddress(start)
     }
 
@@ -65,13 +68,13 @@ impl Arena {
 
     /// Writes `data` at `gpa`, as a store of the guest's would.
     pub fn write(&self, gpa: GuestAddress, data: &[u8]) {
-        self.memory.write_slice(data, gpa).expect("the test writes inside RAM");
+        self.memory.slots().write_slice(data, gpa).expect("the test writes inside RAM");
     }
 
     /// The `len` bytes at `gpa`.
     pub fn read(&self, gpa: GuestAddress, len: usize) -> Vec<u8> {
         let mut data = vec![0; len];
-        self.memory.read_slice(&mut data, gpa).expect("the test reads inside RAM");
+        self.memory.slots().read_slice(&mut data, gpa).expect("the test reads inside RAM");
         data
     }
 

@@ -116,7 +116,10 @@ impl RingDriver {
     /// Overwrites one descriptor, with anything.
     pub fn set_descriptor(&self, index: u16, descriptor: Descriptor) {
         let address = self.layout.descriptors.0 + Descriptor::SIZE * u64::from(index);
-        self.memory.write_slice(&descriptor.to_bytes(), GuestAddress(address)).expect("inside the table");
+        self.memory
+            .slots()
+            .write_slice(&descriptor.to_bytes(), GuestAddress(address))
+            .expect("inside the table");
     }
 
     /// Makes the chain at `head` available, whatever is in its descriptors.
@@ -170,7 +173,7 @@ impl RingDriver {
         let slot = u64::from(self.next_used % self.layout.size);
         let mut entry = [0; 8];
         let address = GuestAddress(self.layout.used.0 + 4 + 8 * slot);
-        self.memory.read_slice(&mut entry, address).expect("inside the used ring");
+        self.memory.slots().read_slice(&mut entry, address).expect("inside the used ring");
         self.next_used = self.next_used.wrapping_add(1);
         if self.follows_used {
             self.store_used_event(self.next_used);
@@ -199,11 +202,16 @@ impl RingDriver {
     }
 
     fn store(&self, address: u64, value: u16) {
-        self.memory.store(value.to_le(), GuestAddress(address), Ordering::SeqCst).expect("inside the ring");
+        self.memory
+            .slots()
+            .store(value.to_le(), GuestAddress(address), Ordering::SeqCst)
+            .expect("inside the ring");
     }
 
     fn load(&self, address: u64) -> u16 {
-        u16::from_le(self.memory.load(GuestAddress(address), Ordering::SeqCst).expect("inside the ring"))
+        u16::from_le(
+            self.memory.slots().load(GuestAddress(address), Ordering::SeqCst).expect("inside the ring"),
+        )
     }
 }
 

@@ -108,7 +108,7 @@ struct Running<V, C> {
 
 fn create<E: Engine>(engine: &E, ram: &[u8]) -> Result<Running<E::Vm, <E::Vm as Vm>::Vcpu>, String> {
     let memory = allocate()?;
-    memory.write_slice(ram, GuestAddress(0)).map_err(|error| error.to_string())?;
+    memory.slots().write_slice(ram, GuestAddress(0)).map_err(|error| error.to_string())?;
     let vm = engine.create_vm(&VmConfig::of(engine, 1, None).map_err(text)?, &memory).map_err(text)?;
     let vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
     Ok(Running { vm, vcpu, memory })
@@ -198,7 +198,7 @@ pub fn carry(engine: &impl Engine, stop: &Stop) -> Result<Stop, String> {
 pub fn second_half(engine: &impl Engine, guest: &Guest, stop: &Stop) -> Result<Outcome, String> {
     let mut running = create(engine, &stop.ram)?;
     running.restore(stop)?;
-    running.memory.write_slice(&[1], GuestAddress(SIGNAL)).map_err(|error| error.to_string())?;
+    running.memory.slots().write_slice(&[1], GuestAddress(SIGNAL)).map_err(|error| error.to_string())?;
     let ended = run_patiently(&mut running.vcpu)?;
     let state = running.vcpu.state().map_err(text)?;
     Ok(outcome(guest, ended, state, read_ram(&running.memory)?))

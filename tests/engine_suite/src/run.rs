@@ -67,7 +67,7 @@ pub fn run_from(
     start: impl FnOnce(&Guest, CpuState) -> CpuState,
 ) -> Result<Outcome, String> {
     let memory = allocate()?;
-    memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
+    memory.slots().write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let cpu_model = guest.xcr0.map(|_| CpuModel::V3);
     let vm = engine.create_vm(&VmConfig::of(engine, 1, cpu_model).map_err(text)?, &memory).map_err(text)?;
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).map_err(text)?;
@@ -81,7 +81,7 @@ pub fn run_from(
 /// All of a guest's RAM.
 pub fn read_ram(memory: &GuestMemory) -> Result<Vec<u8>, String> {
     let mut ram = vec![0; RAM_SIZE];
-    memory.read_slice(&mut ram, GuestAddress(0)).map_err(|error| error.to_string())?;
+    memory.slots().read_slice(&mut ram, GuestAddress(0)).map_err(|error| error.to_string())?;
     Ok(ram)
 }
 

@@ -282,12 +282,12 @@ fn run_until<V: Vm>(cycle: &PowerCycle<V>, happenings: &Happenings, done: impl F
 
 fn copy(from: &GuestMemory, to: &GuestMemory) -> Result<()> {
     let mut piece = vec![0; 1 << 20];
-    for region in from.regions() {
-        for offset in (0..region.range.size_bytes).step_by(piece.len()) {
-            let at = GuestAddress(region.range.start.0 + offset);
-            let len = piece.len().min((region.range.size_bytes - offset) as usize);
-            from.read_slice(&mut piece[..len], at)?;
-            to.write_slice(&piece[..len], at)?;
+    for range in from.slots().ram_ranges() {
+        for offset in (0..range.size_bytes).step_by(piece.len()) {
+            let at = GuestAddress(range.start.0 + offset);
+            let len = piece.len().min((range.size_bytes - offset) as usize);
+            from.slots().read_slice(&mut piece[..len], at)?;
+            to.slots().write_slice(&piece[..len], at)?;
         }
     }
     Ok(())

@@ -53,7 +53,7 @@ struct Bystander {
 impl Bystander {
     fn new() -> Result<Bystander, String> {
         let bystander = Bystander { memory: allocate()? };
-        let write = bystander.memory.write_slice(&Bystander::contents(), GuestAddress(0));
+        let write = bystander.memory.slots().write_slice(&Bystander::contents(), GuestAddress(0));
         write.map_err(|error| error.to_string())?;
         Ok(bystander)
     }
@@ -86,7 +86,7 @@ fn stream(seed: u64) -> Result<(), String> {
     let below = Bystander::new()?;
     let memory = allocate()?;
     let above = Bystander::new()?;
-    memory.write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
+    memory.slots().write_slice(&guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
     let text = |error| format!("{error}");
     let engine = SoftEngine::eager();
     let cpu_model = if random.next() & 1 == 0 { None } else { engine.highest_cpu_model() };

@@ -68,7 +68,7 @@ impl Place {
             _ => {
                 let page = (address.wrapping_sub(TEST_ADDRESS) / 0x1000) as usize;
                 let at = FRAMES.get(page).map_or(address, |frame| frame + address % 0x1000);
-                ended.memory.read_obj(GuestAddress(at)).unwrap()
+                ended.memory.slots().read_obj(GuestAddress(at)).unwrap()
             }
         };
         let address = self.address(size);
@@ -165,7 +165,7 @@ fn run(engine: &SoftEngine, codes: &[Vec<u8>]) -> Ended {
 }
 
 fn word(ended: &Ended, at: u64) -> u32 {
-    ended.memory.read_obj(GuestAddress(at)).unwrap()
+    ended.memory.slots().read_obj(GuestAddress(at)).unwrap()
 }
 
 fn engines() -> [SoftEngine; 3] {

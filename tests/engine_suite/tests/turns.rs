@@ -80,7 +80,7 @@ fn two_vcpus_take_turns() {
     let mut guest = Guest::long(0, FIRST);
     guest.put(CODE2, SECOND);
     let memory = allocate().unwrap();
-    memory.write_slice(&guest.image(), GuestAddress(0)).unwrap();
+    memory.slots().write_slice(&guest.image(), GuestAddress(0)).unwrap();
     let engine = SoftEngine::one_vcpu_at_a_time();
     let vm = engine.create_vm(&VmConfig::of(&engine, 2, None).unwrap(), &memory).unwrap();
     let mut first = vm.create_vcpu(VcpuIndex(0)).unwrap();

@@ -15,7 +15,7 @@ use acpi_tables::Aml;
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::xsdt::XSDT;
 use arch_model::x86_64::layout::{ACPI_AREA_SIZE, RSDP_ADDRESS};
-use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, GuestMemoryError};
+use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemoryError, Slots};
 
 /// Who made the tables (ACPI 6.4, 5.2.6, OEMID).
 const OEM_ID: [u8; 6] = *b"YAGURA";
@@ -100,7 +100,7 @@ pub fn build(config: &AcpiConfig) -> Result<Vec<Table>, AcpiError> {
 }
 
 /// Makes all tables, writes them to guest memory and returns the address of the root pointer.
-pub fn write_to(config: &AcpiConfig, memory: &GuestMemory) -> Result<GuestAddress, AcpiError> {
+pub fn write_to(config: &AcpiConfig, memory: &Slots) -> Result<GuestAddress, AcpiError> {
     for table in build(config)? {
         memory.write_slice(&table.bytes, table.address).map_err(AcpiError::Write)?;
     }

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::Command;
 
 use arch_model::x86_64::layout::*;
-use guest_memory::Policy;
+use guest_memory::{GuestMemory, Policy};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[test]
 fn tables_are_found_from_the_root_pointer() {
-    let memory = GuestMemory::allocate(&[range(0, 0x20_0000)], Policy::default()).unwrap();
+    let memory = GuestMemory::allocate(&[range(0, 0x20_0000)], Policy::default()).unwrap().snapshot();
     let root = write_to(&machine(4), &memory).unwrap();
     let read = |address: u64, len: usize| {
         let mut bytes = vec![0; len];
@@ -76,7 +76,7 @@ fn the_largest_machine_fits_and_nonsense_is_refused() {
     for config in wrong {
         assert!(build(&config).is_err(), "{config:?}");
     }
-    let small = GuestMemory::allocate(&[range(0, 0x1000)], Policy::default()).unwrap();
+    let small = GuestMemory::allocate(&[range(0, 0x1000)], Policy::default()).unwrap().snapshot();
     assert!(matches!(write_to(&machine(1), &small), Err(AcpiError::Write(_))));
 }
 

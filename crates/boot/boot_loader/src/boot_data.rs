@@ -2,7 +2,7 @@
 
 use arch_model::x86_64::layout::{ECAM_BASE, ECAM_SIZE, HIGH_MEMORY_START, LOW_HOLE_START};
 use arch_model::x86_64::{DescriptorTable, Segment};
-use guest_memory::{Bytes, GuestAddress, GuestMemory};
+use guest_memory::{Bytes, GuestAddress, Slots};
 
 use crate::LoadError;
 use crate::place::loadable_ram;
@@ -43,14 +43,14 @@ pub(crate) struct MapEntry {
 }
 
 /// The guest's memory map in ascending order: RAM but for the hole below 1 MiB, and what is reserved.
-pub(crate) fn memory_map(memory: &GuestMemory) -> Vec<MapEntry> {
+pub(crate) fn memory_map(memory: &Slots) -> Vec<MapEntry> {
     let entry = |start: u64, end: u64, kind| MapEntry { start, size_bytes: end - start, kind };
     let mut map = vec![
         entry(LOW_HOLE_START, HIGH_MEMORY_START, MAP_RESERVED),
         entry(ECAM_BASE, ECAM_BASE + ECAM_SIZE, MAP_RESERVED),
     ];
-    for region in memory.regions() {
-        let (start, end) = (region.range.start.0, region.range.start.0 + region.range.size_bytes);
+    for range in memory.ram_ranges() {
+        let (start, end) = (range.start.0, range.start.0 + range.size_bytes);
         for (from, to) in [(0, LOW_HOLE_START), (HIGH_MEMORY_START, u64::MAX)] {
             let (from, to) = (start.max(from), end.min(to));
             if from < to {
@@ -71,7 +71,7 @@ pub(crate) struct BasicMemory {
 }
 
 /// The two amounts of `memory`.
-pub(crate) fn basic_memory(memory: &GuestMemory) -> BasicMemory {
+pub(crate) fn basic_memory(memory: &Slots) -> BasicMemory {
     let (start, end) = loadable_ram(memory);
     let kib = |bytes: u64| (bytes >> 10) as u32;
     BasicMemory { lower_kib: kib(LOW_HOLE_START), upper_kib: kib(end - start) }
@@ -129,7 +129,7 @@ pub(crate) fn no_local_table() -> Segment {
 }
 
 /// Writes a descriptor table with the segments above, so that they can be loaded again.
-pub(crate) fn write_gdt(memory: &GuestMemory, long: bool) -> Result<DescriptorTable, LoadError> {
+pub(crate) fn write_gdt(memory: &Slots, long: bool) -> Result<DescriptorTable, LoadError> {
     // A task state's descriptor takes two places in 64-bit mode (SDM vol. 3, 7.2.3).
     let (code, data, task) =
         (descriptor(code_segment(long)), descriptor(data_segment()), descriptor(task_segment()));
@@ -159,7 +159,7 @@ fn descriptor(segment: Segment) -> u64 {
 }
 
 /// Writes the command line with its final zero, unless it is empty. Its length was checked.
-pub(crate) fn write_command_line(memory: &GuestMemory, command_line: &str) -> Result<u64, LoadError> {
+pub(crate) fn write_command_line(memory: &Slots, command_line: &str) -> Result<u64, LoadError> {
     if command_line.is_empty() {
         return Ok(0);
     }
@@ -170,7 +170,7 @@ pub(crate) fn write_command_line(memory: &GuestMemory, command_line: &str) -> Re
 }
 
 /// Writes boot data to low memory.
-pub(crate) fn write(memory: &GuestMemory, address: u64, bytes: &[u8]) -> Result<(), LoadError> {
+pub(crate) fn write(memory: &Slots, address: u64, bytes: &[u8]) -> Result<(), LoadError> {
     memory.write_slice(bytes, GuestAddress(address)).map_err(LoadError::BootData)
 }
 

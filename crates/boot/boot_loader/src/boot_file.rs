@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use guest_memory::{Bytes, GuestAddress, GuestMemory, PAGE_SIZE};
+use guest_memory::{Bytes, GuestAddress, PAGE_SIZE, Slots};
 
 use crate::place::loadable_ram;
 use crate::{BootConfig, BootFileFault, FileFault, LoadError, Source};
@@ -82,7 +82,7 @@ pub(crate) enum End {
 
 impl FreeRam {
     /// What is left by a kernel from `start` to `end`, up to `last` at most.
-    pub fn around(memory: &GuestMemory, (start, end): (u64, u64), last: u64, take: End) -> FreeRam {
+    pub fn around(memory: &Slots, (start, end): (u64, u64), last: u64, take: End) -> FreeRam {
         let (ram_start, ram_end) = loadable_ram(memory);
         let limit = ram_end.min(last.saturating_add(1));
         let behind = end.max(ram_start).checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX);
@@ -123,7 +123,7 @@ const INITRD_ALIGN: u64 = 4;
 /// Loads all files of `config` into `free`. The initial RAM disks, those first that the kernel brings along, are the
 /// first module together.
 pub(crate) fn load_all<'a>(
-    memory: &GuestMemory,
+    memory: &Slots,
     built_in: &[Initrd],
     config: &BootConfig<'a>,
     mut free: FreeRam,
@@ -146,7 +146,7 @@ pub(crate) fn load_all<'a>(
 /// Copies initial RAM disks, with zeros where one does not end where the next one may begin.
 fn load_initrds<'a>(
     initrds: &[&Initrd],
-    memory: &GuestMemory,
+    memory: &Slots,
     free: &mut FreeRam,
 ) -> Result<LoadedModule<'a>, LoadError> {
     let together = |end: u64, initrd: &&Initrd| {
@@ -172,7 +172,7 @@ fn load_initrds<'a>(
 }
 
 /// Copies a file to guest memory.
-fn copy(source: &Source, memory: &GuestMemory, address: u64) -> Result<(), BootFileFault> {
+fn copy(source: &Source, memory: &Slots, address: u64) -> Result<(), BootFileFault> {
     match source {
         Source::Bytes(bytes) => memory.write_slice(bytes, GuestAddress(address)),
         Source::File { file, start, size_bytes } => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use guest_memory::{GuestAddress, GuestMemory};
+use guest_memory::{GuestAddress, Slots};
 use tracing::debug;
 
 use crate::boot_data::{COMMAND_LINE_ROOM, write_command_line};
@@ -81,7 +81,7 @@ impl Kernel {
     }
 
     /// Writes the kernel, its initrd, modules and boot data to guest memory.
-    pub fn load(&self, memory: &GuestMemory, config: &BootConfig<'_>) -> Result<LoadedKernel, LoadError> {
+    pub fn load(&self, memory: &Slots, config: &BootConfig<'_>) -> Result<LoadedKernel, LoadError> {
         let placed = self
             .place(memory, config)
             .map_err(|source| LoadError::Kernel { path: self.path.clone(), source })?;
@@ -108,7 +108,7 @@ impl Kernel {
         &self,
         placed: &Placed,
         modules: &[LoadedModule<'_>],
-        memory: &GuestMemory,
+        memory: &Slots,
         config: &BootConfig<'_>,
     ) -> Result<crate::InitialState, LoadError> {
         let entry = placed.entry;

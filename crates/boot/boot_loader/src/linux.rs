@@ -3,7 +3,7 @@
 //! BOOT PROTOCOL".
 
 use arch_model::x86_64::{Registers, SystemRegisters};
-use guest_memory::{GuestMemory, PAGE_SIZE};
+use guest_memory::{PAGE_SIZE, Slots};
 
 use crate::boot_data::{
     MapEntry, PAGE_TABLES, STACK_TOP, ZERO_PAGE, code_segment, data_segment, memory_map, no_local_table,
@@ -69,7 +69,7 @@ pub(crate) struct Entry {
 
 /// Writes boot data and returns the state to enter the kernel with.
 pub(crate) fn prepare(
-    memory: &GuestMemory,
+    memory: &Slots,
     setup: Option<&SetupHeader>,
     entry: Entry,
     command_line: u64,
@@ -155,7 +155,7 @@ fn page_tables() -> Vec<u8> {
 }
 
 /// 64-bit mode on page tables of ours.
-fn long_mode(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
+fn long_mode(memory: &Slots) -> Result<SystemRegisters, LoadError> {
     write(memory, PAGE_TABLES, &page_tables())?;
     let data = data_segment();
     Ok(SystemRegisters {

@@ -1,7 +1,7 @@
 //! Putting an image's segments into guest memory.
 
 use arch_model::x86_64::layout::{HIGH_MEMORY_START, LOW_RAM_END};
-use guest_memory::{Bytes, GuestAddress, GuestMemory, PAGE_SIZE};
+use guest_memory::{Bytes, GuestAddress, PAGE_SIZE, Slots};
 
 use crate::elf::{Executable, Segment};
 use crate::unpack::Unpacked;
@@ -51,17 +51,17 @@ impl Image<'_> {
 }
 
 /// The RAM that kernels and initrds are loaded into: from 1 MiB to the end of its region, as `(start, end)`.
-pub(crate) fn loadable_ram(memory: &GuestMemory) -> (u64, u64) {
+pub(crate) fn loadable_ram(memory: &Slots) -> (u64, u64) {
     let end = memory
-        .regions()
-        .map(|region| (region.range.start.0, region.range.start.0 + region.range.size_bytes))
+        .ram_ranges()
+        .map(|range| (range.start.0, range.start.0 + range.size_bytes))
         .find(|(start, end)| (*start..*end).contains(&HIGH_MEMORY_START))
         .map_or(HIGH_MEMORY_START, |(_, end)| end.min(LOW_RAM_END));
     (HIGH_MEMORY_START, end)
 }
 
 /// Checks that every segment has RAM, before anything is written.
-pub(crate) fn check_fit(segments: &[Segment], memory: &GuestMemory) -> Result<(), KernelFault> {
+pub(crate) fn check_fit(segments: &[Segment], memory: &Slots) -> Result<(), KernelFault> {
     let (ram_start, ram_end) = loadable_ram(memory);
     match segments.iter().find(|segment| segment.physical < ram_start || segment.end() > ram_end) {
         None => Ok(()),
@@ -77,7 +77,7 @@ pub(crate) fn check_fit(segments: &[Segment], memory: &GuestMemory) -> Result<()
 pub(crate) fn load_segments(
     image: &mut Image<'_>,
     segments: &[Segment],
-    memory: &GuestMemory,
+    memory: &Slots,
     zeroed_ram: bool,
 ) -> Result<(), KernelFault> {
     check_fit(segments, memory)?;
@@ -104,7 +104,7 @@ pub(crate) fn load_segments(
 pub(crate) fn find_pvh_entry(
     executable: &Executable,
     image: &mut Image<'_>,
-    loaded: Option<&GuestMemory>,
+    loaded: Option<&Slots>,
 ) -> Result<Option<u32>, KernelFault> {
     for notes in &executable.notes {
         let size = notes.file_size.min(crate::elf::MAX_NOTES);
@@ -133,7 +133,7 @@ pub(crate) fn find_pvh_entry(
 }
 
 /// Copies a chunk to `address`, leaving out pages of zeros if `skip_zeros`.
-fn copy(chunk: &[u8], address: u64, memory: &GuestMemory, skip_zeros: bool) -> Result<(), KernelFault> {
+fn copy(chunk: &[u8], address: u64, memory: &Slots, skip_zeros: bool) -> Result<(), KernelFault> {
     let write = |from: usize, to: usize| {
         let target = GuestAddress(address + from as u64);
         memory.write_slice(&chunk[from..to], target).map_err(KernelFault::Memory)
@@ -156,7 +156,7 @@ fn copy(chunk: &[u8], address: u64, memory: &GuestMemory, skip_zeros: bool) -> R
     if pending < chunk.len() { write(pending, chunk.len()) } else { Ok(()) }
 }
 
-fn clear(start: u64, end: u64, memory: &GuestMemory) -> Result<(), KernelFault> {
+fn clear(start: u64, end: u64, memory: &Slots) -> Result<(), KernelFault> {
     let mut at = start;
     while at < end {
         let len = (end - at).min(PAGE_SIZE);

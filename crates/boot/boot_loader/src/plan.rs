@@ -3,7 +3,7 @@
 //! A kernel that can be entered in several ways is entered by the first of: Linux (a bzImage), PVH, Multiboot2,
 //! Multiboot, Linux (an ELF file, in 64-bit mode).
 
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 use crate::bzimage::{SetupHeader, Width, spec};
 use crate::elf::{self, Class, Executable, Header, Segment};
@@ -52,7 +52,7 @@ pub(crate) struct Placed {
 
 impl Kernel {
     /// Loads the kernel for the way that was asked for, or the best.
-    pub(crate) fn place(&self, memory: &GuestMemory, config: &BootConfig<'_>) -> Result<Placed, KernelFault> {
+    pub(crate) fn place(&self, memory: &Slots, config: &BootConfig<'_>) -> Result<Placed, KernelFault> {
         let protocol = config.protocol.map_or_else(|| self.best_protocol(), Ok)?;
         match (protocol, &self.kind) {
             (BootProtocol::Multiboot, _) => self.place_multiboot(Version::One, memory, config),
@@ -104,7 +104,7 @@ impl Kernel {
     fn place_bzimage(
         &self,
         header: &SetupHeader,
-        memory: &GuestMemory,
+        memory: &Slots,
         config: &BootConfig<'_>,
     ) -> Result<Placed, KernelFault> {
         let Some((start, end)) = header.payload.filter(|_| header.width != Width::Narrow) else {
@@ -124,7 +124,7 @@ impl Kernel {
     fn place_code(
         &self,
         header: &SetupHeader,
-        memory: &GuestMemory,
+        memory: &Slots,
         config: &BootConfig<'_>,
     ) -> Result<Placed, KernelFault> {
         let (long, entry) = match header.width {
@@ -154,7 +154,7 @@ impl Kernel {
     fn place_multiboot(
         &self,
         version: Version,
-        memory: &GuestMemory,
+        memory: &Slots,
         config: &BootConfig<'_>,
     ) -> Result<Placed, KernelFault> {
         let mut image = self.image()?;
@@ -195,7 +195,7 @@ impl Kernel {
 fn place_elf(
     mut image: Image<'_>,
     protocol: BootProtocol,
-    memory: &GuestMemory,
+    memory: &Slots,
     config: &BootConfig<'_>,
 ) -> Result<Placed, KernelFault> {
     let executable = read_executable(&mut image)?;

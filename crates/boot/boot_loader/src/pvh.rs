@@ -2,7 +2,7 @@
 //! protected mode without paging, EBX at the start info.
 
 use arch_model::x86_64::Registers;
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 use crate::boot_data::{BOOT_INFO, BOOT_INFO_ROOM, GDT, START_INFO, memory_map, write};
 use crate::boot_file::LoadedModule;
@@ -20,7 +20,7 @@ const MODULE_SIZE: u64 = 32;
 
 /// Writes boot data and returns the state to enter the kernel at `entry` with.
 pub(crate) fn prepare(
-    memory: &GuestMemory,
+    memory: &Slots,
     entry: u64,
     command_line: u64,
     modules: &[LoadedModule<'_>],
@@ -55,12 +55,7 @@ fn module_list(modules: &[LoadedModule<'_>]) -> (Vec<[u64; 4]>, Vec<u8>) {
 }
 
 /// The start info, the list of modules and the memory map, one behind the other.
-fn start_info(
-    memory: &GuestMemory,
-    command_line: u64,
-    list: &[[u64; 4]],
-    config: &BootConfig<'_>,
-) -> Vec<u8> {
+fn start_info(memory: &Slots, command_line: u64, list: &[[u64; 4]], config: &BootConfig<'_>) -> Vec<u8> {
     let map = memory_map(memory);
     let modules = START_INFO + START_INFO_SIZE;
     let map_address = modules + list.len() as u64 * MODULE_SIZE;

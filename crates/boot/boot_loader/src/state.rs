@@ -2,7 +2,7 @@
 
 use arch_model::x86_64::layout::LAPIC_BASE;
 use arch_model::x86_64::{Registers, SystemRegisters};
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 use crate::LoadError;
 use crate::boot_data::{code_segment, data_segment, no_local_table, task_segment, write_gdt};
@@ -17,7 +17,7 @@ pub struct InitialState {
 }
 
 /// 32-bit protected mode with flat segments, without paging, as PVH, Multiboot and Linux's 32-bit entry have it.
-pub(crate) fn protected_mode(memory: &GuestMemory) -> Result<SystemRegisters, LoadError> {
+pub(crate) fn protected_mode(memory: &Slots) -> Result<SystemRegisters, LoadError> {
     let data = data_segment();
     Ok(SystemRegisters {
         cs: code_segment(false),

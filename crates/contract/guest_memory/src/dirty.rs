@@ -3,9 +3,7 @@
 //! An engine tracks what vCPUs write; every write through [`GuestMemory`](crate::GuestMemory) marks the
 //! bitmap kept here. A full dirty set is the union of both.
 
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
-
-use crate::{GuestMemory, PAGE_SIZE};
+use crate::{PAGE_SIZE, Slots};
 
 /// A set of guest page frames, a bit a page, in ascending order of guest-physical address per region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,13 +55,13 @@ impl DirtyPages {
     }
 }
 
-impl GuestMemory {
-    /// Pages written through this handle or its clones since the last call; the bitmap is then empty.
+impl Slots {
+    /// Pages that devices wrote since the last call; the bitmap is then empty.
     pub fn take_device_dirty(&self) -> DirtyPages {
         let mut dirty = DirtyPages::default();
-        for region in self.ram.iter() {
-            let words = region.get_mmap().bitmap().take_dirty();
-            dirty.push_region(region.start_addr().0, words);
+        for slot in self.slots() {
+            let words = slot.region.get_mmap().bitmap().take_dirty();
+            dirty.push_region(slot.range().start.0, words);
         }
         dirty
     }

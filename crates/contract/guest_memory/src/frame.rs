@@ -8,16 +8,16 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use crate::{GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryRegion, PAGE_SIZE, Ram};
+use crate::{PAGE_SIZE, Slots};
 
 const PAGE: usize = PAGE_SIZE as usize;
 
-/// A 4 KiB page of guest RAM, mapped for as long as `'m`.
+/// A 4 KiB page of guest memory, mapped for as long as `'m`.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'m> {
-    start: NonNull<u8>,
-    _ram: PhantomData<&'m Ram>,
+    pub(crate) start: NonNull<u8>,
+    pub(crate) _slots: PhantomData<&'m Slots>,
 }
 
 /// An integer that a guest loads and stores.
@@ -28,25 +28,11 @@ impl Word for u16 {}
 impl Word for u32 {}
 impl Word for u64 {}
 
-impl GuestMemory {
-    /// The page of RAM that holds guest-physical address `gpa`; `None` where there is no RAM.
-    pub fn frame(&self, gpa: u64) -> Option<Frame<'_>> {
-        let page = gpa & !(PAGE_SIZE - 1);
-        let region = self.ram.find_region(GuestAddress(page))?;
-        let offset = page - region.start_addr().0;
-        if offset + PAGE_SIZE > region.len() {
-            return None;
-        }
-        let start = region.as_ptr().wrapping_add(usize::try_from(offset).ok()?);
-        Some(Frame { start: NonNull::new(start)?, _ram: PhantomData })
-    }
-}
-
 impl Frame<'_> {
     /// A pointer to `size` bytes at `offset`. Panics when they are not inside the page.
     fn at(self, offset: usize, size: usize) -> *mut u8 {
         assert!(offset <= PAGE - size, "an access leaves its page");
-        // SAFETY: the page is one live mapping of 4096 bytes (`GuestMemory::frame`), and offset + size is within.
+        // SAFETY: the page is one live mapping of 4096 bytes (`Slots::page`), and offset + size is within.
         unsafe { self.start.as_ptr().add(offset) }
     }
 
@@ -316,15 +302,17 @@ mod sealed {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::{GpaRange, Policy};
+    use std::sync::Arc;
 
-    fn memory() -> GuestMemory {
+    use super::*;
+    use crate::{GpaRange, GuestAddress, GuestMemory, Policy};
+
+    fn memory() -> Arc<Slots> {
         let ranges = [
             GpaRange { start: GuestAddress(0), size_bytes: 0x2000 },
             GpaRange { start: GuestAddress(0x10_0000), size_bytes: 0x1000 },
         ];
-        GuestMemory::allocate(&ranges, Policy { huge_pages: false, ..Policy::default() }).unwrap()
+        GuestMemory::allocate(&ranges, Policy { huge_pages: false, ..Policy::default() }).unwrap().snapshot()
     }
 
     #[test]

@@ -35,12 +35,12 @@ pub struct Shut<'g> {
 impl GuestMemory {
     /// Makes a gate, which stays. For before devices start.
     pub fn set_gate(&self) {
-        self.gate.get_or_init(Gate::default);
+        self.shared.gate.get_or_init(Gate::default);
     }
 
     /// The gate, if there is one.
     pub fn gate(&self) -> Option<&Gate> {
-        self.gate.get()
+        self.shared.gate.get()
     }
 
     /// A device comes in; waits while the gate is shut.

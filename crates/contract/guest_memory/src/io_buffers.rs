@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vm_memory::bitmap::Bitmap as _;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
-use crate::{GuestMemory, IoBuffers};
+use crate::{GuestMemory, IoBuffers, Slots};
 
 impl GuestMemory {
     /// Host buffers for guest-physical pieces `(gpa, len)`, for `readv`, `writev` and io_uring.
@@ -19,7 +19,13 @@ impl GuestMemory {
         written_by_host: bool,
     ) -> Result<IoBuffers, GuestMemoryError> {
         let mut iovecs = Vec::new();
-        let mut lent = Lent { memory: self.clone(), written: Vec::new(), behind_gate: Vec::new() };
+        let slots = self.snapshot();
+        let mut lent = Lent {
+            memory: self.clone(),
+            slots: Arc::clone(&slots),
+            written: Vec::new(),
+            behind_gate: Vec::new(),
+        };
         for (gpa, len) in pieces {
             if written_by_host {
                 lent.written.push((gpa, len));
@@ -28,7 +34,7 @@ impl GuestMemory {
                 gate.lend(gpa, len);
                 lent.behind_gate.push((gpa, len));
             }
-            for slice in self.ram.get_slices(gpa, len as usize) {
+            for slice in slots.get_slices(gpa, len as usize) {
                 let slice = slice?;
                 if written_by_host {
                     slice.bitmap().mark_dirty(0, slice.len());
@@ -39,7 +45,7 @@ impl GuestMemory {
                 });
             }
         }
-        // SAFETY: every iovec points into a mapping owned by `self.ram`; the owner handed over keeps
+        // SAFETY: every iovec points into a mapping owned by `slots`; the owner handed over keeps
         // that mapping alive for as long as the buffers live. Guest RAM is shared with the guest by nature,
         // so concurrent access by the kernel adds no aliasing that was not there.
         Ok(unsafe { IoBuffers::new(iovecs, Arc::new(lent) as Arc<dyn std::any::Any + Send + Sync>) })
@@ -49,6 +55,7 @@ impl GuestMemory {
 /// Guest RAM in the host kernel's hands.
 struct Lent {
     memory: GuestMemory,
+    slots: Arc<Slots>,
     written: Vec<(GuestAddress, u32)>,
     /// What the gate was told of.
     behind_gate: Vec<(GuestAddress, u32)>,
@@ -57,7 +64,7 @@ struct Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         for (gpa, len) in self.written.drain(..) {
-            for slice in self.memory.ram.get_slices(gpa, len as usize).flatten() {
+            for slice in self.slots.get_slices(gpa, len as usize).flatten() {
                 slice.bitmap().mark_dirty(0, slice.len());
             }
         }

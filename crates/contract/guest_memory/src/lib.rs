@@ -1,34 +1,44 @@
-//! Guest RAM: allocation, host policy (merging, huge pages), dirty tracking, and the only code that
+//! Guest memory: slots that come and go, host policy (merging, huge pages), dirty tracking, and the only code that
 //! turns guest-physical addresses into host memory.
 //!
 //! This crate may depend on `host` crates only. It is one of the few crates with `unsafe`: every other
 //! crate reaches guest RAM through the checked accessors of [`vm_memory`] or through [`IoBuffers`].
 //!
-//! Users: the engines map [`GuestMemory::regions`]; `boot_loader` and `acpi` write images into it; virtio
-//! devices read rings and move payloads.
+//! [`GuestMemory`] is what changes; [`Slots`] is how it is at one moment. Users: the engines map slots and follow their changes;
+//! `boot_loader` and `acpi` write images into them; virtio devices read rings and move payloads, and look at the slots
+//! anew for each request. Nobody waits for anybody: a slot that is removed stays mapped until the last one who has
+//! begun with it is done.
 
 #![allow(unsafe_code)]
 
 mod allocate;
+mod change;
 mod dirty;
 mod frame;
 mod gate;
 mod io_buffers;
+mod slot;
+mod slots;
 mod write_record;
 
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-pub use allocate::{AllocateError, Backing, Policy};
+pub use allocate::{AllocateError, Policy};
+use arc_swap::{ArcSwap, Guard};
+pub use change::Removed;
 pub use dirty::DirtyPages;
 pub use frame::{Frame, Word, has_exchange_16};
 pub use gate::{Gate, Inside, Shut};
 pub use host_sys::io_buffers::IoBuffers;
+pub use slot::{Access, Backing, FileRange, ForeignMemory, NewSlot, Slot, SlotId};
+pub use slots::Slots;
 use vm_memory::GuestMemoryMmap;
 pub use vm_memory::{
     Address, ByteValued, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError, GuestMemoryRegion, Le16,
     Le32, Le64, ReadVolatile, VolatileSlice, WriteVolatile,
 };
+use write_record::Watcher;
 pub use write_record::{WriteRecord, WriteWatcher};
 
 /// Size of a guest page and of one bit of the dirty bitmap, in bytes.
@@ -48,41 +58,50 @@ pub struct GpaRange {
     pub size_bytes: u64,
 }
 
-/// One contiguous piece of guest RAM and where the host process has it mapped.
-#[derive(Clone, Copy, Debug)]
-pub struct Region {
-    /// Guest-physical range.
-    pub range: GpaRange,
-    /// Host virtual address of the first byte. Valid while the [`GuestMemory`] lives.
-    pub host_address: u64,
-}
-
-/// A VM's RAM. Cloning is cheap and shares the mapping; the mapping is released with the last clone.
+/// A VM's memory. Cloning is cheap and means the same memory.
 #[derive(Clone, Debug)]
 pub struct GuestMemory {
-    ram: Arc<Ram>,
-    gate: Arc<OnceLock<Gate>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    now: ArcSwap<Slots>,
+    /// Held by whoever changes the slots: the last id that was given.
+    last_id: Mutex<std::num::NonZeroU64>,
+    gate: OnceLock<Gate>,
+    watcher: OnceLock<Watcher>,
+}
+
+/// The slots of this moment, for one request. Short-lived: whoever keeps them takes a [`snapshot`](GuestMemory::snapshot).
+#[derive(Debug)]
+pub struct Now(Guard<Arc<Slots>>);
+
+impl Deref for Now {
+    type Target = Slots;
+
+    fn deref(&self) -> &Slots {
+        &self.0
+    }
 }
 
 impl GuestMemory {
-    /// The mapped regions in ascending order of guest-physical address.
-    pub fn regions(&self) -> impl Iterator<Item = Region> + '_ {
-        self.ram.iter().map(|region| Region {
-            range: GpaRange { start: region.start_addr(), size_bytes: region.len() },
-            host_address: region.as_ptr() as u64,
-        })
+    /// How it is now, to look at for a moment.
+    pub fn slots(&self) -> Now {
+        Now(self.shared.now.load())
     }
 
-    /// Total RAM in bytes.
-    pub fn size_bytes(&self) -> u64 {
-        self.ram.iter().map(GuestMemoryRegion::len).sum()
+    /// How it is now, to keep.
+    pub fn snapshot(&self) -> Arc<Slots> {
+        self.shared.now.load_full()
     }
-}
 
-impl Deref for GuestMemory {
-    type Target = Ram;
+    fn publish(&self, slots: Slots) {
+        self.shared.now.store(Arc::new(slots));
+    }
 
-    fn deref(&self) -> &Ram {
-        &self.ram
+    /// Changes of the slots, one at a time. A panic in another has changed nothing.
+    fn lock_changes(&self) -> MutexGuard<'_, std::num::NonZeroU64> {
+        self.shared.last_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap, RefSlice, WithBitmapSlice};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
-use crate::{GuestAddress, GuestMemory, PAGE_SIZE};
+use crate::{GuestAddress, GuestMemory, PAGE_SIZE, Slot, Slots};
 
 /// Is told of writes to watched pages. Implemented by the soft engine.
 pub trait WriteWatcher: Send + Sync {
@@ -81,21 +81,39 @@ impl Bitmap for WriteRecord {
     }
 }
 
+/// Who is told of writes to all slots, those that come later too.
+pub(crate) struct Watcher(Arc<dyn WriteWatcher>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watcher")
+    }
+}
+
 impl GuestMemory {
     /// Names who is told of writes to watched pages. The first call counts: memory belongs to one VM.
     pub fn set_write_watcher(&self, watcher: &Arc<dyn WriteWatcher>) {
-        for region in self.ram.iter() {
-            let mapping = region.get_mmap();
-            let record = mapping.bitmap();
-            let bits = (0..record.pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-            // A second watcher is not heard: see above.
-            let _ = record.watched.set(Watch { bits, watcher: Arc::clone(watcher) });
-        }
+        let _changes = self.lock_changes();
+        self.shared.watcher.get_or_init(|| Watcher(Arc::clone(watcher)));
+        self.slots().slots().iter().for_each(|slot| self.watch_slot(slot));
     }
 
-    /// Watches the page at guest-physical address `gpa` until it is written next.
+    /// Has writes to a slot told, if there is anybody to tell.
+    pub(crate) fn watch_slot(&self, slot: &Slot) {
+        let Some(Watcher(watcher)) = self.shared.watcher.get() else { return };
+        let mapping = slot.region.get_mmap();
+        let record = mapping.bitmap();
+        record.watched.get_or_init(|| {
+            let bits = (0..record.pages.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+            Watch { bits, watcher: Arc::clone(watcher) }
+        });
+    }
+}
+
+impl Slots {
+    /// Watches the page of RAM at guest-physical address `gpa` until it is written next.
     pub fn watch_writes(&self, gpa: u64) {
-        let Some(region) = self.ram.find_region(GuestAddress(gpa)) else { return };
+        let Some(region) = self.find_region(GuestAddress(gpa)) else { return };
         let page = ((gpa - region.start_addr().0) / PAGE_SIZE) as usize;
         if let Some(watch) = region.get_mmap().bitmap().watched.get() {
             watch.bits[page / 64].fetch_or(1 << (page % 64), Ordering::SeqCst);
@@ -127,13 +145,13 @@ mod tests {
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn WriteWatcher> = Arc::clone(&heard) as _;
         memory.set_write_watcher(&watcher);
-        memory.watch_writes(0x10_1000);
-        memory.watch_writes(0x10_2000);
-        memory.write_slice(&[1; 16], GuestAddress(0x10_0100)).unwrap();
+        memory.slots().watch_writes(0x10_1000);
+        memory.slots().watch_writes(0x10_2000);
+        memory.slots().write_slice(&[1; 16], GuestAddress(0x10_0100)).unwrap();
         assert!(heard.0.lock().unwrap().is_empty());
-        memory.write_slice(&[1; 0x2000], GuestAddress(0x10_0ff0)).unwrap();
+        memory.slots().write_slice(&[1; 0x2000], GuestAddress(0x10_0ff0)).unwrap();
         assert_eq!(*heard.0.lock().unwrap(), [0x10_1000, 0x10_2000]);
-        memory.write_slice(&[1], GuestAddress(0x10_1000)).unwrap();
+        memory.slots().write_slice(&[1], GuestAddress(0x10_1000)).unwrap();
         assert_eq!(heard.0.lock().unwrap().len(), 2);
     }
 
@@ -145,10 +163,10 @@ mod tests {
         let heard = Arc::new(Heard::default());
         let watcher: Arc<dyn WriteWatcher> = Arc::clone(&heard) as _;
         memory.set_write_watcher(&watcher);
-        memory.watch_writes(0x1000);
+        memory.slots().watch_writes(0x1000);
         let buffers = memory.io_buffers([(GuestAddress(0x1200), 512)], true).unwrap();
         assert_eq!(heard.0.lock().unwrap().len(), 1);
-        memory.watch_writes(0x1000);
+        memory.slots().watch_writes(0x1000);
         drop(buffers);
         assert_eq!(heard.0.lock().unwrap().len(), 2);
     }

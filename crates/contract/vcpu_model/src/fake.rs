@@ -162,6 +162,10 @@ impl Vm for FakeVm {
         Arc::new(NoDoorbells)
     }
 
+    fn follow_memory(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     fn start_dirty_log(&self) -> Result<(), EngineError> {
         Ok(())
     }

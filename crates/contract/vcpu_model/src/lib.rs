@@ -115,7 +115,7 @@ pub trait Engine {
         })
     }
 
-    /// Makes a VM with all regions of `memory` mapped and its interrupt controllers, without vCPUs. The VM
+    /// Makes a VM with all slots of `memory` mapped and its interrupt controllers, without vCPUs. The VM
     /// keeps the memory for as long as it may touch it.
     ///
     /// # Errors
@@ -139,6 +139,15 @@ pub trait Vm: Send + Sync + 'static {
 
     /// Fast notification from guest to device.
     fn doorbells(&self) -> Arc<dyn Doorbells>;
+
+    /// Makes vCPUs see the VM's memory as it is now, where slots have come or gone since it was made or followed last.
+    /// Afterwards the engine has nothing of a slot that is gone, translations and code included. Callable while vCPUs
+    /// run, from any thread but theirs; each stops for a moment at most.
+    ///
+    /// # Errors
+    /// The engine has no room for more slots, or cannot have one that guests may not write. Then slots that came last may be
+    /// missing until the next call; those that are gone are gone.
+    fn follow_memory(&self) -> Result<(), EngineError>;
 
     /// Starts recording which pages vCPUs write.
     fn start_dirty_log(&self) -> Result<(), EngineError>;

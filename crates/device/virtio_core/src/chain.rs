@@ -78,7 +78,7 @@ impl Chain {
     pub fn read(&self, memory: &GuestMemory, offset: u64, data: &mut [u8]) -> Result<(), ChainError> {
         let mut done = 0;
         for (gpa, len) in window(&self.readable, offset, data.len() as u64)? {
-            memory.read_slice(&mut data[done..done + len as usize], gpa)?;
+            memory.slots().read_slice(&mut data[done..done + len as usize], gpa)?;
             done += len as usize;
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Chain {
     pub fn write(&self, memory: &GuestMemory, offset: u64, data: &[u8]) -> Result<(), ChainError> {
         let mut done = 0;
         for (gpa, len) in window(&self.writable, offset, data.len() as u64)? {
-            memory.write_slice(&data[done..done + len as usize], gpa)?;
+            memory.slots().write_slice(&data[done..done + len as usize], gpa)?;
             done += len as usize;
         }
         Ok(())

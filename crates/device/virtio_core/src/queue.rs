@@ -68,7 +68,7 @@ impl Queue {
         ring.set_next_avail(state.next_avail);
         ring.set_next_used(state.next_used);
         ring.set_ready(true);
-        if !ring.is_valid(&*memory) {
+        if !ring.is_valid(&**memory.slots()) {
             return Err(BadLayout);
         }
         Ok(Queue { ring, memory, interrupt, broken: false, uncounted: false, served: Arc::default() })
@@ -102,14 +102,13 @@ impl Queue {
         if self.broken {
             return None;
         }
-        let next = match self.ring.iter(&*self.memory) {
-            Ok(mut chains) => chains.next(),
-            Err(error) => {
-                self.give_up(&error);
-                return None;
-            }
-        };
-        next.map(Chain::collect)
+        let slots = self.memory.slots();
+        let next = self.ring.iter(&**slots).map(|mut chains| chains.next().map(Chain::collect));
+        drop(slots);
+        next.unwrap_or_else(|error| {
+            self.give_up(&error);
+            None
+        })
     }
 
     /// Puts the chain taken last back, to be taken again.
@@ -123,7 +122,7 @@ impl Queue {
             return;
         }
         self.served.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.ring.add_used(&*self.memory, head, written_bytes) {
+        if let Err(error) = self.ring.add_used(&**self.memory.slots(), head, written_bytes) {
             self.give_up(&error);
         }
     }
@@ -141,7 +140,7 @@ impl Queue {
             let slot = start.wrapping_add(offset as u16) % self.ring.size().max(1);
             let address = self.ring.used_ring().wrapping_add(4 + u64::from(slot) * 8);
             let element = u64::from(*written_bytes) << 32 | u64::from(*head);
-            if let Err(error) = self.memory.write_obj(element.to_le(), GuestAddress(address)) {
+            if let Err(error) = self.memory.slots().write_obj(element.to_le(), GuestAddress(address)) {
                 return self.give_up(&virtio_queue::Error::GuestMemory(error));
             }
         }
@@ -164,7 +163,7 @@ impl Queue {
         // The ring has not counted all that `complete_together` published, so it may miss the driver's
         // threshold; an interrupt too many does no harm (2.7.7.2).
         let uncounted = std::mem::take(&mut self.uncounted);
-        match self.ring.needs_notification(&*self.memory) {
+        match self.ring.needs_notification(&**self.memory.slots()) {
             Ok(wanted) if (wanted || uncounted) && !self.is_polled() => self.interrupt.signal_used(),
             Ok(_) => {}
             Err(error) => self.give_up(&error),
@@ -175,7 +174,7 @@ impl Queue {
     /// negotiated (2.7.7). The ring's fence lies between the used index and this look.
     fn is_polled(&self) -> bool {
         const NO_INTERRUPT: u16 = 1;
-        let flags = self.memory.load::<u16>(GuestAddress(self.ring.avail_ring()), Ordering::Acquire);
+        let flags = self.memory.slots().load::<u16>(GuestAddress(self.ring.avail_ring()), Ordering::Acquire);
         !self.ring.event_idx_enabled() && flags.is_ok_and(|flags| u16::from_le(flags) & NO_INTERRUPT != 0)
     }
 
@@ -184,7 +183,7 @@ impl Queue {
         if self.broken {
             return;
         }
-        if let Err(error) = self.ring.disable_notification(&*self.memory) {
+        if let Err(error) = self.ring.disable_notification(&**self.memory.slots()) {
             self.give_up(&error);
         }
     }
@@ -194,7 +193,7 @@ impl Queue {
         if self.broken {
             return false;
         }
-        self.ring.enable_notification(&*self.memory).unwrap_or_else(|error| {
+        self.ring.enable_notification(&**self.memory.slots()).unwrap_or_else(|error| {
             self.give_up(&error);
             false
         })

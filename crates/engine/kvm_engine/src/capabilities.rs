@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub get_tsc_khz: bool,
     pub x2apic_api: bool,
     pub identity_map_address: bool,
+    pub readonly_memory: bool,
+    pub memory_slots: usize,
     pub max_vcpus: u32,
     /// Bytes of the XSAVE area of the widest guest (`KVM_CAP_XSAVE2`), or 4096.
     pub xsave_size_bytes: usize,
@@ -62,6 +64,8 @@ impl Capabilities {
             get_tsc_khz: has(Cap::GetTscKhz),
             x2apic_api: has(Cap::X2ApicApi),
             identity_map_address: has(Cap::SetIdentityMapAddr),
+            readonly_memory: has(Cap::ReadonlyMem),
+            memory_slots: kvm.get_nr_memslots(),
             max_vcpus: u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX),
             xsave_size_bytes: usize::try_from(xsave2).unwrap_or(0).max(4096),
         }

@@ -138,7 +138,7 @@ fn small_memory() -> Result<GuestMemory, EngineError> {
     let range = GpaRange { start: GuestAddress(0), size_bytes: 0x4000 };
     let memory = GuestMemory::allocate(&[range], policy)
         .map_err(|error| EngineError::Unsupported(format!("no memory for the probe guest: {error}")))?;
-    let write = |bytes: &[u8], at| memory.write_slice(bytes, GuestAddress(at));
+    let write = |bytes: &[u8], at| memory.slots().write_slice(bytes, GuestAddress(at));
     // Vector 3 of the real-mode interrupt table: offset and segment of the handler.
     let vector = (CODE_ADDRESS as u16 + HANDLER_OFFSET).to_le_bytes();
     write(&CODE, CODE_ADDRESS)

@@ -44,7 +44,7 @@ fn setup(code: &[u8], vcpus: u32) -> Option<Setup> {
     let engine = engine()?;
     let memory = ram();
     let vm = engine.create_vm(&VmConfig::of(&engine, vcpus, None).unwrap(), &memory).unwrap();
-    memory.write_slice(code, GuestAddress(CODE)).unwrap();
+    memory.slots().write_slice(code, GuestAddress(CODE)).unwrap();
     let mut vcpu = vm.create_vcpu(VcpuIndex(0)).unwrap();
     let mut state = vcpu.state().unwrap();
     enter_at(&mut state, CODE as u16);
@@ -145,7 +145,7 @@ fn port_accesses_of_every_width_and_strings_one_by_one() {
     assert_eq!(io.take(), expected);
     s.vcpu.settle(&io).unwrap();
     let mut read = [0; 2];
-    s.memory.read_slice(&mut read, GuestAddress(0x3000)).unwrap();
+    s.memory.slots().read_slice(&mut read, GuestAddress(0x3000)).unwrap();
     assert_eq!(read, [0x41, 0x42]);
     assert_eq!(s.vcpu.counters().get(ExitKind::PortRead), 3);
 }
@@ -169,7 +169,7 @@ fn loads_and_stores_outside_ram_reach_the_device_world() {
     let Some(mut s) = setup(mmio_accesses(), 1) else { return };
     // RAM ends at 2 MiB: an address of 0xf0000 is inside, so the segment is moved out of RAM.
     let mut state = s.vcpu.state().unwrap();
-    s.memory.write_slice(&[0x90; 5], GuestAddress(CODE)).unwrap();
+    s.memory.slots().write_slice(&[0x90; 5], GuestAddress(CODE)).unwrap();
     state.system.ds.base = 0xd000_0000;
     s.vcpu.set_state(&state).unwrap();
     let io = Recorder::new(&s.vcpu);
@@ -255,7 +255,7 @@ fn a_vector_interrupts_a_halted_vcpu_through_its_irqfd_and_not_while_masked() {
     let io = Recorder::new(&s.vcpu);
     vector.signal();
     assert_eq!(s.vcpu.run(&io).unwrap(), Halt::Kicked);
-    assert_eq!(s.memory.read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 1);
+    assert_eq!(s.memory.slots().read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 1);
 
     vector.route(None).unwrap();
     vector.signal();
@@ -266,12 +266,16 @@ fn a_vector_interrupts_a_halted_vcpu_through_its_irqfd_and_not_while_masked() {
     });
     assert_eq!(s.vcpu.run(&io).unwrap(), Halt::Kicked);
     thread.join().unwrap();
-    assert_eq!(s.memory.read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 1, "masked vectors stay silent");
+    assert_eq!(
+        s.memory.slots().read_obj::<u8>(GuestAddress(0x3000)).unwrap(),
+        1,
+        "masked vectors stay silent"
+    );
 
     vector.route(Some(message)).unwrap();
     vector.signal();
     assert_eq!(s.vcpu.run(&io).unwrap(), Halt::Kicked);
-    assert_eq!(s.memory.read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 2);
+    assert_eq!(s.memory.slots().read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 2);
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn an_ioapic_input_interrupts_and_its_state_round_trips() {
     let io = Recorder::new(&s.vcpu);
     s.vm.irq_line(4).pulse();
     assert_eq!(s.vcpu.run(&io).unwrap(), Halt::Kicked);
-    assert_eq!(s.memory.read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 1);
+    assert_eq!(s.memory.slots().read_obj::<u8>(GuestAddress(0x3000)).unwrap(), 1);
 }
 
 guest_code! {
@@ -338,12 +342,12 @@ fn the_dirty_log_holds_what_vcpus_and_devices_wrote() {
     let Some(mut s) = setup(write_three_pages(), 1) else { return };
     s.vm.start_dirty_log().unwrap();
     s.vm.take_dirty_log().unwrap();
-    s.memory.take_device_dirty();
+    s.memory.slots().take_device_dirty();
     let io = Recorder::new(&s.vcpu);
     assert_eq!(s.vcpu.run(&io).unwrap(), Halt::Kicked);
-    s.memory.write_obj(7u8, GuestAddress(0xb123)).unwrap();
+    s.memory.slots().write_obj(7u8, GuestAddress(0xb123)).unwrap();
     let mut dirty = s.vm.take_dirty_log().unwrap();
-    dirty.merge(&s.memory.take_device_dirty());
+    dirty.merge(&s.memory.slots().take_device_dirty());
     let pages: Vec<u64> = dirty.iter().collect();
     for page in [0x5000, 0x7000, 0x9000, 0xb000] {
         assert!(pages.contains(&page), "{page:#x} in {pages:x?}");
@@ -410,7 +414,7 @@ guest_code! { the_other, ".code16", "mov al, 0x77", "out 0x50, al", "out 0xf4, a
 #[test]
 fn an_application_processor_waits_for_its_start_up_ipi() {
     let Some(mut s) = setup(start_the_other(), 2) else { return };
-    s.memory.write_slice(the_other(), GuestAddress(0x2000)).unwrap();
+    s.memory.slots().write_slice(the_other(), GuestAddress(0x2000)).unwrap();
     let mut state = s.vcpu.state().unwrap();
     state.system.ds.base = 0xfee0_0000;
     enable_lapic(&mut state);

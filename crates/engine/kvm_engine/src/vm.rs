@@ -41,7 +41,7 @@ impl KvmVm {
         let fd = Arc::new(create_fd(kvm)?);
         // Before the interrupt controllers: with those in place, KVM waits milliseconds for its readers each
         // time that memory changes.
-        let slots = Slots::map(&fd, memory)?;
+        let slots = Slots::map(&fd, &capabilities, memory)?;
         fd.set_tss_address(KVM_TSS_ADDRESS as usize).map_err(failed("KVM_SET_TSS_ADDR"))?;
         if capabilities.identity_map_address {
             fd.set_identity_map_address(KVM_IDENTITY_MAP_ADDRESS)
@@ -92,6 +92,10 @@ impl Vm for KvmVm {
     fn doorbells(&self) -> Arc<dyn Doorbells> {
         let available = self.capabilities.ioeventfd && self.capabilities.ioeventfd_any_length;
         Arc::new(KvmDoorbells { vm: Arc::clone(&self.fd), available })
+    }
+
+    fn follow_memory(&self) -> Result<(), EngineError> {
+        self.slots.follow(&self.fd)
     }
 
     fn start_dirty_log(&self) -> Result<(), EngineError> {

@@ -210,7 +210,7 @@ fn report(core: &mut Core<'_>, start: u64, unit: &Ending<'_>, found: &[String]) 
     );
     let mut bytes = [0; INSN_MAX * 48];
     if let Ok(gpa) = core.code_address(start)
-        && let Some(frame) = core.shared.memory.frame(gpa)
+        && let Some(frame) = core.space.slots.frame(gpa)
     {
         let offset = (gpa % guest_memory::PAGE_SIZE) as usize;
         let len = bytes.len().min(guest_memory::PAGE_SIZE as usize - offset);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arch_model::x86_64::Segment;
 use arch_model::x86_64::cpuid::Cpuid;
-use guest_memory::{Backing, Frame, GpaRange, GuestAddress, GuestMemory, PAGE_SIZE, Policy};
+use guest_memory::{Frame, GpaRange, GuestAddress, GuestMemory, PAGE_SIZE, Policy, Slots};
 use iced_x86::CpuidFeature;
 use vcpu_model::{ExitCounters, GuestIo};
 
@@ -17,6 +17,7 @@ use crate::decode::insn::{Handler, prefix};
 use crate::exec;
 use crate::features::{self, Features};
 use crate::jit::{Jit, Ran};
+use crate::memory::space::Space;
 use crate::platform::Lapic;
 use crate::vm::{CODE_BYTES, Shared, Tiers};
 
@@ -99,6 +100,7 @@ pub struct ProgramPage {
 /// A VM with a program's pages.
 pub struct ProbeVm {
     shared: Arc<Shared>,
+    space: Arc<Space>,
     lapic: Lapic,
     cpuid: Cpuid,
     features: Features,
@@ -137,18 +139,19 @@ impl ProbeVm {
     /// to guests. `None` if there is no memory for it.
     pub fn new(cpuid: Cpuid, pages: &[ProgramPage]) -> Option<ProbeVm> {
         let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_SIZE };
-        let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
+        let policy = Policy { huge_pages: false, mergeable: false };
         let memory = GuestMemory::allocate(&[range], policy).ok()?;
         let features = Features::of(&cpuid);
         let shared = Shared::new(memory, cpuid.clone(), 1, Tiers::INTERPRETER);
+        let space = shared.space();
         let places = (0u64..).map(|index| FIRST_PAGE + index * PAGE_SIZE);
         let mut tables_end = TABLES + PAGE_SIZE;
         for (page, gpa) in pages.iter().zip(places.clone()) {
-            map(&shared.memory, *page, gpa, &mut tables_end)?;
+            map(&space.slots, *page, gpa, &mut tables_end)?;
         }
         let pages = pages.iter().map(|page| page.address).zip(places).collect();
         let lapic = Lapic::new(Arc::clone(&shared.platform), 0);
-        Some(ProbeVm { shared, lapic, cpuid, features, counters: ExitCounters::default(), pages })
+        Some(ProbeVm { shared, space, lapic, cpuid, features, counters: ExitCounters::default(), pages })
     }
 
     /// A VM whose processor has what guests are offered, whatever the host has.
@@ -168,8 +171,8 @@ impl ProbeVm {
 
     /// A processor in this VM.
     pub fn probe(&mut self, tier: Tier) -> Probe<'_> {
-        let ProbeVm { shared, lapic, cpuid, features, counters, pages } = self;
-        let around = Surroundings { index: 0, shared, cpuid, io: &NoDevices, counters };
+        let ProbeVm { shared, space, lapic, cpuid, features, counters, pages } = self;
+        let around = Surroundings { index: 0, shared, space, cpuid, io: &NoDevices, counters };
         let core = Core::new(user_cpu(), lapic, around);
         let mut core = core;
         let jit = (tier == Tier::Jit).then(|| Jit::new(features.clone(), 1, 0, CODE_BYTES)).flatten().map(
@@ -178,12 +181,12 @@ impl ProbeVm {
                 jit
             },
         );
-        Probe { pages, memory: &shared.memory, core, jit, blocks: BlockCache::new(features.clone()) }
+        Probe { pages, memory: &space.slots, core, jit, blocks: BlockCache::new(features.clone()) }
     }
 }
 
 /// Maps one page in 4-level tables, which grow at `tables_end`.
-fn map(memory: &GuestMemory, page: ProgramPage, gpa: u64, tables_end: &mut u64) -> Option<()> {
+fn map(memory: &Slots, page: ProgramPage, gpa: u64, tables_end: &mut u64) -> Option<()> {
     let mut table = TABLES;
     for level in [39, 30, 21] {
         let frame = memory.frame(table)?;
@@ -229,7 +232,7 @@ fn user_cpu() -> Cpu {
 /// A processor that executes one instruction at a time.
 pub struct Probe<'v> {
     pages: &'v [(u64, u64)],
-    memory: &'v GuestMemory,
+    memory: &'v Slots,
     core: Core<'v>,
     jit: Option<Jit>,
     blocks: BlockCache,

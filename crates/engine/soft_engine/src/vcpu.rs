@@ -43,6 +43,8 @@ pub struct SoftVcpu {
     /// Set: translated code is compared with the interpreter.
     lockstep: Option<Lockstep>,
     counters: Arc<ExitCounters>,
+    /// Generation of the memory that code was made from.
+    generation: u64,
     /// The state was set: what kvmclock tells the guest about its TSC no longer holds.
     is_restored: bool,
 }
@@ -67,18 +69,30 @@ impl SoftVcpu {
             lockstep,
             blocks: BlockCache::new(features),
             counters,
+            generation: 0,
             is_restored: false,
         }
     }
 
-    /// Runs `work` with a core that has this vCPU's state, and takes the state back.
+    /// Runs `work` with a core that has this vCPU's state and sees guest memory as it is now, and takes the state back.
     fn with_core<R>(&mut self, io: &dyn GuestIo, work: impl FnOnce(&mut Core<'_>, &mut Code<'_>) -> R) -> R {
-        let SoftVcpu { shared, index, cpuid, cpu, lapic, blocks, jit, lockstep, counters, is_restored: _ } =
-            self;
-        let around = Surroundings { index: index.0 as usize, shared, cpuid, io, counters };
-        let mut core = Core::new(cpu.clone(), lapic, around);
-        let result = work(&mut core, &mut Code { blocks, jit: jit.as_mut(), lockstep: lockstep.as_mut() });
-        *cpu = core.cpu;
+        let SoftVcpu { shared, index, cpuid, cpu, lapic, counters, .. } = self;
+        let index = index.0 as usize;
+        let space = shared.enter_space(index);
+        let mut code =
+            Code { blocks: &mut self.blocks, jit: self.jit.as_mut(), lockstep: self.lockstep.as_mut() };
+        if std::mem::replace(&mut self.generation, space.slots.generation()) != space.slots.generation() {
+            code.clear();
+        }
+        let result = {
+            let around = Surroundings { index, shared, space: &space, cpuid, io, counters };
+            let mut core = Core::new(cpu.clone(), lapic, around);
+            let result = work(&mut core, &mut code);
+            *cpu = core.cpu;
+            result
+        };
+        drop(space);
+        shared.leave_space(index);
         result
     }
 }
@@ -106,6 +120,13 @@ impl Code<'_> {
     }
 }
 
+/// Why the run loop stops.
+enum Stop {
+    Halt(Halt),
+    /// It goes on in other memory.
+    MemoryChanged,
+}
+
 /// Posts a kick to a vCPU.
 struct SoftKick {
     shared: Arc<Shared>,
@@ -126,20 +147,24 @@ impl Vcpu for SoftVcpu {
     fn run(&mut self, io: &impl GuestIo) -> Result<Halt, EngineError> {
         let number = self.index.0 as usize;
         self.shared.platform.clock().resume();
-        self.shared.set_inside(number, true);
-        let is_restored = std::mem::take(&mut self.is_restored);
-        let halt = self.with_core(io, |core, code| {
-            if is_restored {
-                core.publish_system_time();
-                core.clear_preempted();
+        let halt = loop {
+            let is_restored = std::mem::take(&mut self.is_restored);
+            let stop = self.with_core(io, |core, code| {
+                if is_restored {
+                    core.publish_system_time();
+                    core.clear_preempted();
+                }
+                core.shared.begin_executing(number);
+                let stop = run(core, code);
+                core.shared.end_executing(number);
+                core.shared.alarm.set(number, None);
+                stop
+            });
+            match stop {
+                Stop::Halt(halt) => break halt,
+                Stop::MemoryChanged => {}
             }
-            core.shared.begin_executing(number);
-            let halt = run(core, code);
-            core.shared.end_executing(number);
-            core.shared.alarm.set(number, None);
-            halt
-        });
-        self.shared.set_inside(number, false);
+        };
         if let Some(source) = self.shared.alarm.take_failure() {
             return Err(EngineError::Operation {
                 operation: "starting the thread for the guest's timers",
@@ -188,7 +213,7 @@ impl Vcpu for SoftVcpu {
 }
 
 /// Runs until there is a reason to stop.
-fn run(core: &mut Core<'_>, code: &mut Code<'_>) -> Halt {
+fn run(core: &mut Core<'_>, code: &mut Code<'_>) -> Stop {
     if let Some(jit) = &mut code.jit {
         jit.begin(core);
     }
@@ -198,8 +223,8 @@ fn run(core: &mut Core<'_>, code: &mut Code<'_>) -> Halt {
         if until_clock == 0 || core.attention || core.has_requests() {
             until_clock = BLOCKS_PER_CLOCK;
             core.shared.turn.pass();
-            if let Some(halt) = attend(core, code) {
-                return halt;
+            if let Some(stop) = attend(core, code) {
+                return stop;
             }
         }
         execute(core, code);
@@ -258,16 +283,18 @@ fn execute_one(core: &mut Core<'_>, code: &mut Code<'_>) {
 }
 
 /// Looks at requests, timers and interrupts; sleeps while the vCPU is halted.
-fn attend(core: &mut Core<'_>, code: &mut Code<'_>) -> Option<Halt> {
+fn attend(core: &mut Core<'_>, code: &mut Code<'_>) -> Option<Stop> {
     loop {
         core.attention = false;
         if let Some(halt) = core.dead {
-            return Some(halt);
+            return Some(Stop::Halt(halt));
         }
-        if let Some(halt) = take_requests(core) {
-            return Some(halt);
-        }
+        let stop = take_requests(core);
+        // Before it stops, too: what was told of code is forgotten with the core.
         drop_stale_code(core, code);
+        if stop.is_some() {
+            return stop;
+        }
         core.lapic.poll_errors();
         core.lapic.poll_timer();
         deliver_interrupts(core);
@@ -292,7 +319,7 @@ fn drop_stale_code(core: &mut Core<'_>, code: &mut Code<'_>) {
 }
 
 /// Does what others asked for; a kick is a reason to stop.
-fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
+fn take_requests(core: &mut Core<'_>) -> Option<Stop> {
     let requests = core.shared.platform.mailbox(core.index).take(Request::ALL);
     if requests == Request::default() {
         return None;
@@ -328,9 +355,9 @@ fn take_requests(core: &mut Core<'_>) -> Option<Halt> {
     if requests.has(Request::KICK) {
         core.counters().count(ExitKind::Interrupted);
         // What else was asked for stays noted in the state.
-        return Some(Halt::Kicked);
+        return Some(Stop::Halt(Halt::Kicked));
     }
-    None
+    requests.has(Request::CHANGE_MEMORY).then_some(Stop::MemoryChanged)
 }
 
 fn deliver_interrupts(core: &mut Core<'_>) {

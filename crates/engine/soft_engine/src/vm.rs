@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use arch_model::x86_64::PlatformState;
 use arch_model::x86_64::cpuid::{self, Cpuid};
 use device_model::{Doorbells, HostClock, IrqLine, MsiController, lock};
@@ -11,8 +12,7 @@ use guest_memory::{DirtyPages, GuestMemory, WriteWatcher};
 use vcpu_model::{EngineError, VcpuIndex, Vm};
 
 use crate::features::Features;
-use crate::memory::code_map::CodeMap;
-use crate::memory::write_log::WriteLog;
+use crate::memory::space::Space;
 use crate::platform::{Alarm, DoorbellMap, Exclusive, Platform, Request, SoftIrqLine, SoftMsi, Turn};
 use crate::vcpu::SoftVcpu;
 
@@ -24,10 +24,8 @@ pub struct Shared {
     pub platform: Arc<Platform>,
     /// Guest writes that are events.
     pub doorbells: Arc<DoorbellMap>,
-    /// Which bytes of RAM have been decoded.
-    pub code: CodeMap,
-    /// The dirty log.
-    pub log: WriteLog,
+    /// That memory as vCPUs see it: what they have not been told of is not in it yet.
+    space: ArcSwap<Space>,
     /// Which vCPU executes, where only one may at a time.
     pub turn: Turn,
     /// Lets one vCPU execute an instruction while the others stand still.
@@ -97,12 +95,14 @@ pub enum Notice {
 /// Notices that wait for one vCPU, at most. One that does not run takes none in.
 const NOTICES_MAX: usize = 4096;
 
-/// Notices for one vCPU, and where it stands with the dirty log.
+/// Notices for one vCPU, and where it stands with the dirty log and with changes of memory.
 #[derive(Default)]
 struct Mailroom {
     notices: Mutex<Vec<Notice>>,
-    /// Inside [`run`](vcpu_model::Vcpu::run).
+    /// It has guest memory in its hands.
     inside: AtomicBool,
+    /// Generation of that memory.
+    generation: AtomicU64,
     asked: AtomicU64,
     done: AtomicU64,
 }
@@ -135,8 +135,7 @@ impl Shared {
             exclusive: Exclusive::new(vcpus as usize, turn.is_taken()),
             turn,
             doorbells: Arc::new(DoorbellMap::default()),
-            code: CodeMap::new(&memory),
-            log: WriteLog::new(&memory),
+            space: ArcSwap::from_pointee(Space::new(memory.snapshot())),
             memory,
             tiers,
             cpuid_words,
@@ -180,9 +179,37 @@ impl Shared {
         self.turn.give();
     }
 
-    /// vCPU `index` starts or stops running; its software TLBs are empty at both times.
-    pub fn set_inside(&self, index: usize, inside: bool) {
-        self.vcpus[index].inside.store(inside, Ordering::SeqCst);
+    /// Guest memory as vCPUs are to see it now.
+    pub fn space(&self) -> Arc<Space> {
+        self.space.load_full()
+    }
+
+    /// vCPU `index` takes guest memory into its hands, with empty software TLBs.
+    pub fn enter_space(&self, index: usize) -> Arc<Space> {
+        let vcpu = &self.vcpus[index];
+        // First this: whoever changes memory from now on waits until this vCPU has left.
+        vcpu.inside.store(true, Ordering::SeqCst);
+        let space = self.space();
+        vcpu.generation.store(space.slots.generation(), Ordering::SeqCst);
+        space
+    }
+
+    /// vCPU `index` has forgotten it, translations and all.
+    pub fn leave_space(&self, index: usize) {
+        self.vcpus[index].inside.store(false, Ordering::SeqCst);
+    }
+
+    /// Has vCPUs leave the memory that they see and enter it as it is now; returns when they have.
+    fn follow_memory(&self) {
+        let slots = self.memory.snapshot();
+        let generation = slots.generation();
+        self.space.rcu(|space| space.followed_by(Arc::clone(&slots)));
+        for (index, vcpu) in self.vcpus.iter().enumerate() {
+            self.platform.mailbox(index).post(Request::CHANGE_MEMORY);
+            while vcpu.inside.load(Ordering::SeqCst) && vcpu.generation.load(Ordering::SeqCst) < generation {
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
     }
 
     /// vCPU `index` is about to make its TLBs ask again before writes: the number to give to
@@ -224,7 +251,7 @@ struct DeviceWrites(std::sync::Weak<Shared>);
 impl WriteWatcher for DeviceWrites {
     fn written(&self, gpa: u64) {
         if let Some(shared) = self.0.upgrade()
-            && shared.code.take(gpa, u64::MAX) != 0
+            && shared.space.load().code.take(gpa, u64::MAX) != 0
         {
             shared.tell_others(usize::MAX, Notice::Written { gpa, grains: u64::MAX });
         }
@@ -234,11 +261,13 @@ impl WriteWatcher for DeviceWrites {
 /// A virtual machine on the soft engine.
 pub struct SoftVm {
     shared: Arc<Shared>,
+    /// Held by whoever has vCPUs follow a change of memory.
+    following: Mutex<()>,
 }
 
 impl SoftVm {
     pub(crate) fn new(memory: GuestMemory, cpuid: Cpuid, vcpus: u32, tiers: Tiers) -> SoftVm {
-        SoftVm { shared: Shared::new(memory, cpuid, vcpus, tiers) }
+        SoftVm { shared: Shared::new(memory, cpuid, vcpus, tiers), following: Mutex::default() }
     }
 }
 
@@ -268,22 +297,29 @@ impl Vm for SoftVm {
         Arc::clone(&self.shared.doorbells) as Arc<dyn Doorbells>
     }
 
+    fn follow_memory(&self) -> Result<(), EngineError> {
+        let _one_at_a_time = lock(&self.following);
+        self.shared.follow_memory();
+        Ok(())
+    }
+
     fn start_dirty_log(&self) -> Result<(), EngineError> {
-        self.shared.log.take();
-        self.shared.log.set(true);
+        let space = self.shared.space();
+        space.log.take();
+        space.log.set(true);
         self.shared.protect_all();
         Ok(())
     }
 
     fn take_dirty_log(&self) -> Result<DirtyPages, EngineError> {
         // Taken first: a write that goes on unseen until its vCPU has answered is to a page in this set.
-        let pages = self.shared.log.take();
+        let pages = self.shared.space().log.take();
         self.shared.protect_all();
         Ok(pages)
     }
 
     fn stop_dirty_log(&self) -> Result<(), EngineError> {
-        self.shared.log.set(false);
+        self.shared.space().log.set(false);
         Ok(())
     }
 

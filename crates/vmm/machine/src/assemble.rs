@@ -43,8 +43,7 @@ impl Machine {
         reports: Arc<dyn ReportSink>,
     ) -> Result<Machine, BuildError> {
         blueprint.check_fit(&backends.facts())?;
-        let given = memory.regions().map(|region| region.range);
-        if !given.eq(blueprint.memory.ram.iter().copied().map(gpa_range)) {
+        if !memory.slots().ram_ranges().eq(blueprint.memory.ram.iter().copied().map(gpa_range)) {
             return Err(BuildError::OtherRam);
         }
         let root = PciRoot::new(windows(&blueprint.memory));

@@ -3,7 +3,7 @@
 use acpi::AcpiConfig;
 use arch_model::x86_64::CpuState;
 use boot_loader::{BootConfig, BootProtocol, InitialState};
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 use vm_spec::blueprint::Boot;
 use vm_spec::{Blueprint, Chip};
 
@@ -25,7 +25,7 @@ impl Entry {
 }
 
 /// Writes kernel, tables and what firmware there is into `memory`, the fresh RAM of the machine of `blueprint`.
-pub fn load(blueprint: &Blueprint, memory: &GuestMemory, backends: &Backends) -> Result<Entry, BootError> {
+pub fn load(blueprint: &Blueprint, memory: &Slots, backends: &Backends) -> Result<Entry, BootError> {
     reset_vector::write_to(memory).map_err(BootError::ResetVector)?;
     let tables = AcpiConfig {
         vcpus: blueprint.cpus.get(),

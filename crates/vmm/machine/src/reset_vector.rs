@@ -4,7 +4,7 @@
 
 use arch_model::x86_64::layout::{ACPI_POWER_PORT, RESET_VECTOR};
 use chipset::{RESET_OFFSET, RESET_VALUE};
-use guest_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryError};
+use guest_memory::{Bytes, GuestAddress, GuestMemoryError, Slots};
 
 /// Real-mode code that writes the ACPI reset register, and waits.
 const CODE: [u8; 9] = {
@@ -23,6 +23,6 @@ const CODE: [u8; 9] = {
 };
 
 /// Puts the code where the guest expects its firmware.
-pub(crate) fn write_to(memory: &GuestMemory) -> Result<(), GuestMemoryError> {
+pub(crate) fn write_to(memory: &Slots) -> Result<(), GuestMemoryError> {
     memory.write_slice(&CODE, GuestAddress(RESET_VECTOR))
 }

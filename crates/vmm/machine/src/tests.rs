@@ -58,7 +58,7 @@ fn setup_with(console: &str) -> Setup {
     let vm = engine.create_vm(&config, &memory).unwrap();
     let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
     let machine = Machine::assemble(&blueprint, &vm, &memory, &backends, sink, power.clone()).unwrap();
-    let entry = boot::load(&blueprint, &memory, &backends).unwrap();
+    let entry = boot::load(&blueprint, &memory.slots(), &backends).unwrap();
     Setup { engine, vm, power, blueprint, machine, entry, folder }
 }
 
@@ -103,7 +103,7 @@ fn a_panic_is_reported_and_counted() {
 fn the_reset_vector_leads_to_the_reset_register() {
     let s = setup();
     let mut code = [0u8; 9];
-    s.machine.memory().read_slice(&mut code, GuestAddress(0xf_fff0)).unwrap();
+    s.machine.memory().slots().read_slice(&mut code, GuestAddress(0xf_fff0)).unwrap();
     assert_eq!(code, [0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd]);
 }
 

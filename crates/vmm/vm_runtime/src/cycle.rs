@@ -55,7 +55,7 @@ impl<V: Vm> PowerCycle<V> {
         let indexes = (0..config.vcpus).map(VcpuIndex);
         let mut vcpus = indexes.clone().map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
         match saved {
-            None => begin(&mut vcpus, &blueprint, &boot::load(&blueprint, &memory, backends)?)?,
+            None => begin(&mut vcpus, &blueprint, &boot::load(&blueprint, &memory.slots(), backends)?)?,
             Some(state) => go_on(&mut vcpus, &vm, &machine, state)?,
         }
         let threads = indexes.zip(vcpus).map(|(index, vcpu)| {

@@ -227,7 +227,7 @@ fn a_machine_goes_on_where_it_was_saved() {
     let saved = VmState::from_bytes(&first.save().unwrap().to_bytes().unwrap()).unwrap();
     assert_eq!(saved.vcpus[0].registers.rip, u64::from(LOAD_ADDRESS), "it entered the kernel");
     assert!(saved.vcpus.iter().all(|vcpu| vcpu.tsc_khz == Some(1_000_000)));
-    first.memory().write_slice(b"what was in RAM", GuestAddress(0x5000)).unwrap();
+    first.memory().slots().write_slice(b"what was in RAM", GuestAddress(0x5000)).unwrap();
 
     let memory = first.memory().clone();
     drop(first);
@@ -240,7 +240,7 @@ fn a_machine_goes_on_where_it_was_saved() {
     let second = power_on(&engine, PowerOn::State(&saved, memory)).unwrap();
     assert_eq!(second.save().unwrap(), saved);
     let mut kept = [0; 15];
-    second.memory().read_slice(&mut kept, GuestAddress(0x5000)).unwrap();
+    second.memory().slots().read_slice(&mut kept, GuestAddress(0x5000)).unwrap();
     assert_eq!(&kept, b"what was in RAM");
     second.resume();
     while engine.reads().is_empty() {

@@ -44,7 +44,7 @@ pub fn run(
     let batches = races.div_ceil(code::BATCH).max(1);
     let model = fence.needs_v3.then_some(CpuModel::V3);
     let ended = code::guest(shape, fence, batches as u32).run(engine, model, time)?;
-    let word = |at| ended.memory.read_obj::<u64>(GuestAddress(at)).map_err(|error| error.to_string());
+    let word = |at| ended.memory.slots().read_obj::<u64>(GuestAddress(at)).map_err(|error| error.to_string());
     let tally = Tally { races: word(code::DONE_BATCHES)? * code::BATCH, seen: word(code::SEEN)? };
     if tally.races == 0 || ended.in_time && tally.races != batches * code::BATCH {
         return Err(format!("{} with {}: {tally:?} of {batches} batches", shape.name, fence.name));

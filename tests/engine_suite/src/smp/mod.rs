@@ -127,7 +127,10 @@ impl SmpGuest {
         let range = GpaRange { start: GuestAddress(0), size_bytes: RAM_BYTES };
         let policy = Policy { huge_pages: false, ..Policy::default() };
         let memory = GuestMemory::allocate(&[range], policy).map_err(|error| error.to_string())?;
-        memory.write_slice(&self.guest.image(), GuestAddress(0)).map_err(|error| error.to_string())?;
+        memory
+            .slots()
+            .write_slice(&self.guest.image(), GuestAddress(0))
+            .map_err(|error| error.to_string())?;
         let config = VmConfig::of(engine, self.vcpus as u32, cpu_model).map_err(text)?;
         let vm = engine.create_vm(&config, &memory).map_err(text)?;
         let mut vcpus = Vec::new();

@@ -103,7 +103,7 @@ impl Machine {
         let start = (CODE_FRAME + case.state.rip - BLOCK_CODE) as usize;
         let room = (DATA_FRAME as usize - start).min(case.code().len());
         ram[start..start + room].copy_from_slice(&case.code()[..room]);
-        self.memory.write_slice(&ram, GuestAddress(0)).map_err(io::Error::other)?;
+        self.memory.slots().write_slice(&ram, GuestAddress(0)).map_err(io::Error::other)?;
         self.vcpu.set_state(&self.initial(&case.state, setting)).map_err(io::Error::other)?;
         self.watch.fetch_add(1, Ordering::Relaxed);
         let io = EndPort(self.vcpu.kicker());
@@ -119,7 +119,7 @@ impl Machine {
         self.vcpu.settle(&io).map_err(io::Error::other)?;
         let mut state = self.vcpu.state().map_err(io::Error::other)?;
         state.msrs.retain(|msr| msr.index != TSC);
-        self.memory.read_slice(&mut ram, GuestAddress(0)).map_err(io::Error::other)?;
+        self.memory.slots().read_slice(&mut ram, GuestAddress(0)).map_err(io::Error::other)?;
         // Behind the OUT.
         let rip = state.registers.rip;
         let in_stub = rip.wrapping_sub(SYSTEM + STUBS) < 0x1000 && rip % 16 == 2;

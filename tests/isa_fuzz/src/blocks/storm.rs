@@ -82,7 +82,7 @@ impl Drop for Storm {
 fn blow(vector: &dyn MsiVector, memory: &GuestMemory, go: &AtomicBool, random: &mut Random) {
     let mut seen = None;
     while go.load(Ordering::SeqCst) {
-        let count: Option<u8> = memory.read_obj(GuestAddress(LOG_COUNT)).ok();
+        let count: Option<u8> = memory.slots().read_obj(GuestAddress(LOG_COUNT)).ok();
         if count == seen {
             std::hint::spin_loop();
             continue;

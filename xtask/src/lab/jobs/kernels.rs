@@ -176,17 +176,7 @@ impl Running {
 
 fn start(lab: &Lab, guest: &'static Guest) -> Result<Running> {
     let mut command = process::bound_to_us(lab.yagura()?);
-    command.args([
-        "run",
-        "--engine",
-        lab.engine(),
-        "--name",
-        "kernel",
-        "--net",
-        "none",
-        "--console",
-        "stdio",
-    ]);
+    command.args(["run", "--engine", lab.engine(), "--net", "none", "--console", "stdio"]);
     command.args(["--memory", guest.memory, "--cmdline", guest.command_line]);
     boot_from(&mut command, lab, guest.kernel)?;
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

@@ -152,7 +152,7 @@ fn many_and_empty_pieces_are_one_transfer() {
         let mut queue = fixture.open(method).open_queue().unwrap();
         let memory = test_memory();
         let gpa = guest_memory::GuestAddress;
-        guest_memory::Bytes::write_slice(&*memory, &[9; 8192], gpa(0)).unwrap();
+        guest_memory::Bytes::write_slice(&**memory.slots(), &[9; 8192], gpa(0)).unwrap();
         let empty = std::iter::repeat_n((gpa(0), 0), 2000);
         let pieces = empty.chain((0..4096).map(|index| (gpa(index * 2), 2)));
         let buffers = memory.io_buffers(pieces, false).unwrap();

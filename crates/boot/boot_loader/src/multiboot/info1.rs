@@ -1,6 +1,6 @@
 //! The information structure of version 1 (Multiboot 0.6.96, 3.3), with all that it points at behind it.
 
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 use super::LOADER_NAME;
 use crate::BootConfig;
@@ -35,7 +35,7 @@ mod flag {
 }
 
 /// The structure and what it points at, to be put at [`BOOT_INFO`].
-pub(super) fn build(memory: &GuestMemory, modules: &[LoadedModule<'_>], config: &BootConfig<'_>) -> Vec<u8> {
+pub(super) fn build(memory: &Slots, modules: &[LoadedModule<'_>], config: &BootConfig<'_>) -> Vec<u8> {
     let mut info = Info(vec![0; field::END]);
     let basic = basic_memory(memory);
     let map: Vec<u8> = memory_map(memory).iter().flat_map(map_entry).collect();

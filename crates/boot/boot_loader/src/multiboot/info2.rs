@@ -1,6 +1,6 @@
 //! The information structure of version 2 (Multiboot2 2.0, 3.4 to 3.6): a list of tags.
 
-use guest_memory::{Bytes, GuestAddress, GuestMemory};
+use guest_memory::{Bytes, GuestAddress, Slots};
 
 use super::{Entered, LOADER_NAME};
 use crate::BootConfig;
@@ -39,7 +39,7 @@ const NEW_RSDP_SIZE: usize = 36;
 
 /// The structure, to be put at a multiple of 8.
 pub(super) fn build(
-    memory: &GuestMemory,
+    memory: &Slots,
     entered: &Entered,
     modules: &[LoadedModule<'_>],
     config: &BootConfig<'_>,
@@ -72,7 +72,7 @@ pub(super) fn build(
 }
 
 /// A copy of the root pointer and the tag that it goes into.
-fn read_rsdp(memory: &GuestMemory, address: GuestAddress) -> Option<(u32, Vec<u8>)> {
+fn read_rsdp(memory: &Slots, address: GuestAddress) -> Option<(u32, Vec<u8>)> {
     let mut rsdp = vec![0; NEW_RSDP_SIZE];
     memory.read_slice(&mut rsdp, address).ok()?;
     if !rsdp.starts_with(RSDP_SIGNATURE) {

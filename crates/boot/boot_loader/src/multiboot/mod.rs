@@ -17,7 +17,7 @@ mod info1;
 mod info2;
 
 use arch_model::x86_64::Registers;
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 pub(crate) use fields::{AddressFields, Relocation};
 
@@ -104,7 +104,7 @@ pub(crate) struct Entered {
 /// Writes boot data and returns the state to enter the kernel with (0.6.96, 3.2; 2.0, 3.3).
 pub(crate) fn prepare(
     version: Version,
-    memory: &GuestMemory,
+    memory: &Slots,
     entered: &Entered,
     modules: &[LoadedModule<'_>],
     config: &BootConfig<'_>,

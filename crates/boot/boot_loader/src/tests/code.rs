@@ -10,7 +10,7 @@ fn bare() -> Vec<u8> {
     image
 }
 
-fn load_code(image: &[u8], memory: &GuestMemory) -> LoadedKernel {
+fn load_code(image: &[u8], memory: &Slots) -> LoadedKernel {
     load(image.to_vec(), memory, &BootConfig::default()).unwrap()
 }
 

@@ -1,8 +1,9 @@
 //! Kernels made for tests: a tiny ELF file, and bzImages around it.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
+use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy, Slots};
 
 use crate::bzimage::spec::*;
 
@@ -19,12 +20,12 @@ const OFFSET: u64 = 0x1000;
 /// Offset of the note from the segment's start.
 const NOTE: u64 = 0x800;
 
-pub fn memory(mib: u64) -> GuestMemory {
+pub fn memory(mib: u64) -> Arc<Slots> {
     let range = GpaRange { start: GuestAddress(0), size_bytes: mib << 20 };
-    GuestMemory::allocate(&[range], Policy { huge_pages: false, ..Policy::default() }).unwrap()
+    GuestMemory::allocate(&[range], Policy { huge_pages: false, ..Policy::default() }).unwrap().snapshot()
 }
 
-pub fn read(memory: &GuestMemory, address: u64, len: usize) -> Vec<u8> {
+pub fn read(memory: &Slots, address: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
     bytes

@@ -7,16 +7,17 @@ mod unified;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use arch_model::x86_64::layout::*;
-use guest_memory::{Bytes, GuestAddress, GuestMemory};
+use guest_memory::{Bytes, GuestAddress, Slots};
 
 use super::*;
 use crate::boot_data::{COMMAND_LINE, GDT, PAGE_TABLES, START_INFO, ZERO_PAGE};
 use crate::bzimage::spec::*;
 use fixtures::*;
 
-fn load(image: Vec<u8>, memory: &GuestMemory, config: &BootConfig<'_>) -> Result<LoadedKernel, LoadError> {
+fn load(image: Vec<u8>, memory: &Slots, config: &BootConfig<'_>) -> Result<LoadedKernel, LoadError> {
     Kernel::parse(image)?.load(memory, config)
 }
 
@@ -153,7 +154,7 @@ fn linux_gets_its_zero_page_and_long_mode() {
 }
 
 /// Walks the page tables (SDM vol. 3, 4.5.4).
-fn translate(memory: &GuestMemory, cr3: u64, address: u64) -> u64 {
+fn translate(memory: &Slots, cr3: u64, address: u64) -> u64 {
     let entry = |table: u64, index: u64| u64_in(&read(memory, table + index % 512 * 8, 8), 0);
     let pointers = entry(cr3, address >> 39);
     let directory = entry(pointers & !0xfff, address >> 30);

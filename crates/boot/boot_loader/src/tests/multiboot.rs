@@ -214,7 +214,7 @@ fn modules(folder: &Path) -> Vec<Module> {
 }
 
 /// Loads the tiny kernel with everything that it can be told.
-fn load_all(header: &[u8], protocol: BootProtocol) -> (GuestMemory, LoadedKernel) {
+fn load_all(header: &[u8], protocol: BootProtocol) -> (Arc<Slots>, LoadedKernel) {
     let folder = tempfile::tempdir().unwrap();
     let memory = memory(8);
     let mut rsdp = b"RSD PTR ".to_vec();
@@ -236,7 +236,7 @@ fn load_all(header: &[u8], protocol: BootProtocol) -> (GuestMemory, LoadedKernel
     (memory, loaded)
 }
 
-fn text(memory: &GuestMemory, address: u32) -> String {
+fn text(memory: &Slots, address: u32) -> String {
     let bytes = read(memory, address.into(), 64);
     let end = bytes.iter().position(|byte| *byte == 0).unwrap();
     String::from_utf8(bytes[..end].to_vec()).unwrap()
@@ -246,7 +246,7 @@ fn text(memory: &GuestMemory, address: u32) -> String {
 const MODULES: [(u64, u64, &str); 3] =
     [(0x10_4000, 6, ""), (0x10_5000, 100_001, "first line"), (0x11_e000, 6, "")];
 
-fn check_modules(memory: &GuestMemory) {
+fn check_modules(memory: &Slots) {
     assert_eq!(read(memory, MODULES[0].0, 6), b"initrd");
     assert_eq!(read(memory, MODULES[1].0, 100_001), vec![0xab; 100_001]);
     assert_eq!(read(memory, MODULES[2].0, 6), b"second");
@@ -287,11 +287,11 @@ fn version_1_tells_memory_modules_and_lines() {
 }
 
 /// The last tag of each type, without type and size.
-fn info2(memory: &GuestMemory) -> std::collections::BTreeMap<u32, Vec<u8>> {
+fn info2(memory: &Slots) -> std::collections::BTreeMap<u32, Vec<u8>> {
     tags2(memory).into_iter().collect()
 }
 
-fn tags2(memory: &GuestMemory) -> Vec<(u32, Vec<u8>)> {
+fn tags2(memory: &Slots) -> Vec<(u32, Vec<u8>)> {
     let size = u32_in(&read(memory, BOOT_INFO, 4), 0) as usize;
     let info = read(memory, BOOT_INFO, size);
     let (mut at, mut tags) = (8, Vec::new());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guest_memory::GuestMemory;
+use guest_memory::Slots;
 
 use super::fixtures::{bzimage, elf64, gzip, memory, read, u32_in};
 use super::line;
@@ -40,7 +40,7 @@ fn open(image: &[u8]) -> Result<Kernel, LoadError> {
 }
 
 /// The initial RAM disk that the kernel finds.
-fn initrd(memory: &GuestMemory) -> Vec<u8> {
+fn initrd(memory: &Slots) -> Vec<u8> {
     let page = read(memory, ZERO_PAGE, 4096);
     read(memory, u32_in(&page, RAMDISK_IMAGE).into(), u32_in(&page, RAMDISK_SIZE) as usize)
 }

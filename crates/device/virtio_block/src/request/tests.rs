@@ -146,7 +146,7 @@ fn the_header_may_be_split_and_buffers_may_lie_anywhere() {
 
 /// A request's header for sector 0, at `gpa`.
 fn readable_header(memory: &GuestMemory, kind: u32, gpa: GuestAddress) -> Piece {
-    guest_memory::Bytes::write_slice(&**memory, &header(kind, 0), gpa).unwrap();
+    guest_memory::Bytes::write_slice(&**memory.slots(), &header(kind, 0), gpa).unwrap();
     (gpa, spec::HEADER_SIZE as u32)
 }
 

@@ -163,8 +163,8 @@ fn reads_mark_their_pages_dirty_when_they_complete() {
     let mut driver = driver(Arc::new(disk.clone()), 1);
     submit_read(&mut driver, 0, 512);
     disk.wait_for(1);
-    driver.arena.memory().take_device_dirty();
+    driver.arena.memory().slots().take_device_dirty();
     disk.release();
     driver.wait(0);
-    assert!(driver.arena.memory().take_device_dirty().iter().any(|gpa| gpa == 0));
+    assert!(driver.arena.memory().slots().take_device_dirty().iter().any(|gpa| gpa == 0));
 }

@@ -29,6 +29,7 @@ pub use registers::{Cpu, Fpu, X87Register, gpr, seg, shadow};
 pub use word::Word;
 
 use crate::memory::journal::Journal;
+use crate::memory::space::Space;
 use crate::memory::{Translations, View};
 use crate::platform::{Lapic, Mailbox};
 use crate::vm::{Notice, Shared};
@@ -49,6 +50,8 @@ pub struct Core<'m> {
     pub lapic: &'m mut Lapic,
     /// What the vCPU shares with the others.
     pub shared: &'m Shared,
+    /// Guest memory as the vCPU sees it.
+    pub space: &'m Space,
     /// This vCPU's number.
     pub index: usize,
     /// Software TLBs.
@@ -87,6 +90,8 @@ pub struct Surroundings<'m> {
     pub index: usize,
     /// What it shares with the others.
     pub shared: &'m Shared,
+    /// Guest memory.
+    pub space: &'m Space,
     /// What CPUID answers.
     pub cpuid: &'m Cpuid,
     /// The device world.
@@ -114,7 +119,7 @@ impl DerefMut for Core<'_> {
 impl<'m> Core<'m> {
     /// A vCPU that goes on from `cpu`.
     pub fn new(cpu: Cpu, lapic: &'m mut Lapic, around: Surroundings<'m>) -> Core<'m> {
-        let Surroundings { index, shared, cpuid, io, counters } = around;
+        let Surroundings { index, shared, space, cpuid, io, counters } = around;
         let mut core = Core {
             words: crate::jit::Words::default(),
             fpu_image: crate::jit::FpuImage::default(),
@@ -122,6 +127,7 @@ impl<'m> Core<'m> {
             cpu,
             lapic,
             shared,
+            space,
             index,
             translations: Translations::new(),
             view: View::default(),
@@ -188,9 +194,9 @@ impl<'m> Core<'m> {
 
     /// Notes that bytes of the page at `gpa` are being decoded.
     pub fn code_decoded(&mut self, gpa: u64, grains: u64) {
-        if self.shared.code.mark(gpa, grains) {
+        if self.space.code.mark(gpa, grains) {
             self.translations.protect(gpa);
-            self.shared.memory.watch_writes(gpa);
+            self.space.slots.watch_writes(gpa);
             self.shared.tell_others(self.index, Notice::Decoded { gpa });
         }
     }

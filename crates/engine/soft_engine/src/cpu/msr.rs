@@ -175,7 +175,7 @@ impl Core<'_> {
     /// The version after the one that stands at `gpa`: even, and another.
     fn next_version(&self, gpa: u64) -> u32 {
         use guest_memory::{Bytes as _, GuestAddress};
-        let found: u32 = self.shared.memory.read_obj(GuestAddress(gpa)).unwrap_or(0);
+        let found: u32 = self.space.slots.read_obj(GuestAddress(gpa)).unwrap_or(0);
         (found | 1).wrapping_add(1)
     }
 
@@ -183,7 +183,7 @@ impl Core<'_> {
     fn publish(&mut self, gpa: u64, bytes: &[u8]) {
         use guest_memory::{Bytes as _, GuestAddress};
         // The whole structure or nothing: a guest that names a place without RAM gets no clock.
-        let _ = self.shared.memory.write_slice(bytes, GuestAddress(gpa));
+        let _ = self.space.slots.write_slice(bytes, GuestAddress(gpa));
     }
 }
 

@@ -123,7 +123,7 @@ impl BlockCache {
         let len = (PAGE_SIZE as usize - start).min(BLOCK_INSNS * INSN_MAX);
         let mut bytes = [0; BLOCK_INSNS * INSN_MAX];
         let bytes = &mut bytes[..len];
-        let Some(frame) = core.shared.memory.frame(page) else { return core.undefined() };
+        let Some(frame) = core.space.slots.frame(page) else { return core.undefined() };
         // Marked before it is read: a store in between is noticed, one before is seen.
         core.code_decoded(page, code_map::grains_of(gpa, len));
         frame.read(start, bytes);
@@ -173,7 +173,7 @@ pub(super) fn decode_one(
 pub(super) fn read_head(core: &mut Core<'_>, gpa: u64, bytes: &mut [u8; INSN_MAX]) -> Exec<usize> {
     let start = (gpa % PAGE_SIZE) as usize;
     let head = INSN_MAX.min(PAGE_SIZE as usize - start);
-    let Some(frame) = core.shared.memory.frame(gpa) else { return core.undefined() };
+    let Some(frame) = core.space.slots.frame(gpa) else { return core.undefined() };
     frame.read(start, &mut bytes[..head]);
     Ok(head)
 }
@@ -181,7 +181,7 @@ pub(super) fn read_head(core: &mut Core<'_>, gpa: u64, bytes: &mut [u8; INSN_MAX
 /// Reads the first bytes of the page after the one of linear `address`, or raises what a fetch from there raises.
 pub(super) fn read_tail(core: &mut Core<'_>, address: u64, bytes: &mut [u8]) -> Exec {
     let next = core.code_address(core.next_page(address))?;
-    let Some(frame) = core.shared.memory.frame(next) else { return core.undefined() };
+    let Some(frame) = core.space.slots.frame(next) else { return core.undefined() };
     frame.read(0, bytes);
     Ok(())
 }

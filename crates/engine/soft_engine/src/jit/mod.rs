@@ -348,7 +348,7 @@ impl Jit {
         self.made += 1;
         let page = gpa & !(PAGE_SIZE - 1);
         let start = (gpa % PAGE_SIZE) as usize;
-        let frame = core.shared.memory.frame(page)?;
+        let frame = core.space.slots.frame(page)?;
         let mut bytes = [0; PAGE_SIZE as usize];
         // Marked before it is read: a store in between is noticed, one before is seen. How far the unit reaches is
         // known only afterwards.

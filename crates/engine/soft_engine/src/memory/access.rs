@@ -11,11 +11,11 @@
 use guest_memory::{Frame, PAGE_SIZE};
 
 use super::paging::{self, Access, Kind};
+use super::space::Space;
 use super::tlb::Fill;
 use super::{RamTables, View, code_map, order};
 use crate::cpu::mode::{cr0, cr4};
 use crate::cpu::{Core, Exception, Exec, Word, flags, seg, vector};
-use crate::vm::Shared;
 
 /// What a processor locks at once (SDM vol. 3, 9.1.2.2), on guest and host.
 pub const LINE_BYTES: u64 = 64;
@@ -23,8 +23,18 @@ pub const LINE_BYTES: u64 = 64;
 /// Where one piece of an access, inside one page, leads.
 #[derive(Clone, Copy)]
 enum Target<'m> {
-    Ram { frame: Frame<'m>, gpa: u64 },
-    Device { gpa: u64 },
+    Ram {
+        frame: Frame<'m>,
+        gpa: u64,
+    },
+    /// Reads come from the page, writes go to whoever watches them.
+    Rom {
+        frame: Frame<'m>,
+        gpa: u64,
+    },
+    Device {
+        gpa: u64,
+    },
 }
 
 /// A linear access as it comes from an instruction.
@@ -205,7 +215,7 @@ impl<'m> Core<'m> {
             return self.raise(Exception::with_error(vector::GP, 0));
         }
         let found = self.translate(address, Access { kind: Kind::Fetch, user, implicit: false })?;
-        if let Some(frame) = self.shared.memory.frame(found.gpa) {
+        if let Some(frame) = self.space.slots.frame(found.gpa) {
             let (page, gpa) = (address & !(PAGE_SIZE - 1), found.gpa & !(PAGE_SIZE - 1));
             let paging::Translation { global, size_bytes, .. } = found;
             self.translations.fill_code(user, Fill { page, gpa, frame, writable: false, global, size_bytes });
@@ -261,7 +271,9 @@ impl<'m> Core<'m> {
             return Ok(T::from_u64(u64::from_le_bytes(bytes)));
         }
         match self.target(place, T::BYTES, Kind::Read)? {
-            Target::Ram { frame, gpa } => Ok(frame.load((gpa % PAGE_SIZE) as usize)),
+            Target::Ram { frame, gpa } | Target::Rom { frame, gpa } => {
+                Ok(frame.load((gpa % PAGE_SIZE) as usize))
+            }
             Target::Device { gpa } => Ok(self.device_load(gpa)),
         }
     }
@@ -278,7 +290,7 @@ impl<'m> Core<'m> {
                 frame.store((gpa % PAGE_SIZE) as usize, value);
                 self.written(gpa, T::BYTES);
             }
-            Target::Device { gpa } => self.device_store(gpa, value),
+            Target::Rom { gpa, .. } | Target::Device { gpa } => self.device_store(gpa, value),
         }
         Ok(())
     }
@@ -302,6 +314,11 @@ impl<'m> Core<'m> {
             Target::Ram { frame, gpa } => {
                 let old = change_in(frame, (gpa % PAGE_SIZE) as usize, locked, &mut change);
                 self.written(gpa, T::BYTES);
+                Ok(old)
+            }
+            Target::Rom { frame, gpa } => {
+                let old = frame.load((gpa % PAGE_SIZE) as usize);
+                self.device_store(gpa, change(old));
                 Ok(old)
             }
             Target::Device { gpa } => {
@@ -368,7 +385,9 @@ impl<'m> Core<'m> {
 
     fn read_piece(&mut self, target: Target<'m>, out: &mut [u8]) {
         match target {
-            Target::Ram { frame, gpa } => frame.read((gpa % PAGE_SIZE) as usize, out),
+            Target::Ram { frame, gpa } | Target::Rom { frame, gpa } => {
+                frame.read((gpa % PAGE_SIZE) as usize, out);
+            }
             Target::Device { gpa } => self.device_read(gpa, out),
         }
     }
@@ -379,7 +398,7 @@ impl<'m> Core<'m> {
                 frame.write((gpa % PAGE_SIZE) as usize, bytes);
                 self.written(gpa, bytes.len());
             }
-            Target::Device { gpa } => self.device_write(gpa, bytes),
+            Target::Rom { gpa, .. } | Target::Device { gpa } => self.device_write(gpa, bytes),
         }
     }
 
@@ -398,19 +417,23 @@ impl<'m> Core<'m> {
         if view == View::Careful {
             self.note_data_breakpoints(address, len, kind == Kind::Write);
         }
-        let Some(frame) = self.shared.memory.frame(found.gpa) else {
+        let Some((frame, access)) = self.space.slots.page(found.gpa) else {
             return Ok(Target::Device { gpa: found.gpa });
         };
+        let is_rom = access == guest_memory::Access::Rom;
+        if is_rom && kind == Kind::Write {
+            return Ok(Target::Rom { frame, gpa: found.gpa });
+        }
         let (page, gpa) = (address & !(PAGE_SIZE - 1), found.gpa & !(PAGE_SIZE - 1));
-        if kind == Kind::Write && self.shared.log.is_on() {
-            self.shared.log.record(gpa);
+        if kind == Kind::Write && self.space.log.is_on() {
+            self.space.log.record(gpa);
         }
         self.journal.look(gpa);
         if kind == Kind::Write {
             self.journal.keep(gpa, frame);
         }
-        let recorded = kind == Kind::Write || !(self.shared.log.is_on() || self.journal.is_open());
-        let writable = found.writable && recorded && self.shared.code.grains(gpa) == 0;
+        let recorded = kind == Kind::Write || !(self.space.log.is_on() || self.journal.is_open());
+        let writable = found.writable && recorded && !is_rom && self.space.code.grains(gpa) == 0;
         let fill = Fill { page, gpa, frame, writable, global: found.global, size_bytes: found.size_bytes };
         self.translations.fill_data(view, fill);
         Ok(Target::Ram { frame, gpa: found.gpa })
@@ -432,8 +455,8 @@ impl<'m> Core<'m> {
     }
 
     fn translate(&mut self, address: u64, access: Access) -> Exec<paging::Translation> {
-        let Shared { memory, log, .. } = self.shared;
-        let tables = RamTables { memory, log, journal: &self.journal };
+        let Space { slots, log, .. } = self.space;
+        let tables = RamTables { memory: slots, log, journal: &self.journal };
         match paging::translate(&self.cpu, &tables, address, access) {
             Ok(found) => Ok(found),
             Err(fault) => self.raise(fault),
@@ -442,7 +465,7 @@ impl<'m> Core<'m> {
 
     /// After a store of `len` bytes to RAM that took the slow way: drops what was decoded there.
     fn written(&mut self, gpa: u64, len: usize) {
-        let bits = self.shared.code.take(gpa, code_map::grains_of(gpa, len));
+        let bits = self.space.code.take(gpa, code_map::grains_of(gpa, len));
         if bits != 0 {
             self.code_written(gpa & !(PAGE_SIZE - 1), bits);
         }

@@ -3,10 +3,10 @@
 //! A bit is set before the bytes are read for decoding. Whoever stores to bytes whose bit is set clears it and
 //! tells every vCPU to drop what it decoded there. A bit that is set without need costs time, nothing else.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use guest_memory::{GuestMemory, PAGE_SIZE};
+use guest_memory::{PAGE_SIZE, Slot, SlotId, Slots};
 
 /// Bytes that one bit stands for.
 const GRAIN: u64 = 64;
@@ -17,12 +17,22 @@ type Chunk = Box<[AtomicU64]>;
 
 /// The map of one VM.
 pub struct CodeMap {
-    regions: Vec<RegionMap>,
+    regions: Vec<Arc<RegionMap>>,
 }
 
 struct RegionMap {
+    slot: SlotId,
     first_gpa: u64,
     chunks: Vec<OnceLock<Chunk>>,
+}
+
+impl RegionMap {
+    fn new(slot: &Slot) -> Arc<RegionMap> {
+        let range = slot.range();
+        let pages = (range.size_bytes / PAGE_SIZE) as usize;
+        let chunks = (0..pages.div_ceil(CHUNK_PAGES)).map(|_| OnceLock::new()).collect();
+        Arc::new(RegionMap { slot: slot.id(), first_gpa: range.start.0, chunks })
+    }
 }
 
 /// Bits of the grains that `len` bytes at `gpa` touch, within their page.
@@ -36,14 +46,16 @@ pub fn grains_of(gpa: u64, len: usize) -> u64 {
 }
 
 impl CodeMap {
-    /// A map of `memory` in which nothing is code.
-    pub fn new(memory: &GuestMemory) -> CodeMap {
-        let region_map = |region: guest_memory::Region| {
-            let pages = (region.range.size_bytes / PAGE_SIZE) as usize;
-            let chunks = (0..pages.div_ceil(CHUNK_PAGES)).map(|_| OnceLock::new()).collect();
-            RegionMap { first_gpa: region.range.start.0, chunks }
-        };
-        CodeMap { regions: memory.regions().map(region_map).collect() }
+    /// A map of `slots` in which nothing is code.
+    pub fn new(slots: &Slots) -> CodeMap {
+        CodeMap { regions: slots.slots().iter().map(RegionMap::new).collect() }
+    }
+
+    /// The map when the slots are these.
+    pub fn followed_by(&self, slots: &Slots) -> CodeMap {
+        let known = |slot: &Slot| self.regions.iter().find(|region| region.slot == slot.id()).map(Arc::clone);
+        let region = |slot| known(slot).unwrap_or_else(|| RegionMap::new(slot));
+        CodeMap { regions: slots.slots().iter().map(region).collect() }
     }
 
     /// Says that the grains `bits` of the page at `gpa` are about to be decoded. True if no byte of the page was.

@@ -137,7 +137,8 @@ mod tests {
     fn a_page_is_as_before_the_first_store() {
         let range = GpaRange { start: GuestAddress(0), size_bytes: 0x2000 };
         let memory = GuestMemory::allocate(&[range], Policy::default()).unwrap();
-        let frame = memory.frame(0x1000).unwrap();
+        let slots = memory.snapshot();
+        let frame = slots.frame(0x1000).unwrap();
         frame.store(8, 1u64);
         let journal = Journal::default();
         journal.begin();

@@ -9,11 +9,12 @@ pub mod code_map;
 pub mod journal;
 pub mod order;
 pub mod paging;
+pub mod space;
 pub mod tlb;
 pub mod write_log;
 
 use code_epochs::CodePages;
-use guest_memory::{Frame, GuestMemory};
+use guest_memory::{Access, Frame, Slots};
 use journal::Journal;
 use paging::Tables;
 use tlb::{Fill, Tlb};
@@ -266,7 +267,7 @@ impl<'m> Translations<'m> {
 /// Page tables in RAM.
 pub struct RamTables<'m, 'j> {
     /// Where they are.
-    pub memory: &'m GuestMemory,
+    pub memory: &'m Slots,
     /// Where they are kept before they change.
     pub journal: &'j Journal<'m>,
     /// Where their changes are recorded.
@@ -274,23 +275,25 @@ pub struct RamTables<'m, 'j> {
 }
 
 impl<'m> RamTables<'m, '_> {
-    fn place(&self, gpa: u64) -> Option<(Frame<'m>, usize)> {
-        Some((self.memory.frame(gpa)?, (gpa & 0xfff) as usize))
+    fn place(&self, gpa: u64) -> Option<(Frame<'m>, Access, usize)> {
+        let (frame, access) = self.memory.page(gpa)?;
+        Some((frame, access, (gpa & 0xfff) as usize))
     }
 }
 
 impl Tables for RamTables<'_, '_> {
     fn read(&self, gpa: u64, wide: bool) -> u64 {
         match self.place(gpa) {
-            Some((frame, offset)) if wide => frame.load::<u64>(offset),
-            Some((frame, offset)) => frame.load::<u32>(offset).into(),
+            Some((frame, _, offset)) if wide => frame.load::<u64>(offset),
+            Some((frame, _, offset)) => frame.load::<u32>(offset).into(),
             None if wide => u64::MAX,
             None => u32::MAX.into(),
         }
     }
 
     fn set_bits(&self, gpa: u64, wide: bool, entry: u64, bits: u64) -> bool {
-        let Some((frame, offset)) = self.place(gpa) else { return true };
+        // A ROM keeps what it has.
+        let Some((frame, Access::Ram, offset)) = self.place(gpa) else { return true };
         if self.log.is_on() {
             self.log.record(gpa);
         }

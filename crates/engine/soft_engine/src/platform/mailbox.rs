@@ -43,6 +43,8 @@ impl Request {
     pub(crate) const PROTECT: Request = Request(1 << 8);
     /// Stand still: another vCPU has to execute an instruction alone.
     pub(crate) const STAND_STILL: Request = Request(1 << 9);
+    /// Leave guest memory and enter it again: slots have come or gone.
+    pub(crate) const CHANGE_MEMORY: Request = Request(1 << 10);
     /// Everything that may be asked.
     pub(crate) const ALL: Request = Request(u32::MAX);
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use guest_memory::{Backing, GpaRange, GuestAddress, GuestMemory, Policy};
+use guest_memory::{GpaRange, GuestAddress, GuestMemory, Policy};
 use vcpu_model::{ExitCounters, GuestIo};
 
 use super::access::{check_mmx, check_sse};
@@ -36,14 +36,21 @@ impl GuestIo for NoDevices {
 /// Runs `test` on a vCPU whose CR0 and CR4 it may change.
 fn with_core(test: impl FnOnce(&mut Core<'_>)) {
     let range = GpaRange { start: GuestAddress(0), size_bytes: 1 << 20 };
-    let policy = Policy { huge_pages: false, mergeable: false, backing: Backing::PrivateAnonymous };
+    let policy = Policy { huge_pages: false, mergeable: false };
     let memory = GuestMemory::allocate(&[range], policy).unwrap();
     let cpuid = features::offered();
     let shared = Shared::new(memory, cpuid.clone(), 1, crate::vm::Tiers::INTERPRETER);
+    let space = shared.space();
     let mut lapic = Lapic::new(Arc::clone(&shared.platform), 0);
     let counters = ExitCounters::default();
-    let around =
-        Surroundings { index: 0, shared: &shared, cpuid: &cpuid, io: &NoDevices, counters: &counters };
+    let around = Surroundings {
+        index: 0,
+        shared: &shared,
+        space: &space,
+        cpuid: &cpuid,
+        io: &NoDevices,
+        counters: &counters,
+    };
     test(&mut Core::new(Cpu::power_on(0, 0), &mut lapic, around));
 }
 

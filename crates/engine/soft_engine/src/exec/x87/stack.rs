@@ -183,7 +183,7 @@ fn code_byte(core: &mut Core<'_>, rip: u64) -> Option<u8> {
     let base = if core.mode == crate::cpu::Mode::Long { 0 } else { core.segments[crate::cpu::seg::CS].base };
     let linear = base.wrapping_add(rip) & core.mode.rip_mask();
     match core.code_address(linear) {
-        Ok(gpa) => Some(core.shared.memory.frame(gpa)?.load((gpa % guest_memory::PAGE_SIZE) as usize)),
+        Ok(gpa) => Some(core.space.slots.frame(gpa)?.load((gpa % guest_memory::PAGE_SIZE) as usize)),
         Err(_) => {
             core.fault = None;
             None
