@@ -110,14 +110,14 @@ impl<V: Vm> PowerCycle<V> {
     pub(crate) fn start_dirty_log(&self) -> Result<(), EngineError> {
         self.vm.start_dirty_log()?;
         // Devices' writes are always recorded: what was before counts no more.
-        let _before = self.memory().take_device_dirty();
+        let _before = self.memory().slots().take_device_dirty();
         Ok(())
     }
 
     /// Pages that vCPUs and devices wrote since the last call.
     pub(crate) fn take_dirty_log(&self) -> Result<DirtyPages, EngineError> {
         let mut dirty = self.vm.take_dirty_log()?;
-        dirty.merge(&self.memory().take_device_dirty());
+        dirty.merge(&self.memory().slots().take_device_dirty());
         Ok(dirty)
     }
 

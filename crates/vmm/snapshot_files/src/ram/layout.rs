@@ -1,6 +1,6 @@
 //! Where ranges of RAM lie in a file.
 
-use guest_memory::GuestMemory;
+use guest_memory::{GpaRange, GuestMemory};
 use serde::{Deserialize, Serialize};
 
 use super::PAGE_BYTES;
@@ -26,11 +26,8 @@ pub struct RamLayout(Vec<RamRange>);
 impl RamLayout {
     /// The RAM of a machine.
     pub fn of(memory: &GuestMemory) -> RamLayout {
-        let range = |region: guest_memory::Region| RamRange {
-            gpa: region.range.start.0,
-            size_bytes: region.range.size_bytes,
-        };
-        RamLayout(memory.regions().map(range).collect())
+        let range = |range: GpaRange| RamRange { gpa: range.start.0, size_bytes: range.size_bytes };
+        RamLayout(memory.slots().ram_ranges().map(range).collect())
     }
 
     /// The ranges.

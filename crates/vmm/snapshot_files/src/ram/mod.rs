@@ -100,13 +100,13 @@ pub trait RamSink {
 
 impl RamSource for GuestMemory {
     fn read_page(&self, gpa: u64, page: &mut [u8]) -> io::Result<()> {
-        self.read_slice(page, GuestAddress(gpa)).map_err(io::Error::other)
+        self.slots().read_slice(page, GuestAddress(gpa)).map_err(io::Error::other)
     }
 }
 
 impl RamSink for GuestMemory {
     fn write_page(&self, gpa: u64, page: &[u8]) -> io::Result<()> {
-        self.write_slice(page, GuestAddress(gpa)).map_err(io::Error::other)
+        self.slots().write_slice(page, GuestAddress(gpa)).map_err(io::Error::other)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use guest_memory::{DirtyPages, GuestMemory};
+use guest_memory::{Access, DirtyPages, GuestMemory};
 use host_sys::touched::touched_pages;
 
 use super::{PAGE_BYTES, RamLayout};
@@ -13,18 +13,20 @@ pub struct PageSet(Vec<u64>);
 
 impl PageSet {
     /// Pages of a machine's RAM that may hold something else than zeros: those that anybody has touched since it was
-    /// allocated.
+    /// allocated. RAM is anonymous: of a file that is mapped privately this tells nothing.
     ///
     /// # Errors
     /// The host does not tell.
     pub fn touched(memory: &GuestMemory) -> io::Result<PageSet> {
         let mut pages = PageSet::default();
         let mut before = 0;
-        for region in memory.regions() {
-            for page in touched_pages(region.host_address, region.range.size_bytes)? {
+        let slots = memory.snapshot();
+        for slot in slots.slots().iter().filter(|slot| slot.access() == Access::Ram) {
+            let size_bytes = slot.range().size_bytes;
+            for page in touched_pages(slot.host_address(), size_bytes)? {
                 pages.insert(before + page);
             }
-            before += region.range.size_bytes / PAGE_BYTES as u64;
+            before += size_bytes / PAGE_BYTES as u64;
         }
         Ok(pages)
     }

@@ -53,17 +53,17 @@ const PLACES: [u64; 6] = [0x1000, 0x2000, 0x10_0000, 0x2f_f000, 1 << 32, (1 << 3
 fn filled() -> GuestMemory {
     let memory = memory();
     for (index, gpa) in PLACES.into_iter().enumerate() {
-        memory.write_slice(&[index as u8 + 1; 4096], GuestAddress(gpa)).unwrap();
+        memory.slots().write_slice(&[index as u8 + 1; 4096], GuestAddress(gpa)).unwrap();
     }
     memory
 }
 
 fn contents(memory: &GuestMemory) -> Vec<u8> {
     let mut all = Vec::new();
-    for region in memory.regions() {
+    for range in memory.slots().ram_ranges() {
         let start = all.len();
-        all.resize(start + region.range.size_bytes as usize, 0);
-        memory.read_slice(&mut all[start..], region.range.start).unwrap();
+        all.resize(start + range.size_bytes as usize, 0);
+        memory.slots().read_slice(&mut all[start..], range.start).unwrap();
     }
     all
 }
@@ -75,7 +75,7 @@ fn saved(memory: &GuestMemory, file: &MemoryFile) -> RamIndex {
 }
 
 fn file_for(memory: &GuestMemory) -> MemoryFile {
-    MemoryFile::long(memory.size_bytes())
+    MemoryFile::long(memory.slots().size_bytes())
 }
 
 fn restored(file: &MemoryFile, index: &RamIndex) -> Result<GuestMemory, RamError> {
@@ -88,7 +88,7 @@ fn restored(file: &MemoryFile, index: &RamIndex) -> Result<GuestMemory, RamError
 fn what_was_touched_comes_back_and_zeros_are_left_out() {
     let memory = filled();
     // Touched, and zero all the same.
-    memory.write_slice(&[0; 4096], GuestAddress(0x5_0000)).unwrap();
+    memory.slots().write_slice(&[0; 4096], GuestAddress(0x5_0000)).unwrap();
     let file = file_for(&memory);
     let index = saved(&memory, &file);
     assert_eq!(index.data_bytes(), PLACES.len() as u64 * 4096);
@@ -107,9 +107,9 @@ fn a_page_that_is_written_again_is_the_later_one() {
     let (file, layout) = (file_for(&memory), RamLayout::of(&memory));
     let mut writer = RamWriter::new(&file, layout.clone());
     writer.write(&memory, &PageSet::touched(&memory).unwrap()).unwrap();
-    memory.write_slice(b"changed", GuestAddress(0x2004)).unwrap();
-    memory.write_slice(&[0; 4096], GuestAddress(0x10_0000)).unwrap();
-    memory.write_slice(b"new", GuestAddress((1 << 32) + 0x8000)).unwrap();
+    memory.slots().write_slice(b"changed", GuestAddress(0x2004)).unwrap();
+    memory.slots().write_slice(&[0; 4096], GuestAddress(0x10_0000)).unwrap();
+    memory.slots().write_slice(b"new", GuestAddress((1 << 32) + 0x8000)).unwrap();
     let dirty = [0x2000, 0x10_0000, (1 << 32) + 0x8000].map(|gpa| layout.page_at(gpa).unwrap());
     writer.write(&memory, &dirty.into_iter().collect()).unwrap();
     let index = writer.finish().1;
@@ -133,7 +133,7 @@ fn a_log_s_pages_are_those_of_the_layout() {
 fn a_file_has_holes_where_nothing_was() {
     let memory = filled();
     let file = tempfile::tempfile().unwrap();
-    file.set_len(memory.size_bytes()).unwrap();
+    file.set_len(memory.slots().size_bytes()).unwrap();
     let mut writer = RamWriter::new(file.try_clone().unwrap(), RamLayout::of(&memory));
     writer.write(&memory, &PageSet::touched(&memory).unwrap()).unwrap();
     let index = writer.finish().1;
@@ -195,8 +195,8 @@ fn no_changed_byte_of_an_index_is_believed() {
 fn an_index_of_version_1() {
     let range = GpaRange { start: GuestAddress(0), size_bytes: 2 << 20 };
     let memory = GuestMemory::allocate(&[range], Policy { huge_pages: false, ..Policy::default() }).unwrap();
-    memory.write_slice(&[1; 4096], GuestAddress(0x1000)).unwrap();
-    memory.write_slice(&[2; 4096], GuestAddress(0x2000)).unwrap();
+    memory.slots().write_slice(&[1; 4096], GuestAddress(0x1000)).unwrap();
+    memory.slots().write_slice(&[2; 4096], GuestAddress(0x2000)).unwrap();
     let index = saved(&memory, &file_for(&memory));
     let kept = include_bytes!("../../states/ram-index-1");
     assert_eq!(RamIndex::from_bytes(kept).unwrap(), index);

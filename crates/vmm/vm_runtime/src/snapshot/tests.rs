@@ -77,7 +77,7 @@ fn a_snapshot_has_everything_and_the_machine_goes_back_to_it() {
         opened.verify().unwrap();
         let memory = opened.ram(false).unwrap();
         let mut code = vec![0; guests::hello().len()];
-        memory.read_slice(&mut code, GuestAddress(LOAD_ADDRESS.into())).unwrap();
+        memory.slots().read_slice(&mut code, GuestAddress(LOAD_ADDRESS.into())).unwrap();
         assert_eq!(code, guests::hello(), "RAM is what it was");
         assert_eq!(vm.state()["state"], "running");
     }
