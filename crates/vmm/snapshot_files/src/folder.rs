@@ -165,7 +165,8 @@ impl Snapshots {
     /// The folder is there and cannot be read.
     pub fn expired(&self, vm: &VmName, now_s: u64) -> Result<Vec<SnapshotId>, SnapshotError> {
         let ids = self.names(vm)?.into_iter().map(|name| SnapshotId { vm: vm.clone(), name });
-        let is_expired = |id: &SnapshotId| self.open(id).is_ok_and(|snapshot| snapshot.record.is_expired(now_s));
+        let is_expired =
+            |id: &SnapshotId| self.open(id).is_ok_and(|snapshot| snapshot.record.is_expired(now_s));
         Ok(ids.filter(is_expired).collect())
     }
 

@@ -467,7 +467,7 @@ impl<'s> Driver<'s> {
             memory: cycle.memory().clone(),
             machine: MachineHandle { outbox: self.inbox.outbox(), cycle: self.cycle },
         };
-        self.worker.start(self.inbox.outbox(), reply, move |_, reply| job.run(reply));
+        self.worker.start(self.inbox.outbox(), reply, move |_, reply, at_work| job.run(reply, at_work));
     }
 
     /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
@@ -475,7 +475,8 @@ impl<'s> Driver<'s> {
         let Some((order, reply)) = understood(body, reply) else { return };
         let World { spec, backends, .. } = &self.world;
         let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
-        self.worker.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
+        self.worker
+            .start(self.inbox.outbox(), reply, move |outbox, reply, at_work| job.run(outbox, reply, at_work));
     }
 
     fn pause<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Result<(), EngineError> {

@@ -8,7 +8,7 @@ use vm_spec::VmSpec;
 use vm_spec::blueprint::BackendFacts;
 
 use super::put_back::PutBack;
-use super::{Answer, Opened, SnapshotFailure};
+use super::{Answer, AtWork, Opened, SnapshotFailure};
 use crate::control::Refusal;
 use crate::inbox::{Message, Outbox};
 
@@ -29,8 +29,10 @@ pub(crate) struct GoBack {
 
 impl GoBackJob {
     /// Gets everything ready and tells the driver, or answers why not.
-    pub(crate) fn run(&self, outbox: &Outbox, reply: Answer) {
-        match self.prepare() {
+    pub(crate) fn run(&self, outbox: &Outbox, reply: Answer, at_work: AtWork) {
+        let prepared = self.prepare();
+        drop(at_work);
+        match prepared {
             Ok((opened, disks)) => outbox.send(Message::GoBack(Box::new(GoBack { opened, disks, reply }))),
             Err(error) => {
                 // Whoever asked may be gone.

@@ -52,13 +52,16 @@ pub(crate) struct Worker {
     busy: Weak<()>,
 }
 
+/// Work is being done. It goes before the answer is given: whoever has that may ask for the next.
+pub(crate) struct AtWork(#[expect(dead_code, reason = "held for as long as the work takes")] Arc<()>);
+
 impl Worker {
     /// Starts `work` in a thread of its own. What it answers, if anything, is sent when it is done.
     pub(crate) fn start(
         &mut self,
         outbox: Outbox,
         reply: Answer,
-        work: impl FnOnce(&Outbox, Answer) + Send + 'static,
+        work: impl FnOnce(&Outbox, Answer, AtWork) + Send + 'static,
     ) {
         if self.busy.strong_count() > 0 {
             let line =
@@ -68,10 +71,8 @@ impl Worker {
         }
         let token = Arc::new(());
         self.busy = Arc::downgrade(&token);
-        let started = host_sys::threads::spawn("snapshot", move || {
-            work(&outbox, reply);
-            drop(token);
-        });
+        let at_work = AtWork(token);
+        let started = host_sys::threads::spawn("snapshot", move || work(&outbox, reply, at_work));
         // The answer is dropped with the work, which whoever asked sees.
         if let Err(error) = started {
             tracing::error!(%error, "no thread for a snapshot");

@@ -14,7 +14,7 @@ use vm_state::VmState;
 
 use super::disks::DiskCopies;
 use super::record::{kept, write_record, write_synced};
-use super::{Answer, MachineHandle, SnapshotFailure, boot_files};
+use super::{Answer, AtWork, MachineHandle, SnapshotFailure, boot_files};
 use crate::control::{Refusal, Reply};
 
 /// How often pages that were written meanwhile are copied before the guest has to stand still.
@@ -43,8 +43,9 @@ pub(super) struct Captured {
 
 impl TakeJob {
     /// Makes the snapshot and answers.
-    pub(crate) fn run(&self, reply: Answer) {
+    pub(crate) fn run(&self, reply: Answer, at_work: AtWork) {
         let taken = self.take(&reply);
+        drop(at_work);
         // Else whoever asked is gone, and removes nothing: the next one does.
         let _ = reply.send(taken.map(Reply::Snapshot).map_err(|error| Refusal::host(in_words(&error))));
     }
