@@ -115,7 +115,7 @@ pub fn seeds() -> Vec<Seed> {
     let policy = Policy { huge_pages: false, ..Policy::default() };
     let memory = GuestMemory::allocate(&[range], policy).expect("2 MiB");
     for gpa in [0x1000, 0x2000] {
-        memory.write_slice(b"something", GuestAddress(gpa)).expect("RAM");
+        memory.slots().write_slice(b"something", GuestAddress(gpa)).expect("RAM");
     }
     let plain = Written::default();
     let mut writer = RamWriter::new(&plain, RamLayout::of(&memory));
