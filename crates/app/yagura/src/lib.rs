@@ -5,7 +5,7 @@
 //!                ├─ doctor ─► facts of this host ─► rows ─► table or JSON
 //!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
 //!                                                          ├─ pause, resume, stop, reset, info, list ─► vm_client
-//!                                                          ├─ image, list, delete ─► cloud_ops, image_store
+//!                                                          ├─ image, list, delete ─► image_ops, instance_ops
 //!                                                          └─ disk ─► images, offline
 //! ```
 //!
@@ -17,6 +17,7 @@ mod complaint;
 mod disk_images;
 mod doctor;
 mod images;
+mod interruption;
 mod logging;
 mod print;
 mod progress;
@@ -74,8 +75,8 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Reset(arguments) => Ok(verbs::ask(Verb::Reset, &arguments.names)),
         Command::Info(arguments) => verbs::info(&arguments),
         Command::List(arguments) => verbs::list(&arguments),
-        Command::Delete(arguments) => images::delete_instances(&arguments),
-        Command::Image(command) => images::run(&command),
+        Command::Delete(arguments) => Ok(complaint::by_class(images::delete_instances(&arguments))),
+        Command::Image(command) => Ok(complaint::by_class(images::run(&command))),
         Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }

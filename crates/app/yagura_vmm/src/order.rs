@@ -25,7 +25,7 @@ const EXECUTABLE: &str = "yagura";
 /// Its first argument where the second one leads to an order. Nobody types it.
 const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 2\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 3\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub struct Order {
     pub kvm_device: PathBuf,
     /// Where the VM is controlled, besides the place where it is found by its name.
     pub control: Option<PathBuf>,
+    /// Where an instance's machine is recorded, so that it is the same one at each start.
+    pub machine: Option<PathBuf>,
     /// From which level on is logged, as [`logging::LevelFilter`](crate::logging::LevelFilter) writes it.
     pub log: String,
     /// Executed when the VM has ended: a program and its arguments; nothing if it is empty.

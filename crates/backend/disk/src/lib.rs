@@ -31,9 +31,10 @@ mod vmdk;
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
 pub use host_file::OpenError;
 pub use image_file::ImageFile;
+pub use image_model::DiskFormat;
 pub use offline::{
-    Claim, ConvertOptions, DiskFormat, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim,
-    convert, create_qcow2, create_raw, info, is_block_device, map, resize,
+    Claim, ConvertOptions, DiskInfo, MapPiece, OfflineError, Output, Qcow2Info, check, claim, convert,
+    create_qcow2, create_raw, info, is_block_device, map, resize,
 };
 pub use qcow2::{
     BackingName, BackingPolicy, CheckReport, Compression, CreateOptions, FormatError, Qcow2Disk, Repair,

@@ -7,11 +7,11 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use host_sys::new_file::{NewFile, PRIVATE};
-use messages::{Bytes, did_you_mean};
+use image_model::DiskFormat;
+use messages::Bytes;
 
 use crate::host_file::{self, HostFile, Kind, OpenError};
 use crate::image_file::ImageFile;
@@ -23,40 +23,6 @@ use crate::raw_contents::RawContents;
 pub use convert::{ConvertOptions, convert};
 pub(crate) use convert::{HOLE_BYTES, Run, copy};
 pub use map::{MapPiece, map};
-
-/// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// Each byte where it is.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// As a person writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-        }
-    }
-}
-
-impl FromStr for DiskFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DiskFormat, String> {
-        match text {
-            "raw" => Ok(DiskFormat::Raw),
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => {
-                let hint = did_you_mean(text, ["raw", "qcow2"]);
-                Err(format!("'{text}' is not a disk format (there are raw, qcow2){hint}"))
-            }
-        }
-    }
-}
 
 impl OfflineError {
     /// Whether something uses the disk now.

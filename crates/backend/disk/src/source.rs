@@ -8,12 +8,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use guest_memory::IoBuffers;
+use image_model::DiskFormat;
 use rustix::fs::{SeekFrom, fstat, seek};
 
 use crate::host_file::{HostFile, Kind, OpenError};
 use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::layer::{Layer, RawLayer};
-use crate::offline::DiskFormat;
 use crate::qcow2::{self, BackingName, FormatError, Image};
 use crate::{vdi, vhd, vhdx, vmdk};
 

@@ -19,6 +19,7 @@ use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
 use crate::inbox::{Inbox, Message};
+use crate::keeper::{Keeper, guest_cpuid};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
@@ -33,6 +34,8 @@ pub struct Options {
     pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
+    /// Keeps what the machine was resolved to, for a VM that is to be the same machine at its next start.
+    pub keeper: Option<Box<dyn Keeper>>,
 }
 
 /// Why a power cycle is over.
@@ -53,7 +56,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say } = options;
+    let Options { control, reach, say, keeper } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -61,11 +64,27 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let mut control = ControlServer::new(control, inbox.outbox(), events.clone());
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
-    let blueprint = Arc::new(resolve(spec, &facts, None)?);
+    let former = keeper.as_deref().and_then(Keeper::former);
+    let (cpuid, other_cpu) = guest_cpuid(engine, spec.cpu_model, former)?;
+    let facts = HostFacts { cpuid, backends: backends.facts() };
+    let blueprint = Arc::new(resolve(spec, &facts, former)?);
+    if let Some(keeper) = &keeper {
+        keeper.keep(&blueprint).map_err(RunError::Keep)?;
+    }
+    let kept = Arc::clone(&blueprint);
     let world = World { spec, blueprint, engine: engine.name(), backends: &backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine)?;
+    if let Some(line) = other_cpu {
+        driver.say(&line);
+    }
+    let ended = driver.power_cycles(engine);
+    if let Some(keeper) = &keeper {
+        let how = ended.as_ref().map_or_else(|error| messages::in_words(error), Outcome::to_string);
+        if let Err(error) = keeper.ended(&kept, &how) {
+            driver.say(&format!("its end is not recorded: {error}"));
+        }
+    }
+    let outcome = ended?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     Ok(outcome)
 }

@@ -22,7 +22,7 @@ use vm_state::VmState;
 use crate::control::CLIENTS_MAX;
 use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
-fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
+pub(crate) fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
     let kernel = folder.join("kernel");
     fs::write(&kernel, pvh_elf(guests::hello(), LOAD_ADDRESS)).unwrap();
     VmSpec {
