@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_guests::{entries, linux_image};
+use vm_spec::MachineRecord;
 
 /// What the guest finds in its initrd and writes to the exit port.
 const FOUND: u8 = 0x5a;
@@ -153,7 +154,63 @@ fn a_machine_of_an_image_keeps_its_disk_until_it_is_deleted() {
     place.good("delete web1");
     place.good("image gc");
     assert_eq!(fs::read_dir(place.path("store/blobs/sha256")).unwrap().count(), 0);
-    place.bad("delete web1", 1, &["web1"]);
+    place.bad("delete web1", 3, &["web1"]);
+}
+
+impl Place {
+    /// What is recorded of a VM's machine.
+    fn machine(&self, name: &str) -> MachineRecord {
+        let path = self.path("store/instances").join(name).join("machine.json");
+        MachineRecord::from_json(&fs::read(path).unwrap()).unwrap()
+    }
+}
+
+/// Slots of the devices, as `3 disk2`.
+fn slots(record: &MachineRecord) -> Vec<String> {
+    record.blueprint.devices.iter().map(|device| format!("{} {}", device.slot, device.id)).collect()
+}
+
+#[test]
+fn an_instance_is_the_same_machine_at_each_start() {
+    let place = Place::new();
+    let Some(_) = place.disk("tiny.raw") else { return };
+    place.good("image import tiny.raw --alias my/tiny --first-boot none");
+    for name in ["a.img", "b.img"] {
+        fs::File::create(place.path(name)).unwrap().set_len(1 << 20).unwrap();
+    }
+    let run = "run --image my/tiny --engine soft --net none --console none --debug-exit 0xf4 --on-reset exit --name web1";
+    let start = |disks: &str| {
+        let output = place.yagura(&format!("{run} {disks}"));
+        assert_eq!(output.status.code(), Some(FOUND_STATUS), "{output:?}");
+        place.machine("web1")
+    };
+    let whole = start("--disk path=a.img --disk path=b.img");
+    assert_eq!(slots(&whole), ["1 disk-root", "2 disk1", "3 disk2", "4 rng0"]);
+    assert!(whole.ended.is_some() && whole.spec.disks.iter().all(|disk| disk.path.is_absolute()));
+    let identity = || fs::read_to_string(place.path("store/instances/web1/instance.json")).unwrap();
+    let record = identity();
+    for _ in 0..2 {
+        let less = start("--disk path=b.img");
+        assert_eq!(slots(&less), ["1 disk-root", "3 disk2", "4 rng0"]);
+        assert_eq!(less.blueprint.cpuid, whole.blueprint.cpuid);
+    }
+    assert_eq!(slots(&start("--disk path=a.img --disk path=b.img")).len(), 4);
+    assert_eq!(identity(), record);
+    // What cannot be used is told, and left as it is.
+    let machine = place.path("store/instances/web1/machine.json");
+    let good = fs::read(&machine).unwrap();
+    fs::write(&machine, &good[..good.len() / 2]).unwrap();
+    place.bad(run, 1, &["VM web1", "machine.json", "move it away", "damaged"]);
+    assert_eq!(fs::read(&machine).unwrap(), good[..good.len() / 2]);
+    fs::write(&machine, good).unwrap();
+    let path = place.path("store/instances/web1/instance.json");
+    fs::write(&path, record.replace("web1", "web2")).unwrap();
+    place.bad(run, 1, &["VM web1", "instance.json", "is of instance web2", "move it away"]);
+    // As an earlier version left it.
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&machine).unwrap();
+    assert_eq!(slots(&start("")), ["1 disk-root", "2 rng0"]);
+    assert_ne!(identity(), record);
 }
 
 /// As with firmware, where GRUB takes `next_entry` off the disk when it starts it.
@@ -227,7 +284,7 @@ fn an_instance_becomes_an_image() {
     assert_eq!(place.yagura(&format!("{run} --image my/tiny --name a")).status.code(), Some(FOUND_STATUS));
     place.good("image publish a --alias mine");
     assert_eq!(place.yagura(&format!("{run} --image mine --name b")).status.code(), Some(FOUND_STATUS));
-    place.bad("image publish nobody", 1, &["nobody"]);
+    place.bad("image publish nobody", 3, &["nobody"]);
 }
 
 #[test]
@@ -271,12 +328,12 @@ fn what_is_wrong_is_said_in_one_line() {
         ("image import missing.raw", 1, &["missing.raw"]),
         ("image import file.img", 1, &["file.img"]),
         ("image import noise.qcow2 --alias ../x", 2, &["../x"]),
-        ("image show nothing/1", 1, &["nothing/1"]),
+        ("image show nothing/1", 3, &["nothing/1"]),
         ("image show /etc/passwd", 2, &["/etc/passwd"]),
-        ("image pull debain/12", 1, &["debain/12", "debian/12"]),
+        ("image pull debain/12", 3, &["debain/12", "debian/12"]),
         ("image pull ftp://127.0.0.1/x.raw", 1, &["ftp"]),
         ("image pull oci:", 1, &["oci:"]),
-        ("image build nothing", 1, &["nothing", "debian/12"]),
+        ("image build nothing", 3, &["nothing", "debian/12"]),
         ("image build --recipe recipe.toml", 1, &["recipe.toml", "line 1"]),
         ("run --image nothing/1", 1, &["nothing/1"]),
         ("run --user-data user.yaml --kernel x", 2, &["--image"]),

@@ -89,6 +89,41 @@ fn a_command_that_is_killed_leaves_nothing_or_all() {
     assert!(killed >= 12, "only {killed} commands were killed at work");
 }
 
+/// An import has a store to keep clean: whoever ends it by a signal that can be caught finds nothing of it there.
+#[test]
+fn an_import_that_is_ended_leaves_nothing_in_the_store() {
+    let folder = Folder::new();
+    source(&folder.path("source"), 64);
+    let store = folder.path("store");
+    let import = "image import source --format raw --alias mine";
+    let command = || {
+        let mut command = folder.command(import);
+        command.env("YAGURA_DIR", &store).stderr(Stdio::null());
+        command
+    };
+    let names = |below: &str| {
+        let entries = fs::read_dir(store.join(below)).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let began = Instant::now();
+    assert!(command().status().unwrap().success());
+    let whole = began.elapsed();
+    fs::remove_dir_all(&store).unwrap();
+    let mut ended = 0;
+    for (round, signal) in [Signal::INT, Signal::TERM, Signal::HUP].iter().cycle().take(9).enumerate() {
+        let delay = whole.mul_f64((round + 1) as f64 / 10.0);
+        ended += u32::from(end(command().spawn().unwrap(), *signal, delay));
+        assert!(names("staging").is_empty(), "{signal:?} after {delay:?}: {:?}", names("staging"));
+        let is_there = names("images").len() == 1;
+        assert_eq!(names("blobs/sha256").len(), usize::from(is_there), "{signal:?} after {delay:?}");
+        if is_there {
+            fs::remove_dir_all(&store).unwrap();
+        }
+    }
+    assert!(ended >= 3, "only {ended} imports were ended at work");
+    assert!(command().status().unwrap().success());
+}
+
 #[test]
 fn a_command_without_room_leaves_nothing() {
     let folder = Folder::new();

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use image_sources::{Catalogue, CatalogueError, VendorChecksum, find_checksum};
-use image_store::ChecksumKind;
+use image_model::ChecksumKind;
 
 use crate::{Notation, Script, Seed};
 

@@ -6,7 +6,7 @@
 
 use std::io::Cursor;
 
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use oci_image::{CONFIG_BYTES_MAX, LAYERS_MAX, OciOptions, check_sizes, read_archive};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};

@@ -4,7 +4,7 @@
 //! is one of those that were to be chosen from; a name that is taken apart is the same when it is put together; a complaint
 //! about a document is short.
 
-use image_store::Architecture;
+use image_model::Architecture;
 use oci_image::{
     CONFIG_BYTES_MAX, LAYERS_MAX, Manifest, OciImageError, OciReference, choose, layer_compression,
     parse_config, parse_manifest,

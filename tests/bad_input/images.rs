@@ -5,17 +5,17 @@ use std::fs;
 use crate::{Case, Files, check, check_among, fault, run};
 
 const NAMES: &[Case] = &[
-    ("image show no/such", 1, &["there is no image 'no/such' here"]),
-    ("image show 0123456789", 1, &["there is no image '0123456789' here"]),
-    ("image show a..b", 1, &["there is no image 'a..b' here"]),
+    ("image show no/such", 3, &["there is no image 'no/such' here"]),
+    ("image show 0123456789", 3, &["there is no image '0123456789' here"]),
+    ("image show a..b", 3, &["there is no image 'a..b' here"]),
     ("image show ../x", 2, &["'../x' cannot be an image's alias"]),
-    ("image delete no/such", 1, &["there is no image 'no/such' here"]),
-    ("image alias a no/such", 1, &["there is no image 'no/such' here"]),
-    ("image alias a --remove", 1, &["there is no image 'a' here"]),
-    ("image export no/such DIR/new", 1, &["there is no image 'no/such' here"]),
-    ("image publish web1", 1, &["there is no VM 'web1' here"]),
-    ("delete web1", 1, &["VM web1 cannot be deleted", "there is no VM 'web1' here"]),
-    ("image pull no/such", 1, &["image no/such", "no image is called no/such, here or in the catalogue"]),
+    ("image delete no/such", 3, &["there is no image 'no/such' here"]),
+    ("image alias a no/such", 3, &["there is no image 'no/such' here"]),
+    ("image alias a --remove", 3, &["there is no image 'a' here"]),
+    ("image export no/such DIR/new", 3, &["there is no image 'no/such' here"]),
+    ("image publish web1", 3, &["there is no VM 'web1' here"]),
+    ("delete web1", 3, &["VM web1 cannot be deleted", "there is no VM 'web1' here"]),
+    ("image pull no/such", 3, &["image no/such", "no image is called no/such, here or in the catalogue"]),
     ("image pull debain/12 --checksum sha256:00", 2, &["is not a sha256 (64 hexadecimal digits)"]),
     ("image pull ftp://a.example/b.raw", 1, &["ftp://a.example/b.raw"]),
     ("image pull oci:", 1, &["'oci:' is not the name of an OCI image"]),
@@ -23,7 +23,7 @@ const NAMES: &[Case] = &[
     ("image import DIR/text", 1, &["does not say what is in it; give --format"]),
     ("image import DIR/text --format qcow", 2, &["'qcow' is not a format"]),
     ("image import DIR/text --format tar.gz", 2, &["'tar.gz' is not a format"]),
-    ("image build no/such", 1, &["no/such"]),
+    ("image build no/such", 3, &["no/such"]),
     ("run --image no/such", 1, &["image no/such: no image is called no/such"]),
     ("run --image no/such --name a,b", 2, &["'a,b' is not a name for a VM", "did you mean 'a-b'?"]),
 ];
@@ -57,8 +57,8 @@ fn an_image_is_called_by_its_name() {
             ),
             ("run --image my/one --name web1", 1, &["VM web1", "image my/one starts by firmware only"]),
             ("run --image my/one --name web1 --disk-size 2M", 1, &["VM web1 is there already"]),
-            ("image show my/ome", 1, &["did you mean 'my/one'?"]),
-            ("delete web2", 1, &["did you mean 'web1'?"]),
+            ("image show my/ome", 3, &["did you mean 'my/one'?"]),
+            ("delete web2", 3, &["did you mean 'web1'?"]),
         ],
     );
 }

@@ -3,7 +3,9 @@
 use crate::cache::{self, Cache};
 use crate::packages;
 use anyhow::Result;
-use image_build::{FirstBoot, Recipe};
+use image_build::Recipe;
+use image_model::FirstBoot;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Packages beside the minimal base.
@@ -47,8 +49,9 @@ fn image_of(cache: &Cache, name: &'static str, packages: &str) -> Result<PathBuf
         customize: format!("HOSTNAME={HOSTNAME}\n{CUSTOMIZE}"),
     };
     let entry = cache::Recipe::new(name).with(recipe.digest());
-    let build =
-        |place: &std::path::Path| Ok(image_build::build(&recipe, &archive, &place.join(IMAGE), &mut |_| ())?);
+    let build = |place: &std::path::Path| {
+        Ok(image_build::build(&recipe, &archive, &place.join(IMAGE), &mut |_| ControlFlow::Continue(()))?)
+    };
     Ok(cache.entry(entry, build)?.join(IMAGE))
 }
 

@@ -35,7 +35,9 @@ impl Fake {
             ("vmm", "vm_spec"),
             ("vmm", "machine"),
             ("cloud", "host_agent"),
+            ("cloud", "image_store"),
             ("app", "yagura"),
+            ("app", "yagura_vmm"),
         ] {
             fake.package(&format!("crates/{tier}/{name}"), name, &[]);
         }
@@ -122,6 +124,16 @@ fn concrete_devices_are_named_by_the_machine_only() {
     Fake::assert_dependency("device/virtio_block", "device/virtio_net", "another device");
     Fake::assert_dependency("app/yagura", "device/virtio_net", "only machine");
     Fake::assert_dependency("cloud/host_agent", "vmm/machine", "only by vm_spec");
+}
+
+#[test]
+fn images_are_read_apart_from_their_store_and_run_apart_from_both() {
+    Fake::assert_dependency("cloud/host_agent", "cloud/image_store", "");
+    Fake::assert_dependency("app/yagura", "cloud/image_store", "");
+    Fake::assert_dependency("app/yagura_vmm", "cloud/image_store", "knows nothing of images");
+    let fake = Fake::new();
+    fake.package("crates/cloud/image_import", "image_import", &["cloud/image_store"]);
+    fake.assert_found("dependency", "shares image_model with the store");
 }
 
 #[test]

@@ -9,6 +9,11 @@ const DEVICE_FRAMES: &[&str] = &["virtio_core", "pci"];
 const ASSEMBLY: &str = "machine";
 /// What the cloud may know of a virtual machine.
 const SPECIFICATION: &str = "vm_spec";
+/// The process of one VM, which knows of a store no more than a path in an order.
+const VM_PROCESS: &str = "yagura_vmm";
+/// Where images are kept, and who reads and fetches what becomes one: they share words and not each other.
+const IMAGE_STORE: &str = "image_store";
+const IMAGE_READERS: &[&str] = &["oci_image", "image_import", "image_sources"];
 /// Executables that choose an engine.
 const ENGINE_USERS: &[&str] = &["yagura", "yagura_vmm"];
 
@@ -49,6 +54,12 @@ fn forbidden(user: &Package, used: &Package) -> Option<&'static str> {
         (_, Tier::Device) if concrete && user.name != ASSEMBLY => Some("only machine names concrete devices"),
         (Tier::Cloud, Tier::Vmm) if used.name != SPECIFICATION => {
             Some("the cloud reaches machines only by vm_spec")
+        }
+        (Tier::App, Tier::Cloud) if user.name == VM_PROCESS => {
+            Some("a VM's process knows nothing of images and instances")
+        }
+        (Tier::Cloud, Tier::Cloud) if used.name == IMAGE_STORE && IMAGE_READERS.contains(&&*user.name) => {
+            Some("who reads and fetches images shares image_model with the store, not the store")
         }
         _ if allowed(from).contains(&to) => None,
         _ => Some("a crate depends only on lower tiers"),

@@ -14,8 +14,20 @@ const USAGE: u8 = 2;
 
 /// Prints an error with all its causes.
 pub fn about_failure(error: &anyhow::Error) -> ExitCode {
-    say(&without_store_paths(&in_words(&**error)));
+    tell(error);
     ExitCode::from(FAILED)
+}
+
+fn tell(error: &anyhow::Error) {
+    say(&without_store_paths(&in_words(&**error)));
+}
+
+/// Prints an error of a verb on images or instances; the status says what kind of failure it is.
+pub fn by_class(answer: anyhow::Result<u8>) -> u8 {
+    answer.unwrap_or_else(|error| {
+        tell(&error);
+        crate::verbs::status_of_error(&error)
+    })
 }
 
 /// Prints what clap found, which may be help that was asked for.

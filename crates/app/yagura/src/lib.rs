@@ -6,7 +6,7 @@
 //!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
 //!                                                          ├─ pause, resume, stop, reset, info, list ─► vm_client
 //!                                                          ├─ snapshot ─► snapshot_files, vm_client
-//!                                                          ├─ image, list, delete ─► cloud_ops, image_store
+//!                                                          ├─ image, list, delete ─► image_ops, instance_ops
 //!                                                          └─ disk ─► images, offline
 //! ```
 //!
@@ -18,6 +18,7 @@ mod complaint;
 mod disk_images;
 mod doctor;
 mod images;
+mod interruption;
 mod logging;
 mod print;
 mod progress;
@@ -77,8 +78,8 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Info(arguments) => verbs::info(&arguments),
         Command::Snapshot(command) => verbs::snapshot::run(&command),
         Command::List(arguments) => verbs::list(&arguments),
-        Command::Delete(arguments) => images::delete_instances(&arguments),
-        Command::Image(command) => images::run(&command),
+        Command::Delete(arguments) => Ok(complaint::by_class(images::delete_instances(&arguments))),
+        Command::Image(command) => Ok(complaint::by_class(images::run(&command))),
         Command::Disk(command) => disk_images::run(&command),
         Command::Doctor(arguments) => doctor::run(&arguments),
     }

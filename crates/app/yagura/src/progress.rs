@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use yagura_vmm::say;
 
+use crate::interruption::Interruption;
+
 /// Stages shorter than this get no line of their own.
 const WORTH_A_LINE: Duration = Duration::from_millis(500);
 
@@ -14,12 +16,14 @@ pub struct Stages {
     terminal: bool,
     stage: Option<(String, Instant)>,
     bar: Option<ProgressBar>,
+    interruption: Interruption,
 }
 
 impl Stages {
     /// Nothing is shown before the first stage.
     pub fn new() -> Stages {
-        Stages { terminal: io::stderr().is_terminal(), stage: None, bar: None }
+        let (terminal, interruption) = (io::stderr().is_terminal(), Interruption::of_work());
+        Stages { terminal, stage: None, bar: None, interruption }
     }
 
     /// All is done.
@@ -33,7 +37,7 @@ impl Stages {
     }
 }
 
-impl cloud_ops::Watch for Stages {
+impl messages::Watch for Stages {
     fn stage(&mut self, what: &str) {
         if self.stage.as_ref().is_some_and(|(current, _)| current == what) {
             return;
@@ -64,10 +68,15 @@ impl cloud_ops::Watch for Stages {
             None => say(what),
         }
     }
+
+    fn is_cancelled(&self) -> bool {
+        self.interruption.is_wanted()
+    }
 }
 
 impl Drop for Stages {
     fn drop(&mut self) {
+        self.interruption.work_is_over();
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -45,7 +45,7 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
         return Err(hand_over(&order(settings.request(config)?, kvm_device, log), &[]));
     };
     let images = images::images()?;
-    let images::Prepared { settings: instance, held } =
+    let images::Prepared { settings: instance, held, machine } =
         images::instance(&images, &choices, settings.has_kernel(), settings.has_card())?;
     let name = instance.name.clone();
     if let Some(note) = settings.missing_cards(&instance) {
@@ -54,7 +54,7 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
     let request = settings.with_instance(instance).request(config).map_err(anyhow::Error::from);
     let error = match request.and_then(|request| {
         let afterwards = if rm { removal(&name)? } else { Vec::new() };
-        Ok(Order { afterwards, ..order(request, kvm_device, log) })
+        Ok(Order { afterwards, machine: Some(machine), ..order(request, kvm_device, log) })
     }) {
         Ok(order) => hand_over(&order, &held),
         Err(error) => error,
@@ -95,5 +95,6 @@ fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
 fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
     let Request { spec, another_name_will_do, engine, jit, control } = request;
     let (log, afterwards) = (log.to_string(), Vec::new());
-    Order { spec, another_name_will_do, engine, jit, kvm_device, control, log, afterwards, restore: None }
+    let (machine, restore) = (None, None);
+    Order { spec, another_name_will_do, engine, jit, kvm_device, control, machine, restore, log, afterwards }
 }

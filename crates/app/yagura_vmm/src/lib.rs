@@ -8,6 +8,7 @@
 //! It is no part of programs that do more, as each VM pays for the pages and the relocations of its executable (ADR 6).
 
 mod engine;
+mod kept;
 pub mod logging;
 pub mod meminfo;
 mod name;

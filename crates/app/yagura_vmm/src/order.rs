@@ -42,6 +42,8 @@ pub struct Order {
     pub kvm_device: PathBuf,
     /// Where the VM is controlled, besides the place where it is found by its name.
     pub control: Option<PathBuf>,
+    /// Where an instance's machine is recorded, so that it is the same one at each start.
+    pub machine: Option<PathBuf>,
     /// From which level on is logged, as [`logging::LevelFilter`](crate::logging::LevelFilter) writes it.
     pub log: String,
     /// Executed when the VM has ended: a program and its arguments; nothing if it is empty.

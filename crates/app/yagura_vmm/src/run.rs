@@ -10,10 +10,11 @@ use host_sys::{inherited, limits};
 use kvm_engine::{Hardware, KvmEngine};
 use messages::{Bytes, in_words};
 use vcpu_model::{Engine, EngineError};
-use vm_runtime::{ControlSocket, Options, Outcome, Reach};
+use vm_runtime::{ControlSocket, Keeper, Options, Outcome, Reach};
 use vm_spec::{BootSpec, ConsoleSpec, MemorySize, OnError, VmSpec};
 
 use crate::engine::{self, Chosen};
+use crate::kept::KeptMachine;
 use crate::meminfo::{self, MemoryFacts};
 use crate::name;
 use crate::order::Order;
@@ -61,17 +62,9 @@ fn tell_keys(spec: &VmSpec) {
 }
 
 fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
-    let Order {
-        spec,
-        engine,
-        jit,
-        kvm_device,
-        control,
-        restore,
-        another_name_will_do: _,
-        log: _,
-        afterwards: _,
-    } = order;
+    let Order { mut spec, engine, jit, kvm_device, control, machine, restore, .. } = order;
+    let kept = machine.map(|path| KeptMachine::open(&path, &mut spec)).transpose();
+    let kept = kept.with_context(|| format!("VM {}", spec.name))?;
     let name = &spec.name;
     let table = std::fs::read_to_string(meminfo::PATH).unwrap_or_default();
     let warning = MemoryFacts::parse(&table).map(|host| check_memory(spec.memory, host)).transpose()?;
@@ -87,7 +80,8 @@ fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
     let by_path = control.as_deref().map(ControlSocket::open).transpose();
     let by_path = by_path.map_err(|error| failure(&spec, &error.into(), ""))?;
     let control = by_name.into_iter().chain(by_path).collect();
-    let options = Options { control, reach, say: Some(say), restore };
+    let keeper = kept.map(|kept| Box::new(kept) as Box<dyn Keeper>);
+    let options = Options { control, reach, say: Some(say), restore, keeper };
     tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => {

@@ -3,41 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use messages::did_you_mean;
-
-/// How a disk lies in its file. Always stated: what a guest can write is never asked what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DiskFormat {
-    /// Each byte where it is.
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// As a person writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-        }
-    }
-}
-
-impl FromStr for DiskFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<DiskFormat, String> {
-        match text {
-            "raw" => Ok(DiskFormat::Raw),
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => {
-                let hint = did_you_mean(text, ["raw", "qcow2"]);
-                Err(format!("'{text}' is not a disk format (there are raw, qcow2){hint}"))
-            }
-        }
-    }
-}
+use image_model::DiskFormat;
 
 /// How a disk that is imported lies in its file. Machines run on [`DiskFormat`]s only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,8 +37,9 @@ mod vmdk;
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
 pub use disguise::{Disguise, StatedBy};
 pub use error::{FormatError, OpenError, ReleaseError, ResizeError};
-pub use format::{BackingName, Compression, DiskFormat, Qcow2Info, SourceFormat};
+pub use format::{BackingName, Compression, Qcow2Info, SourceFormat};
 pub use image_file::ImageFile;
+pub use image_model::DiskFormat;
 pub use map_piece::MapPiece;
 pub use offline::{
     Claim, ConvertOptions, DiskInfo, OfflineError, Output, check, claim, convert, create_qcow2, create_raw,

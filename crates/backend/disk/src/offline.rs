@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host_sys::new_file::{NewFile, PRIVATE};
+use image_model::DiskFormat;
 use messages::Bytes;
 
 use crate::error::{FormatError, OpenError};
-use crate::format::{DiskFormat, Qcow2Info};
+use crate::format::Qcow2Info;
 use crate::host_file::{self, HostFile, Kind};
 use crate::image_file::ImageFile;
 use crate::qcow2::{self, BackingPolicy, CheckReport, CreateOptions, Repair};

@@ -15,9 +15,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use image_model::DiskFormat;
+
 use crate::contract::Disk;
 use crate::error::{OpenError, ReleaseError, ResizeError};
-use crate::format::DiskFormat;
 use crate::host_file::{OpenFile, check_block_size, check_raw_size};
 use crate::qcow2::{self, BackingPolicy, Header, Qcow2Disk};
 use crate::raw::{RawDisk, block_sizes};

@@ -24,11 +24,12 @@ mod path;
 mod vfat;
 mod xfs;
 
-pub use boot::{Architecture, Boot, BootError, FileRef, OsRelease, RootFs, find_boot};
+pub use boot::{Boot, BootError, FileRef, OsRelease, RootFs, find_boot};
 pub use content::{Content, identify};
 pub use device::{Limited, ReadAt, Slice};
 pub use error::FsError;
 pub use file_system::{
     DirEntry, FileKind, FileSystem, FsKind, Metadata, copy_file, open_file_system, read_small,
 };
+pub use image_model::Architecture;
 pub use partitions::{Partition, PartitionTable, PartitionType, TableKind, read_partitions};

@@ -1,6 +1,7 @@
 //! A disk that is one ext4 file system, out of a tar archive.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
@@ -83,7 +84,10 @@ fn quoted(word: &str) -> String {
 fn finish(image: &Path, work: &Path, attributes: &str) -> Result<(), BuildError> {
     let mut header = Vec::new();
     let mut command = Command::new(program::path("dumpe2fs"));
-    program::watch(command.arg("-h").arg(image), |line| header.push(line.to_owned()))?;
+    program::watch(command.arg("-h").arg(image), |line| {
+        header.push(line.to_owned());
+        ControlFlow::Continue(())
+    })?;
     let number = |key: &str| -> Result<u64, BuildError> {
         let value = header.iter().find_map(|line| line.strip_prefix(key));
         value.and_then(|value| value.trim().parse().ok()).ok_or_else(|| BuildError::Failed {

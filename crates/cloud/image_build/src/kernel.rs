@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::recipe::parse_shipped;
-use crate::{Archive, BuildError, Recipe, bootstrap, io, require_programs};
+use crate::{Archive, BuildError, Recipe, Stage, begin, bootstrap, io, require_programs};
 
 const RECIPE: &str = include_str!("recipes/kernel.toml");
 
@@ -55,12 +55,12 @@ pub fn build_kernel(
     recipe: &Recipe,
     archive: &Archive,
     work: &Path,
-    stage: &mut dyn FnMut(&str),
+    stage: Stage<'_>,
 ) -> Result<(), BuildError> {
     require_programs()?;
     let tree = work.join("tree.tar");
     bootstrap(recipe, archive, work, &tree, stage)?;
-    stage("taking the kernel out");
+    begin(stage, "taking the kernel out")?;
     let kit = work.join(KIT);
     std::fs::create_dir(&kit).map_err(io("make the folder", &kit))?;
     take_out(&tree, &kit).map_err(io("read", &tree))?;

@@ -15,16 +15,18 @@ mod kernel;
 mod program;
 mod recipe;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use host_sys::named_file::folder_of;
+use messages::Cancelled;
 
 pub use archive::{Archive, host_archive};
 pub use ext4::{FileSystem, from_tar};
 pub use kernel::{KernelKit, build_kernel, kernel_recipe};
 pub use program::find as find_program;
-pub use recipe::{FirstBoot, Recipe, RecipeError, shipped, shipped_names};
+pub use recipe::{Recipe, RecipeError, shipped, shipped_names};
 
 /// Time of everything in an image, in seconds since 1970: bytes depend on packages, not on the day.
 const EPOCH_SECONDS: &str = "1735689600";
@@ -46,6 +48,9 @@ pub enum BuildError {
         /// The end of what it wrote.
         words: String,
     },
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// The host refused.
     #[error("cannot {operation} {path}")]
     Io {
@@ -63,23 +68,26 @@ const PROGRAMS: &[(&str, &str)] = &[("mmdebstrap", "mmdebstrap"), ("mke2fs", "e2
 /// What it takes besides, without root rights.
 const PROGRAMS_WITHOUT_ROOT: &[(&str, &str)] = &[("fakeroot", "fakeroot"), ("newuidmap", "uidmap")];
 
+/// Told what is being done; says whether it is still wanted.
+pub type Stage<'a> = &'a mut dyn FnMut(&str) -> ControlFlow<()>;
+
+/// Begins a stage, unless nobody wants it any more.
+fn begin(stage: Stage<'_>, what: &str) -> Result<(), BuildError> {
+    if stage(what).is_break() { Err(Cancelled.into()) } else { Ok(()) }
+}
+
 /// Builds the image of `recipe` as a raw disk in a new file at `disk`. `stage` is told what is being done.
 ///
 /// # Errors
 /// A program is missing or fails, or the host refuses; then there is no such file.
-pub fn build(
-    recipe: &Recipe,
-    archive: &Archive,
-    disk: &Path,
-    stage: &mut dyn FnMut(&str),
-) -> Result<(), BuildError> {
+pub fn build(recipe: &Recipe, archive: &Archive, disk: &Path, stage: Stage<'_>) -> Result<(), BuildError> {
     require_programs()?;
     let folder = folder_of(disk);
     let work = tempfile::Builder::new().prefix(".build-").tempdir_in(folder);
     let work = work.map_err(io("make a folder in", folder))?;
     let tree = work.path().join("tree.tar");
     bootstrap(recipe, archive, work.path(), &tree, stage)?;
-    stage("making the disk");
+    begin(stage, "making the disk")?;
     let file_system =
         FileSystem { size_bytes: recipe.size.bytes(), label: "root", identity: recipe.digest() };
     let staged = work.path().join("disk");
@@ -98,7 +106,7 @@ fn bootstrap(
     archive: &Archive,
     work: &Path,
     tree: &Path,
-    stage: &mut dyn FnMut(&str),
+    stage: Stage<'_>,
 ) -> Result<(), BuildError> {
     let sources = work.join("sources.list");
     let lines = archive.lines(&recipe.codename).join("\n") + "\n";
@@ -126,10 +134,9 @@ fn bootstrap(
         command.arg(format!("--customize-hook=sh -e {} \"$1\"", quoted(&path)));
     }
     command.arg(&recipe.codename).arg(tree).arg(&sources);
-    program::watch(&mut command, |line| {
-        if let Some(what) = line.strip_prefix("I: ") {
-            stage(what.trim_end_matches('.'));
-        }
+    program::watch(&mut command, |line| match line.strip_prefix("I: ") {
+        Some(what) => stage(what.trim_end_matches('.')),
+        None => ControlFlow::Continue(()),
     })
 }
 

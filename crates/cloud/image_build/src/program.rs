@@ -1,8 +1,12 @@
 //! Running the programs that do the work, and what they say when they fail.
 
 use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use messages::Cancelled;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::BuildError;
 
@@ -34,8 +38,9 @@ pub fn require(programs: &[(&str, &str)]) -> Result<(), BuildError> {
     if names.is_empty() { Ok(()) } else { Err(BuildError::Missing(names.join(", "), packages.join(" "))) }
 }
 
-/// Runs a program to its end, and tells of each line that it writes to its standard error output.
-pub fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result<(), BuildError> {
+/// Runs a program to its end, and tells of each line that it writes to its standard error output; it is asked to end, and to
+/// tidy up, where the answer is that nobody wants it any more.
+pub fn watch(command: &mut Command, mut line: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), BuildError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |words: String| BuildError::Failed { program: program.clone(), words };
     // What it writes to standard output is no less interesting when it fails.
@@ -46,10 +51,15 @@ pub fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result<(), Bu
     // The command holds the pipe's ends that are written to.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut last: Vec<String> = Vec::new();
+    let mut is_cancelled = false;
     for bytes in BufReader::new(reader).split(b'\n') {
         let Ok(bytes) = bytes else { break };
         let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        line(&text);
+        if !is_cancelled && line(&text).is_break() {
+            is_cancelled = true;
+            // One that has ended meanwhile is waited for as well.
+            let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+        }
         // What begins like this is mmdebstrap's account of what it does, after a failure too.
         if !text.is_empty() && !text.starts_with("I: ") {
             last.push(text);
@@ -59,12 +69,15 @@ pub fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result<(), Bu
         }
     }
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    if is_cancelled {
+        return Err(Cancelled.into());
+    }
     if status.success() { Ok(()) } else { Err(failed(format!("{status}: {}", last.join(" | ")))) }
 }
 
 /// Runs a program to its end.
 pub fn run(command: &mut Command) -> Result<(), BuildError> {
-    watch(command, |_| ())
+    watch(command, |_| ControlFlow::Continue(()))
 }
 
 #[cfg(test)]
@@ -76,9 +89,24 @@ mod tests {
         let mut seen = Vec::new();
         let mut command = Command::new("sh");
         command.args(["-c", "for i in 1 2 3 4 5 6 7; do echo line $i >&2; done; echo out; exit 3"]);
-        let error = watch(&mut command, |line| seen.push(line.to_owned())).unwrap_err().to_string();
+        let ended = watch(&mut command, |line| {
+            seen.push(line.to_owned());
+            ControlFlow::Continue(())
+        });
+        let error = ended.unwrap_err().to_string();
         assert!(error.contains("line 7 | out") && !error.contains("line 3"), "{error}");
         assert_eq!(seen.len(), 8);
+    }
+
+    #[test]
+    fn a_program_that_nobody_wants_any_more_is_asked_to_end_and_tidies_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let script = "touch made; trap 'rm made; exit 1' TERM; echo begun >&2; while :; do sleep 0.01; done";
+        command.args(["-c", script]).current_dir(folder.path());
+        let ended = watch(&mut command, |_| ControlFlow::Break(()));
+        assert!(matches!(ended, Err(BuildError::Cancelled(_))), "{ended:?}");
+        assert!(!folder.path().join("made").exists());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use host_sys::named_file::read_named;
+use image_model::FirstBoot;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use vm_spec::DiskSize;
@@ -39,7 +40,7 @@ pub struct Recipe {
     /// Length of the disk; instances may have a longer one.
     #[serde(deserialize_with = "disk_size")]
     pub size: DiskSize,
-    /// What configures an instance.
+    /// What configures an instance. cloud-init has to be among the packages; the small service comes with the program.
     pub first_boot: FirstBoot,
     /// Who logs in by default.
     #[serde(default)]
@@ -50,18 +51,6 @@ pub struct Recipe {
     /// Shell that is run at the end, outside of the new system; `$1` is its folder.
     #[serde(default)]
     pub customize: String,
-}
-
-/// What configures an instance at its first boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FirstBoot {
-    /// cloud-init, which has to be among the packages.
-    CloudInit,
-    /// The small service that comes with the program.
-    Service,
-    /// Nothing.
-    None,
 }
 
 /// Why there is no recipe.
@@ -150,7 +139,7 @@ impl Recipe {
     /// Files that are there before packages are configured, as a tar archive.
     pub(crate) fn added_files(&self) -> std::io::Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
-        if self.first_boot == FirstBoot::Service {
+        if self.first_boot == FirstBoot::Yagura {
             for file in first_boot::GUEST_FILES {
                 add(&mut archive, file.path, file.text, file.mode)?;
             }

@@ -144,7 +144,7 @@ pub(crate) fn check_archived(
 
 #[cfg(test)]
 mod tests {
-    use image_store::{Architecture, Digest};
+    use image_model::{Architecture, Digest};
     use oci_image::{ArchivedLayer, ByteRange, LayerCompression, OciConfig};
 
     use super::*;

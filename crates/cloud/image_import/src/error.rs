@@ -60,6 +60,9 @@ pub enum ImportError {
         /// What it answered.
         what: &'static str,
     },
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Cancelled(#[from] messages::Cancelled),
     /// This host does not let a process confine itself.
     #[error("images cannot be read safely on this host: {0}")]
     Unconfined(String),

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use disk::SourceFormat;
 use host_sys::open_beneath::open_beneath;
-use image_store::Architecture;
+use image_model::{Architecture, Compression};
+use messages::{Cancelled, Progress, unwatched};
 use oci_image::{ArchivedImage, OciOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
@@ -22,7 +23,6 @@ use tracing::debug;
 use crate::CHILD_COMMAND;
 use crate::answers::{check_appliance, check_archived, check_boot, check_described, impossible};
 use crate::appliance::{Appliance, ApplianceSource};
-use crate::compression::Compression;
 use crate::error::ImportError;
 use crate::inputs::{
     Boot, BootOutputs, Converted, Described, DiskFile, InputFile, LayerFile, Layout, Merged, Recognized,
@@ -72,7 +72,7 @@ impl Importer {
     pub fn describe(&self, disk: DiskFile<'_>) -> Result<Described, ImportError> {
         let job = Job::Describe { disk: part(&disk) };
         let name = disk.name.display().to_string();
-        match self.run(&name, job, &[disk.file], &mut |_, _| ())? {
+        match self.run(&name, job, &[disk.file], &mut unwatched)? {
             Outcome::Described(described) => check_described(described, &name),
             _ => Err(impossible(&name, "another job's outcome")),
         }
@@ -116,7 +116,7 @@ impl Importer {
         disk: DiskFile<'_>,
         extents: &[File],
         target: BorrowedFd<'_>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Converted, ImportError> {
         let job = Job::Convert { disk: part(&disk), extents: extents.len() };
         let name = disk.name.display().to_string();
@@ -147,7 +147,7 @@ impl Importer {
         let name = disks.first().map(|disk| disk.name.display().to_string()).unwrap_or_default();
         let mut files: Vec<BorrowedFd<'_>> = disks.iter().map(|disk| disk.file).collect();
         files.extend([outputs.kernel, outputs.initrd]);
-        match self.run(&name, job, &files, &mut |_, _| ())? {
+        match self.run(&name, job, &files, &mut unwatched)? {
             Outcome::Boot(boot) => {
                 let lengths = (length_of(outputs.kernel)?, length_of(outputs.initrd)?);
                 if lengths != (boot.kernel_bytes, boot.initrd_bytes) {
@@ -169,7 +169,7 @@ impl Importer {
         source: InputFile<'_>,
         compression: Compression,
         target: BorrowedFd<'_>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<u64, ImportError> {
         let name = source.name.display().to_string();
         let job = Job::Unpack { compression, range: source.range, name: name.clone() };
@@ -188,7 +188,7 @@ impl Importer {
     pub fn recognize(&self, source: InputFile<'_>) -> Result<Recognized, ImportError> {
         let name = source.name.display().to_string();
         let job = Job::Recognize { range: source.range, name: name.clone() };
-        match self.run(&name, job, &[source.file], &mut |_, _| ())? {
+        match self.run(&name, job, &[source.file], &mut unwatched)? {
             Outcome::Recognized(Recognized::Foreign(what)) => Ok(Recognized::Foreign(printable(&what))),
             Outcome::Recognized(recognized) => Ok(recognized),
             _ => Err(impossible(&name, "another job's outcome")),
@@ -202,7 +202,7 @@ impl Importer {
     pub fn read_layout(&self, disk: DiskFile<'_>) -> Result<Layout, ImportError> {
         let job = Job::ReadLayout { disk: part(&disk) };
         let name = disk.name.display().to_string();
-        match self.run(&name, job, &[disk.file], &mut |_, _| ())? {
+        match self.run(&name, job, &[disk.file], &mut unwatched)? {
             Outcome::Layout(layout)
                 if layout.sector_bytes.is_none_or(|bytes| [512, 4096].contains(&bytes)) =>
             {
@@ -222,7 +222,7 @@ impl Importer {
         &self,
         archive: BorrowedFd<'_>,
         name: &Path,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Appliance, ImportError> {
         let name = name.display().to_string();
         let job = Job::ReadAppliance { source: ApplianceSource::Archive, name: name.clone() };
@@ -242,7 +242,7 @@ impl Importer {
         name: &Path,
         files: &[(String, File)],
         manifest: Option<&File>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Appliance, ImportError> {
         let name = name.display().to_string();
         let names = files.iter().map(|(name, _)| name.clone()).collect();
@@ -267,7 +267,7 @@ impl Importer {
     ) -> Result<ArchivedImage, ImportError> {
         let name = name.display().to_string();
         let job = Job::ReadOciArchive { name: name.clone(), options };
-        match self.run(&name, job, &[archive], &mut |_, _| ())? {
+        match self.run(&name, job, &[archive], &mut unwatched)? {
             Outcome::OciArchive(image) => check_archived(image, length_of(archive)?, options, &name),
             _ => Err(impossible(&name, "another job's outcome")),
         }
@@ -289,7 +289,7 @@ impl Importer {
         layers: &[LayerFile<'_>],
         output: BorrowedFd<'_>,
         scratch: BorrowedFd<'_>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Merged, ImportError> {
         let mut files: Vec<BorrowedFd<'_>> = Vec::new();
         let parts = layers.iter().map(|layer| part_of(layer, &mut files)).collect();
@@ -308,7 +308,7 @@ impl Importer {
         name: &str,
         job: Job,
         files: &[BorrowedFd<'_>],
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Outcome, ImportError> {
         let deadline = Instant::now() + self.limits.time;
         let name = printable(name);
@@ -324,7 +324,11 @@ impl Importer {
             match talk.next()? {
                 Some(Answer::Confined(refused)) => debug!(?refused, "the reader of {name} is confined"),
                 Some(Answer::Unconfined(why)) => return Err(ImportError::Unconfined(printable(&why))),
-                Some(Answer::Progress(done, all)) => progress(done.min(all), all),
+                // The child goes with this.
+                Some(Answer::Progress(done, all)) if progress(done.min(all), all).is_break() => {
+                    return Err(Cancelled.into());
+                }
+                Some(Answer::Progress(..)) => {}
                 Some(Answer::Done(outcome)) => return Ok(*outcome),
                 Some(Answer::Failed(why)) => return Err(ImportError::Refused(printable(&why))),
                 None => return Err(self.why_it_ended(&name, child.end()?)),

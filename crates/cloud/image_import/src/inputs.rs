@@ -4,11 +4,11 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use disk::SourceFormat;
-use image_store::Digest;
+use image_model::Digest;
 use oci_image::{ByteRange, LayerCompression};
 use serde::{Deserialize, Serialize};
 
-use crate::compression::Compression;
+use image_model::Compression;
 
 /// An open file with a disk in it.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,6 @@ mod answers;
 mod appliance;
 mod archived_file;
 mod child;
-mod compression;
 mod error;
 mod importer;
 mod inputs;
@@ -35,7 +34,6 @@ use std::ffi::OsString;
 pub use appliance::{Appliance, ApplianceDisk};
 pub use archived_file::NoSuchFile;
 pub use child::child_main;
-pub use compression::Compression;
 pub use error::ImportError;
 pub use importer::Importer;
 pub use inputs::{

@@ -9,12 +9,12 @@ use std::rc::Rc;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use image_store::SparseWriter;
+use host_sys::sparse::SparseWriter;
+use image_model::Compression;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use crate::archived_file::{NoSuchFile, the_file};
-use crate::compression::Compression;
 
 const CHUNK_BYTES: usize = 1 << 20;
 /// Memory that decoding xz may take; what `xz -9` makes takes 65 MiB.

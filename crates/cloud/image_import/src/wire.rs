@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use disk::SourceFormat;
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use oci_image::{ArchivedImage, ByteRange, LayerCompression, OciOptions};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -17,9 +17,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::appliance::{Appliance, ApplianceSource};
-use crate::compression::Compression;
 use crate::inputs::{Boot, Converted, Described, Layout, Merged, Recognized};
 use crate::limits::Limits;
+use image_model::Compression;
 
 /// Longest frame, in bytes.
 pub(crate) const FRAME_BYTES_MAX: usize = 256 << 10;

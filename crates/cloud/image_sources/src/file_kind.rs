@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use disk::SourceFormat;
-use image_import::Compression;
+use image_model::Compression;
 
 /// How a disk or an image lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,6 @@ pub use catalogue::{
 };
 pub use fetch::{Download, FetchError, FetchEvent, FetchEvents, FetchSettings, Fetched, Fetcher};
 pub use file_kind::{FileFormat, FileKind, FileKindError};
-pub use image_import::Compression;
 pub use oci::{Layer, OciError, OciImage};
 pub use progress::{Progress, RateMeter};
 pub use source::{Source, SourceError};

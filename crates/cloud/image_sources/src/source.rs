@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use image_store::Alias;
+use image_model::Alias;
 use oci_image::OciReference;
 use reqwest::Url;
 

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use image_model::{Alias, Architecture, Checksum, ChecksumKind, UtcTime};
 use image_sources::{Catalogue, CatalogueError, FetchError, FetchSettings, Fetcher, VendorChecksum};
-use image_store::{Alias, Architecture, Checksum, ChecksumKind, UtcTime};
 use server::{Reply, Server, body, file};
 use sha2::{Digest, Sha256};
 

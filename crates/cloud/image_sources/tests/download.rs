@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use image_model::{Checksum, ChecksumKind};
 use image_sources::{Download, FetchError, FetchEvent, FetchSettings, Fetched, Fetcher};
-use image_store::{Checksum, ChecksumKind};
 use server::{Piece, Reply, Server, body, file, part};
 use sha2::{Digest, Sha256, Sha512};
 use tempfile::TempDir;

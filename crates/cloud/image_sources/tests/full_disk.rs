@@ -10,11 +10,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
-use image_import::{Compression, UnpackError, unpack};
+use image_import::{UnpackError, unpack};
+use image_model::{Architecture, Compression, FirstBoot, ImageDescription, ImageSource, SourceKind, UtcTime};
 use image_sources::{Download, FetchError, FetchSettings, Fetcher};
-use image_store::{
-    Architecture, BootFiles, FirstBoot, ImageDescription, ImageSource, NewImage, SourceKind, Store, UtcTime,
-};
+use image_store::{BootFiles, NewImage, Store};
 use server::{Piece, Reply, Server, body};
 
 /// Where the small disk is; only inside of the namespace.
@@ -93,7 +92,7 @@ fn adding(store: &Store) {
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: 0,
-        machine: image_store::MachineDefaults::default(),
+        machine: image_model::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),

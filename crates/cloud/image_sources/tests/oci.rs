@@ -9,8 +9,8 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use image_model::Architecture;
 use image_sources::{FetchEvent, FetchSettings, Fetcher, OciError, OciImage};
-use image_store::Architecture;
 use oci_image::{LayerCompression, OciOptions};
 use server::{Asked, Piece, Reply, Server, body, file};
 use sha2::{Digest, Sha256};

@@ -15,8 +15,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use image_model::{Checksum, ChecksumKind};
 use image_sources::{Download, FetchError, FetchEvent, FetchSettings, Fetcher};
-use image_store::{Checksum, ChecksumKind, Store, StoreError};
+use image_store::{Store, StoreError};
 use server::{Identity, Piece, Reply, Server, body, file};
 use sha2::{Digest, Sha256};
 

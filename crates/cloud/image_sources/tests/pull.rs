@@ -11,10 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use image_import::unpack;
+use image_model::{Alias, Architecture, UtcTime};
 use image_sources::{Catalogue, CatalogueEntry, FetchSettings, Fetcher};
-use image_store::{
-    Alias, Architecture, BootFiles, Image, NewImage, StagingFolder, Store, StoreError, UtcTime,
-};
+use image_store::{BootFiles, Image, NewImage, StagingFolder, Store, StoreError};
 use server::{Reply, Server, body, file};
 use sha2::{Digest, Sha256};
 

@@ -8,8 +8,8 @@ use messages::{nearest, parser_words};
 use crate::durable;
 use crate::error::StoreError;
 use crate::locks::StoreLock;
-use crate::names::{Alias, Digest, ImageReference};
 use crate::store::Store;
+use image_model::{Alias, Digest, ImageReference};
 
 /// Longest file of aliases that is read.
 const ALIASES_BYTES_MAX: u64 = 4 << 20;

@@ -8,7 +8,7 @@ use std::path::Path;
 use host_sys::named_file::folder_of;
 
 use crate::error::StoreError;
-use crate::names::hex;
+use image_model::hex;
 
 /// How the endings of files begin that are being written.
 pub(crate) const NEW_ENDING: &str = "new-";
@@ -43,7 +43,11 @@ pub(crate) fn rename_synced(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Sees to it that names given and taken in the folder of `path` stay so.
 pub(crate) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
-    let folder = folder_of(path);
+    sync_folder(folder_of(path))
+}
+
+/// Sees to it that names given and taken in `folder` stay so.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(StoreError::io("sync", folder))
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use messages::Bytes;
+use vm_control::FailureClass;
 use vm_spec::VmName;
 
 use crate::layout::place_in_words;
-use crate::names::{Digest, ImageReference};
+use image_model::{Digest, ImageReference};
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +105,9 @@ pub enum StoreError {
         /// What is needed.
         needed_bytes: u64,
     },
+    /// Nobody wants it any more.
+    #[error(transparent)]
+    Cancelled(#[from] messages::Cancelled),
     /// The overlay could not be made.
     #[error(transparent)]
     Disk(#[from] disk::OfflineError),
@@ -127,10 +131,37 @@ impl StoreError {
         StoreError::Metadata { path: path.to_owned(), what: what.into() }
     }
 
+    /// What kind of failure it is.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            StoreError::NoSuchImage { .. } | StoreError::NoSuchInstance { .. } => FailureClass::NotFound,
+            StoreError::InstanceExists(_) => FailureClass::Exists,
+            StoreError::Ambiguous { .. }
+            | StoreError::BadDescription { .. }
+            | StoreError::OtherBlob { .. }
+            | StoreError::DiskTooSmall { .. } => FailureClass::Invalid,
+            StoreError::Disk(error) => class_of_disk(error),
+            StoreError::Io { .. }
+            | StoreError::Version { .. }
+            | StoreError::Metadata { .. }
+            | StoreError::Cancelled(_)
+            | StoreError::MissingBlob { .. } => FailureClass::Host,
+        }
+    }
+
     /// Whether the host's answer was that there is no room left.
     pub fn is_no_space(&self) -> bool {
         matches!(self, StoreError::Io { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// What kind of failure it is that something could not be done to a disk.
+pub fn class_of_disk(error: &disk::OfflineError) -> FailureClass {
+    match error {
+        _ if error.is_in_use() => FailureClass::Busy,
+        disk::OfflineError::Exists(_) => FailureClass::Exists,
+        _ => FailureClass::Host,
     }
 }
 

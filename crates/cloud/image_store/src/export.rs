@@ -5,9 +5,9 @@ use disk::Output;
 use crate::ByteProgress;
 use crate::error::StoreError;
 use crate::metadata::Image;
-use crate::names::Digest;
 use crate::sparse;
 use crate::store::Store;
+use image_model::Digest;
 
 impl Store {
     /// Copies a blob to a new file, with shared blocks where both are on a file system that can, else as a

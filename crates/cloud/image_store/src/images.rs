@@ -6,17 +6,17 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use messages::nearest;
+use messages::{Progress, nearest};
 
 use crate::ByteProgress;
 use crate::durable;
 use crate::error::StoreError;
 use crate::layout::Layout;
 use crate::locks::StoreLock;
-use crate::metadata::{BootWay, Image, ImageDescription, ImageMetadata, METADATA_BYTES_MAX};
-use crate::names::{Alias, Digest, ImageReference};
-use crate::sparse;
+use crate::metadata::{BootWay, Image, ImageMetadata, METADATA_BYTES_MAX};
+use crate::sparse::{self, going_on};
 use crate::store::Store;
+use image_model::{Alias, Digest, ImageDescription, ImageReference};
 
 /// A disk's length is counted in sectors of so many bytes.
 const SECTOR_BYTES: u64 = disk::SECTOR_SIZE;
@@ -61,7 +61,15 @@ pub struct Deleted {
     pub freed_bytes: u64,
 }
 
+/// An image whose files are synced and hashed, and still lie in their staging folder.
+#[derive(Debug)]
+pub struct HashedImage {
+    image: Image,
+    candidates: Vec<Candidate>,
+}
+
 /// A file that is to be a blob, and which.
+#[derive(Debug)]
 struct Candidate {
     path: PathBuf,
     digest: Digest,
@@ -74,6 +82,14 @@ impl Store {
     /// # Errors
     /// The description or a file makes no sense, or the host refuses; then there is no new image.
     pub fn add_image(&self, new: NewImage, progress: ByteProgress<'_>) -> Result<Image, StoreError> {
+        self.add_hashed(self.hash_image(new, &mut going_on(progress))?, None)
+    }
+
+    /// The first half of [`Store::add_image`]: what takes long. Nothing in the store is changed.
+    ///
+    /// # Errors
+    /// The description or a file makes no sense, the host refuses, or nobody wants it any more.
+    pub fn hash_image(&self, new: NewImage, progress: Progress<'_>) -> Result<HashedImage, StoreError> {
         let disk_bytes = round_up(&new.disk)?;
         let mut done = Hashing { progress, before: 0, total: total_bytes(&new)? };
         let mut candidates = Vec::new();
@@ -92,22 +108,41 @@ impl Store {
         };
         let metadata = ImageMetadata::new(new.description, boot, disk, disk_bytes);
         metadata.check()?;
-        self.commit(metadata, &candidates)
+        Ok(HashedImage { image: Image { id: metadata.id(), metadata }, candidates })
+    }
+
+    /// The second half: the image gets its place, and `alias` names it from now on.
+    ///
+    /// # Errors
+    /// The host refuses; then the store is as it was.
+    pub fn add_hashed(&self, hashed: HashedImage, alias: Option<&Alias>) -> Result<Image, StoreError> {
+        let HashedImage { image, candidates } = hashed;
+        let is_new = !self.layout.image(&image.id).exists();
+        let added = self.commit(&image, &candidates).and_then(|()| match alias {
+            Some(alias) => self.set_alias(alias, &image.id).map(drop),
+            None => Ok(()),
+        });
+        match added {
+            Ok(()) => Ok(image),
+            Err(error) => {
+                if is_new {
+                    // The error that matters is the first one; what stays behind is garbage, and collected as such.
+                    let _ = self.lock_exclusive().and_then(|lock| self.remove_image(&image, &lock));
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Gives the blobs their names, then the image.
-    fn commit(&self, metadata: ImageMetadata, candidates: &[Candidate]) -> Result<Image, StoreError> {
-        let image = Image { id: metadata.id(), metadata };
+    fn commit(&self, image: &Image, candidates: &[Candidate]) -> Result<(), StoreError> {
         let _lock = self.lock_shared()?;
         for candidate in candidates {
             self.name_blob(candidate, false)?;
         }
         durable::sync_folder_of(&self.blob_path(&image.metadata.disk))?;
         let path = self.layout.image(&image.id);
-        if !path.exists() {
-            durable::write_file(&path, &image.metadata.to_json())?;
-        }
-        Ok(image)
+        if path.exists() { Ok(()) } else { durable::write_file(&path, &image.metadata.to_json()) }
     }
 
     /// Gives a file that was synced and hashed its name as a blob. What has the name already stays, if it has the right
@@ -235,10 +270,16 @@ impl Store {
         let image = self.resolve(reference)?;
         let lock = self.lock_exclusive()?;
         let aliases = self.remove_aliases_of(&image.id, &lock)?;
+        let freed_bytes = self.remove_image(&image, &lock)?;
+        Ok(Deleted { image, aliases, freed_bytes })
+    }
+
+    /// Removes an image and those of its blobs that nothing else needs; the bytes that are free again.
+    fn remove_image(&self, image: &Image, lock: &StoreLock) -> Result<u64, StoreError> {
         let path = self.layout.image(&image.id);
         durable::remove_file(&path)?;
         durable::sync_folder_of(&path)?;
-        let needed = self.needed_blobs(&lock)?;
+        let needed = self.needed_blobs(lock)?;
         let mut freed_bytes = 0;
         for blob in image.metadata.blobs().iter().collect::<BTreeSet<_>>() {
             if !needed.contains(blob) {
@@ -247,14 +288,14 @@ impl Store {
                 durable::remove_file(&path)?;
             }
         }
-        Ok(Deleted { image, aliases, freed_bytes })
+        Ok(freed_bytes)
     }
 
     /// The blobs that images and instances refer to.
     pub(crate) fn needed_blobs(&self, _lock: &StoreLock) -> Result<BTreeSet<Digest>, StoreError> {
         let mut needed: BTreeSet<Digest> =
             self.images()?.iter().flat_map(|image| image.metadata.blobs()).collect();
-        needed.extend(self.instances()?.iter().flat_map(|(_, image)| image.metadata.blobs()));
+        needed.extend(self.images_of_instances()?.iter().flat_map(|(_, image)| image.metadata.blobs()));
         Ok(needed)
     }
 
@@ -278,7 +319,7 @@ impl Store {
 
 /// Adds up what is hashed, over several files.
 struct Hashing<'a> {
-    progress: ByteProgress<'a>,
+    progress: Progress<'a>,
     before: u64,
     total: u64,
 }
@@ -290,9 +331,9 @@ impl Hashing<'_> {
         let (before, total) = (self.before, self.total);
         let progress = &mut self.progress;
         let mut bytes = 0;
-        let digest = sparse::hash_file(path, &mut |done, of| {
+        let digest = sparse::hash_while(path, &mut |done, of| {
             bytes = of;
-            progress(before + done, total);
+            progress(before + done, total)
         })?;
         self.before += bytes;
         Ok(digest)

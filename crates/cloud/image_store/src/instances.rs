@@ -14,10 +14,10 @@ use crate::images::list_folder;
 use crate::layout::{INSTANCE_IMAGE, Layout};
 use crate::locks;
 use crate::metadata::{Image, ImageMetadata, METADATA_BYTES_MAX};
-use crate::names::Digest;
 use crate::sparse;
 use crate::staging::StagingFolder;
 use crate::store::Store;
+use image_model::Digest;
 
 const RAW_DISK: &str = "disk.raw";
 const QCOW2_DISK: &str = "disk.qcow2";
@@ -57,6 +57,20 @@ impl Store {
         name: &VmName,
         size_bytes: Option<u64>,
     ) -> Result<InstanceDisk, StoreError> {
+        self.create_instance_in(&self.stage()?, image, name, size_bytes)
+    }
+
+    /// The same, with what `staging` holds already: it becomes the instance's folder, in one step, with a disk in it.
+    ///
+    /// # Errors
+    /// As for [`Store::create_instance_disk`].
+    pub fn create_instance_in(
+        &self,
+        staging: &StagingFolder,
+        image: &Image,
+        name: &VmName,
+        size_bytes: Option<u64>,
+    ) -> Result<InstanceDisk, StoreError> {
         // A disk consists of whole blocks, whatever their size.
         let block_bytes = image.metadata.description.machine.block_bytes.map_or(disk::SECTOR_SIZE, u64::from);
         let smallest = image.metadata.smallest_disk_bytes().next_multiple_of(block_bytes);
@@ -67,14 +81,13 @@ impl Store {
             return Err(StoreError::DiskTooSmall { image, asked_bytes, needed_bytes });
         }
         let size_bytes = size_bytes.next_multiple_of(block_bytes);
-        let staging = self.stage()?;
         // Until the instance has its name, nothing but this lock keeps its blobs from being collected.
         let _lock = self.lock_shared()?;
         if !self.missing_blobs(image).is_empty() {
             return Err(StoreError::MissingBlob { image: self.name_of(image) });
         }
-        let method = self.make_disk(&staging, &image.metadata.disk, size_bytes)?;
-        self.name_instance(&staging, name, image)?;
+        let method = self.make_disk(staging, &image.metadata.disk, size_bytes)?;
+        self.name_instance(staging, name, image)?;
         let format = if method == DiskMethod::Reflink { DiskFormat::Raw } else { DiskFormat::Qcow2 };
         let path = self.layout.instance(name).join(disk_name(format));
         Ok(InstanceDisk { path, format, size_bytes, method })
@@ -105,6 +118,7 @@ impl Store {
     /// Writes what is known of the image, and gives the folder the instance's name.
     fn name_instance(&self, staging: &StagingFolder, name: &VmName, image: &Image) -> Result<(), StoreError> {
         durable::write_synced(&staging.file(INSTANCE_IMAGE), &image.metadata.to_json())?;
+        durable::sync_folder(staging.path())?;
         let target = self.layout.instance(name);
         let renamed = rustix::fs::renameat_with(
             rustix::fs::CWD,
@@ -135,15 +149,24 @@ impl Store {
     /// A folder cannot be read, or what it says of the image.
     pub fn instances(&self) -> Result<Vec<(VmName, Image)>, StoreError> {
         let mut instances = Vec::new();
-        for folder in list_folder(&self.layout.instances())? {
+        for (folder, image) in self.images_of_instances()? {
             let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-            let Some(name) = name else { continue };
-            // One that names none was not made of an image, or is being removed.
-            if let Some(image) = read_image(&folder)? {
-                instances.push((name, image));
-            }
+            // A folder that somebody has given a name that no instance has is none until it is renamed.
+            instances.extend(name.map(|name| (name, image)));
         }
         Ok(instances)
+    }
+
+    /// The folders of all instances, whatever they are called, and the images that these were made of.
+    pub(crate) fn images_of_instances(&self) -> Result<Vec<(PathBuf, Image)>, StoreError> {
+        let mut images = Vec::new();
+        for folder in list_folder(&self.layout.instances())? {
+            // One that names none was not made of an image, or is being removed.
+            if let Some(image) = read_image(&folder)? {
+                images.push((folder, image));
+            }
+        }
+        Ok(images)
     }
 
     /// The image that an instance was made of, whether the store still has it or not.

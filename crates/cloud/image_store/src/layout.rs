@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vm_spec::VmName;
 
-use crate::names::Digest;
+use image_model::Digest;
 
 /// The version of this layout, as the file `version` says it.
 pub(crate) const VERSION: &str = "1";
@@ -112,6 +112,8 @@ impl Layout {
 pub fn place_in_words(path: &Path) -> String {
     let parts: Vec<&str> = path.iter().map(|part| part.to_str().unwrap_or_default()).collect();
     match parts.as_slice() {
+        // What a person may have to move away is said as it is.
+        [.., "instances", _, "instance.json" | "machine.json"] => path.display().to_string(),
         [.., "instances", name] | [.., "instances", name, _] if name.parse::<VmName>().is_ok() => {
             format!("the disk of VM {name}")
         }
@@ -154,6 +156,7 @@ mod tests {
         for (path, words) in [
             (layout.instance(&vm), "the disk of VM web1"),
             (layout.instance(&vm).join("disk.raw"), "the disk of VM web1"),
+            (layout.instance(&vm).join("instance.json"), "/var/lib/yagura/instances/web1/instance.json"),
             (layout.blob(&digest), "the file abababababab of the store of images"),
             (layout.image(&digest), "what is known of image abababababab"),
             (staging.clone(), "a new file of the store of images"),

@@ -30,28 +30,21 @@ mod instances;
 mod layout;
 mod locks;
 mod metadata;
-mod names;
 mod sparse;
 mod staging;
 mod store;
-mod time;
 mod verify;
 
-pub use error::StoreError;
+pub use error::{StoreError, class_of_disk};
 pub use garbage::{GarbageOptions, GarbageReport, Removed, RemovedKind};
-pub use images::{BootFiles, Deleted, NewImage};
+pub use images::{BootFiles, Deleted, HashedImage, NewImage};
 pub use instances::{DiskMethod, InstanceDisk};
 pub use layout::place_in_words;
 pub use locks::{KeyLock, Waiting};
-pub use metadata::{
-    Architecture, BootWay, FirstBoot, Image, ImageDescription, ImageMetadata, ImageSource, MachineDefaults,
-    SourceKind,
-};
-pub use names::{Alias, Checksum, ChecksumKind, Digest, ImageReference, NameError};
-pub use sparse::{SparseWriter, copy_sparse, hash_file};
+pub use metadata::{BootWay, Image, ImageMetadata};
+pub use sparse::{copy_sparse, hash_file};
 pub use staging::StagingFolder;
 pub use store::Store;
-pub use time::UtcTime;
 pub use verify::{DamageKind, DamagedBlob, VerifyReport};
 
 /// Told how far a long action is: bytes done and bytes in all.

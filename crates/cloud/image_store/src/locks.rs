@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::durable;
 use crate::error::StoreError;
-use crate::names::hex;
 use crate::store::Store;
+use image_model::hex;
 
 /// How often one who waits for a key looks, and tells that it waits.
 const WAIT_STEP: Duration = Duration::from_millis(100);

@@ -1,16 +1,13 @@
 //! What is known of an image. Its file's bytes are canonical: their SHA-256 is the image's id.
 
-use std::fmt::{self, Display};
 use std::path::Path;
-use std::str::FromStr;
 
+use image_model::{Digest, ImageDescription};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vm_spec::BlockSize;
 
 use crate::error::StoreError;
-use crate::names::{Checksum, Digest, NameError};
-use crate::time::UtcTime;
 
 /// The version of the metadata's form.
 const FORM: u32 = 1;
@@ -20,64 +17,6 @@ const WORD_CHARS_MAX: usize = 64;
 const TEXT_CHARS_MAX: usize = 1024;
 /// What Linux takes on x86-64: COMMAND_LINE_SIZE.
 const CMDLINE_CHARS_MAX: usize = 2048;
-
-/// A processor architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// AMD and Intel, 64 bits.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// Arm, 64 bits.
-    Aarch64,
-    /// RISC-V, 64 bits.
-    Riscv64,
-}
-
-impl Architecture {
-    /// As the kernel's `uname -m` writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Architecture::X86_64 => "x86_64",
-            Architecture::Aarch64 => "aarch64",
-            Architecture::Riscv64 => "riscv64",
-        }
-    }
-
-    /// What this program was built for.
-    pub fn of_host() -> Architecture {
-        if cfg!(target_arch = "aarch64") {
-            Architecture::Aarch64
-        } else if cfg!(target_arch = "riscv64") {
-            Architecture::Riscv64
-        } else {
-            Architecture::X86_64
-        }
-    }
-}
-
-impl FromStr for Architecture {
-    type Err = NameError;
-
-    /// Takes the kernel's names, and Debian's.
-    fn from_str(text: &str) -> Result<Architecture, NameError> {
-        match text {
-            "x86_64" | "amd64" => Ok(Architecture::X86_64),
-            "aarch64" | "arm64" => Ok(Architecture::Aarch64),
-            "riscv64" => Ok(Architecture::Riscv64),
-            _ => Err(NameError(format!(
-                "'{}' is not an architecture (there are x86_64, aarch64, riscv64)",
-                text.escape_default()
-            ))),
-        }
-    }
-}
-
-impl Display for Architecture {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(self.name())
-    }
-}
 
 /// How an image is started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,136 +35,6 @@ pub enum BootWay {
     FromDisk,
     /// Firmware finds the boot loader on the disk.
     Firmware,
-}
-
-/// What configures an instance when it starts for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FirstBoot {
-    /// cloud-init, from a NoCloud seed.
-    CloudInit,
-    /// Yagura's small service, from the same seed.
-    Yagura,
-    /// Nothing.
-    None,
-}
-
-/// By what way an image came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceKind {
-    /// A vendor's image, named in the catalogue; `location` is the catalogue's alias.
-    Catalogue,
-    /// Built from packages; `location` is the recipe's name.
-    Packages,
-    /// A file; `location` is its path.
-    File,
-    /// An address; `location` is the URL.
-    Url,
-    /// An OCI image; `location` is its reference, or the archive's path.
-    Oci,
-    /// An instance's disk; `location` is its name.
-    Instance,
-}
-
-/// Where an image came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageSource {
-    /// The way.
-    pub kind: SourceKind,
-    /// Where on this way; see the kind.
-    pub location: String,
-    /// What the source's bytes amounted to as they came, before they were unpacked or converted.
-    pub checksum: Option<Checksum>,
-}
-
-impl ImageSource {
-    /// A file of this host.
-    pub fn file(path: &Path) -> ImageSource {
-        let location = std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-        ImageSource { kind: SourceKind::File, location, checksum: None }
-    }
-
-    /// An address, whose file has this checksum.
-    pub fn url(url: &str, checksum: Option<Checksum>) -> ImageSource {
-        ImageSource { kind: SourceKind::Url, location: url.to_owned(), checksum }
-    }
-
-    /// Whether the same bytes may be had again without a person's help.
-    pub fn can_be_fetched_again(&self) -> bool {
-        matches!(self.kind, SourceKind::Catalogue | SourceKind::Url | SourceKind::Oci)
-    }
-}
-
-impl Display for ImageSource {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let location = &self.location;
-        match self.kind {
-            SourceKind::Catalogue => write!(out, "the vendor's image {location}"),
-            SourceKind::Packages => write!(out, "built from packages by recipe {location}"),
-            SourceKind::File => write!(out, "file {location}"),
-            SourceKind::Url => write!(out, "{location}"),
-            SourceKind::Oci => write!(out, "OCI image {location}"),
-            SourceKind::Instance => write!(out, "instance {location}"),
-        }
-    }
-}
-
-/// What its maker says of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageDescription {
-    /// The operating system: `debian`.
-    pub os: String,
-    /// Its release: `12`.
-    pub release: String,
-    /// For which processors.
-    pub architecture: Architecture,
-    /// Which flavour: `cloud`, `minimal`; `default` where there is but one.
-    pub variant: String,
-    /// One line for a person.
-    pub description: String,
-    /// Who logs in, where the image has such a user or its first boot makes one.
-    pub default_user: Option<String>,
-    /// The smallest disk it starts from, in bytes.
-    pub min_disk_bytes: u64,
-    /// The least memory it starts with, in bytes.
-    pub min_memory_bytes: u64,
-    /// What its machines have where nobody says otherwise.
-    #[serde(default, skip_serializing_if = "MachineDefaults::is_empty")]
-    pub machine: MachineDefaults,
-    /// What configures it.
-    pub first_boot: FirstBoot,
-    /// Where it came from.
-    pub source: ImageSource,
-    /// When it was built, as far as is known.
-    pub built: UtcTime,
-}
-
-/// What an image's machines have where nobody says otherwise. What is left open is left out of the file, so that images
-/// of before have the ids that they had.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MachineDefaults {
-    /// vCPUs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpus: Option<u32>,
-    /// Memory, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Network cards.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cards: Option<u32>,
-    /// Size of the disk's blocks, in bytes: 512 or 4096.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub block_bytes: Option<u32>,
-}
-
-impl MachineDefaults {
-    fn is_empty(&self) -> bool {
-        *self == MachineDefaults::default()
-    }
 }
 
 /// All that the store knows of an image.
@@ -347,6 +156,7 @@ fn bad_description(field: &'static str, value: &str, why: &'static str) -> Store
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image_model::{Architecture, FirstBoot, ImageSource, MachineDefaults, SourceKind, UtcTime};
 
     fn example() -> ImageMetadata {
         let description = ImageDescription {

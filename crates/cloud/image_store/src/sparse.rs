@@ -2,22 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use disk::Output;
 use host_sys::new_file::NewFile;
+use host_sys::sparse::{SparseWriter, first_run};
+use messages::{Cancelled, Progress};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::ByteProgress;
 use crate::error::StoreError;
-use crate::names::Digest;
+use image_model::Digest;
 
 const CHUNK_BYTES: usize = 1 << 20;
-/// What is looked at for zeros, and left out: a file system's block.
-const BLOCK_BYTES: usize = 4096;
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
 /// A piece of a file.
@@ -33,6 +34,11 @@ enum Piece<'a> {
 /// # Errors
 /// The file cannot be read.
 pub fn hash_file(path: &Path, progress: ByteProgress<'_>) -> Result<Digest, StoreError> {
+    hash_while(path, &mut going_on(progress))
+}
+
+/// The same, as long as it is wanted.
+pub(crate) fn hash_while(path: &Path, progress: Progress<'_>) -> Result<Digest, StoreError> {
     let file = open_source(path)?;
     let mut hasher = Sha256::new();
     let hashed = walk(&file, progress, |_, piece| {
@@ -42,7 +48,10 @@ pub fn hash_file(path: &Path, progress: ByteProgress<'_>) -> Result<Digest, Stor
         }
         Ok(())
     });
-    hashed.map_err(StoreError::io("read", path))?;
+    hashed.map_err(|error| match error.get_ref() {
+        Some(inner) if inner.is::<Cancelled>() => StoreError::Cancelled(Cancelled),
+        _ => StoreError::io("read", path)(error),
+    })?;
     Ok(Digest::from_bytes(hasher.finalize().into()))
 }
 
@@ -59,9 +68,9 @@ fn copy_to(source: &Path, output: Output<'_>, progress: ByteProgress<'_>) -> Res
     let target = output.path;
     make_file(output, |to| {
         let mut writer = SparseWriter::new(to.try_clone().map_err(StoreError::io("use", target))?);
-        let copied = walk(&from, progress, |at, piece| match piece {
+        let copied = walk(&from, &mut going_on(progress), |at, piece| match piece {
             Piece::Data(data) => {
-                writer.position = at;
+                writer.seek(at);
                 writer.write_all(data)
             }
             Piece::Hole(_) => Ok(()),
@@ -104,7 +113,7 @@ pub(crate) fn clone(source: &Path, target: Output<'_>) -> Result<Option<u64>, St
 /// The file cannot be read.
 pub(crate) fn punch_zeros(path: &Path) -> Result<(), StoreError> {
     let file = File::options().read(true).write(true).open(path).map_err(StoreError::io("open", path))?;
-    let punched = walk(&file, &mut |_, _| (), |at, piece| {
+    let punched = walk(&file, &mut messages::unwatched, |at, piece| {
         let Piece::Data(mut data) = piece else { return Ok(()) };
         let mut at = at;
         while !data.is_empty() {
@@ -126,74 +135,6 @@ fn punch(file: &File, at: u64, bytes: u64) -> io::Result<()> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         answer => Ok(answer?),
     }
-}
-
-/// Writes a new file from its start to its end and leaves out blocks that are zero.
-#[derive(Debug)]
-pub struct SparseWriter {
-    file: File,
-    position: u64,
-}
-
-impl SparseWriter {
-    /// A writer to `file`, which has to be empty.
-    pub fn new(file: File) -> SparseWriter {
-        SparseWriter { file, position: 0 }
-    }
-
-    /// Bytes written by now, zeros included.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
-    /// Gives the file its length in bytes and returns it.
-    ///
-    /// # Errors
-    /// What the host refuses.
-    pub fn finish(self, bytes: u64) -> io::Result<File> {
-        self.file.set_len(bytes)?;
-        Ok(self.file)
-    }
-}
-
-impl Write for SparseWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let (zeros, bytes) = first_run(self.position, data);
-        if !zeros {
-            self.file.write_all_at(&data[..bytes], self.position)?;
-        }
-        self.position += bytes as u64;
-        Ok(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How many bytes at the start of `data`, in whole blocks of the file where it goes to `position`, are alike
-/// in being zero or not.
-fn first_run(position: u64, data: &[u8]) -> (bool, usize) {
-    let mut taken = block_at(position, data.len());
-    let zeros = is_zero(&data[..taken]);
-    while taken < data.len() {
-        let next = block_at(position + taken as u64, data.len() - taken);
-        if is_zero(&data[taken..taken + next]) != zeros {
-            break;
-        }
-        taken += next;
-    }
-    (zeros, taken)
-}
-
-/// Bytes to the end of the block, or of the data.
-fn block_at(position: u64, bytes: usize) -> usize {
-    let to_block_end = BLOCK_BYTES - (position % BLOCK_BYTES as u64) as usize;
-    bytes.min(to_block_end)
-}
-
-fn is_zero(data: &[u8]) -> bool {
-    data == &ZEROS[..data.len()]
 }
 
 /// Opens a regular file for reading, without following a link at its end and without waiting.
@@ -221,23 +162,35 @@ fn make_file<T>(
     Ok(filled)
 }
 
+/// A [`Progress`] of what comes to its end in any case.
+pub(crate) fn going_on(progress: ByteProgress<'_>) -> impl FnMut(u64, u64) -> ControlFlow<()> + '_ {
+    move |done, all| {
+        progress(done, all);
+        ControlFlow::Continue(())
+    }
+}
+
 /// Goes through a file piece by piece, in order. Returns its length in bytes.
 fn walk(
     file: &File,
-    progress: ByteProgress<'_>,
+    progress: Progress<'_>,
     mut each: impl FnMut(u64, Piece<'_>) -> io::Result<()>,
 ) -> io::Result<u64> {
     let total = file.metadata()?.len();
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut at = 0;
-    progress(0, total);
+    let mut tell = |at| match progress(at, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(io::Error::other(Cancelled)),
+    };
+    tell(0)?;
     while at < total {
         let data = data_from(file, at)?.unwrap_or(total).min(total);
         while at < data {
             let bytes = (data - at).min(CHUNK_BYTES as u64) as usize;
             each(at, Piece::Hole(bytes))?;
             at += bytes as u64;
-            progress(at, total);
+            tell(at)?;
         }
         let hole = if at < total { hole_from(file, at)?.min(total) } else { total };
         while at < hole {
@@ -245,7 +198,7 @@ fn walk(
             file.read_exact_at(&mut buffer[..bytes], at)?;
             each(at, Piece::Data(&buffer[..bytes]))?;
             at += bytes as u64;
-            progress(at, total);
+            tell(at)?;
         }
     }
     Ok(total)
@@ -287,9 +240,9 @@ mod tests {
         }
         let file = File::create(path).unwrap();
         file.set_len(bytes.len() as u64).unwrap();
-        for at in (0..bytes.len()).step_by(BLOCK_BYTES) {
-            let block = &bytes[at..at + BLOCK_BYTES];
-            if !is_zero(block) {
+        for (index, block) in bytes.chunks(4096).enumerate() {
+            let at = index * 4096;
+            if block.iter().any(|byte| *byte != 0) {
                 file.write_all_at(block, at as u64).unwrap();
             }
         }
@@ -316,21 +269,6 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), bytes);
         assert!(fs::metadata(&target).unwrap().blocks() * 512 < 1 << 20);
         assert!(copy_sparse(&source, &target, &mut silent).is_err());
-    }
-
-    #[test]
-    fn writing_in_odd_pieces_gives_the_same_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("written");
-        let bytes = sparse_file(&folder.path().join("model"));
-        let mut writer = SparseWriter::new(File::create(&path).unwrap());
-        for piece in bytes.chunks(70_001) {
-            writer.write_all(piece).unwrap();
-        }
-        assert_eq!(writer.position(), bytes.len() as u64);
-        writer.finish(bytes.len() as u64).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), bytes);
-        assert!(fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::durable;
 use crate::error::StoreError;
 use crate::layout::{Layout, VERSION};
-use crate::names::Digest;
+use image_model::Digest;
 
 /// Longest version file that is read.
 const VERSION_BYTES_MAX: u64 = 64;

@@ -11,9 +11,9 @@ use crate::images::list_folder;
 use crate::metadata::Image;
 use vm_spec::VmName;
 
-use crate::names::Digest;
 use crate::sparse;
 use crate::store::Store;
+use image_model::Digest;
 
 /// What is wrong with a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use disk::DiskFormat;
-use image_store::{
-    Architecture, BootFiles, DiskMethod, FirstBoot, Image, ImageDescription, ImageSource, InstanceDisk,
-    NewImage, SourceKind, Store, StoreError, UtcTime,
-};
+use image_model::{Architecture, FirstBoot, ImageDescription, ImageSource, SourceKind, UtcTime};
+use image_store::{BootFiles, DiskMethod, GarbageOptions, Image, InstanceDisk, NewImage, Store, StoreError};
 
 const MIB: u64 = 1 << 20;
 
@@ -36,7 +34,7 @@ fn image(store: &Store) -> Image {
         default_user: None,
         min_disk_bytes: 100 * MIB,
         min_memory_bytes: 0,
-        machine: image_store::MachineDefaults::default(),
+        machine: image_model::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::now(),
@@ -141,4 +139,22 @@ fn names_sizes_and_ends_are_checked() {
     assert!(!store.instance_folder(&name).exists());
     assert!(matches!(store.remove_instance(&name), Err(StoreError::NoSuchInstance { .. })));
     create(&store, &image, "web1", None);
+}
+
+/// Whoever renames a folder by hand makes it no instance, and does not lose what its disk needs.
+#[test]
+fn a_folder_with_a_name_that_nothing_can_have_keeps_its_blobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let image = image(&store);
+    create(&store, &image, "web1", None);
+    let (right, wrong) = (folder.path().join("instances/web1"), folder.path().join("instances/Web One"));
+    fs::rename(&right, &wrong).unwrap();
+    assert!(store.instances().unwrap().is_empty());
+    store.delete(&image.id.to_string().parse().unwrap()).unwrap();
+    let now = GarbageOptions { dry_run: false, partial_older_than: Duration::ZERO };
+    assert_eq!(store.collect_garbage(now).unwrap().removed, []);
+    fs::rename(&wrong, &right).unwrap();
+    let disk = store.instance_disk(&"web1".parse().unwrap()).unwrap();
+    assert_eq!(contents(&disk, folder.path())[..4096], [1; 4096]);
 }

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use image_store::{
-    Alias, Architecture, BootFiles, FirstBoot, GarbageOptions, Image, ImageDescription, ImageReference,
-    ImageSource, NewImage, SourceKind, Store, StoreError, UtcTime,
+use image_model::{
+    Alias, Architecture, FirstBoot, ImageDescription, ImageReference, ImageSource, SourceKind, UtcTime,
 };
+use image_store::{BootFiles, GarbageOptions, Image, NewImage, Store, StoreError};
 
 /// Names the store of a worker that works until it is killed.
 const STORE: &str = "YAGURA_TEST_STORE";
@@ -37,7 +37,7 @@ fn add(store: &Store, number: u8) -> Result<Image, StoreError> {
         default_user: None,
         min_disk_bytes: 0,
         min_memory_bytes: 0,
-        machine: image_store::MachineDefaults::default(),
+        machine: image_model::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::File, location: "x".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),

@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use image_model::{
+    Alias, Architecture, Digest, FirstBoot, ImageDescription, ImageReference, ImageSource, SourceKind,
+    UtcTime,
+};
 use image_store::{
-    Alias, Architecture, BootFiles, DamageKind, Digest, FirstBoot, GarbageOptions, Image, ImageDescription,
-    ImageReference, ImageSource, NewImage, RemovedKind, SourceKind, Store, StoreError, UtcTime, Waiting,
+    BootFiles, DamageKind, GarbageOptions, Image, NewImage, RemovedKind, Store, StoreError, Waiting,
 };
 use tempfile::TempDir;
 
@@ -36,7 +39,7 @@ fn description() -> ImageDescription {
         default_user: None,
         min_disk_bytes: 4 * MIB,
         min_memory_bytes: 64 * MIB,
-        machine: image_store::MachineDefaults::default(),
+        machine: image_model::MachineDefaults::default(),
         first_boot: FirstBoot::None,
         source: ImageSource { kind: SourceKind::Catalogue, location: "debian/12".to_owned(), checksum: None },
         built: UtcTime::from_unix(0),
@@ -315,4 +318,33 @@ fn a_store_of_another_version_is_left_alone() {
     fs::write(store.root().join("version"), "2\n").unwrap();
     let error = Store::open(store.root()).unwrap_err().to_string();
     assert!(error.contains("'2'"), "{error}");
+}
+
+#[test]
+fn an_image_that_cannot_be_named_is_not_there() {
+    let (_folder, store) = store();
+    let names = store.root().join("aliases.json");
+    let hashed = || {
+        let staging = store.stage().unwrap();
+        let disk = staging.file("disk.raw");
+        fs::write(&disk, [9; 4096]).unwrap();
+        let new = NewImage { description: description(), disk, boot: BootFiles::FromDisk };
+        // The folder goes when this ends: the image is added before.
+        (store.hash_image(new, &mut messages::unwatched).unwrap(), staging)
+    };
+    let blobs = || fs::read_dir(store.root().join("blobs/sha256")).unwrap().count();
+    let add = |name: Option<&Alias>| {
+        let (image, _staging) = hashed();
+        store.add_hashed(image, name)
+    };
+    fs::create_dir(&names).unwrap();
+    add(Some(&alias("mine"))).unwrap_err();
+    assert_eq!((store.images().unwrap().len(), blobs()), (0, 0));
+    // One that was there before stays.
+    let image = add(None).unwrap();
+    add(Some(&alias("mine"))).unwrap_err();
+    assert_eq!((store.images().unwrap(), blobs()), (vec![image.clone()], 1));
+    fs::remove_dir(&names).unwrap();
+    assert_eq!(add(Some(&alias("mine"))).unwrap(), image);
+    assert_eq!(store.resolve(&reference("mine")).unwrap(), image);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 

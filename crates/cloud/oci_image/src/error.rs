@@ -1,6 +1,6 @@
 //! What can be wrong with an image.
 
-use image_store::Architecture;
+use image_model::Architecture;
 
 /// Longest piece of a message that may have been made of the image's own words, in characters.
 const TEXT_CHARS_MAX: usize = 400;

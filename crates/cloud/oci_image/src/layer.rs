@@ -1,6 +1,6 @@
 //! Layers: how they are compressed, where they lie, how much they may have.
 
-use image_store::Architecture;
+use image_model::Architecture;
 use serde::{Deserialize, Serialize};
 
 use crate::OciImageError;

@@ -1,7 +1,7 @@
 //! Manifests and indexes (image-spec v1.1, "Image Manifest", "Image Index"; Docker's schema 2 is the same in all that
 //! matters here).
 
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use serde::Deserialize;
 
 use crate::OciImageError;

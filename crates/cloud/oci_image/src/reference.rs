@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use image_store::{Digest, NameError};
+use image_model::{Digest, NameError};
 
 const REPOSITORY_CHARS_MAX: usize = 255;
 const TAG_CHARS_MAX: usize = 128;

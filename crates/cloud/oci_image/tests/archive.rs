@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use image_store::Architecture;
+use image_model::Architecture;
 use oci_image::{
     ArchivedImage, ArchivedLayer, CONFIG_BYTES_MAX, LAYERS_MAX, LayerCompression, OciImageError, OciOptions,
     read_archive,

@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure it is, for a program to act on.
+/// What kind of failure it is, for a program to act on: one type for VMs, instances and images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
     /// What was asked for is not there (404).
     NotFound,
+    /// What was to be made is there already (409).
+    Exists,
     /// The request makes no sense (400, 405).
     Invalid,
     /// Not now: the VM is in another state (409), or ends (503).

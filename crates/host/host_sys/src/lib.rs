@@ -25,6 +25,7 @@ pub mod process_title;
 pub mod ring;
 pub mod sandbox;
 pub mod signals;
+pub mod sparse;
 pub mod tap;
 pub mod terminal;
 pub mod threads;

@@ -13,7 +13,7 @@
 use std::ffi::{CString, c_char};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,6 +84,19 @@ impl NewFile {
         }
         sync_folder(folder_of(&self.target))
     }
+}
+
+/// Puts a file with these bytes, its owner's alone, in the place of what has the name, if anything has. Whatever ends the
+/// process or the host, the name has all of the one or all of the other.
+///
+/// # Errors
+/// What the host refuses; then what had the name has it still.
+pub fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, hidden) = Hidden::create(folder_of(target))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&hidden.path, target)?;
+    sync_folder(folder_of(target))
 }
 
 /// A file in `folder` that has no name and goes when it is closed; only its owner may open it.

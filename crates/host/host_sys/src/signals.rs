@@ -44,6 +44,18 @@ impl Thread {
     }
 }
 
+/// Whether this process was told to ignore a signal, as `nohup` and shells do it for what runs in the background.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null pointer as the new action changes nothing; the old one is written to `action`, for which all zeros
+    // are a valid value where the signal is none.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Signals delivered as readable events instead of handlers.
 #[derive(Debug)]
 pub struct SignalEvents {

@@ -21,6 +21,7 @@ use crate::cycle::{PowerCycle, PowerOn};
 use crate::error::RunError;
 use crate::events::Events;
 use crate::inbox::{Inbox, Message};
+use crate::keeper::{Keeper, guest_cpuid};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::report;
@@ -39,6 +40,8 @@ pub struct Options {
     pub say: Option<fn(&str)>,
     /// The folder of a snapshot from which it goes on, instead of being powered on cold.
     pub restore: Option<PathBuf>,
+    /// Keeps what the machine was resolved to, for a VM that is to be the same machine at its next start.
+    pub keeper: Option<Box<dyn Keeper>>,
 }
 
 /// Why a power cycle is over.
@@ -68,7 +71,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say, restore } = options;
+    let Options { control, reach, say, restore, keeper } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -76,21 +79,37 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let mut control = ControlServer::new(control, inbox.outbox(), events.clone());
     let outbox = inbox.outbox();
     let backends = Backends::open(spec, move || outbox.send(Message::Quit))?;
-    let (blueprint, first) = match restore {
+    let (blueprint, first, other_cpu) = match restore {
         None => {
-            let facts = HostFacts { cpuid: engine.guest_cpuid(spec.cpu_model)?, backends: backends.facts() };
-            (resolve(spec, &facts, None)?, Next::Cold)
+            let former = keeper.as_deref().and_then(Keeper::former);
+            let (cpuid, other_cpu) = guest_cpuid(engine, spec.cpu_model, former)?;
+            let facts = HostFacts { cpuid, backends: backends.facts() };
+            (resolve(spec, &facts, former)?, Next::Cold, other_cpu)
         }
         Some(folder) => {
             let opened = Opened::open(&folder)?;
             opened.state.blueprint.check_fit(&backends.facts())?;
-            (opened.state.blueprint.clone(), Next::From(Box::new(opened), None))
+            (opened.state.blueprint.clone(), Next::From(Box::new(opened), None), None)
         }
     };
     let blueprint = Arc::new(blueprint);
+    if let Some(keeper) = &keeper {
+        keeper.keep(&blueprint).map_err(RunError::Keep)?;
+    }
+    let kept = Arc::clone(&blueprint);
     let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
-    let outcome = driver.power_cycles(engine, first)?;
+    if let Some(line) = other_cpu {
+        driver.say(&line);
+    }
+    let ended = driver.power_cycles(engine, first);
+    if let Some(keeper) = &keeper {
+        let how = ended.as_ref().map_or_else(|error| messages::in_words(error), Outcome::to_string);
+        if let Err(error) = keeper.ended(&kept, &how) {
+            driver.say(&format!("its end is not recorded: {error}"));
+        }
+    }
+    let outcome = ended?;
     driver.events.tell(EventKind::Ended, Some(outcome.to_string()));
     Ok(outcome)
 }

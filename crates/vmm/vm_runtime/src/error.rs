@@ -17,6 +17,9 @@ pub enum RunError {
     /// What is wanted comes to no machine.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// What the machine was resolved to could not be kept for its next start.
+    #[error("cannot keep the machine's description for its next start")]
+    Keep(#[source] io::Error),
     /// The machine could not be put together.
     #[error(transparent)]
     Build(#[from] BuildError),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use image_model::DiskFormat;
 use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
@@ -56,41 +57,6 @@ impl FromStr for OnError {
                 Err(BadValue(format!(
                     "'{text}' is not a reaction to an error (there are report, pause){hint}"
                 )))
-            }
-        }
-    }
-}
-
-/// How a disk lies in its file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DiskFormat {
-    /// Each byte where it is.
-    #[default]
-    Raw,
-    /// QEMU's copy-on-write format.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// As a person types it.
-    pub fn name(self) -> &'static str {
-        match self {
-            DiskFormat::Raw => "raw",
-            DiskFormat::Qcow2 => "qcow2",
-        }
-    }
-}
-
-impl FromStr for DiskFormat {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text {
-            "raw" => Ok(DiskFormat::Raw),
-            "qcow2" => Ok(DiskFormat::Qcow2),
-            _ => {
-                let hint = did_you_mean(text, ["raw", "qcow2"]);
-                Err(BadValue(format!("'{text}' is not a disk format (there are raw, qcow2){hint}")))
             }
         }
     }

@@ -12,7 +12,9 @@ mod console;
 mod device_id;
 mod disk;
 mod file_mode;
+mod machine_record;
 mod name;
+mod named;
 mod net;
 mod options;
 mod size;
@@ -22,16 +24,20 @@ pub use boot::{BootProtocol, BootSpec, KernelSpec, ModuleSpec};
 pub use chip::Chip;
 pub use console::ConsoleSpec;
 pub use device_id::{DeviceId, PCI_BUS_ID};
-pub use disk::{BlockSize, DiskFormat, DiskSerial, DiskSpec, OnError};
+pub use disk::{BlockSize, DiskSerial, DiskSpec, OnError};
 pub use file_mode::FileMode;
+pub use machine_record::{MachineRecord, RecordError};
 pub use name::VmName;
 pub use net::{MacAddress, NetSpec};
 pub use options::{names_with_commas, with_doubled_commas};
 pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
+pub use image_model::DiskFormat;
+
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use image_model::NameError;
 use serde::{Deserialize, Serialize};
 
 pub use arch_model::x86_64::CpuModel;
@@ -40,6 +46,12 @@ pub use arch_model::x86_64::CpuModel;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(pub String);
+
+impl From<NameError> for BadValue {
+    fn from(error: NameError) -> BadValue {
+        BadValue(error.0)
+    }
+}
 
 /// Most disks or network cards of one VM: with the host bridge, consoles and entropy they fit on one bus.
 pub const MAX_DEVICES_OF_A_KIND: usize = 12;
@@ -180,14 +192,6 @@ impl VmSpec {
             named(net.id.as_ref(), numbered, &mut taken)
         };
         self.nets.iter().enumerate().map(derived).collect()
-    }
-
-    /// The same VM, each of whose devices has a name that it keeps, whatever is added or taken away.
-    pub fn named(mut self) -> VmSpec {
-        let (disk_ids, nic_ids) = (self.disk_ids(), self.nic_ids());
-        self.disks.iter_mut().zip(disk_ids).for_each(|(disk, id)| disk.id = Some(id));
-        self.nets.iter_mut().zip(nic_ids).for_each(|(net, id)| net.id = Some(id));
-        self
     }
 
     fn given_ids(&self) -> impl Iterator<Item = &DeviceId> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use disk::{DiskFormat, SourceFormat};
+use image_model::NameError;
 use vm_spec::{BadValue, DiskSize, FileMode, cluster_bytes};
 
 use crate::cli::Format;
@@ -178,7 +179,7 @@ pub enum RepairKind {
 
 /// A disk's format as it was typed.
 pub fn parse_format(text: &str) -> Result<DiskFormat, BadValue> {
-    text.parse().map_err(BadValue)
+    text.parse().map_err(|NameError(why)| BadValue(why))
 }
 
 fn parse_source_format(text: &str) -> Result<SourceFormat, BadValue> {

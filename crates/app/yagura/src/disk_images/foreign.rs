@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,10 @@ fn about(error: io::Error, path: &Path) -> anyhow::Error {
 
 fn import(disk: DiskFile<'_>, raw: &File) -> anyhow::Result<()> {
     let bar = Bar::new();
-    let mut progress = |done_bytes, all_bytes| bar.show(done_bytes, all_bytes);
+    let mut progress = |done_bytes, all_bytes| {
+        bar.show(done_bytes, all_bytes);
+        ControlFlow::Continue(())
+    };
     let importer = Importer::this_program();
     let extents = importer.open_extents(disk, folder_of(disk.name))?;
     importer.convert(disk, &extents, raw.as_fd(), &mut progress)?;

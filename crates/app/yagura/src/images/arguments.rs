@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
-use cloud_ops::ImportOptions;
+use clap::{Args, Subcommand};
 use disk::DiskFormat;
+use image_model::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, MachineDefaults};
+use image_ops::ImportOptions;
 use image_sources::FileKind;
-use image_store::{Alias, Checksum, FirstBoot, ImageReference, ImageSource, MachineDefaults};
 use vm_spec::{BlockSize, FileMode, MemorySize, VmName};
 
 use crate::cli::{Format, ListFormat};
@@ -125,8 +125,8 @@ pub struct AboutArguments {
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// What configures an instance of it [default: cloud-init]
-    #[arg(long, value_enum)]
-    pub first_boot: Option<FirstBootKind>,
+    #[arg(long, value_name = "cloud-init|service|none")]
+    pub first_boot: Option<FirstBoot>,
     /// Who logs in
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
@@ -162,33 +162,12 @@ impl AboutArguments {
             os,
             release,
             description,
-            first_boot: first_boot.map_or(usual.first_boot, FirstBoot::from),
+            first_boot: first_boot.unwrap_or(usual.first_boot),
             default_user: user,
             min_memory_bytes: memory.map_or(usual.min_memory_bytes, MemorySize::bytes),
             machine: MachineDefaults { block_bytes, ..usual.machine },
             appliance_disk,
             ..usual
-        }
-    }
-}
-
-/// What configures an instance.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstBootKind {
-    /// cloud-init.
-    CloudInit,
-    /// The small service of images that are built here.
-    Service,
-    /// Nothing.
-    None,
-}
-
-impl From<FirstBootKind> for FirstBoot {
-    fn from(kind: FirstBootKind) -> FirstBoot {
-        match kind {
-            FirstBootKind::CloudInit => FirstBoot::CloudInit,
-            FirstBootKind::Service => FirstBoot::Yagura,
-            FirstBootKind::None => FirstBoot::None,
         }
     }
 }
@@ -262,5 +241,13 @@ Examples:
   yagura image pull oci:registry.example/team/app:1.2 --alias app
   yagura image export debian/12 debian.qcow2
   yagura run --image debian/12 --name web1
+
+Exit status:
+  0  done
+  1  it cannot be done, or the host refuses
+  2  the command line cannot be understood
+  3  there is no such image or VM
+  4  not now: it is in use
+  6  'image verify' has found damage
 
 Images are kept below /var/lib/yagura, without root rights below ~/.local/share/yagura; YAGURA_DIR is another place.";

@@ -1,12 +1,14 @@
 //! VMs that are made of images: their disks outlive the processes that run them.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use cloud_ops::{FirstBootChoices, Images, Instance, OpError};
-use image_store::{FirstBoot, ImageReference, StoreError};
-use vm_spec::{BlockSize, CpuCount, DiskFormat, DiskSpec, MemorySize, VmName};
+use image_model::{FirstBoot, ImageReference};
+use image_ops::Images;
+use image_store::StoreError;
+use instance_ops::{FirstBootChoices, Instance, InstanceError, Instances};
+use vm_spec::VmName;
 use yagura_vmm::{runs_already, say};
 
 use super::documents;
@@ -21,6 +23,13 @@ pub struct Prepared {
     pub settings: InstanceSettings,
     /// What they lead to as long as it is open.
     pub held: Vec<File>,
+    /// Where the VM's process records the machine, so that it is the same one at each start.
+    pub machine: PathBuf,
+}
+
+/// The instances of a store of images.
+fn instances(images: &Images) -> Instances<'_> {
+    Instances { store: &images.store, importer: &images.importer }
 }
 
 /// The instance that was asked for, made now if it is not there; `has_kernel` spares looking for one on its disk.
@@ -38,7 +47,7 @@ pub fn instance(
     let known = images.store.instance_folder(&name).exists();
     let instance =
         if known { again(images, &name, choices)? } else { create(images, &name, choices, has_network)? };
-    let plan = (!has_kernel).then(|| images.boot_plan(&instance)).transpose();
+    let plan = (!has_kernel).then(|| instances(images).boot_plan(&instance)).transpose();
     if let Some(next) = plan.as_ref().ok().and_then(|plan| plan.as_ref()?.once.as_ref()) {
         say(&format!(
             "VM {name}: the entry '{next}' is started this once, as its boot loader was told (next_entry)"
@@ -49,20 +58,17 @@ pub fn instance(
         None => (None, false, Vec::new()),
     };
     let about = &instance.image.metadata.description;
-    let usual = about.machine.memory_bytes.unwrap_or(MemorySize::default().bytes());
-    let memory = usual.max(about.min_memory_bytes).div_ceil(1 << 20);
-    let cpus = about.machine.cpus.map(|cpus| CpuCount::try_from(u64::from(cpus))).transpose();
     let settings = InstanceSettings {
         name: name.clone(),
-        disks: disks(&instance)?,
+        disks: instance.disks()?,
         boot,
         exit_status,
-        memory: format!("{memory}M").parse().with_context(|| format!("VM {name}"))?,
-        cpus: cpus.with_context(|| format!("VM {name}"))?,
+        memory: instance.memory().with_context(|| format!("VM {name}"))?,
+        cpus: instance.cpus().with_context(|| format!("VM {name}"))?,
         waits_for_network: about.first_boot == FirstBoot::CloudInit,
         cards: about.machine.cards.unwrap_or(0),
     };
-    Ok(Prepared { settings, held })
+    Ok(Prepared { settings, held, machine: instance.machine })
 }
 
 /// Removes an instance that has ended.
@@ -86,11 +92,11 @@ fn create(
     };
     let mut stages = Stages::new();
     let image = images.obtain(reference, &mut stages).with_context(|| format!("image {reference}"))?;
-    stages.finish();
     let size_bytes = disk_size.map(|size| size.bytes());
-    let instance = images
-        .create_instance(&image, name, size_bytes, &first_boot)
+    let instance = instances(images)
+        .create(&image, name, size_bytes, &first_boot, &mut stages)
         .with_context(|| format!("VM {name}"))?;
+    stages.finish();
     if let Some((user, password)) = &instance.login {
         let user = user.as_deref().unwrap_or("the image's own user (it does not say who that is)");
         say(&format!("VM {name}: log in as {user} with the password {password}"));
@@ -113,8 +119,8 @@ fn again(images: &Images, name: &VmName, choices: &ImageChoices) -> anyhow::Resu
             "VM {name} is there already, and {option} is for a new one; leave it out, or 'yagura delete {name}'"
         );
     }
-    let instance = match images.instance(name) {
-        Err(OpError::Store(StoreError::Disk(error))) if error.is_in_use() => {
+    let instance = match instances(images).open(name) {
+        Err(InstanceError::Store(StoreError::Disk(error))) if error.is_in_use() => {
             bail!("{}", runs_already(name))
         }
         answer => answer.with_context(|| format!("VM {name}"))?,
@@ -141,37 +147,15 @@ fn instance_name(choices: &ImageChoices) -> anyhow::Result<VmName> {
     VmName::like(&like).with_context(|| format!("image {}: give the VM a name with --name", choices.image))
 }
 
-fn disks(instance: &Instance) -> anyhow::Result<Vec<DiskSpec>> {
-    let format = match instance.format {
-        disk::DiskFormat::Raw => DiskFormat::Raw,
-        disk::DiskFormat::Qcow2 => DiskFormat::Qcow2,
-    };
-    // Their formats are known, so that no guest can lock itself out by what it writes.
-    let ours = |id: &str, path: &Path, format| -> anyhow::Result<DiskSpec> {
-        let id = Some(id.parse()?);
-        Ok(DiskSpec { id, force_raw: format == DiskFormat::Raw, ..DiskSpec::new(path, format) })
-    };
-    let block_size = instance.image.metadata.description.machine.block_bytes.and_then(BlockSize::of_bytes);
-    let mut disks = vec![DiskSpec { block_size, ..ours("disk-root", &instance.disk, format)? }];
-    if let Some(path) = &instance.seed {
-        let serial = Some(first_boot::SEED_SERIAL.parse()?);
-        disks.push(DiskSpec { readonly: true, serial, ..ours("disk-seed", path, DiskFormat::Raw)? });
-    }
-    Ok(disks)
-}
-
 /// `yagura delete`
 pub fn delete(InstanceDeleteArguments { names }: &InstanceDeleteArguments) -> anyhow::Result<u8> {
     let images = super::images()?;
     for name in names {
-        if !images.store.instance_folder(name).exists() && verbs::snapshot::forget_restored(name)? {
+        let is_instance = images.store.instance_folder(name).exists();
+        if !is_instance && verbs::snapshot::forget_restored(name)? {
             continue;
         }
-        let failed = || format!("VM {name} cannot be deleted");
-        let disk = images.store.instance_disk(name).with_context(failed)?;
-        // Whoever runs it has its disk locked; and nobody starts it while it goes.
-        let _claim = disk::claim(&disk.path).with_context(failed)?;
-        images.store.remove_instance(name).with_context(failed)?;
+        instances(&images).delete(name).with_context(|| format!("VM {name} cannot be deleted"))?;
     }
     Ok(0)
 }

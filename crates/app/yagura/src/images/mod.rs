@@ -9,11 +9,12 @@ pub mod report;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cloud_ops::{Images, ImportOptions};
 use disk::{BackingPolicy, Compression, ConvertOptions, CreateOptions, DiskFormat, Output, RawContents};
 use image_build::Recipe;
+use image_model::{Alias, ImageSource};
+use image_ops::{ImageError, Images, ImportOptions};
 use image_sources::{FileKind, Source};
-use image_store::{Alias, GarbageOptions, Image, ImageSource};
+use image_store::{GarbageOptions, Image};
 use yagura_vmm::say;
 
 use crate::cli::Format;
@@ -83,40 +84,43 @@ fn pull(images: &Images, arguments: &PullArguments) -> anyhow::Result<u8> {
     // What is wrong with a name says the name.
     let source = Source::parse(text, *format)?;
     let mut stages = Stages::new();
+    let options = |source| ImportOptions { alias: alias.clone(), ..about.options(source) };
     let image = match &source {
         Source::Url { url, kind } => {
-            let options =
-                about.options(ImageSource::url(&messages::without_login(url.as_str()), checksum.clone()));
+            let options = options(ImageSource::url(&messages::without_login(url.as_str()), checksum.clone()));
             images.pull_url(url.as_str(), *kind, &options, &mut stages)
         }
         _ if checksum.is_some() => bail!("image {shown}: --checksum is for an address"),
         Source::File { path, kind } => {
-            images.import_file(path, *kind, &about.options(ImageSource::file(path)), &mut stages)
+            images.import_file(path, *kind, &options(ImageSource::file(path)), &mut stages)
         }
         _ if !about.is_empty() => bail!("image {shown} says itself what it is; leave out what describes it"),
         Source::Catalogue(alias) => images.pull_named(alias, &mut stages),
-        Source::Oci(reference) => images.pull_oci(reference, &mut stages),
+        Source::Oci(reference) => images.pull_oci(reference, alias.as_ref(), &mut stages),
     };
     let image = image.with_context(named)?;
     stages.finish();
     match (alias, &source) {
-        (None, Source::Catalogue(own)) => {
-            say_named(&image, own);
-            Ok(0)
+        (None, Source::Catalogue(own)) => say_named(&image, Some(own)),
+        // It has its own name already, and gets another.
+        (Some(alias), Source::Catalogue(_)) => {
+            images.store.set_alias(alias, &image.id)?;
+            say_named(&image, Some(alias));
         }
-        _ => name(images, &image, alias.as_ref()),
+        _ => say_named(&image, alias.as_ref()),
     }
+    Ok(0)
 }
 
 fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
     let recipe = match (&arguments.name, &arguments.recipe) {
         (_, Some(path)) => Recipe::read(path)?,
-        (Some(name), None) => image_build::shipped(name.as_str()).with_context(|| {
+        (Some(name), None) => image_build::shipped(name.as_str()).ok_or_else(|| {
             let names: Vec<&str> = image_build::shipped_names().collect();
-            format!(
-                "there is no recipe {name} (there are {}); give one of your own by --recipe",
-                names.join(", ")
-            )
+            let names = names.join(", ");
+            ImageError::Unknown(format!(
+                "there is no recipe {name} (there are {names}); give one of your own by --recipe"
+            ))
         })?,
         (None, None) => bail!("which image? give a recipe's name, or --recipe FILE.toml"),
     };
@@ -130,11 +134,13 @@ fn build(images: &Images, arguments: &BuildArguments) -> anyhow::Result<u8> {
 fn import(images: &Images, arguments: &ImportArguments) -> anyhow::Result<u8> {
     let ImportArguments { path, alias, format, force_raw, about } = arguments;
     let kind = format.or_else(|| FileKind::of_name(path));
-    let options = ImportOptions { force_raw: *force_raw, ..about.options(ImageSource::file(path)) };
+    let options = about.options(ImageSource::file(path));
+    let options = ImportOptions { force_raw: *force_raw, alias: alias.clone(), ..options };
     let mut stages = Stages::new();
     let image = images.import_file(path, kind, &options, &mut stages)?;
     stages.finish();
-    name(images, &image, alias.as_ref())
+    say_named(&image, alias.as_ref());
+    Ok(0)
 }
 
 fn export(
@@ -186,36 +192,31 @@ fn alias(images: &Images, AliasArguments { alias, image, remove: _ }: &AliasArgu
     match image {
         Some(reference) => {
             let image = images.store.resolve(reference)?;
-            name(images, &image, Some(alias))
+            images.store.set_alias(alias, &image.id)?;
+            say_named(&image, Some(alias));
         }
         None => {
             images.store.remove_alias(alias)?;
-            Ok(0)
         }
     }
+    Ok(0)
 }
 
 fn publish(images: &Images, arguments: &PublishArguments) -> anyhow::Result<u8> {
     let PublishArguments { instance, alias, description } = arguments;
     let mut stages = Stages::new();
-    let image = images.publish(instance, description.clone(), &mut stages)?;
+    let image = images.publish(instance, description.clone(), alias.clone(), &mut stages)?;
     stages.finish();
-    name(images, &image, alias.as_ref())
-}
-
-fn name(images: &Images, image: &Image, alias: Option<&Alias>) -> anyhow::Result<u8> {
-    match alias {
-        Some(alias) => {
-            images.store.set_alias(alias, &image.id)?;
-            say_named(image, alias);
-        }
-        None => say(&format!("image {} is here; 'yagura image alias NAME {0}' names it", image.id.short())),
-    }
+    say_named(&image, alias.as_ref());
     Ok(0)
 }
 
-fn say_named(image: &Image, alias: &Alias) {
-    say(&format!("image {} is here as {alias}", image.id.short()));
+fn say_named(image: &Image, alias: Option<&Alias>) {
+    let short = image.id.short();
+    match alias {
+        Some(alias) => say(&format!("image {short} is here as {alias}")),
+        None => say(&format!("image {short} is here; 'yagura image alias NAME {short}' names it")),
+    }
 }
 
 fn verify(images: &Images) -> anyhow::Result<u8> {

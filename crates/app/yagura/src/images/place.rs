@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use cloud_ops::Images;
+use image_ops::Images;
 use image_store::place_in_words;
 
 /// The store of whoever runs this.

@@ -1,6 +1,7 @@
 //! Images as tables, JSON, YAML and CSV.
 
-use image_store::{Alias, BootWay, DamageKind, DamagedBlob, FirstBoot, Image, MachineDefaults};
+use image_model::{Alias, FirstBoot, MachineDefaults};
+use image_store::{BootWay, DamageKind, DamagedBlob, Image};
 use serde::Serialize;
 use serde_json::json;
 

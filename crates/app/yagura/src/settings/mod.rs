@@ -13,7 +13,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use image_store::ImageReference;
+use image_model::ImageReference;
 use serde::Deserialize;
 use vm_spec::{
     BadValue, BootProtocol, BootSpec, ConsoleSpec, CpuCount, CpuModel, DiskSize, DiskSpec, KernelSpec,

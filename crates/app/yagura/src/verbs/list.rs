@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use image_store::{Alias, Digest, Image, InstanceDisk, StoreError};
+use image_model::{Alias, Digest};
+use image_store::{Image, InstanceDisk, StoreError};
 use serde::Serialize;
 use vm_client::ClientError;
 use vm_control::Status;

@@ -20,6 +20,7 @@ use vm_control::Verb;
 use vm_spec::VmName;
 use yagura_vmm::say;
 
+pub use failure::status_of_error;
 pub use info::info;
 pub use list::list;
 pub use resize::resize;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use image_model::DiskFormat;
+
 use super::{OfflineError, io_error, open_raw};
 use crate::error::OpenError;
-use crate::format::DiskFormat;
 use crate::layer::{Layer, RawLayer};
 use crate::map_piece::MapPiece;
 use crate::qcow2::{self, BackingPolicy};

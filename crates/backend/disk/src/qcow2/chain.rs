@@ -4,10 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use image_model::DiskFormat;
+
 use super::header::Header;
 use super::image::Image;
 use crate::error::{FormatError, OpenError};
-use crate::format::{BackingName, DiskFormat};
+use crate::format::BackingName;
 use crate::host_file::{self, HostFile, Kind, OpenFile};
 use crate::layer::{Layer, RawLayer};
 

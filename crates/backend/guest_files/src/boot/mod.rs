@@ -24,6 +24,8 @@ use std::fmt;
 use std::io::Write;
 use std::rc::Rc;
 
+use image_model::Architecture;
+
 use crate::{FsError, FsKind, Limited, ReadAt};
 use entry::Entry;
 use volumes::Volumes;
@@ -39,27 +41,6 @@ const INITRD_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Reasons that are told when entries are passed over.
 const PASSED_OVER_LIMIT: usize = 8;
-
-/// Which processors a kernel is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// x86-64, also called amd64.
-    X86_64,
-    /// 64-bit Arm.
-    Aarch64,
-    /// 64-bit RISC-V.
-    Riscv64,
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Architecture::X86_64 => "x86-64",
-            Architecture::Aarch64 => "aarch64",
-            Architecture::Riscv64 => "riscv64",
-        })
-    }
-}
 
 /// A file on the disk, or a section of one.
 #[derive(Clone, Debug, PartialEq, Eq)]

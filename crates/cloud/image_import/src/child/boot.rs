@@ -6,8 +6,7 @@ use std::rc::Rc;
 
 use disk::DiskReader;
 use guest_files::{FsError, OsRelease, ReadAt, RootFs, find_boot};
-use image_store::Architecture;
-
+use image_model::Architecture;
 use messages::in_words;
 
 use super::Answered;
@@ -31,15 +30,6 @@ impl ReadAt for Disk {
     }
 }
 
-/// The store's word for a processor, as who reads disks has it.
-fn kernels_for(architecture: Architecture) -> guest_files::Architecture {
-    match architecture {
-        Architecture::X86_64 => guest_files::Architecture::X86_64,
-        Architecture::Aarch64 => guest_files::Architecture::Aarch64,
-        Architecture::Riscv64 => guest_files::Architecture::Riscv64,
-    }
-}
-
 /// Finds what boots, and writes the kernel and the initial RAM disks.
 pub(super) fn read(
     disk: DiskReader,
@@ -50,8 +40,7 @@ pub(super) fn read(
 ) -> Answered<Boot> {
     let name = disk.name().display().to_string();
     let bad = |what: &str, error: &dyn std::error::Error| format!("disk {name}{what}: {}", in_words(error));
-    let found = find_boot(Rc::new(Disk(disk)), kernels_for(architecture), once_done)
-        .map_err(|error| bad("", &error))?;
+    let found = find_boot(Rc::new(Disk(disk)), architecture, once_done).map_err(|error| bad("", &error))?;
     let kernel_bytes = written(kernel, limits.kernel_bytes, |out| found.write_kernel(out))
         .map_err(|error| bad(&format!(", kernel {}", found.kernel), &error))?;
     let initrd_bytes = written(initrd, limits.initrd_bytes, |out| found.write_initrd(out))

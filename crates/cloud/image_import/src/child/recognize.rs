@@ -10,9 +10,9 @@ use oci_image::ByteRange;
 use super::Answered;
 use super::boot::Disk;
 use crate::appliance::is_appliance;
-use crate::compression::Compression;
 use crate::inputs::{Layout, Recognized};
 use crate::position::PositionReader;
+use image_model::Compression;
 
 /// See [`Importer::recognize`](crate::Importer::recognize).
 pub(super) fn recognize(name: &str, file: File, range: ByteRange) -> Answered<Recognized> {

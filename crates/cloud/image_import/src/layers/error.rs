@@ -2,7 +2,7 @@
 
 use std::io;
 
-use image_store::Digest;
+use image_model::Digest;
 
 use crate::limits::human;
 

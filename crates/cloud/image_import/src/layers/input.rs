@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use image_store::Digest;
+use image_model::Digest;
 use oci_image::LayerCompression;
 use sha2::{Digest as _, Sha256};
 

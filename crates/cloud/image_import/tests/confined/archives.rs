@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use image_import::ImportError;
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use oci_image::{ArchivedImage, LayerCompression, OciOptions};
 use sha2::{Digest as _, Sha256};
 

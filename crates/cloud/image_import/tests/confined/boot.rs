@@ -7,7 +7,7 @@ use std::process::Command;
 
 use disk::{BackingName, CreateOptions, SourceFormat, create_qcow2};
 use image_import::{Boot, BootOutputs, DiskFile, ImportError, Limits};
-use image_store::Architecture;
+use image_model::Architecture;
 
 use super::{Folder, all_importers, importer};
 

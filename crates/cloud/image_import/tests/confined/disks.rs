@@ -115,7 +115,7 @@ fn disks_in_several_files_reach_nothing_but_their_folder() {
         let (source, target) = (File::open(folder.path("in/disk.vmdk")).unwrap(), folder.new_file("out"));
         let disk = DiskFile::new(source.as_fd(), SourceFormat::Vmdk, Path::new("disk.vmdk"));
         let extents = importer().open_extents(disk, &folder.path("in")).map_err(|error| error.to_string())?;
-        let converted = importer().convert(disk, &extents, target.as_fd(), &mut |_, _| ());
+        let converted = importer().convert(disk, &extents, target.as_fd(), &mut messages::unwatched);
         converted.map(|converted| converted.size_bytes).map_err(|error| error.to_string())
     };
     assert_eq!(read("good-flat.vmdk"), Ok(4096));

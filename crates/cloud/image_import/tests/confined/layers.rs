@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
 use image_import::{ImportError, Importer, LayerFile, Limits, Merged};
-use image_store::Digest;
+use image_model::Digest;
 use oci_image::{ByteRange, LayerCompression};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
@@ -61,8 +62,10 @@ fn merge_files(
 ) -> Result<Merged, ImportError> {
     let (output, scratch) = (folder.new_file("out.tar"), folder.new_file("scratch"));
     let mut told = (0, 0);
-    let merged =
-        importer.merge_layers(layers, output.as_fd(), scratch.as_fd(), &mut |done, all| told = (done, all));
+    let merged = importer.merge_layers(layers, output.as_fd(), scratch.as_fd(), &mut |done, all| {
+        told = (done, all);
+        ControlFlow::Continue(())
+    });
     assert!(told.0 <= told.1);
     merged
 }

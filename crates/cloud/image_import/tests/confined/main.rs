@@ -86,7 +86,7 @@ impl Folder {
         let (source, target) = (File::open(self.path(name)).unwrap(), self.new_file("out"));
         let disk = DiskFile::new(source.as_fd(), format, Path::new(name));
         let extents = importer.open_extents(disk, self.0.path())?;
-        importer.convert(disk, &extents, target.as_fd(), &mut |_, _| ())
+        importer.convert(disk, &extents, target.as_fd(), &mut messages::unwatched)
     }
 
     fn new_file(&self, name: &str) -> File {

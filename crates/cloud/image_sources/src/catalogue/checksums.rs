@@ -4,7 +4,7 @@
 //! `<digits> *name` (coreutils), `SHA256 (name) = <digits>` (BSD, Fedora), and digits alone, where the list
 //! is of one file.
 
-use image_store::{Checksum, ChecksumKind};
+use image_model::{Checksum, ChecksumKind};
 
 /// Finds the checksum of `name` in `list`.
 ///

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use image_store::{Alias, Architecture, Checksum};
+use image_model::{Alias, Architecture, Checksum};
 use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
@@ -90,7 +90,7 @@ text!(Line, String, line);
 text!(Address, Url, address);
 text!(DiskText, DiskSize, |text| text.parse().map_err(|error: vm_spec::BadValue| error.to_string()));
 text!(MemoryText, MemorySize, |text| text.parse().map_err(|error: vm_spec::BadValue| error.to_string()));
-text!(ArchitectureText, Architecture, |text| text.parse().map_err(|error: image_store::NameError| error.0));
+text!(ArchitectureText, Architecture, |text| text.parse().map_err(|error: image_model::NameError| error.0));
 text!(KindText, FileKind, |text| text.parse().map_err(|error: crate::FileKindError| error.to_string()));
 
 fn word(text: &str) -> Result<String, String> {

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use host_sys::named_file::read_named;
-use image_store::{
+use image_model::{
     Alias, Architecture, Checksum, ChecksumKind, FirstBoot, ImageDescription, ImageSource, SourceKind,
     UtcTime,
 };
@@ -246,7 +246,7 @@ impl CatalogueEntry {
             default_user: self.default_user.clone(),
             min_disk_bytes: self.min_disk_bytes,
             min_memory_bytes: self.min_memory_bytes,
-            machine: image_store::MachineDefaults::default(),
+            machine: image_model::MachineDefaults::default(),
             first_boot: self.first_boot,
             source: ImageSource {
                 kind: SourceKind::Catalogue,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use image_store::{Checksum, place_in_words};
+use image_model::Checksum;
 use messages::Bytes;
 use reqwest::Url;
 
@@ -140,7 +140,7 @@ pub enum FetchError {
         bytes_max: u64,
     },
     /// The disk is full.
-    #[error("there is no space left for {}{}; remove something, perhaps with 'yagura image gc'", place_in_words(path), needed(*needed_bytes))]
+    #[error("there is no space left for {}{}; remove something, perhaps with 'yagura image gc'", path.display(), needed(*needed_bytes))]
     NoSpace {
         /// What was being written.
         path: PathBuf,

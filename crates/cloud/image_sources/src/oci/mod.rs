@@ -7,7 +7,7 @@ mod registry;
 
 use std::path::PathBuf;
 
-use image_store::{Architecture, Digest};
+use image_model::{Architecture, Digest};
 use oci_image::{LayerCompression, OciConfig, OciImageError};
 
 use crate::fetch::FetchError;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use image_store::{Checksum, ChecksumKind, Digest};
+use image_model::{Checksum, ChecksumKind, Digest};
 use oci_image::{
     DOCUMENT_BYTES_MAX, Descriptor, Manifest, OciImageError, OciOptions, OciReference, check_sizes, choose,
     layer_compression, parse_config, parse_manifest,

@@ -137,3 +137,23 @@ fn runs_as_child() {
     unsafe { libc::kill(libc::getpid(), signal.parse().unwrap()) };
     std::thread::sleep(std::time::Duration::from_secs(30));
 }
+
+#[test]
+fn what_is_replaced_is_whole_at_any_time() {
+    let folder = Folder::new("replace");
+    let target = folder.0.join("record");
+    replace(&target, b"one").unwrap();
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, PRIVATE);
+    let reader = File::open(&target).unwrap();
+    replace(&target, b"another").unwrap();
+    assert_eq!(
+        (fs::read(&target).unwrap(), io::read_to_string(reader).unwrap()),
+        (b"another".into(), "one".into())
+    );
+    assert_eq!(folder.names(), ["record"]);
+    fs::remove_file(&target).unwrap();
+    fs::create_dir(&target).unwrap();
+    assert!(replace(&target, b"more").is_err());
+    assert_eq!(folder.names(), ["record"]);
+    assert!(replace(&folder.0.join("none/record"), b"more").is_err());
+}

@@ -151,7 +151,7 @@ fn status_of(class: FailureClass) -> StatusCode {
     match class {
         FailureClass::NotFound => StatusCode::NOT_FOUND,
         FailureClass::Invalid => StatusCode::BAD_REQUEST,
-        FailureClass::Busy => StatusCode::CONFLICT,
+        FailureClass::Busy | FailureClass::Exists => StatusCode::CONFLICT,
         FailureClass::Host => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
