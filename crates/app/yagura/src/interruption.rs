@@ -1,5 +1,6 @@
 //! Ctrl-C during long work: it ends at its next step, what was begun is undone, and then the process ends.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -29,19 +30,20 @@ impl Interruption {
     /// thread or descriptors for that, signals do what they always do.
     pub fn of_work() -> Interruption {
         let interruption = Interruption::default();
-        let (sender, receiver) = mpsc::channel::<SignalEvents>();
-        let heard = interruption.clone();
+        let signals = SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)).collect::<Vec<_>>();
+        let (ready, is_ready) = mpsc::channel();
+        let (heard, heard_signals) = (interruption.clone(), signals.clone());
         let listen = move || {
-            if let Ok(events) = receiver.recv() {
-                heard.listen(&events);
+            // A signal that one thread of a process does not block ends all of it.
+            let Ok((events, poller)) = listening(&heard_signals) else { return };
+            if ready.send(()).is_ok() {
+                heard.listen(&events, &poller);
             }
         };
-        let signals = SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)).collect::<Vec<_>>();
-        if thread::Builder::new().name("signals".to_owned()).spawn(listen).is_ok()
-            && let Ok(events) = SignalEvents::block(&signals)
-        {
-            // It waits for that.
-            let _ = sender.send(events);
+        let spawned = thread::Builder::new().name("signals".to_owned()).spawn(listen);
+        if spawned.is_ok() && is_ready.recv().is_ok() {
+            // Where this cannot be blocked, it ends the process as ever.
+            let _ = SignalEvents::block(&signals);
         }
         interruption
     }
@@ -56,11 +58,7 @@ impl Interruption {
         self.0.is_over.store(true, Ordering::SeqCst);
     }
 
-    fn listen(&self, events: &SignalEvents) {
-        let Ok(poller) = Poller::new() else { return };
-        if poller.watch(events.as_fd(), Token(0)).is_err() {
-            return;
-        }
+    fn listen(&self, events: &SignalEvents, poller: &Poller) {
         let mut patience = None;
         loop {
             let ready = poller.wait(patience);
@@ -78,4 +76,11 @@ impl Interruption {
             }
         }
     }
+}
+
+/// Signals as events of the thread that calls this, and what waits for them.
+fn listening(signals: &[i32]) -> io::Result<(SignalEvents, Poller)> {
+    let (events, poller) = (SignalEvents::block(signals)?, Poller::new()?);
+    poller.watch(events.as_fd(), Token(0))?;
+    Ok((events, poller))
 }
