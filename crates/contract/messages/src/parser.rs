@@ -66,10 +66,14 @@ pub fn parser_words(message: &str) -> String {
             return format!("'{}' {told}", name.trim_matches(['`', '"', '\'']));
         }
     }
-    if message == "duplicate key" {
-        return "this is given twice".to_owned();
+    match message.as_str() {
+        "duplicate key" => "this is given twice",
+        "trailing characters" => "there is something behind its end",
+        "recursion limit exceeded" => "it is nested too deeply",
+        _ if message.starts_with("EOF while parsing ") => "it ends too early",
+        _ => return message.replace('`', "'"),
     }
-    message.replace('`', "'")
+    .to_owned()
 }
 
 /// `string "a"` as `the text "a"`, `integer `1`` as `the number 1`.
@@ -122,6 +126,9 @@ mod tests {
             ("missing field `path` at line 3 column 1", "'path' is missing"),
             ("duplicate field `os`", "'os' is given twice"),
             ("duplicate key", "this is given twice"),
+            ("EOF while parsing an object at line 1 column 1", "it ends too early"),
+            ("trailing characters at line 1 column 3", "there is something behind its end"),
+            ("recursion limit exceeded at line 1 column 128", "it is nested too deeply"),
             ("expected value at line 1 column 1", "expected value"),
             ("meet at line 4 of the story", "meet at line 4 of the story"),
             ("one\ntwo", "one"),
