@@ -129,7 +129,7 @@ fn debian_by_grub() {
     assert_eq!(boot.kernel.to_string(), "/boot/vmlinuz-6.1.0-18-cloud-amd64 on partition 1");
 
     let other = find_boot(FileDisk::open(&disk), Architecture::Aarch64, None).unwrap_err().to_string();
-    assert!(other.contains("is a kernel for x86-64, not for aarch64"), "{other}");
+    assert!(other.contains("is a kernel for x86_64, not for aarch64"), "{other}");
 }
 
 #[test]
