@@ -44,7 +44,7 @@ fn go_on(state: &VmState) {
     let vm = FakeEngine::default().create_vm(&config, &memory).expect("a VM of the fake engine");
     let power = Arc::new(FakePower::default());
     let Ok(machine) =
-        Machine::assemble(blueprint, &vm, &memory, &host.backends, power.clone(), power)
+        Machine::assemble(blueprint, &vm, &memory, &host.backends, power.clone(), power.clone(), power)
     else {
         return;
     };
@@ -124,7 +124,8 @@ pub fn seeds() -> Vec<Seed> {
     let vm = FakeEngine::default().create_vm(&config, &memory).expect("a VM of the fake engine");
     let power = Arc::new(FakePower::default());
     let machine =
-        Machine::assemble(&blueprint, &vm, &memory, backends, power.clone(), power).expect("a machine");
+        Machine::assemble(&blueprint, &vm, &memory, backends, power.clone(), power.clone(), power)
+            .expect("a machine");
     machine.pause();
     let vcpu = vm.create_vcpu(VcpuIndex(0)).expect("a vCPU");
     let state = VmState {

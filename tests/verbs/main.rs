@@ -1,7 +1,8 @@
-//! `yagura pause`, `resume`, `stop`, `reset`, `info` and `list` of VMs that run in other terminals.
+//! `yagura pause`, `resume`, `stop`, `reset`, `attach`, `detach`, `info` and `list` of VMs that run in other terminals.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod hotplug;
 #[path = "../monitor/mod.rs"]
 mod monitor;
 mod names;

@@ -69,8 +69,13 @@ fn version_2(line: &str) -> (u16, String) {
     }
 }
 
-fn version_4(line: &str) -> (u16, String) {
-    let state = r#"{"protocol":4,"name":"new","state":"migrating","engine":"kvm","cpus":1,"memory_bytes":1,"uptime_ms":2,
+fn version_3(line: &str) -> (u16, String) {
+    let (status, body) = version_2(line);
+    (status, body.replace(r#""protocol":2"#, r#""protocol":3"#))
+}
+
+fn version_5(line: &str) -> (u16, String) {
+    let state = r#"{"protocol":5,"name":"new","state":"migrating","engine":"kvm","cpus":1,"memory_bytes":1,"uptime_ms":2,
         "resets":0,"panics":0,"pid":7,"node":"b","disks":[{"id":"root","path":"/srv/a","format":"raw","size_bytes":512,
         "readonly":true,"cache":"none"}],"cards":[]}"#;
     match line {
@@ -87,23 +92,23 @@ fn machines_of_other_versions_are_understood_as_far_as_they_go() {
     let place = Place::new();
     play(&place, "v0", version_0);
     play(&place, "v1", version_1);
-    play(&place, "v4", version_4);
-    let infos = ["v0", "v1", "v4"].map(|name| place.info(name));
-    assert_eq!(infos.each_ref().map(|info| info["protocol"].as_u64().unwrap()), [0, 1, 4]);
+    play(&place, "v5", version_5);
+    let infos = ["v0", "v1", "v5"].map(|name| place.info(name));
+    assert_eq!(infos.each_ref().map(|info| info["protocol"].as_u64().unwrap()), [0, 1, 5]);
     assert_eq!(
         infos.each_ref().map(|info| info["state"].as_str().unwrap()),
         ["running", "paused", "unknown"]
     );
     assert_eq!(infos[0]["counters"]["devices"]["block0"]["reads"], 4);
-    let tables = ["v0", "v1", "v4"].map(|name| place.ask(&format!("info {name}")).1);
+    let tables = ["v0", "v1", "v5"].map(|name| place.ask(&format!("info {name}")).1);
     assert!(tables[0].contains("512 MiB") && tables[1].contains("paused: disk a: no room"), "{}", tables[1]);
     assert!(tables[2].contains("/srv/a, raw, 512 bytes, readonly"), "{}", tables[2]);
     assert_eq!(place.list().len(), 3);
-    for (name, status) in [("v0", 1), ("v1", 1), ("v4", 4)] {
+    for (name, status) in [("v0", 1), ("v1", 1), ("v5", 4)] {
         place.bad(&format!("pause {name}"), status, &format!("VM {name}: it does not want to"));
     }
     place.good("resume v0 v1");
-    place.bad("resume v4", 1, "VM v4: it does not want to");
+    place.bad("resume v5", 1, "VM v5: it does not want to");
     place.bad("reset v1", 1, "VM v1 was started by a version of yagura that cannot do that");
 }
 
@@ -119,6 +124,20 @@ fn older_machines_say_that_they_cannot_resize() {
     }
 }
 
+/// Nor for what came after that.
+#[test]
+fn older_machines_say_that_they_cannot_attach() {
+    let place = Place::new();
+    play(&place, "v1", version_1);
+    play(&place, "v3", version_3);
+    assert_eq!(place.info("v3")["protocol"], 3);
+    for text in
+        ["attach v1 --disk path=a", "attach v3 --net tap=tap0", "detach v3 disk-root", "detach v3 a --force"]
+    {
+        place.bad(text, 1, "was started by a version of yagura that cannot do that");
+    }
+}
+
 /// A socket behind which something else is, or a VM that its guest has taken over.
 #[test]
 fn nonsense_is_told_in_one_line() {
@@ -129,6 +148,7 @@ fn nonsense_is_told_in_one_line() {
         let rest = r#""state":"running","engine":"x\ny","cpus":1,"memory_bytes":1,"uptime_ms":2,"resets":0,"pid":7}"#;
         (200, format!(r#"{{"exits":{{}},"devices":{{}},"memory":{{}},{name},{rest}"#))
     });
+    place.bad("attach html --disk path=a", 1, "is no VM that this version of yagura can speak to");
     place.bad("info html", 1, "is no VM that this version of yagura can speak to");
     let (status, table) = place.ask("info words");
     assert!(status == 0 && !table.contains('\u{1b}') && table.contains("x\\ny"), "{table}");

@@ -264,6 +264,8 @@ impl Listener for Happenings {
 
     fn guest_reported(&self, _report: GuestReport) {}
 
+    fn slot_ejected(&self, _slot: u8) {}
+
     fn vcpu_stopped(&self, index: VcpuIndex, reason: std::result::Result<Halt, EngineError>) {
         self.ended(format!("vCPU {index} stopped: {reason:?}"));
     }

@@ -22,21 +22,27 @@ impl Control {
 
     /// Asks for something.
     pub fn get(&self, what: &str) -> Result<Value> {
-        self.request("GET", what)
+        self.request("GET", what, "")
     }
 
     /// Does something.
     pub fn put(&self, what: &str) -> Result<Value> {
-        self.request("PUT", what)
+        self.request("PUT", what, "")
     }
 
-    fn request(&self, method: &str, what: &str) -> Result<Value> {
+    /// Does something that takes more words.
+    pub fn put_with(&self, what: &str, body: &Value) -> Result<Value> {
+        self.request("PUT", what, &body.to_string())
+    }
+
+    fn request(&self, method: &str, what: &str, body: &str) -> Result<Value> {
         let place = || format!("{method} {what} at {}", self.path.display());
         let mut socket = UnixStream::connect(&self.path).with_context(place)?;
         socket.set_read_timeout(Some(LIMIT))?;
         write!(
             socket,
-            "{method} {what} HTTP/1.1\r\nhost: yagura\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {what} HTTP/1.1\r\nhost: yagura\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
         )?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).with_context(place)?;

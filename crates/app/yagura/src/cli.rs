@@ -12,6 +12,7 @@ use crate::images::arguments::ImageCommand;
 use crate::logging::parse_level;
 use crate::settings::GivenSettings;
 use crate::verbs::arguments::{InfoArguments, NamesArguments, ResizeArguments, StopArguments};
+use crate::verbs::hotplug_arguments::{AttachArguments, DetachArguments};
 use crate::verbs::snapshot::arguments::SnapshotCommand;
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
@@ -41,6 +42,10 @@ pub enum Command {
     Reset(NamesArguments),
     /// Make a disk of a running VM longer, for its guest to see at once
     Resize(ResizeArguments),
+    /// Put a disk or a network card into a running VM, for its guest to use at once
+    Attach(Box<AttachArguments>),
+    /// Take a disk or a network card out of a running VM, when its guest has let go of it
+    Detach(DetachArguments),
     /// Show how a running VM is, and what it has done
     Info(InfoArguments),
     /// Keep running VMs as they are at one moment, and go back to that

@@ -75,6 +75,8 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Stop(arguments) => Ok(verbs::stop(&arguments)),
         Command::Reset(arguments) => Ok(verbs::ask(Verb::Reset, &arguments.names)),
         Command::Resize(arguments) => Ok(verbs::resize(&arguments)),
+        Command::Attach(arguments) => verbs::attach(&arguments),
+        Command::Detach(arguments) => Ok(verbs::detach(&arguments)),
         Command::Info(arguments) => verbs::info(&arguments),
         Command::Snapshot(command) => verbs::snapshot::run(&command),
         Command::List(arguments) => verbs::list(&arguments),

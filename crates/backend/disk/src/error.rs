@@ -185,6 +185,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether somebody else has the disk: later it may be free.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, OpenError::InUse { .. })
+    }
+}
+
 /// What is said of a lock that somebody else holds.
 fn in_use_hint(wanted: &LockKind) -> &'static str {
     match wanted {

@@ -3,17 +3,18 @@
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Device, EISAName, Equal, Field, FieldAccessType, FieldEntry,
-    FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, Name, Notify, OpRegion,
-    OpRegionSpace, Package, Path, ResourceTemplate, Store, ZERO,
+    FieldLockRule, FieldUpdateRule, IO, If, Interrupt, Local, Memory32Fixed, Method, MethodCall, Name,
+    Notify, OpRegion, OpRegionSpace, Package, Path, ResourceTemplate, Store, ZERO,
 };
 use acpi_tables::sdt::Sdt;
 use arch_model::x86_64::layout::{
-    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT, PVPANIC_PORT,
-    RTC_PORT,
+    ACPI_GED_GSI, ACPI_GED_PORT, ACPI_GED_PORTS, ACPI_POWER_PORT, COM1_GSI, COM1_PORT, PCI_CONFIG_PORT,
+    PVPANIC_PORT, RTC_PORT,
 };
 use guest_memory::GpaRange;
 
 use crate::fixed::last_bus;
+use crate::pci_slots;
 use crate::spec::*;
 use crate::{AcpiConfig, OEM_ID, OEM_REVISION, OEM_TABLE_ID, to_bytes};
 
@@ -32,6 +33,7 @@ pub(crate) fn build(config: &AcpiConfig) -> Vec<u8> {
     clock(&mut body);
     power_button(&mut body);
     panic_device(&mut body);
+    pci_slots::build(&mut body);
     generic_events(&mut body);
     (0..config.vcpus).for_each(|index| processor(index, &mut body));
     soft_off(&mut body);
@@ -73,7 +75,7 @@ fn pci_root(config: &AcpiConfig, body: &mut Vec<u8>) {
 fn reserved(ecam: GpaRange, body: &mut Vec<u8>) {
     let ecam = Memory32Fixed::new(true, ecam.start.0 as u32, ecam.size_bytes as u32);
     let power = IO::new(ACPI_POWER_PORT, ACPI_POWER_PORT, 1, POWER_PORTS);
-    let events = IO::new(ACPI_GED_PORT, ACPI_GED_PORT, 1, 1);
+    let events = IO::new(ACPI_GED_PORT, ACPI_GED_PORT, 1, ACPI_GED_PORTS as u8);
     device(
         "MRES",
         &[
@@ -147,7 +149,10 @@ fn generic_events(body: &mut Vec<u8>) {
     let pressed = Equal::new(&masked, &EVENT_POWER_BUTTON);
     let notify = Notify::new(&button, &NOTIFY_BUTTON_PRESSED);
     let tell = If::new(&pressed, vec![&notify]);
-    let on_event = Method::new("_EVT".into(), 1, true, vec![&read, &tell]);
+    let slots_changed = And::new(&ZERO, &seen, &EVENT_SLOTS);
+    let look = MethodCall::new(Path::new(pci_slots::LOOK), Vec::new());
+    let look = If::new(&slots_changed, vec![&look]);
+    let on_event = Method::new("_EVT".into(), 1, true, vec![&read, &tell, &look]);
     device(
         "GED_",
         &[

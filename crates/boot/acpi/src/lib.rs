@@ -7,6 +7,7 @@
 
 mod dsdt;
 mod fixed;
+mod pci_slots;
 mod spec;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,18 @@ pub const RESET_VALUE: u8 = 1;
 pub const SLEEP_TYPE_S5: u8 = 5;
 /// Power button bit of the event register at `layout::ACPI_GED_PORT`. The chip is `chipset::AcpiGed`.
 pub const EVENT_POWER_BUTTON: u8 = 1;
+/// Slots bit of the event register.
+pub const EVENT_SLOTS: u8 = 2;
+/// PCI slots that were filled, from `layout::ACPI_GED_PORT`: 32 bits, which reading clears.
+pub const FILLED_OFFSET: u16 = 4;
+/// PCI slots that are to be emptied, likewise.
+pub const LEAVING_OFFSET: u16 = 8;
+/// PCI slots that the system lets go of: 32 bits, written.
+pub const EJECT_OFFSET: u16 = 12;
+/// Notification that a device came or went (5.6.6, table 5.171: device check).
+pub const NOTIFY_DEVICE_CHECK: u8 = 1;
+/// Notification that a device is wanted back (5.6.6, table 5.171: eject request).
+pub const NOTIFY_EJECT_REQUEST: u8 = 3;
 /// Notification that a button was pressed (5.6.6, table 5.171).
 pub const NOTIFY_BUTTON_PRESSED: u8 = 0x80;
 

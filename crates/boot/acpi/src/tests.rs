@@ -88,6 +88,10 @@ fn registers_are_where_the_chips_have_them() {
     assert_eq!(spec::RESET_VALUE, chipset::RESET_VALUE);
     assert_eq!(spec::SLEEP_TYPE_S5, chipset::SLEEP_TYPE_S5);
     assert_eq!(spec::EVENT_POWER_BUTTON, chipset::EVENT_POWER_BUTTON);
+    assert_eq!(spec::EVENT_SLOTS, chipset::EVENT_SLOTS);
+    assert_eq!(spec::FILLED_OFFSET, chipset::FILLED_OFFSET);
+    assert_eq!(spec::LEAVING_OFFSET, chipset::LEAVING_OFFSET);
+    assert_eq!(spec::EJECT_OFFSET, chipset::EJECT_OFFSET);
 }
 
 /// Disassembles and recompiles every table with ACPICA's compiler. The root pointer is no table to it.
@@ -112,6 +116,7 @@ fn iasl_reads_and_rebuilds_every_table() {
             assert_eq!(source.contains(&format!("Device (\\_SB.{name})")), expected, "{name}");
         }
         assert_eq!(source.matches("ACPI0007").count(), config.vcpus as usize);
+        assert_eq!((source.matches("Method (_EJ0").count(), source.matches("Name (_SUN").count()), (31, 31));
     }
 }
 

@@ -16,7 +16,8 @@ use host_sys::unix_socket;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use vm_control::{
-    Counters, Failure, FailureClass, ResizeDisk, RestoreOrder, SnapshotOrder, SnapshotTaken, Status, Verb,
+    AttachDevice, Attached, Counters, DetachDevice, Failure, FailureClass, ResizeDisk, RestoreOrder,
+    SnapshotOrder, SnapshotTaken, Status, Verb,
 };
 
 pub use events::{Next, VmEvents};
@@ -126,6 +127,19 @@ impl VmClient {
     /// Has the machine go back to a snapshot. It takes as long as it takes: the VM's end is noticed.
     pub fn restore(&self, order: &RestoreOrder) -> Result<(), ClientError> {
         self.patient().order::<IgnoredAny>(Verb::Restore, order).map(drop)
+    }
+
+    /// Puts a disk or card in; what it is called then.
+    pub fn attach(&self, device: &AttachDevice) -> Result<Attached, ClientError> {
+        self.order(Verb::Attach, device)
+    }
+
+    /// Takes a disk or card out: returns when the guest has let go of it. The VM may take the time that the guest has,
+    /// besides what an answer may take.
+    pub fn detach(&self, wanted: &DetachDevice) -> Result<(), ClientError> {
+        let guest = if wanted.force { Duration::ZERO } else { Duration::from_millis(wanted.timeout_ms) };
+        let patient = self.clone().with_patience(self.patience.saturating_add(guest));
+        patient.order::<IgnoredAny>(Verb::Detach, wanted).map(drop)
     }
 
     /// Listens to what happens to the VM from now on.

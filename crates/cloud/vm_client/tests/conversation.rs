@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use vm_client::{ClientError, Next, RunFolder, VmClient};
-use vm_control::{EventKind, FailureClass, Phase, ResizeDisk, Verb};
+use vm_control::{AttachDevice, DetachDevice, EventKind, FailureClass, Phase, ResizeDisk, Verb};
 
 const STATUS: &str = r#"{"protocol":1,"name":"web1","state":"running","engine":"soft","cpus":1,"memory_bytes":1,
     "uptime_ms":1,"resets":0,"pid":1}"#;
@@ -49,6 +49,36 @@ fn a_vm_is_asked_in_its_own_words() {
     let wanted = ResizeDisk { disk: "disk-root".to_owned(), size_bytes: 1 << 30, from_bytes: None };
     VmClient::new(&path).resize_disk(&wanted).unwrap();
     assert_eq!(asked.join().unwrap().unwrap(), "PUT /resize-disk HTTP/1.1");
+    std::fs::remove_file(&path).unwrap();
+    let asked = once(&path, with_head("200 OK", r#"{"id":"disk1","slot":3}"#));
+    let attached = VmClient::new(&path).attach(&AttachDevice::Disk("path=/a".to_owned())).unwrap();
+    assert_eq!(
+        (attached.id.as_str(), asked.join().unwrap().unwrap().as_str()),
+        ("disk1", "PUT /attach HTTP/1.1")
+    );
+    std::fs::remove_file(&path).unwrap();
+    let asked = once(&path, with_head("200 OK", "{}"));
+    let wanted = DetachDevice { device: "disk1".to_owned(), timeout_ms: 1, force: false };
+    VmClient::new(&path).detach(&wanted).unwrap();
+    assert_eq!(asked.join().unwrap().unwrap(), "PUT /detach HTTP/1.1");
+}
+
+/// A guest has its own time besides.
+#[test]
+fn who_detaches_waits_as_long_as_the_guest_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = socket(&folder);
+    let listener = UnixListener::bind(&path).unwrap();
+    let slow = thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut request = [0; 4096];
+        let _read = stream.read(&mut request)?;
+        thread::sleep(Duration::from_millis(300));
+        stream.write_all(with_head("200 OK", "{}").as_bytes())
+    });
+    let vm = VmClient::new(&path).with_patience(Duration::from_millis(100));
+    vm.detach(&DetachDevice { device: "a".to_owned(), timeout_ms: 5_000, force: false }).unwrap();
+    slow.join().unwrap().unwrap();
 }
 
 #[test]

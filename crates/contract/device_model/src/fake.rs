@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     Clock, Doorbells, EventFd, GuestReport, HostFailure, IrqLine, MsiController, MsiMessage, MsiVector,
-    PowerRequest, PowerSink, ReportSink, lock,
+    PowerRequest, PowerSink, ReportSink, SlotSink, lock,
 };
 
 /// A clock that stands still until it is moved.
@@ -118,6 +118,7 @@ pub struct FakePower {
     requests: Mutex<Vec<PowerRequest>>,
     reports: Mutex<Vec<GuestReport>>,
     failures: Mutex<Vec<HostFailure>>,
+    ejected: Mutex<Vec<u8>>,
 }
 
 impl FakePower {
@@ -135,11 +136,22 @@ impl FakePower {
     pub fn take_reports(&self) -> Vec<GuestReport> {
         std::mem::take(&mut *lock(&self.reports))
     }
+
+    /// The slots that the guest let go of since the last call.
+    pub fn take_ejected(&self) -> Vec<u8> {
+        std::mem::take(&mut *lock(&self.ejected))
+    }
 }
 
 impl ReportSink for FakePower {
     fn report(&self, report: GuestReport) {
         lock(&self.reports).push(report);
+    }
+}
+
+impl SlotSink for FakePower {
+    fn ejected(&self, slot: u8) {
+        lock(&self.ejected).push(slot);
     }
 }
 

@@ -45,6 +45,12 @@ pub trait PowerSink: Send + Sync {
     fn host_failure(&self, failure: HostFailure);
 }
 
+/// Who takes a device out of a PCI slot when the guest has let go of it. Callable from any thread; never waits.
+pub trait SlotSink: Send + Sync {
+    /// The guest uses the device in `slot` (its device number on bus 0) no longer, as it was asked.
+    fn ejected(&self, slot: u8);
+}
+
 /// What a guest tells of itself by the panic device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestReport {

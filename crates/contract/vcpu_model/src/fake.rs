@@ -46,6 +46,7 @@ pub struct FakeEngine {
 struct Shared {
     scripts: Mutex<Vec<VecDeque<Step>>>,
     reads: Mutex<Vec<Vec<u8>>>,
+    kicks: Mutex<Vec<Arc<FakeKick>>>,
     lines: Mutex<Vec<(u32, Arc<FakeIrqLine>)>>,
     msi: FakeMsi,
     vms: Mutex<u32>,
@@ -60,6 +61,16 @@ impl FakeEngine {
         let engine = FakeEngine::default();
         *lock(&engine.shared.scripts) = scripts.into_iter().map(VecDeque::from).collect();
         engine
+    }
+
+    /// Has vCPU `index` carry out these steps besides, at once where it runs.
+    pub fn then(&self, index: usize, steps: impl IntoIterator<Item = Step>) {
+        {
+            let scripts = &mut *lock(&self.shared.scripts);
+            scripts.resize(scripts.len().max(index + 1), VecDeque::new());
+            scripts[index].extend(steps);
+        }
+        lock(&self.shared.kicks).iter().for_each(|kick| kick.kick());
     }
 
     /// What the scripts have read so far.
@@ -139,13 +150,9 @@ impl Vm for FakeVm {
             run_state,
             ..CpuState::default()
         };
-        Ok(FakeVcpu {
-            shared: Arc::clone(&self.shared),
-            index,
-            state,
-            kick: Arc::default(),
-            counters: Arc::default(),
-        })
+        let kick = Arc::<FakeKick>::default();
+        lock(&self.shared.kicks).push(Arc::clone(&kick));
+        Ok(FakeVcpu { shared: Arc::clone(&self.shared), index, state, kick, counters: Arc::default() })
     }
 
     fn irq_line(&self, gsi: u32) -> Arc<dyn IrqLine> {

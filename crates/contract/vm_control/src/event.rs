@@ -40,6 +40,10 @@ pub enum EventKind {
     HostFailure,
     /// A disk has become longer; the detail says which, and how long it is.
     DiskResized,
+    /// A disk or card was attached; the detail says which.
+    DeviceAttached,
+    /// A disk or card is gone; the detail says which.
+    DeviceDetached,
     /// The process got a signal; the detail is its number.
     Signal,
     /// The VM is over; the detail says how.

@@ -57,6 +57,35 @@ fn a_vm_of_version_2_is_understood() {
     assert_eq!((status.protocol, status.disks[0].size_bytes), (2, 512));
 }
 
+/// As version 3 wrote it; its devices did not come and go.
+#[test]
+fn a_vm_of_version_3_is_understood() {
+    let text = r#"{"protocol":3,"name":"web1","state":"running","paused_by":null,"engine":"kvm","cpus":1,"memory_bytes":1,
+        "uptime_ms":2,"resets":0,"panics":0,"pid":7,"cards":[{"id":"nic0","interface":"tap0","mac":"52:00:00:00:00:01"}],
+        "disks":[{"id":"disk-root","path":"/a","format":"raw","size_bytes":512,"readonly":false}]}"#;
+    let status: Status = serde_json::from_str(text).unwrap();
+    assert_eq!((status.protocol, status.cards[0].interface.as_str()), (3, "tap0"));
+    let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"disk_resized","detail":"a"}"#).unwrap();
+    assert_eq!(event.event, EventKind::DiskResized);
+}
+
+#[test]
+fn a_device_is_attached_and_detached_by_what_is_said_of_it() {
+    let text = r#"{"disk":"path=/srv/a,id=data"}"#;
+    let wanted: AttachDevice = serde_json::from_str(text).unwrap();
+    assert_eq!(wanted, AttachDevice::Disk("path=/srv/a,id=data".into()));
+    assert_eq!(serde_json::to_string(&wanted).unwrap(), text);
+    assert_eq!(serde_json::to_string(&AttachDevice::Net("tap=a".into())).unwrap(), r#"{"net":"tap=a"}"#);
+    assert_eq!(serde_json::from_str::<Attached>(r#"{"id":"disk1","slot":4}"#).unwrap().id, "disk1");
+    for bad in ["{}", r#"{"disk":1}"#, r#"{"disk":"a","net":"b"}"#, r#"{"gpu":"a"}"#, r#""disk""#] {
+        assert!(serde_json::from_str::<AttachDevice>(bad).is_err(), "{bad}");
+    }
+    let least: DetachDevice = serde_json::from_str(r#"{"device":"data"}"#).unwrap();
+    assert_eq!((least.timeout_ms, least.force), (30_000, false));
+    let text = r#"{"device":"data","timeout_ms":5,"force":true}"#;
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<DetachDevice>(text).unwrap()).unwrap(), text);
+}
+
 #[test]
 fn a_disk_is_resized_by_what_is_said_of_it() {
     let text = r#"{"disk":"disk-root","size_bytes":1073741824}"#;
@@ -80,16 +109,16 @@ fn orders_and_answers_about_snapshots_may_grow() {
     assert_eq!((taken.pause_us, taken.ram_bytes, taken.notes.len()), (7, 4096, 0));
     let order: RestoreOrder = serde_json::from_str(r#"{"folder":"/a"}"#).unwrap();
     assert_eq!(order.folder, "/a");
-    assert_eq!(Verb::ALL.into_iter().filter(|verb| verb.has_body()).count(), 3);
+    assert_eq!(Verb::ALL.into_iter().filter(|verb| verb.has_body()).count(), 5);
 }
 
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
-    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":4,
+    let text = r#"{"cpus":2,"engine":"soft","memory_bytes":1,"name":"web1","pid":77,"resets":1,"protocol":5,
         "state":"migrating","uptime_ms":1234,"node":"a",
         "disks":[{"id":"d","path":"p","format":"raw","size_bytes":1,"readonly":false,"cache":"none"}]}"#;
     let status: Status = serde_json::from_str(text).unwrap();
-    assert_eq!((status.protocol, status.state), (4, Phase::Unknown));
+    assert_eq!((status.protocol, status.state), (5, Phase::Unknown));
     assert_eq!(status.disks[0].path, "p");
     let event: Event = serde_json::from_str(r#"{"time_ms":1,"event":"moved","to":"b"}"#).unwrap();
     assert_eq!((event.event, event.detail), (EventKind::Unknown, None));

@@ -28,6 +28,11 @@ pub enum Verb {
     Snapshot,
     /// Go back to a snapshot: a [`RestoreOrder`](crate::RestoreOrder).
     Restore,
+    /// Put a disk or card in. The request has a body, an [`AttachDevice`](crate::AttachDevice).
+    Attach,
+    /// Take a disk or card out. The request has a body, a [`DetachDevice`](crate::DetachDevice); it is answered when the
+    /// guest has let go of the device, or its time is over.
+    Detach,
 }
 
 /// The method of a request.
@@ -66,7 +71,7 @@ pub enum Misdirected {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Verb; 10] = [
+    pub const ALL: [Verb; 12] = [
         Verb::Status,
         Verb::Counters,
         Verb::Pause,
@@ -77,6 +82,8 @@ impl Verb {
         Verb::ResizeDisk,
         Verb::Snapshot,
         Verb::Restore,
+        Verb::Attach,
+        Verb::Detach,
     ];
 
     /// Where it is asked for.
@@ -92,6 +99,8 @@ impl Verb {
             Verb::ResizeDisk => "/resize-disk",
             Verb::Snapshot => "/snapshot",
             Verb::Restore => "/restore",
+            Verb::Attach => "/attach",
+            Verb::Detach => "/detach",
         }
     }
 
@@ -106,13 +115,15 @@ impl Verb {
             | Verb::Stop
             | Verb::ResizeDisk
             | Verb::Snapshot
-            | Verb::Restore => Method::Put,
+            | Verb::Restore
+            | Verb::Attach
+            | Verb::Detach => Method::Put,
         }
     }
 
     /// Whether the request has a body: what exactly is wanted.
     pub fn has_body(self) -> bool {
-        matches!(self, Verb::ResizeDisk | Verb::Snapshot | Verb::Restore)
+        matches!(self, Verb::ResizeDisk | Verb::Snapshot | Verb::Restore | Verb::Attach | Verb::Detach)
     }
 
     /// What a request asks for.

@@ -16,7 +16,7 @@ mod pvpanic;
 mod rtc;
 mod serial_16550;
 
-pub use acpi_ged::{AcpiGed, EVENT_POWER_BUTTON};
+pub use acpi_ged::{AcpiGed, EJECT_OFFSET, EVENT_POWER_BUTTON, EVENT_SLOTS, FILLED_OFFSET, LEAVING_OFFSET};
 pub use acpi_power::{
     AcpiPower, RESET_OFFSET, RESET_VALUE, SLEEP_CONTROL_OFFSET, SLEEP_STATUS_OFFSET, SLEEP_TYPE_S5,
 };

@@ -4,25 +4,18 @@ use std::sync::Arc;
 
 use arch_model::x86_64::layout;
 use char_backend::{CharBackend, InputPump, InputSource};
-use device_model::{EventFd, PowerSink, ReportSink, lock};
+use device_model::{EventFd, lock};
 use guest_memory::{GpaRange, GuestAddress, GuestMemory, Policy};
 use host_sys::poll::new_event;
-use net_backend::Offloads;
 use pci::{PciRoot, Window, Windows};
 use vcpu_model::Vm;
-use virtio_block::VirtioBlock;
-use virtio_console::VirtioConsole;
-use virtio_core::VirtioDevice;
-use virtio_net::VirtioNet;
-use virtio_rng::VirtioRng;
-use vm_spec::blueprint::{
-    DeviceKind, DiskDevice, DiskFeatures, MemoryMap, NicDevice, NicFeatures, PciDevice, Range,
-};
+use vm_spec::blueprint::{MemoryMap, Range};
 use vm_spec::{Blueprint, Chip, DeviceId};
 
-use crate::backends::{Backends, DiskBackend};
-use crate::devices::{Chips, Wiring};
+use crate::backends::Backends;
+use crate::devices::{Chips, Sinks, Wiring};
 use crate::error::BuildError;
+use crate::functions::Functions;
 use crate::machine::Machine;
 
 impl Machine {
@@ -39,33 +32,32 @@ impl Machine {
         vm: &V,
         memory: &GuestMemory,
         backends: &Backends,
-        power: Arc<dyn PowerSink>,
-        reports: Arc<dyn ReportSink>,
+        sinks: Sinks,
     ) -> Result<Machine, BuildError> {
         blueprint.check_fit(&backends.facts())?;
         if !memory.slots().ram_ranges().eq(blueprint.memory.ram.iter().copied().map(gpa_range)) {
             return Err(BuildError::OtherRam);
         }
         let root = PciRoot::new(windows(&blueprint.memory));
-        let ecam = blueprint.memory.ecam;
-        let mut wiring =
-            Wiring::new((root, ecam), memory.clone(), vm.msi(), vm.doorbells(), (power, reports));
+        let functions =
+            Functions::new(root, memory.clone(), vm.msi(), vm.doorbells(), Arc::clone(&sinks.power));
+        let mut wiring = Wiring::new(functions, blueprint.memory.ecam, sinks);
         let room = new_event().map_err(BuildError::Console)?;
         let mut chips = Chips::default();
         for chip in &blueprint.chips {
             wire(*chip, &mut wiring, &mut chips, vm, backends, &room)?;
         }
         for device in &blueprint.devices {
-            attach(device, &mut wiring, backends)?;
+            wiring.functions.attach(device, backends)?;
         }
-        wiring.pci.assign_bars()?;
+        wiring.functions.root().assign_bars()?;
 
-        let Chips { serial, power_button } = chips;
+        let Chips { serial, acpi_events } = chips;
         let serial = serial.ok_or(BuildError::NoChip(Chip::Serial.id()))?;
-        let power_button = power_button.ok_or(BuildError::NoChip(Chip::AcpiEvents.id()))?;
+        let acpi_events = acpi_events.ok_or(BuildError::NoChip(Chip::AcpiEvents.id()))?;
         let take = move |source: InputSource<'_>| lock(&serial).receive(source);
         let input = InputPump::start(Arc::clone(serial_console(backends)?), room, take);
-        Ok(Machine::new(wiring, power_button, input.map_err(BuildError::Console)?))
+        Ok(Machine::new(wiring, acpi_events, input.map_err(BuildError::Console)?))
     }
 }
 
@@ -89,7 +81,7 @@ fn wire<V: Vm>(
         Chip::Pit => wiring.pit(vm.irq_line(layout::PIT_GSI))?,
         Chip::Keyboard => wiring.keyboard()?,
         Chip::AcpiPower => wiring.acpi_power()?,
-        Chip::AcpiEvents => chips.power_button = Some(wiring.acpi_events(vm.irq_line(layout::ACPI_GED_GSI))?),
+        Chip::AcpiEvents => chips.acpi_events = Some(wiring.acpi_events(vm.irq_line(layout::ACPI_GED_GSI))?),
         Chip::DebugExit { port } => wiring.debug_exit(port)?,
         Chip::ExitStatus => wiring.exit_status()?,
         Chip::Panic => wiring.pvpanic()?,
@@ -97,51 +89,10 @@ fn wire<V: Vm>(
     Ok(())
 }
 
-/// Makes a PCI function and puts it into its slot.
-fn attach(
-    PciDevice { id, slot, kind }: &PciDevice,
-    wiring: &mut Wiring,
-    backends: &Backends,
-) -> Result<(), BuildError> {
-    let missing = || BuildError::NoBackend(id.clone());
-    let device: Box<dyn VirtioDevice> = match kind {
-        DeviceKind::Disk(disk) => {
-            let DiskBackend { disk: behind, on_error } = backends.disk_backend(id).ok_or_else(missing)?;
-            let DiskDevice { queues, block_size_bytes: _, readonly: _, serial, features } = disk;
-            let serial = serial.as_ref().map_or("", |serial| serial.as_str());
-            let block = VirtioBlock::new(behind.disk(), serial, *queues)?;
-            let block = block.offering(disk_offer(*features));
-            let block = block.on_error(*on_error, id.as_str(), Arc::clone(&wiring.sink));
-            Box::new(block)
-        }
-        DeviceKind::Nic(NicDevice { mac, queue_pairs, features }) => {
-            let behind = backends.nic(id).ok_or_else(missing)?;
-            let mac = <[u8; 6]>::from(*mac).try_into()?;
-            Box::new(VirtioNet::new(Arc::clone(behind), mac, *queue_pairs).offering(nic_offer(*features)))
-        }
-        DeviceKind::Console => {
-            let behind = backends.console(id).ok_or_else(missing)?;
-            Box::new(VirtioConsole::new(Arc::clone(behind)))
-        }
-        DeviceKind::Entropy => Box::new(VirtioRng::new()),
-    };
-    wiring.virtio(id, *slot, device)
-}
-
 /// What is behind the serial port.
 fn serial_console(backends: &Backends) -> Result<&Arc<dyn CharBackend>, BuildError> {
     let id = DeviceId::of_chip(Chip::Serial);
     backends.console(&id).ok_or(BuildError::NoBackend(id))
-}
-
-fn disk_offer(features: DiskFeatures) -> virtio_block::Offer {
-    let DiskFeatures { discard, write_zeroes } = features;
-    virtio_block::Offer { discard, write_zeroes }
-}
-
-fn nic_offer(features: NicFeatures) -> virtio_net::Offer {
-    let NicFeatures { checksum, tso4, tso6, tso_ecn, mtu_bytes } = features;
-    virtio_net::Offer { offloads: Offloads { checksum, tso4, tso6, tso_ecn }, mtu_bytes }
 }
 
 fn windows(map: &MemoryMap) -> Windows {

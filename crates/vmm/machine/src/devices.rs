@@ -1,6 +1,5 @@
 //! Each device made and wired: one function a device, called in order by `assemble`.
 
-use std::io;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
@@ -8,52 +7,60 @@ use chipset::{
     AcpiGed, AcpiPower, DebugExit, ExitStatus, I8042, PORT_B_OFFSET, Pit, PvPanic, Rtc, Serial, SerialOutput,
 };
 use device_model::{
-    Device, Doorbells, EventFd, HostClock, IrqLine, MsiController, PciFunction, PortIo, PowerSink,
-    ReportSink, Shared, shared,
+    Device, EventFd, HostClock, IrqLine, PortIo, PowerSink, ReportSink, Shared, SlotSink, shared,
 };
-use guest_memory::GuestMemory;
-use pci::{PciRoot, Slot};
-use virtio_core::{VirtioDevice, VirtioPci};
+use vm_spec::Chip;
 use vm_spec::blueprint::Range;
-use vm_spec::{Chip, DeviceId};
 
 use crate::bus::Bus;
 use crate::error::BuildError;
+use crate::functions::Functions;
+
+/// Who hears of what concerns the machine as a whole.
+pub struct Sinks {
+    /// Requests for its end, and what the host could not do.
+    pub power: Arc<dyn PowerSink>,
+    /// What the guest tells of itself.
+    pub reports: Arc<dyn ReportSink>,
+    /// What the guest lets go of.
+    pub slots: Arc<dyn SlotSink>,
+}
+
+impl Sinks {
+    /// One who hears of everything.
+    pub fn all_to(one: Arc<impl PowerSink + ReportSink + SlotSink + 'static>) -> Sinks {
+        Sinks {
+            power: Arc::clone(&one) as Arc<dyn PowerSink>,
+            reports: Arc::clone(&one) as Arc<dyn ReportSink>,
+            slots: one,
+        }
+    }
+}
 
 /// A machine in the making.
 pub(crate) struct Wiring {
     pub(crate) bus: Bus,
-    pub(crate) pci: PciRoot,
-    /// In the order in which they are paused; resumed in reverse.
-    pub(crate) devices: Vec<Shared<dyn Device>>,
-    pub(crate) memory: GuestMemory,
-    pub(crate) msi: Arc<dyn MsiController>,
-    pub(crate) doorbells: Arc<dyn Doorbells>,
-    /// Told of what concerns the machine as a whole.
-    pub(crate) sink: Arc<dyn PowerSink>,
-    /// Told what the guest tells of itself.
-    reports: Arc<dyn ReportSink>,
+    /// The PCI bus itself and the chips, in the order in which they are paused; resumed in reverse.
+    pub(crate) chips: Vec<Shared<dyn Device>>,
+    /// What is on the PCI bus; paused after the chips.
+    pub(crate) functions: Functions,
+    sinks: Sinks,
 }
 
 /// Chips that are needed again once all are wired.
 #[derive(Default)]
 pub(crate) struct Chips {
     pub(crate) serial: Option<Shared<Serial>>,
-    pub(crate) power_button: Option<Shared<AcpiGed>>,
+    pub(crate) acpi_events: Option<Shared<AcpiGed>>,
 }
 
 impl Wiring {
-    pub(crate) fn new(
-        (pci, ecam): (PciRoot, Range),
-        memory: GuestMemory,
-        msi: Arc<dyn MsiController>,
-        doorbells: Arc<dyn Doorbells>,
-        (sink, reports): (Arc<dyn PowerSink>, Arc<dyn ReportSink>),
-    ) -> Wiring {
-        let bus = Bus::new(pci.clone(), ecam);
+    pub(crate) fn new(functions: Functions, ecam: Range, sinks: Sinks) -> Wiring {
+        let root = functions.root();
+        let bus = Bus::new(root.clone(), ecam);
         // The bus is resumed last, when its functions know where they are.
-        let devices: Vec<Shared<dyn Device>> = vec![shared(pci.clone())];
-        Wiring { bus, pci, devices, memory, msi, doorbells, sink, reports }
+        let chips: Vec<Shared<dyn Device>> = vec![shared(root.clone())];
+        Wiring { bus, chips, functions, sinks }
     }
 
     fn chip<D: Device + PortIo + 'static>(
@@ -64,7 +71,7 @@ impl Wiring {
     ) -> Result<Shared<D>, BuildError> {
         let chip = shared(chip);
         self.bus.attach_ports(first, ports, chip.clone())?;
-        self.devices.push(chip.clone());
+        self.chips.push(chip.clone());
         Ok(chip)
     }
 
@@ -85,57 +92,42 @@ impl Wiring {
 
     /// The timer, and port B beside it.
     pub(crate) fn pit(&mut self, irq: Arc<dyn IrqLine>) -> Result<(), BuildError> {
-        let pit = Pit::new(Arc::new(HostClock::default()), irq).part_of(Arc::clone(&self.sink));
+        let pit = Pit::new(Arc::new(HostClock::default()), irq).part_of(Arc::clone(&self.sinks.power));
         let pit = self.chip(layout::PIT_PORT, 4, pit)?;
         Ok(self.bus.attach_more_ports(layout::PORT_B, 1, PORT_B_OFFSET, pit)?)
     }
 
     /// The keyboard controller, for its way to reset.
     pub(crate) fn keyboard(&mut self) -> Result<(), BuildError> {
-        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(&self.sink)))?;
+        let keyboard = self.chip(layout::I8042_PORT, 1, I8042::new(Arc::clone(&self.sinks.power)))?;
         let offset = layout::I8042_COMMAND_PORT - layout::I8042_PORT;
         Ok(self.bus.attach_more_ports(layout::I8042_COMMAND_PORT, 1, offset, keyboard)?)
     }
 
     /// The way to power off, and the other way to reset.
     pub(crate) fn acpi_power(&mut self) -> Result<(), BuildError> {
-        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(&self.sink))).map(drop)
+        self.chip(layout::ACPI_POWER_PORT, 3, AcpiPower::new(Arc::clone(&self.sinks.power))).map(drop)
     }
 
-    /// The power button.
+    /// The power button, and slots that are filled and emptied.
     pub(crate) fn acpi_events(&mut self, irq: Arc<dyn IrqLine>) -> Result<Shared<AcpiGed>, BuildError> {
-        self.chip(layout::ACPI_GED_PORT, 1, AcpiGed::new(irq))
+        let chip = AcpiGed::new(irq, Arc::clone(&self.sinks.slots));
+        self.chip(layout::ACPI_GED_PORT, layout::ACPI_GED_PORTS, chip)
     }
 
     /// The panic device.
     pub(crate) fn pvpanic(&mut self) -> Result<(), BuildError> {
-        self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(Arc::clone(&self.reports))).map(drop)
+        self.chip(layout::PVPANIC_PORT, 1, PvPanic::new(Arc::clone(&self.sinks.reports))).map(drop)
     }
 
     /// The ports on which test guests end the process, from `port` on, as far as there are ports.
     pub(crate) fn debug_exit(&mut self, port: u16) -> Result<(), BuildError> {
         let count = DebugExit::PORTS.min((u16::MAX - port).saturating_add(1));
-        self.chip(port, count, DebugExit::new(Arc::clone(&self.sink))).map(drop)
+        self.chip(port, count, DebugExit::new(Arc::clone(&self.sinks.power))).map(drop)
     }
 
     /// The port that takes the exit status of the command for which the machine is there.
     pub(crate) fn exit_status(&mut self) -> Result<(), BuildError> {
-        self.chip(layout::EXIT_STATUS_PORT, 1, ExitStatus::new(Arc::clone(&self.sink))).map(drop)
-    }
-
-    /// A virtio device in its slot.
-    pub(crate) fn virtio(
-        &mut self,
-        id: &DeviceId,
-        slot: u8,
-        device: Box<dyn VirtioDevice>,
-    ) -> Result<(), BuildError> {
-        let failed = |source: io::Error| BuildError::Virtio { id: id.clone(), source };
-        let function =
-            VirtioPci::new(id.as_str(), device, self.memory.clone(), &*self.msi, Arc::clone(&self.doorbells));
-        let function = shared(function.map_err(failed)?.part_of(Arc::clone(&self.sink)));
-        self.pci.attach(Slot(slot), function.clone() as Shared<dyn PciFunction>)?;
-        self.devices.push(function);
-        Ok(())
+        self.chip(layout::EXIT_STATUS_PORT, 1, ExitStatus::new(Arc::clone(&self.sinks.power))).map(drop)
     }
 }

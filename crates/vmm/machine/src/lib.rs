@@ -15,6 +15,7 @@ pub mod boot;
 mod bus;
 mod devices;
 mod error;
+mod functions;
 mod machine;
 mod reset_vector;
 #[cfg(test)]
@@ -22,5 +23,6 @@ mod tests;
 
 pub use backends::{BackendError, BackendSpec, Backends, DeviceError};
 pub use bus::{Bus, Overlap};
+pub use devices::Sinks;
 pub use error::{BootError, BuildError};
 pub use machine::{DeviceStateError, Machine};

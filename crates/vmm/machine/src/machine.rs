@@ -8,29 +8,33 @@ use chipset::AcpiGed;
 use device_model::{Device, Figures, HELD, Shared, SnapshotError, lock};
 use guest_memory::GuestMemory;
 use vm_spec::DeviceId;
+use vm_spec::blueprint::PciDevice;
 use vm_state::DeviceState;
 
+use crate::backends::Backends;
 use crate::bus::Bus;
 use crate::devices::Wiring;
+use crate::error::BuildError;
+use crate::functions::Functions;
 
 /// RAM, bus and devices. The vCPUs are the runtime's.
 pub struct Machine {
     /// From the console to the serial port, if the console has any. Ends before the device that it feeds.
     console_input: Option<InputPump>,
-    memory: GuestMemory,
     bus: Arc<Bus>,
-    devices: Vec<Shared<dyn Device>>,
-    power_button: Shared<AcpiGed>,
+    chips: Vec<Shared<dyn Device>>,
+    functions: Functions,
+    acpi_events: Shared<AcpiGed>,
 }
 
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
-        power_button: Shared<AcpiGed>,
+        acpi_events: Shared<AcpiGed>,
         console_input: Option<InputPump>,
     ) -> Machine {
-        let Wiring { bus, devices, memory, .. } = wiring;
-        Machine { console_input, memory, bus: Arc::new(bus), devices, power_button }
+        let Wiring { bus, chips, functions, .. } = wiring;
+        Machine { console_input, bus: Arc::new(bus), chips, functions, acpi_events }
     }
 
     /// Where vCPUs send their accesses.
@@ -40,23 +44,67 @@ impl Machine {
 
     /// The guest's RAM.
     pub fn memory(&self) -> &GuestMemory {
-        &self.memory
+        self.functions.memory()
     }
 
     /// Presses the power button: what happens then is the guest's decision.
     pub fn press_power_button(&self) {
-        lock(&self.power_button).press_power_button();
+        lock(&self.acpi_events).press_power_button();
+    }
+
+    /// Makes a device, puts it into its slot of the running machine, and tells the guest.
+    ///
+    /// # Errors
+    /// As [`assemble`](Machine::assemble) does; the machine is as it was.
+    pub fn attach(&mut self, device: &PciDevice, backends: &Backends) -> Result<(), BuildError> {
+        self.functions.attach(device, backends)?;
+        lock(&self.acpi_events).slot_filled(device.slot);
+        Ok(())
+    }
+
+    /// Asks the guest to let go of a disk or card; when it does, the [`SlotSink`](device_model::SlotSink) hears of it.
+    /// Whether there is such a disk or card.
+    pub fn ask_to_leave(&self, id: &DeviceId) -> bool {
+        let slot = self.functions.removable(id);
+        slot.inspect(|slot| lock(&self.acpi_events).ask_to_leave(*slot)).is_some()
+    }
+
+    /// A disk or card that the guest was asked to let go of stays: if it does so now, nobody hears of it. Whether there is
+    /// such a disk or card.
+    pub fn keep(&self, id: &DeviceId) -> bool {
+        let slot = self.functions.removable(id);
+        slot.inspect(|slot| lock(&self.acpi_events).lock_slot(*slot)).is_some()
+    }
+
+    /// Takes the disk or card out that the guest has let go of. When this returns, its queues have stopped, and what was
+    /// behind it can be released. Its name; nothing if none is in `slot`.
+    pub fn detach(&mut self, slot: u8) -> Option<DeviceId> {
+        self.functions.detach(slot)
+    }
+
+    /// Takes a disk or card out whether the guest has let go of it or not, as a person who pulls a plug, and tells the
+    /// guest afterwards. Whether there was such a disk or card.
+    pub fn pull_out(&mut self, id: &DeviceId) -> bool {
+        let Some(slot) = self.functions.removable(id) else { return false };
+        let pulled = self.functions.detach(slot);
+        lock(&self.acpi_events).slot_emptied(slot);
+        pulled.is_some()
+    }
+
+    /// In the order in which they are paused.
+    fn devices(&self) -> impl DoubleEndedIterator<Item = &Shared<dyn Device>> {
+        self.chips.iter().chain(self.functions.devices())
     }
 
     /// Quiesces all devices: their state stays as it is. vCPUs are stopped before.
     pub fn pause(&self) {
         self.console_input.iter().for_each(InputPump::pause);
-        self.devices.iter().for_each(|device| lock(device).pause());
+        self.devices().for_each(|device| lock(device).pause());
     }
 
     /// Takes up work again; devices in the opposite order.
     pub fn resume(&self) {
-        self.devices.iter().rev().for_each(|device| lock(device).resume());
+        self.devices().rev().for_each(|device| lock(device).resume());
         self.console_input.iter().for_each(InputPump::resume);
     }
 
@@ -70,13 +118,13 @@ impl Machine {
                 Err(source) => Err(DeviceStateError { id, source }),
             }
         };
-        self.devices.iter().map(save).collect()
+        self.devices().map(save).collect()
     }
 
     /// Gives each device of a freshly built, paused machine the state that was saved under its name. A machine of which a
     /// device refused its state is of no use any more.
     pub fn restore(&self, states: &[DeviceState]) -> Result<(), DeviceStateError> {
-        for device in &self.devices {
+        for device in self.devices() {
             let mut device = lock(device);
             let id = device.id().to_owned();
             let state = states.iter().find(|state| state.id == id);
@@ -94,20 +142,20 @@ impl Machine {
     pub fn follow_backend(&self, id: &DeviceId) -> bool {
         // One lock at a time, as everywhere.
         let is_it = |device: &&Shared<dyn Device>| lock(device).id() == id.as_str();
-        let found = self.devices.iter().find(is_it);
-        found.iter().for_each(|device| lock(device).follow_backend());
+        let found = self.devices().find(is_it);
+        found.into_iter().for_each(|device| lock(device).follow_backend());
         found.is_some()
     }
 
     /// Requests of the guest's that the host could not carry out and that wait to be tried again.
     pub fn held_requests(&self) -> u64 {
-        let figures = self.devices.iter().flat_map(|device| lock(device).figures());
+        let figures = self.devices().flat_map(|device| lock(device).figures());
         figures.filter(|(name, _)| *name == HELD).map(|(_, count)| count).sum()
     }
 
     /// What devices have done so far, by the devices' ids.
     pub fn figures(&self) -> BTreeMap<String, Figures> {
-        let figures = self.devices.iter().map(|device| {
+        let figures = self.devices().map(|device| {
             let device = lock(device);
             (device.id().to_owned(), device.figures())
         });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use device_model::fake::FakePower;
-use device_model::{GuestReport, PowerRequest, PowerSink};
+use device_model::{GuestReport, PowerRequest};
 use guest_memory::{Bytes, GuestAddress};
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
@@ -17,13 +17,16 @@ use vm_spec::{Blueprint, BootSpec, HostFacts, KernelSpec, VmSpec, resolve};
 use vm_state::DeviceState;
 
 use crate::boot::{self, Entry};
-use crate::{Backends, Machine};
+use crate::{Backends, Machine, Sinks};
+
+mod hotplug;
 
 struct Setup {
     engine: FakeEngine,
     vm: FakeVm,
     power: Arc<FakePower>,
     blueprint: Blueprint,
+    backends: Backends,
     machine: Machine,
     entry: Entry,
     folder: tempfile::TempDir,
@@ -56,10 +59,10 @@ fn setup_with(console: &str) -> Setup {
     let memory = Machine::allocate_ram(&blueprint.memory, spec.merge).unwrap();
     let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
     let vm = engine.create_vm(&config, &memory).unwrap();
-    let sink = Arc::clone(&power) as Arc<dyn PowerSink>;
-    let machine = Machine::assemble(&blueprint, &vm, &memory, &backends, sink, power.clone()).unwrap();
+    let machine =
+        Machine::assemble(&blueprint, &vm, &memory, &backends, Sinks::all_to(power.clone())).unwrap();
     let entry = boot::load(&blueprint, &memory.slots(), &backends).unwrap();
-    Setup { engine, vm, power, blueprint, machine, entry, folder }
+    Setup { engine, vm, power, blueprint, backends, machine, entry, folder }
 }
 
 fn port_read<const N: usize>(machine: &Machine, port: u16) -> [u8; N] {

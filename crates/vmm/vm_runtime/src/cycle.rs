@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use guest_memory::{DirtyPages, GuestMemory};
-use machine::{Backends, Machine, boot};
+use machine::{Backends, BuildError, Machine, Sinks, boot};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
+use vm_spec::blueprint::PciDevice;
 use vm_spec::{Blueprint, VmSpec};
 use vm_state::VmState;
 
@@ -51,7 +52,8 @@ impl<V: Vm> PowerCycle<V> {
         let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
         let vm = engine.create_vm(&config, &memory)?;
         let power = Arc::new(PowerLatch::new(Arc::clone(listener), spec.on_panic));
-        let machine = Machine::assemble(&blueprint, &vm, &memory, backends, power.clone(), power.clone())?;
+        let sinks = Sinks::all_to(Arc::clone(&power));
+        let machine = Machine::assemble(&blueprint, &vm, &memory, backends, sinks)?;
         let indexes = (0..config.vcpus).map(VcpuIndex);
         let mut vcpus = indexes.clone().map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
         match saved {
@@ -88,6 +90,26 @@ impl<V: Vm> PowerCycle<V> {
             Err(_) => self.vcpus.iter().for_each(VcpuThread::run),
         }
         settled
+    }
+
+    /// Puts a device into the running machine, which is that of `blueprint` then.
+    ///
+    /// # Errors
+    /// As [`Machine::attach`].
+    pub(crate) fn attach(
+        &mut self,
+        device: &PciDevice,
+        backends: &Backends,
+        blueprint: &Arc<Blueprint>,
+    ) -> Result<(), BuildError> {
+        self.machine.attach(device, backends)?;
+        self.blueprint = Arc::clone(blueprint);
+        Ok(())
+    }
+
+    /// A device was taken out: the machine is that of `blueprint` now.
+    pub(crate) fn follow(&mut self, blueprint: &Arc<Blueprint>) {
+        self.blueprint = Arc::clone(blueprint);
     }
 
     /// The state of a machine that is paused, but for its RAM. It can be resumed afterwards.

@@ -1,5 +1,7 @@
 //! The state driver: the one place where a VM's phase changes.
 
+mod hotplug;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -24,6 +26,7 @@ use crate::inbox::{Inbox, Message};
 use crate::keeper::{Keeper, guest_cpuid};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
+use crate::removals::Removals;
 use crate::report;
 use crate::resize;
 use crate::snapshot::{Answer, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, Worker, carry_out};
@@ -97,6 +100,8 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
         keeper.keep(&blueprint).map_err(RunError::Keep)?;
     }
     let kept = Arc::clone(&blueprint);
+    // Each device has a name that it keeps, whatever comes and goes.
+    let spec = spec.clone().named();
     let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
     if let Some(line) = other_cpu {
@@ -114,9 +119,9 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     Ok(outcome)
 }
 
-/// What a VM is run with, the same in all power cycles.
-struct World<'s> {
-    spec: &'s VmSpec,
+/// What a VM is run with, kept over power cycles.
+struct World {
+    spec: VmSpec,
     blueprint: Arc<Blueprint>,
     engine: &'static str,
     backends: Backends,
@@ -125,7 +130,7 @@ struct World<'s> {
 }
 
 struct Driver<'s> {
-    world: World<'s>,
+    world: World,
     control: &'s mut ControlServer,
     poller: Poller,
     signals: SignalEvents,
@@ -133,6 +138,10 @@ struct Driver<'s> {
     events: Events,
     /// Control requests that arrived while the machine was being built anew.
     waiting: VecDeque<ControlRequest>,
+    /// Devices that the guest was asked to let go of.
+    removals: Removals,
+    /// Devices that are out, while what was behind them could not be released.
+    unreleased: Vec<DeviceId>,
     phase: Phase,
     /// Why the machine is paused, where nobody asked for it.
     paused_by: Option<String>,
@@ -158,7 +167,7 @@ const CONTROL: Token = Token(2);
 
 impl<'s> Driver<'s> {
     fn new(
-        world: World<'s>,
+        world: World,
         control: &'s mut ControlServer,
         signals: SignalEvents,
         inbox: Inbox,
@@ -176,6 +185,8 @@ impl<'s> Driver<'s> {
             inbox,
             events,
             waiting: VecDeque::new(),
+            removals: Removals::default(),
+            unreleased: Vec::new(),
             phase: Phase::Running,
             paused_by: None,
             told: Told::default(),
@@ -191,12 +202,12 @@ impl<'s> Driver<'s> {
 
     /// Power cycle after power cycle, until one ends for good.
     fn power_cycles<E: Engine>(&mut self, engine: &E, first: Next) -> Result<Outcome, RunError> {
-        let spec = self.world.spec;
+        let (on_reset, on_panic) = (self.world.spec.on_reset, self.world.spec.on_panic);
         let mut quick_resets = ResetLoop::default();
         let listener: Arc<dyn Listener> = Arc::new(self.inbox.outbox());
         let mut next = first;
         loop {
-            let cycle = self.power_on(engine, std::mem::replace(&mut next, Next::Cold), &listener)?;
+            let mut cycle = self.power_on(engine, std::mem::replace(&mut next, Next::Cold), &listener)?;
             let powered_on = Instant::now();
             cycle.resume();
             self.cycle += 1;
@@ -204,13 +215,13 @@ impl<'s> Driver<'s> {
             self.paused_by = None;
             self.pressed = false;
             self.events.tell(EventKind::Started, None);
-            let end = self.serve(&cycle);
+            let end = self.serve(&mut cycle);
             drop(cycle);
             self.keep_control_requests();
             let restarts = match end {
                 End::Reset => true,
-                End::Power(PowerRequest::Reset) | End::TripleFault => spec.on_reset == OnReset::Restart,
-                End::Panic => spec.on_panic == OnPanic::Restart,
+                End::Power(PowerRequest::Reset) | End::TripleFault => on_reset == OnReset::Restart,
+                End::Panic => on_panic == OnPanic::Restart,
                 _ => false,
             };
             match end {
@@ -220,6 +231,7 @@ impl<'s> Driver<'s> {
                     if is_the_guest_s && quick_resets.is_loop(powered_on.elapsed()) {
                         return Ok(Outcome::ResetLoop);
                     }
+                    self.forget_those_asked_for();
                     self.resets += 1;
                     self.events.tell(EventKind::Reset, None);
                 }
@@ -275,7 +287,7 @@ impl<'s> Driver<'s> {
     }
 
     /// Waits for and carries out what comes, until the cycle is over.
-    fn serve<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> End {
+    fn serve<V: Vm>(&mut self, cycle: &mut PowerCycle<V>) -> End {
         while let Some(request) = self.waiting.pop_front() {
             if let Some(end) = self.control(request, cycle) {
                 return end;
@@ -285,8 +297,10 @@ impl<'s> Driver<'s> {
         let mut settles = Some(SETTLED);
         loop {
             let again = self.control.wait();
-            let ready = self.poller.wait(settles.into_iter().chain(again).min());
+            let overdue = self.until_overdue();
+            let ready = self.poller.wait(settles.into_iter().chain(again).chain(overdue).min());
             self.control.try_again(&self.poller);
+            self.give_up_overdue(cycle);
             if ready.is_empty() && settles.take().is_some() {
                 host_sys::memory::give_back_start_up_memory();
             }
@@ -328,7 +342,7 @@ impl<'s> Driver<'s> {
         }
     }
 
-    fn messages<V: Vm>(&mut self, cycle: &PowerCycle<V>) -> Option<End> {
+    fn messages<V: Vm>(&mut self, cycle: &mut PowerCycle<V>) -> Option<End> {
         let mut end = None;
         for message in self.inbox.drain() {
             match message {
@@ -348,6 +362,7 @@ impl<'s> Driver<'s> {
                 Message::Power(request) => end = Some(End::Power(request)),
                 Message::HostFailure(failure) => end = self.host_failure(&failure, cycle),
                 Message::Guest(report) => end = self.guest_report(report, cycle),
+                Message::Ejected(slot) => self.ejected(slot, cycle),
                 Message::VcpuStopped(index, reason) => end = self.vcpu_stopped(index, reason),
             }
         }
@@ -402,7 +417,7 @@ impl<'s> Driver<'s> {
 
     /// The host could not do something for a device: a person is told, and the machine goes on, stands still or ends.
     fn host_failure<V: Vm>(&mut self, failure: &HostFailure, cycle: &PowerCycle<V>) -> Option<End> {
-        let line = in_words(failure, self.world.spec, &self.world.reach);
+        let line = in_words(failure, &self.world.spec, &self.world.reach);
         match failure.consequence {
             Consequence::Told => {
                 if self.told.is_new(failure) {
@@ -439,7 +454,7 @@ impl<'s> Driver<'s> {
         }
     }
 
-    fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &PowerCycle<V>) -> Option<End> {
+    fn control<V: Vm>(&mut self, request: ControlRequest, cycle: &mut PowerCycle<V>) -> Option<End> {
         let ControlRequest { wanted, reply } = request;
         let done = Ok(Reply::Done {});
         let (answer, end) = match wanted {
@@ -459,6 +474,11 @@ impl<'s> Driver<'s> {
             }
             Wanted::Reset => (done, Some(End::Reset)),
             Wanted::Stop => (done, Some(End::Killed)),
+            Wanted::Attach(device) => (self.attach(&device, cycle), None),
+            Wanted::Detach(wanted) => {
+                self.detach(&wanted, reply, cycle);
+                return None;
+            }
             Wanted::ResizeDisk(wanted) => (self.resize_disk(&wanted, cycle).map(|()| Reply::Done {}), None),
             Wanted::Snapshot(order) => {
                 self.snapshot(order, reply, cycle);
@@ -476,7 +496,7 @@ impl<'s> Driver<'s> {
 
     /// The disk's file first, then the device, so that the guest hears of nothing that is not there.
     fn resize_disk<V: Vm>(&mut self, wanted: &ResizeDisk, cycle: &PowerCycle<V>) -> Result<(), Refusal> {
-        let (id, grown_to) = resize::grow(self.world.spec, &self.world.backends, wanted)?;
+        let (id, grown_to) = resize::grow(&self.world.spec, &self.world.backends, wanted)?;
         if let Some(size_bytes) = grown_to {
             cycle.machine.follow_backend(&id);
             self.events.tell(EventKind::DiskResized, Some(format!("{id} is {} long", Bytes(size_bytes))));
@@ -491,7 +511,7 @@ impl<'s> Driver<'s> {
         let disk_bytes = spec.disk_ids().into_iter().filter_map(length).map(|(bytes, id)| (id, bytes));
         let job = TakeJob {
             order,
-            spec: (*spec).clone(),
+            spec: spec.clone(),
             engine: self.world.engine,
             disk_bytes: disk_bytes.collect(),
             memory: cycle.memory().clone(),
@@ -503,7 +523,7 @@ impl<'s> Driver<'s> {
     /// Has everything seen to that a way back to a snapshot needs, by a worker that answers if it finds something wrong.
     fn restore(&mut self, order: RestoreOrder, reply: ReplySender) {
         let World { spec, backends, .. } = &self.world;
-        let job = GoBackJob { order, spec: (*spec).clone(), backends: backends.facts() };
+        let job = GoBackJob { order, spec: spec.clone(), backends: backends.facts() };
         self.worker.start(self.inbox.outbox(), reply, move |outbox, reply| job.run(outbox, reply));
     }
 
@@ -522,6 +542,7 @@ impl<'s> Driver<'s> {
             host_sys::memory::give_back_start_up_memory();
             self.phase = Phase::Running;
             self.paused_by = None;
+            self.removals.begin_anew(Instant::now());
             self.events.tell(EventKind::Resumed, None);
             if std::mem::take(&mut self.pressed) {
                 cycle.machine.press_power_button();

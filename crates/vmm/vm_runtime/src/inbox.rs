@@ -21,6 +21,8 @@ pub(crate) enum Message {
     HostFailure(HostFailure),
     /// The guest told something of itself, for the first time in this run.
     Guest(GuestReport),
+    /// The guest let go of the device in a PCI slot, as it was asked.
+    Ejected(u8),
     /// A vCPU left guest code for a reason of its own.
     VcpuStopped(VcpuIndex, Result<Halt, EngineError>),
     /// The person at the terminal asked for the end.
@@ -84,6 +86,10 @@ impl Listener for Outbox {
 
     fn guest_reported(&self, report: GuestReport) {
         self.send(Message::Guest(report));
+    }
+
+    fn slot_ejected(&self, slot: u8) {
+        self.send(Message::Ejected(slot));
     }
 
     fn vcpu_stopped(&self, index: VcpuIndex, reason: Result<Halt, EngineError>) {

@@ -14,6 +14,9 @@ pub trait Listener: Send + Sync {
     /// The guest told something of itself, for the first time in this run.
     fn guest_reported(&self, report: GuestReport);
 
+    /// The guest let go of the device in a PCI slot, as it was asked.
+    fn slot_ejected(&self, slot: u8);
+
     /// A vCPU left guest code for a reason of its own.
     fn vcpu_stopped(&self, index: VcpuIndex, reason: Result<Halt, EngineError>);
 }

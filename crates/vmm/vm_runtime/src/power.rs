@@ -1,10 +1,10 @@
 //! The machine's power sink: the first request of a run wins, and no vCPU executes another instruction. And what the
-//! guest tells of itself, of which each is passed on once a run, however often it is told.
+//! guest tells of itself, of which each is passed on once a run, however often it is told; and what it lets go of.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink};
+use device_model::{GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, SlotSink};
 use vcpu_model::Kick;
 use vm_spec::OnPanic;
 
@@ -65,6 +65,12 @@ impl PowerSink for PowerLatch {
 
     fn host_failure(&self, failure: HostFailure) {
         self.listener.host_failed(failure);
+    }
+}
+
+impl SlotSink for PowerLatch {
+    fn ejected(&self, slot: u8) {
+        self.listener.slot_ejected(slot);
     }
 }
 

@@ -41,18 +41,18 @@ fn find<'b>(
         Some(index) => Ok(disks.swap_remove(index)),
         None => {
             let ids: Vec<&str> = disks.iter().map(|(id, _)| id.as_str()).collect();
-            Err(Refusal { class: FailureClass::Invalid, why: no_disk(name, &ids) })
+            Err(Refusal { class: FailureClass::Invalid, why: no_device("disk", name, &ids) })
         }
     }
 }
 
-/// That there is no disk of this name, and which there are.
-fn no_disk(name: &str, ids: &[&str]) -> String {
+/// That there is no device of this kind and name, and which there are.
+pub(crate) fn no_device(kind: &str, name: &str, ids: &[&str]) -> String {
     let name = messages::shortened(name, NAME_BYTES_MAX);
     let hint = did_you_mean(&name, ids.iter().copied());
     match ids {
-        [] => format!("it has no disk '{name}', nor any other"),
-        ids => format!("it has no disk '{name}' (there are {}){hint}", ids.join(", ")),
+        [] => format!("it has no {kind} '{name}', nor any other"),
+        ids => format!("it has no {kind} '{name}' (there are {}){hint}", ids.join(", ")),
     }
 }
 
@@ -72,13 +72,13 @@ mod tests {
 
     #[test]
     fn who_names_no_disk_is_told_which_there_are() {
-        assert_eq!(no_disk("a", &[]), "it has no disk 'a', nor any other");
+        assert_eq!(no_device("disk", "a", &[]), "it has no disk 'a', nor any other");
         let ids = ["disk-root", "disk1"];
         assert_eq!(
-            no_disk("disk2", &ids),
+            no_device("disk", "disk2", &ids),
             "it has no disk 'disk2' (there are disk-root, disk1); did you mean 'disk1'?"
         );
-        let long = no_disk(&"x\n".repeat(1000), &ids);
+        let long = no_device("disk", &"x\n".repeat(1000), &ids);
         assert!(long.len() < 300 && !long.contains('\n'), "{long}");
     }
 }

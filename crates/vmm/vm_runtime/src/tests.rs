@@ -22,6 +22,7 @@ use vm_state::VmState;
 use crate::control::CLIENTS_MAX;
 use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
+mod hotplug;
 mod resize;
 
 pub(crate) fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
@@ -199,6 +200,7 @@ impl Listener for Nobody {
     fn power_requested(&self, _request: PowerRequest) {}
     fn host_failed(&self, _failure: HostFailure) {}
     fn guest_reported(&self, _report: GuestReport) {}
+    fn slot_ejected(&self, _slot: u8) {}
     fn vcpu_stopped(&self, _index: VcpuIndex, _reason: Result<Halt, EngineError>) {}
 }
 

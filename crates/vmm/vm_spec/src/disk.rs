@@ -11,7 +11,7 @@ use image_model::DiskFormat;
 use messages::did_you_mean;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{Form, text_of};
+use crate::options::{Form, text_of, with_doubled_commas};
 use crate::{BadValue, DeviceId};
 
 /// One disk.
@@ -189,6 +189,22 @@ impl DiskSpec {
         Ok(disk)
     }
 
+    /// The description that [`parse`](DiskSpec::parse) reads as this disk. A path of other bytes than text is not kept.
+    pub fn to_text(&self) -> String {
+        let DiskSpec { id, path, format, force_raw, block_size, readonly, serial, on_error } = self;
+        let words = [
+            Some(format!("path={}", with_doubled_commas(path.as_os_str()))),
+            id.as_ref().map(|id| format!("id={id}")),
+            Some(format!("format={}", format.name())),
+            force_raw.then(|| "force-raw".to_owned()),
+            block_size.map(|size| format!("block-size={}", size.bytes())),
+            readonly.then(|| "readonly".to_owned()),
+            serial.as_ref().map(|serial| format!("serial={}", serial.as_str().replace(',', ",,"))),
+            (*on_error == OnError::Pause).then(|| "on-error=pause".to_owned()),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join(",")
+    }
+
     /// Checks what concerns several fields at once.
     ///
     /// # Errors
@@ -244,6 +260,18 @@ mod tests {
             assert!(wrong(&format!("path=a,block-size={size}")).contains("there are 512, 4096"), "{size}");
         }
         assert!(wrong("path=a,block-size").contains("write path="));
+    }
+
+    #[test]
+    fn a_description_that_was_written_is_read_as_the_same_disk() {
+        for text in [
+            "path=a",
+            "path=a,,b c.img,id=data,format=qcow2,block-size=4096,readonly,serial=S,,1,on-error=pause",
+            "path=/x,force-raw,block-size=512",
+        ] {
+            let disk: DiskSpec = text.parse().unwrap();
+            assert_eq!(disk.to_text().parse(), Ok(disk), "{text}");
+        }
     }
 
     #[test]

@@ -29,6 +29,18 @@ impl NetSpec {
         }
         Ok(NetSpec { id: None, tap: interface_name(tap)?, mac, queues })
     }
+
+    /// The description that is read as this card.
+    pub fn to_text(&self) -> String {
+        let NetSpec { id, tap, mac, queues } = self;
+        let words = [
+            Some(format!("tap={}", tap.replace(',', ",,"))),
+            id.as_ref().map(|id| format!("id={id}")),
+            mac.map(|mac| format!("mac={mac}")),
+            Some(format!("queues={queues}")),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join(",")
+    }
 }
 
 /// An Ethernet address of one card (IEEE 802, 8.1).

@@ -9,6 +9,7 @@ mod disk;
 mod endings;
 mod engine;
 mod exits;
+mod hotplug;
 mod kernels;
 mod machine;
 mod memory;
@@ -136,6 +137,7 @@ pub fn all() -> &'static [Job] {
             debian::JOBS,
             endings::JOBS,
             disk::JOBS,
+            hotplug::JOBS,
             exits::JOBS,
             net::JOBS,
             several::JOBS,

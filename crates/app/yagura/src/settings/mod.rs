@@ -23,6 +23,7 @@ use yagura_vmm::{EngineChoice, Translation};
 
 pub use file::FileError;
 pub use restored::RestoredVm;
+pub use values::disk_argument;
 use values::{NetArgument, PortNumber, Switch};
 
 /// Everything that flags and file can say. What was not said is empty.

@@ -78,7 +78,8 @@ pub struct InfoArguments {
     pub json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+/// A time limit in whole seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let refused = |_| format!("'{text}' is not a number of seconds");
     // Whole lives; the clock cannot count as far as a `u64` can.
     text.parse().map(|seconds: u32| Duration::from_secs(seconds.into())).map_err(refused)

@@ -1,4 +1,4 @@
-//! `yagura pause`, `resume`, `stop`, `reset`, `resize`, `info`, `list`: VMs that run, found by their names.
+//! `yagura pause`, `resume`, `stop`, `reset`, `resize`, `attach`, `detach`, `info`, `list`: VMs that run, found by their names.
 //!
 //! ```text
 //! name ─► RunFolder ─► VmClient ─► the VM's process ─► done, or a Failure ─► one line, an exit status
@@ -6,6 +6,8 @@
 
 pub mod arguments;
 mod failure;
+mod hotplug;
+pub mod hotplug_arguments;
 mod info;
 mod list;
 mod resize;
@@ -21,6 +23,7 @@ use vm_spec::VmName;
 use yagura_vmm::say;
 
 pub use failure::status_of_error;
+pub use hotplug::{attach, detach};
 pub use info::info;
 pub use list::list;
 pub use resize::resize;

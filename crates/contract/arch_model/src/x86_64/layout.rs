@@ -54,8 +54,10 @@ pub const PCI_CONFIG_PORT: u16 = 0xcf8;
 pub const PVPANIC_PORT: u16 = 0x505;
 /// First port of the ACPI power block: sleep control, sleep status, reset.
 pub const ACPI_POWER_PORT: u16 = 0x600;
-/// First port of the ACPI generic event device.
+/// First port of the ACPI generic event device: events, then the registers of PCI slots.
 pub const ACPI_GED_PORT: u16 = 0x610;
+/// Ports of it.
+pub const ACPI_GED_PORTS: u16 = 16;
 /// The port that takes a command's exit status; only machines that are there for one command have it.
 pub const EXIT_STATUS_PORT: u16 = 0x620;
 /// Interrupt input of the ACPI generic event device.

@@ -131,6 +131,22 @@ impl PciRoot {
         }
     }
 
+    /// Takes the function out of `slot`; nobody reaches it any more. `None` if the slot is empty or the host bridge's.
+    pub fn detach(&self, slot: Slot) -> Option<Shared<dyn PciFunction>> {
+        let attached = self.function(slot).filter(|_| slot != Slot(0))?;
+        // Held throughout: whoever is about to write to the function's registers finds it gone, or is done.
+        let mut function = lock(&attached.function);
+        let mut table = self.write_table();
+        table.functions.retain(|other| !Arc::ptr_eq(&other.function, &attached.function));
+        let mapped = attached.bars.iter().filter(|bar| table.routes.address(slot, bar.index).is_some());
+        let mapped: Vec<u8> = mapped.map(|bar| bar.index).collect();
+        mapped.iter().for_each(|bar| table.routes.set(slot, *bar, None));
+        drop(table);
+        mapped.iter().for_each(|bar| function.bar_moved(*bar, None));
+        drop(function);
+        Some(attached.function)
+    }
+
     /// The windows that the host bridge forwards.
     pub fn windows(&self) -> Windows {
         self.bus.windows
@@ -148,6 +164,10 @@ impl PciRoot {
     /// Compares where the regions of a function are with where they were, and tells the function what moved.
     /// The caller holds the function's lock.
     fn follow(&self, attached: &Attached, function: &mut dyn PciFunction) {
+        let is_there = |found: Attached| Arc::ptr_eq(&found.function, &attached.function);
+        if !self.function(attached.slot).is_some_and(is_there) {
+            return;
+        }
         for bar in attached.bars.iter() {
             let address = function
                 .bar_address(bar.index)

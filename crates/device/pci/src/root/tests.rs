@@ -217,6 +217,30 @@ fn moved_regions_follow_and_the_first_slot_wins_an_overlap() {
 }
 
 #[test]
+fn a_function_that_was_taken_out_is_nowhere_and_its_slot_is_free() {
+    let (root, functions) = root();
+    write(&root, 5, 4, 2);
+    let mapped = lock(&functions[1]).config.bar_address(0).unwrap();
+    let tag = || {
+        let mut data = [0];
+        root.memory_read(mapped, &mut data);
+        data[0]
+    };
+    assert_eq!(tag(), 5);
+    let taken = root.detach(Slot(5)).unwrap();
+    assert!([0, 5, 7, 200].iter().all(|slot| root.detach(Slot(*slot)).is_none()));
+    assert_eq!((tag(), read_u32(&root, ecam_of(5, 0))), (0xff, u32::MAX));
+    assert!(lock(&functions[1]).moves.ends_with(&[(0, None), (2, None)]));
+    // Somebody who had it in his hands writes to it once more: it gets no route.
+    let held = Attached { slot: Slot(5), function: taken.clone(), bars: lock(&taken).bars().into() };
+    root.follow(&held, &mut *lock(&taken));
+    assert_eq!(tag(), 0xff);
+    root.attach(Slot(5), taken).unwrap();
+    write(&root, 5, 4, 2);
+    assert_eq!(tag(), 5);
+}
+
+#[test]
 fn windows_that_are_too_small_are_named() {
     let root =
         PciRoot::new(Windows { memory32: Window { base: 0xc000_0000, size_bytes: 0x1800 }, ..WINDOWS });

@@ -18,7 +18,7 @@ mod wanted;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
-use vm_control::{Counters, FailureClass, SnapshotTaken, Status};
+use vm_control::{Attached, Counters, FailureClass, SnapshotTaken, Status};
 
 #[cfg(test)]
 pub(crate) use serve::CLIENTS_MAX;
@@ -33,6 +33,7 @@ pub(crate) enum Reply {
     Status(Status),
     Counters(Counters),
     Snapshot(SnapshotTaken),
+    Attached(Attached),
     Done {},
 }
 
@@ -46,7 +47,7 @@ pub(crate) struct ControlRequest {
 pub(crate) type ReplySender = oneshot::Sender<Result<Reply, Refusal>>;
 
 /// Why it cannot be done.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     /// What kind of failure it is.
     pub(crate) class: FailureClass,

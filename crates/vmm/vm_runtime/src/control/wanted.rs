@@ -1,7 +1,7 @@
 //! A request that makes sense: its verb, with what belongs to that.
 
 use serde::de::DeserializeOwned;
-use vm_control::{ResizeDisk, RestoreOrder, SnapshotOrder, Verb};
+use vm_control::{AttachDevice, DetachDevice, ResizeDisk, RestoreOrder, SnapshotOrder, Verb};
 
 /// Longest body of a request, in bytes: a hundred times what any has.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
@@ -19,6 +19,8 @@ pub(crate) enum Wanted {
     ResizeDisk(ResizeDisk),
     Snapshot(SnapshotOrder),
     Restore(RestoreOrder),
+    Attach(AttachDevice),
+    Detach(DetachDevice),
 }
 
 impl Wanted {
@@ -43,10 +45,13 @@ impl Wanted {
                 Wanted::Snapshot(read(verb, body, example)?)
             }
             Verb::Restore => Wanted::Restore(read(verb, body, r#"{"folder":"/srv/snapshots/a"}"#)?),
+            Verb::Attach => Wanted::Attach(read(verb, body, r#"{"disk":"path=/srv/data.img,id=data"}"#)?),
+            Verb::Detach => Wanted::Detach(read(verb, body, r#"{"device":"data","timeout_ms":30000}"#)?),
         })
     }
 }
 
+/// Reads a body that looks like `example`.
 fn read<T: DeserializeOwned>(verb: Verb, body: &[u8], example: &str) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|_| format!("{} takes a body such as {example}", verb.path()))
 }
@@ -61,6 +66,23 @@ mod tests {
         let wanted = Wanted::of(Verb::ResizeDisk, br#"{"disk":"a","size_bytes":512,"from_bytes":1}"#);
         let expected = ResizeDisk { disk: "a".to_owned(), size_bytes: 512, from_bytes: Some(1) };
         assert_eq!(wanted, Ok(Wanted::ResizeDisk(expected)));
+        let wanted = Wanted::of(Verb::Attach, br#"{"net":"tap=tap0"}"#);
+        assert_eq!(wanted, Ok(Wanted::Attach(AttachDevice::Net("tap=tap0".to_owned()))));
+        let wanted = Wanted::of(Verb::Detach, br#"{"device":"nic1"}"#);
+        let expected = DetachDevice {
+            device: "nic1".to_owned(),
+            timeout_ms: DetachDevice::DEFAULT_TIMEOUT_MS,
+            force: false,
+        };
+        assert_eq!(wanted, Ok(Wanted::Detach(expected)));
+        for bad in ["", "{}", "[]", r#"{"disk":"path=a","net":"tap=a"}"#, r#"{"cpu":"1"}"#, r#""disk""#] {
+            let error = Wanted::of(Verb::Attach, bad.as_bytes()).unwrap_err();
+            assert!(error.starts_with("/attach takes a body such as "), "{bad}: {error}");
+        }
+        for bad in ["", "{}", r#"{"device":"a","timeout_ms":-1}"#, r#"{"device":"a","force":1}"#] {
+            let error = Wanted::of(Verb::Detach, bad.as_bytes()).unwrap_err();
+            assert!(error.starts_with("/detach takes a body such as "), "{bad}: {error}");
+        }
         for bad in ["", "{", "[]", r#"{"disk":1,"size_bytes":512}"#] {
             let error = Wanted::of(Verb::ResizeDisk, bad.as_bytes()).unwrap_err();
             assert!(error.starts_with("/resize-disk takes a body such as "), "{error}");

@@ -34,6 +34,12 @@ pub enum SnapshotFailure {
     /// The machine was reset, or has ended.
     #[error("the machine was reset or has ended meanwhile")]
     Gone,
+    /// A disk was detached while the snapshot was made.
+    #[error("a disk has left the machine meanwhile; try again")]
+    Changed,
+    /// The machine has a device more.
+    #[error("the machine has {0} now, which the snapshot knows nothing of; detach it first")]
+    Extra(DeviceId),
     /// Whoever asked went away.
     #[error("whoever asked for it does not wait any more")]
     Unwanted,

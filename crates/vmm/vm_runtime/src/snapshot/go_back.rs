@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use vm_control::RestoreOrder;
-use vm_spec::VmSpec;
 use vm_spec::blueprint::BackendFacts;
+use vm_spec::{DeviceId, VmSpec};
 
 use super::put_back::PutBack;
 use super::{Answer, Opened, SnapshotFailure};
@@ -40,6 +40,10 @@ impl GoBackJob {
     fn prepare(&self) -> Result<(Opened, PutBack), SnapshotFailure> {
         let opened = Opened::open(Path::new(&self.order.folder))?;
         opened.state.blueprint.check_fit(&self.backends)?;
+        let is_extra = |id: &DeviceId| opened.state.blueprint.device(id).is_none();
+        if let Some(id) = [self.spec.disk_ids(), self.spec.nic_ids()].concat().into_iter().find(is_extra) {
+            return Err(SnapshotFailure::Extra(id));
+        }
         opened.verify()?;
         let disks = PutBack::prepare(&opened.snapshot, &self.spec)?;
         Ok((opened, disks))

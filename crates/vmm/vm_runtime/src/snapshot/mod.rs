@@ -70,6 +70,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// Whether there is work: until it is done the machine's devices stay as they are.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.strong_count() > 0
+    }
+
     /// Starts `work` in a thread of its own. What it answers, if anything, is sent when it is done.
     pub(crate) fn start(
         &mut self,
@@ -77,7 +82,7 @@ impl Worker {
         reply: ReplySender,
         work: impl FnOnce(&Outbox, Answer) + Send + 'static,
     ) {
-        if self.busy.strong_count() > 0 {
+        if self.is_busy() {
             let line =
                 "a snapshot of this VM is being made, or it is going back to one; wait until that is done";
             let _ = reply.send(Err(Refusal { class: FailureClass::Busy, why: line.to_owned() }));

@@ -125,8 +125,12 @@ impl TakeJob {
         mut disks: DiskCopies,
     ) -> Result<Captured, SnapshotFailure> {
         let (memory, path) = (self.memory.clone(), PathBuf::from(&self.order.folder).join(RAM));
-        let layout = RamLayout::of(&memory);
+        let (layout, ids) = (RamLayout::of(&memory), self.spec.disk_ids());
         self.machine.freeze(rest.is_some(), move |frozen| {
+            // One that the guest was asked for before may have gone.
+            if !frozen.state.blueprint.has_disks(&ids) {
+                return Err(SnapshotFailure::Changed);
+            }
             let pages = match rest {
                 Some(mut rest) => {
                     rest.join(&PageSet::dirty(&frozen.dirty, &layout));

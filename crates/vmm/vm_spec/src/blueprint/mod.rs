@@ -147,12 +147,32 @@ impl Blueprint {
         self.devices.iter().find(|device| device.id == *id)
     }
 
+    /// The same machine with one device more, in the slot that it says.
+    pub fn with(&self, device: PciDevice) -> Blueprint {
+        let mut with = self.clone();
+        with.devices.push(device);
+        with.devices.sort_by_key(|device| device.slot);
+        with
+    }
+
+    /// The same machine without the device of this name.
+    pub fn without(&self, id: &DeviceId) -> Blueprint {
+        let mut without = self.clone();
+        without.devices.retain(|device| device.id != *id);
+        without
+    }
+
     /// Disks, in the order in which the guest finds them.
     pub fn disks(&self) -> impl Iterator<Item = (&DeviceId, &DiskDevice)> {
         self.devices.iter().filter_map(|device| match &device.kind {
             DeviceKind::Disk(disk) => Some((&device.id, disk)),
             _ => None,
         })
+    }
+
+    /// Whether its disks are those of these names, in any order.
+    pub fn has_disks(&self, ids: &[DeviceId]) -> bool {
+        self.disks().count() == ids.len() && self.disks().all(|(id, _)| ids.contains(id))
     }
 
     /// Network cards, in the order in which the guest finds them.
