@@ -73,7 +73,8 @@ The guest is asked to let go of the device; when it has, the device is taken out
 does not refuse: unmount a disk before, and take a card down. A guest that does not answer in time keeps the device.
 
 --force does not ask. The guest loses the device as if it had been pulled out of a running computer: writes that it holds back
-are lost, file systems on it fail, and a guest whose root is there crashes. The rest of the machine goes on.
+are lost, file systems on it fail, and a guest whose root is there crashes. The rest of the machine goes on, but
+Linux may find no device that is attached later until it is reset.
 
 A reset completes a removal that is waited for: the machine starts without the device.
 
