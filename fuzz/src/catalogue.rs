@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use image_sources::{Catalogue, CatalogueError, VendorChecksum, find_checksum};
 use image_model::ChecksumKind;
+use image_sources::{Catalogue, CatalogueError, VendorChecksum, find_checksum};
 
 use crate::{Notation, Script, Seed};
 

@@ -17,8 +17,8 @@ use crate::{Notation, Script, Seed};
 mod make;
 
 use make::{
-    BLOCK_BYTES, GRAIN_BYTES, Grains, VHD_HEADER, VHDX_BAT, VHDX_METADATA, sum_vhd, sum_vhdx, vdi, vhd, vhd_footer,
-    vhdx, vmdk,
+    BLOCK_BYTES, GRAIN_BYTES, Grains, VHD_HEADER, VHDX_BAT, VHDX_METADATA, sum_vhd, sum_vhdx, vdi, vhd,
+    vhd_footer, vhdx, vmdk,
 };
 
 /// What is read of a disk, and what a copy may hold, in bytes.

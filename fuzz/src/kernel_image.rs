@@ -55,7 +55,9 @@ fn ram(hole: bool) -> Arc<Slots> {
     let whole = [range(0, RAM_BYTES)];
     let split = [range(0, 0xa_0000), range(0x10_0000, RAM_BYTES)];
     let policy = Policy { huge_pages: false, ..Policy::default() };
-    GuestMemory::allocate(if hole { &split } else { &whole }, policy).expect("RAM is not committed yet").snapshot()
+    GuestMemory::allocate(if hole { &split } else { &whole }, policy)
+        .expect("RAM is not committed yet")
+        .snapshot()
 }
 
 /// An initrd that is longer than what is read at once.

@@ -10,7 +10,9 @@ use std::io;
 use std::path::Path;
 
 use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
-use snapshot_files::ram::{PAGE_BYTES, PageSet, PagesFile, RamIndex, RamLayout, RamReader, RamSink, RamWriter, compress};
+use snapshot_files::ram::{
+    PAGE_BYTES, PageSet, PagesFile, RamIndex, RamLayout, RamReader, RamSink, RamWriter, compress,
+};
 use snapshot_files::{FileName, KeptBoot, KeptFile, Record};
 
 use crate::Seed;

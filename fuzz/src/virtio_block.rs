@@ -57,7 +57,9 @@ fn raw_disk(method: IoMethod) -> Arc<dyn Disk> {
     let file = FILE.get_or_init(|| host_sys::memory::memfd("fuzz-disk", size_bytes).expect("a small memfd"));
     file.set_len(0).and_then(|()| file.set_len(size_bytes)).expect("a memfd can be cut");
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Arc::new(RawDisk::open(&path, false, RawContents::Any).expect("nobody else has it open").with_method(method))
+    Arc::new(
+        RawDisk::open(&path, false, RawContents::Any).expect("nobody else has it open").with_method(method),
+    )
 }
 
 /// Parses a chain of any pieces against any limits.

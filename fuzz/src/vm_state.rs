@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use device_model::fake::FakePower;
-use machine::{Backends, Machine};
+use machine::{Backends, Machine, Sinks};
 use tempfile::TempDir;
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
@@ -43,9 +43,7 @@ fn go_on(state: &VmState) {
     let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
     let vm = FakeEngine::default().create_vm(&config, &memory).expect("a VM of the fake engine");
     let power = Arc::new(FakePower::default());
-    let Ok(machine) =
-        Machine::assemble(blueprint, &vm, &memory, &host.backends, power.clone(), power.clone(), power)
-    else {
+    let Ok(machine) = Machine::assemble(blueprint, &vm, &memory, &host.backends, Sinks::all_to(power)) else {
         return;
     };
     machine.pause();
@@ -124,8 +122,7 @@ pub fn seeds() -> Vec<Seed> {
     let vm = FakeEngine::default().create_vm(&config, &memory).expect("a VM of the fake engine");
     let power = Arc::new(FakePower::default());
     let machine =
-        Machine::assemble(&blueprint, &vm, &memory, backends, power.clone(), power.clone(), power)
-            .expect("a machine");
+        Machine::assemble(&blueprint, &vm, &memory, backends, Sinks::all_to(power)).expect("a machine");
     machine.pause();
     let vcpu = vm.create_vcpu(VcpuIndex(0)).expect("a vCPU");
     let state = VmState {
