@@ -29,7 +29,9 @@ use crate::outcome::Outcome;
 use crate::removals::Removals;
 use crate::report;
 use crate::resize;
-use crate::snapshot::{Answer, GoBack, GoBackJob, MachineHandle, Opened, TakeJob, Worker, carry_out};
+use crate::snapshot::{
+    Answer, GoBack, GoBackJob, MachineHandle, Opened, SnapshotFailure, TakeJob, Worker, carry_out,
+};
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
 /// How a VM is run, besides what it consists of.
@@ -357,6 +359,10 @@ impl<'s> Driver<'s> {
                 }
                 // About a machine that is gone: its worker sees that nobody answers.
                 Message::Snapshot(..) => {}
+                // A device that the guest was asked for before may have gone since all was seen to.
+                Message::GoBack(back) if !back.opened.state.blueprint.has_devices_of(&self.world.spec) => {
+                    back.reply.send(Err(Refusal::host(&SnapshotFailure::Changed)));
+                }
                 Message::GoBack(back) => end = Some(End::GoBack(back)),
                 Message::Quit => end = Some(End::Killed),
                 Message::Power(request) => end = Some(End::Power(request)),

@@ -11,6 +11,7 @@ use super::Driver;
 use crate::control::{Refusal, Reply, ReplySender};
 use crate::cycle::PowerCycle;
 use crate::hotplug::{self, Extended};
+use crate::snapshot::BUSY;
 
 impl Driver<'_> {
     /// Puts a device in.
@@ -73,9 +74,7 @@ impl Driver<'_> {
     fn check_runs(&self) -> Result<(), Refusal> {
         let why = match self.phase {
             Phase::Running if !self.worker.is_busy() => return Ok(()),
-            Phase::Running => {
-                "a snapshot of it is being made, or it is going back to one; wait until that is done"
-            }
+            Phase::Running => BUSY,
             _ => "it is paused: its guest can neither find a device nor let go of one; resume it first",
         };
         Err(Refusal { class: FailureClass::Busy, why: why.to_owned() })

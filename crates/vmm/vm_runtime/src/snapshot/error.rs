@@ -34,8 +34,8 @@ pub enum SnapshotFailure {
     /// The machine was reset, or has ended.
     #[error("the machine was reset or has ended meanwhile")]
     Gone,
-    /// A disk was detached while the snapshot was made.
-    #[error("a disk has left the machine meanwhile; try again")]
+    /// A disk or card was detached while the snapshot was made, or seen to.
+    #[error("a disk or card has left the machine meanwhile; try again")]
     Changed,
     /// The machine has a device more.
     #[error("the machine has {0} now, which the snapshot knows nothing of; detach it first")]

@@ -63,6 +63,10 @@ impl Answer {
     }
 }
 
+/// Why something has to wait.
+pub(crate) const BUSY: &str =
+    "a snapshot of this VM is being made, or it is going back to one; wait until that is done";
+
 /// The one who makes a snapshot of this VM, or brings it back to one: there is one at a time.
 #[derive(Default)]
 pub(crate) struct Worker {
@@ -83,9 +87,7 @@ impl Worker {
         work: impl FnOnce(&Outbox, Answer) + Send + 'static,
     ) {
         if self.is_busy() {
-            let line =
-                "a snapshot of this VM is being made, or it is going back to one; wait until that is done";
-            let _ = reply.send(Err(Refusal { class: FailureClass::Busy, why: line.to_owned() }));
+            let _ = reply.send(Err(Refusal { class: FailureClass::Busy, why: BUSY.to_owned() }));
             return;
         }
         let busy = Arc::new(());

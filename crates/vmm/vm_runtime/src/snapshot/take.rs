@@ -125,10 +125,10 @@ impl TakeJob {
         mut disks: DiskCopies,
     ) -> Result<Captured, SnapshotFailure> {
         let (memory, path) = (self.memory.clone(), PathBuf::from(&self.order.folder).join(RAM));
-        let (layout, ids) = (RamLayout::of(&memory), self.spec.disk_ids());
+        let (layout, spec) = (RamLayout::of(&memory), self.spec.clone());
         self.machine.freeze(rest.is_some(), move |frozen| {
             // One that the guest was asked for before may have gone.
-            if !frozen.state.blueprint.has_disks(&ids) {
+            if !frozen.state.blueprint.has_devices_of(&spec) {
                 return Err(SnapshotFailure::Changed);
             }
             let pages = match rest {

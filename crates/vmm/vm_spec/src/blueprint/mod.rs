@@ -26,7 +26,7 @@ pub use fit::Misfit;
 pub use memory_map::{MemoryMap, Range};
 pub use resolve::{ResolveError, resolve};
 
-use crate::{BootProtocol, Chip, CpuCount, DeviceId, DiskSerial, MacAddress, PCI_BUS_ID};
+use crate::{BootProtocol, Chip, CpuCount, DeviceId, DiskSerial, MacAddress, PCI_BUS_ID, VmSpec};
 
 /// A machine, as its guest sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,9 +170,12 @@ impl Blueprint {
         })
     }
 
-    /// Whether its disks are those of these names, in any order.
-    pub fn has_disks(&self, ids: &[DeviceId]) -> bool {
-        self.disks().count() == ids.len() && self.disks().all(|(id, _)| ids.contains(id))
+    /// Whether its disks and cards are those that `spec` names.
+    pub fn has_devices_of(&self, spec: &VmSpec) -> bool {
+        let ids = [spec.disk_ids(), spec.nic_ids()].concat();
+        let own = self.disks().map(|(id, _)| id).chain(self.nics().map(|(id, _)| id));
+        let own: Vec<&DeviceId> = own.collect();
+        own.len() == ids.len() && own.iter().all(|id| ids.contains(id))
     }
 
     /// Network cards, in the order in which the guest finds them.

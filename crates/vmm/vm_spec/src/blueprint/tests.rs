@@ -62,6 +62,23 @@ fn a_new_machine_has_disks_cards_console_and_entropy_in_a_row() {
 }
 
 #[test]
+fn a_machine_has_the_devices_of_its_description_and_of_no_other() {
+    let named = |disks: &[&str], nets: &[&str]| spec(disks, nets).named();
+    let wanted = named(&["path=a,id=x", "path=b,id=y"], &["tap=a"]);
+    let machine = blueprint(&wanted, None);
+    assert!(machine.has_devices_of(&wanted));
+    for other in [
+        named(&["path=a,id=x"], &["tap=a"]),
+        named(&["path=a,id=x", "path=b,id=y"], &[]),
+        named(&["path=a,id=x", "path=b,id=z"], &["tap=a"]),
+        named(&["path=a,id=x", "path=b,id=y", "path=c,id=z"], &["tap=a"]),
+    ] {
+        assert!(!machine.has_devices_of(&other) && !blueprint(&other, None).has_devices_of(&wanted));
+    }
+    assert!(machine.has_devices_of(&named(&["path=b,id=y", "path=a,id=x"], &["tap=a"])), "in any order");
+}
+
+#[test]
 fn what_stays_keeps_its_slot_and_address_and_what_is_new_comes_last() {
     let mut spec = spec(&["path=a", "path=b"], &["tap=a", "tap=b"]).named();
     let first = blueprint(&spec, None);
