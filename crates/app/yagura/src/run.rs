@@ -59,8 +59,9 @@ pub fn run_by_order(arguments: RunArguments, log: LevelFilter) -> anyhow::Result
         Ok(order) => hand_over(&order, &held),
         Err(error) => error,
     };
-    if rm {
-        images::forget(&images, &name)?;
+    // Why it does not start comes last.
+    if rm && let Err(left) = images::forget(&images, &name) {
+        say(&messages::in_words(&*left));
     }
     Err(error)
 }
@@ -83,7 +84,10 @@ fn run_restored(
             Ok(order) => hand_over(&order, &[]),
             Err(error) => error,
         };
-    snapshot::forget_restored(&name)?;
+    // Why it does not start comes last.
+    if let Err(left) = snapshot::forget_restored(&name) {
+        say(&messages::in_words(&*left));
+    }
     Err(error)
 }
 

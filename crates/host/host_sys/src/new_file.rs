@@ -158,7 +158,11 @@ fn rename(hidden: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Brings the names in a folder to stable storage, where its file system can.
+///
+/// # Errors
+/// What the host refuses.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         // Not every file system syncs folders, and one may be writable and not readable: the file is there all the same.
         Err(error)

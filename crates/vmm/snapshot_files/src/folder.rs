@@ -15,12 +15,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use host_sys::named_file::folder_of;
+use host_sys::new_file::sync_folder;
 use messages::did_you_mean;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use vm_spec::VmName;
 
-use crate::ram::{RamIndex, RamReader};
+use crate::ram::{RamError, RamIndex, RamReader};
 use crate::record::BYTES_MAX;
 use crate::{
     FileName, KeptFile, RAM, RAM_INDEX, RECORD, Record, STATE, SnapshotError, SnapshotId, SnapshotName,
@@ -208,11 +209,14 @@ impl Staging {
         if snapshot.record.id() != self.id {
             return Err(SnapshotError::Foreign { path: self.folder.clone(), found: snapshot.record.id() });
         }
-        sync_folder(&self.folder)?;
+        sync(&self.folder)?;
         fs::rename(&self.folder, &self.target)
             .map_err(SnapshotError::io("give its name to", &self.target))?;
         self.is_kept = true;
         self.vm_folder.sync_all().map_err(SnapshotError::io("write", &self.target))?;
+        // Those above may have been made for it.
+        let all = folder_of(folder_of(&self.target));
+        [all, folder_of(all)].into_iter().try_for_each(sync)?;
         Ok(Snapshot { folder: self.target.clone(), ..snapshot })
     }
 }
@@ -283,8 +287,7 @@ impl Snapshot {
     /// It cannot be read, or is not what was written.
     pub fn ram_index(&self) -> Result<RamIndex, SnapshotError> {
         let bytes = read_whole(&self.folder.join(RAM_INDEX), WHOLE_MAX)?;
-        let name = self.record.name.clone();
-        RamIndex::from_bytes(&bytes).map_err(|source| SnapshotError::Ram { name, source })
+        RamIndex::from_bytes(&bytes).map_err(|source| self.ram_error(source))
     }
 
     /// Its RAM.
@@ -295,12 +298,11 @@ impl Snapshot {
         let path = self.folder.join(RAM);
         let file = open_plain(&path)?;
         let length = file.metadata().map_err(SnapshotError::io("look at", &path))?.len();
-        let name = self.record.name.clone();
-        RamReader::new(file, length, index).map_err(|source| SnapshotError::Ram { name, source })
+        RamReader::new(file, length, index).map_err(|source| self.ram_error(source))
     }
 
     /// Adds an error about RAM to the snapshot's name.
-    pub fn ram_error(&self, source: crate::ram::RamError) -> SnapshotError {
+    pub fn ram_error(&self, source: RamError) -> SnapshotError {
         SnapshotError::Ram { name: self.record.name.clone(), source }
     }
 
@@ -367,20 +369,26 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            fs::remove_file(path).map_err(SnapshotError::io("remove", path))
+        }
         answer => answer.map_err(SnapshotError::io("remove", path)),
     }
 }
 
-fn sync_folder(path: &Path) -> Result<(), SnapshotError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(SnapshotError::io("write", path))
+fn sync(folder: &Path) -> Result<(), SnapshotError> {
+    sync_folder(folder).map_err(SnapshotError::io("write", folder))
 }
 
 /// Opens a regular file, and no link to one.
 fn open_plain(path: &Path) -> Result<File, SnapshotError> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let failed = |error| SnapshotError::io("open", path)(error);
     let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
-    file.map_err(|errno| SnapshotError::io("open", path)(errno.into()))
+    let file = file.map_err(|errno| failed(errno.into()))?;
+    // Of anything else no end need ever come.
+    if file.metadata().map_err(failed)?.is_file() { Ok(file) } else { Err(failed(Errno::INVAL.into())) }
 }
 
 pub(crate) fn read_whole(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SnapshotError> {
@@ -402,9 +410,11 @@ pub(crate) fn checksum(path: &Path) -> Result<u32, SnapshotError> {
     let mut chunk = vec![0; 1 << 20];
     let mut sum = 0;
     loop {
-        match file.read(&mut chunk).map_err(SnapshotError::io("read", path))? {
-            0 => return Ok(sum),
-            count => sum = crc32c::crc32c_append(sum, &chunk[..count]),
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(sum),
+            Ok(count) => sum = crc32c::crc32c_append(sum, &chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SnapshotError::io("read", path)(error)),
         }
     }
 }

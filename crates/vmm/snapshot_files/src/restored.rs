@@ -1,7 +1,12 @@
 //! Folders of VMs that were restored from snapshots: their disks, and what those build upon.
 
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use host_sys::named_file::folder_of;
+use host_sys::new_file::{replace, sync_folder};
 use serde::{Deserialize, Serialize};
 use vm_spec::VmName;
 
@@ -39,13 +44,40 @@ impl Restored {
     /// Makes it, for disks that build upon `origin`. That is written down before there is any.
     ///
     /// # Errors
-    /// The host refuses.
+    /// It is there, or the host refuses; then there is none that was not there before.
     pub fn make(&self, origin: &Origin) -> Result<(), SnapshotError> {
-        make_folder(&self.folder).map_err(SnapshotError::io("make", &self.folder))?;
+        make_folder(folder_of(&self.folder)).map_err(SnapshotError::io("make", &self.folder))?;
+        // One that is there is somebody else's.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(SnapshotError::io("make", &self.folder))?;
+        let written = self.write(origin);
+        if written.is_err() {
+            // Why it could not be written says more than that it could not be removed.
+            let _ = self.remove();
+        }
+        written
+    }
+
+    fn write(&self, origin: &Origin) -> Result<(), SnapshotError> {
         let path = self.folder.join(ORIGIN);
         let text =
             serde_json::to_vec(origin).map_err(|error| SnapshotError::io("write", &path)(error.into()))?;
-        std::fs::write(&path, text).map_err(SnapshotError::io("write", &path))
+        replace(&path, &text).map_err(SnapshotError::io("write", &path))?;
+        sync_folder(folder_of(&self.folder)).map_err(SnapshotError::io("write", &self.folder))
+    }
+
+    /// The disks in it.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn disks(&self) -> Result<Vec<PathBuf>, SnapshotError> {
+        let failed = |source| SnapshotError::io("read", &self.folder)(source);
+        let entries = std::fs::read_dir(&self.folder).map_err(failed)?;
+        let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
+        let paths = paths.map_err(failed)?.into_iter();
+        Ok(paths.filter(|path| path.file_name().is_some_and(|name| name != ORIGIN)).collect())
     }
 
     /// Removes it with the disks in it.
@@ -70,14 +102,19 @@ impl Snapshots {
                 "VM {vm} was restored from it, and its disks build upon it; 'yagura delete {vm}' removes those"
             )));
         }
+        // Records name what is behind a disk without links.
+        let folder = std::fs::canonicalize(folder).map_err(SnapshotError::io("find", folder))?;
         for vm in self.vms()? {
             for name in self.names(&vm)? {
                 let other = SnapshotId { vm: vm.clone(), name };
+                if other == *id {
+                    continue;
+                }
                 // One that cannot be read can be restored by nobody.
                 let Ok(snapshot) = self.open(&other) else { continue };
                 let mut behind =
                     snapshot.record.disks.iter().filter_map(|disk| disk.backing.as_ref()?.path.as_ref());
-                if other != *id && behind.any(|path| Path::new(path).starts_with(folder)) {
+                if behind.any(|path| Path::new(path).starts_with(&folder)) {
                     return Ok(Some(format!(
                         "the disks of snapshot {other} build upon it; delete that first"
                     )));
@@ -90,16 +127,27 @@ impl Snapshots {
     fn restored_from(&self, id: &SnapshotId) -> Result<Option<VmName>, SnapshotError> {
         let all = self.data().join(FOLDER);
         let entries = match std::fs::read_dir(&all) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             entries => entries.map_err(SnapshotError::io("read", &all))?,
         };
         for entry in entries {
             let entry = entry.map_err(|source| SnapshotError::io("read", &all)(source))?;
             let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // One that says nothing of what it builds upon has no disks yet.
-            let Ok(text) = read_whole(&entry.path().join(ORIGIN), ORIGIN_BYTES_MAX) else { continue };
-            let origin: Option<Origin> = serde_json::from_slice(&text).ok();
-            if origin.is_some_and(|origin| origin.snapshot == *id) {
+            let path = entry.path().join(ORIGIN);
+            let text = match read_whole(&path, ORIGIN_BYTES_MAX) {
+                // One that says nothing of what it builds upon has no disks yet.
+                Err(SnapshotError::Io { source, .. })
+                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+                {
+                    continue;
+                }
+                text => text?,
+            };
+            let origin: Origin = serde_json::from_slice(&text).map_err(|error| {
+                let why = messages::parser_words(&error.to_string());
+                SnapshotError::Record { path: path.clone(), why }
+            })?;
+            if origin.snapshot == *id {
                 return Ok(Some(name));
             }
         }

@@ -153,7 +153,7 @@ fn what_has_expired_is_found() {
 
 #[test]
 fn what_others_build_upon_stays() {
-    let (_folder, snapshots) = place();
+    let (folder, snapshots) = place();
     let made = make(&snapshots, "web1/a");
     let restored = snapshots.restored(&"copy".parse().unwrap());
     restored.make(&Origin { snapshot: id("web1/a") }).unwrap();
@@ -184,10 +184,57 @@ fn what_others_build_upon_stays() {
     };
     fill(staging.folder(), &Record { disks: vec![disk], ..record(&id("copy/b")) });
     staging.keep().unwrap();
-    let error = snapshots.delete(&id("web1/a")).unwrap_err().to_string();
-    assert!(error.contains("snapshot copy/b build upon it"), "{error}");
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+    for snapshots in [&snapshots, &Snapshots::new(&link)] {
+        let error = snapshots.delete(&id("web1/a")).unwrap_err().to_string();
+        assert!(error.contains("snapshot copy/b build upon it"), "{error}");
+    }
     snapshots.delete(&id("copy/b")).unwrap();
     snapshots.delete(&id("web1/a")).unwrap();
+}
+
+#[test]
+fn a_folder_of_a_restored_vm_is_its_maker_s_and_what_it_builds_upon_has_to_be_known() {
+    let (folder, snapshots) = place();
+    make(&snapshots, "web1/a");
+    let restored = snapshots.restored(&"copy".parse().unwrap());
+    let origin = Origin { snapshot: id("web1/a") };
+    restored.make(&origin).unwrap();
+    let disk = restored.folder().join("disk-root.qcow2");
+    fs::write(&disk, "disk").unwrap();
+    assert!(restored.make(&origin).is_err(), "it is somebody else's");
+    assert_eq!(restored.disks().unwrap(), [disk]);
+    // Nothing in it, and nothing that is a folder, builds upon anything yet; what cannot be read may.
+    fs::create_dir(folder.path().join("restored/begun")).unwrap();
+    fs::write(folder.path().join("restored/plain"), "").unwrap();
+    fs::write(restored.folder().join("origin.json"), "{").unwrap();
+    let error = snapshots.delete(&id("web1/a")).unwrap_err().to_string();
+    assert!(error.contains("origin.json") && error.contains("it ends too early"), "{error}");
+    restored.remove().unwrap();
+    snapshots.delete(&id("web1/a")).unwrap();
+}
+
+#[test]
+fn a_file_that_somebody_left_is_in_nobody_s_way() {
+    let (folder, snapshots) = place();
+    make(&snapshots, "web1/a");
+    fs::write(folder.path().join("snapshots/web1/.DS_Store"), "x").unwrap();
+    make(&snapshots, "web1/b");
+    assert_eq!(names(&snapshots), ["a", "b"]);
+    // Of what is no file no end need come.
+    let fifo = folder.path().join("snapshots/web1/a/kernel");
+    fs::remove_file(&fifo).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    assert!(snapshots.open(&id("web1/a")).unwrap().check().is_err());
+    fs::remove_file(folder.path().join("snapshots/web1/a").join(RECORD)).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        folder.path().join("snapshots/web1/a").join(RECORD),
+        rustix::fs::Mode::RWXU,
+    )
+    .unwrap();
+    assert!(snapshots.open(&id("web1/a")).is_err());
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
 use disk::{BackingName, CreateOptions, create_qcow2};
+use instance_ops::InstanceError;
 use messages::in_words;
 use snapshot_files::{
     KeptBoot, KeptCard, KeptDisk, KeptModule, Origin, Restored, Snapshot, SnapshotId, Snapshots,
 };
 use vm_control::RestoreOrder;
 use vm_spec::{CpuCount, DiskFormat, DiskSpec, KernelSpec, ModuleSpec, NetSpec, VmName};
-use yagura_vmm::runs_already;
+use yagura_vmm::{runs_already, say};
 
 use super::arguments::RestoreArguments;
 use super::failed;
@@ -61,9 +62,13 @@ pub fn restore_as_new(settings: &GivenSettings, id: &SnapshotId) -> anyhow::Resu
     if images::images()?.store.instance_folder(&name).exists() {
         bail!("VM {name} is there already; --name gives another one a name of its own");
     }
-    let vm = make(&snapshot, &restored, name.clone()).with_context(|| format!("VM {name}"));
-    if vm.is_err() {
-        restored.remove()?;
+    let failed = || format!("VM {name}");
+    restored.make(&Origin { snapshot: id.clone() }).with_context(failed)?;
+    let vm = make(&snapshot, &restored, name.clone()).with_context(failed);
+    if vm.is_err()
+        && let Err(left) = restored.remove()
+    {
+        say(&in_words(&left));
     }
     Ok(RestoredAsNew { vm: vm?, folder: snapshot.folder().to_owned() })
 }
@@ -74,16 +79,23 @@ pub fn forget_restored(name: &VmName) -> anyhow::Result<bool> {
     if !restored.exists() {
         return Ok(false);
     }
+    let runs = || InstanceError::Busy(format!("VM {name} runs; stop it first"));
     if verbs::runs(name) {
-        bail!("VM {name} runs; stop it first");
+        return Err(runs().into());
     }
+    // Whoever runs it has its disks locked, wherever its name is; and nobody starts it while they go.
+    let disks = restored.disks()?;
+    let claims = disks.iter().map(|path| match disk::claim(path) {
+        Err(error) if error.is_in_use() => Err(runs().into()),
+        claim => claim.map_err(anyhow::Error::from),
+    });
+    let _claims = claims.collect::<anyhow::Result<Vec<_>>>()?;
     restored.remove()?;
     Ok(true)
 }
 
 fn make(snapshot: &Snapshot, restored: &Restored, name: VmName) -> anyhow::Result<RestoredVm> {
     let record = &snapshot.record;
-    restored.make(&Origin { snapshot: record.id() })?;
     let KeptBoot { kernel, initrds, modules } = &record.boot;
     let module = |KeptModule { file, cmdline }: &KeptModule| ModuleSpec {
         path: snapshot.path(file),
