@@ -53,6 +53,11 @@ impl OpenFile {
         &self.path
     }
 
+    /// Whether it was opened for reading only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// The file as it is now, for checks that anybody else may make untrue.
     pub(crate) fn look(&self) -> Result<HostFile, OpenError> {
         let size_bytes = measure(&self.file).map_err(self.failed("measure"))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::contract::{DiskOperation, DiskRequest};
 use crate::disguise::StatedBy;
-use crate::{CreateOptions, create_qcow2};
+use crate::{BackingName, CreateOptions, create_qcow2};
 
 const STATED: &StatedBy =
     &StatedBy { option: "format=", force: "force-raw", takes_foreign: false, takes_packed: false };
@@ -174,6 +174,21 @@ fn a_chain_is_read_anew() {
     assert_eq!(found, [0; 512]);
     assert!(activate(open(&path("other"), QCOW2).unwrap()).is_err());
     assert!(activate(open(&path("base"), QCOW2).unwrap()).is_ok());
+}
+
+/// What the guest writes would be what it reads through the image.
+#[test]
+fn an_image_that_names_itself_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("self");
+    for format in ["raw", "qcow2"] {
+        let backing = BackingName { path: "self".to_owned(), format: Some(format.to_owned()) };
+        create_qcow2(&path, &CreateOptions { backing: Some(backing), ..CreateOptions::new(1 << 20) })
+            .unwrap();
+        let refused = open(&path, QCOW2).and_then(|disk| activate(disk).map_err(|(_, why)| why));
+        assert!(refused.is_err(), "{format}");
+        fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]

@@ -63,7 +63,9 @@ pub(crate) fn activate(
     policy: BackingPolicy,
 ) -> Result<Image, OpenError> {
     let mut lock = |path: &Path, read_only| {
-        if let Some(file) = files.iter().find(|file| file.path() == path) {
+        // An image that names itself was opened twice, and meets its own lock.
+        let is_it = |file: &&OpenFile| file.path() == path && file.is_read_only() == read_only;
+        if let Some(file) = files.iter().find(is_it) {
             return file.lock();
         }
         let file = OpenFile::open(path, read_only)?;
