@@ -17,6 +17,15 @@ struct RegionBits {
     words: Vec<u64>,
 }
 
+/// The bits that are set in a word, ascending.
+pub fn bits(mut word: u64) -> impl Iterator<Item = u64> {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| u64::from(word.trailing_zeros()))?;
+        word &= word - 1;
+        Some(bit)
+    })
+}
+
 impl DirtyPages {
     /// Adds the bitmap of one region that starts at `first_gpa`; bit 0 of word 0 is its first page.
     pub fn push_region(&mut self, first_gpa: u64, words: Vec<u64>) {
@@ -42,9 +51,7 @@ impl DirtyPages {
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.regions.iter().flat_map(|region| {
             region.words.iter().enumerate().flat_map(move |(index, word)| {
-                (0..64u64)
-                    .filter(move |bit| word >> bit & 1 == 1)
-                    .map(move |bit| region.first_gpa + (index as u64 * 64 + bit) * PAGE_SIZE)
+                bits(*word).map(move |bit| region.first_gpa + (index as u64 * 64 + bit) * PAGE_SIZE)
             })
         })
     }

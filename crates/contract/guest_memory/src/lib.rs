@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use allocate::{AllocateError, Policy};
 use arc_swap::{ArcSwap, Guard};
 pub use change::Removed;
-pub use dirty::DirtyPages;
+pub use dirty::{DirtyPages, bits};
 pub use frame::{Frame, Word, has_exchange_16};
 pub use gate::{Gate, Inside, Shut};
 pub use host_sys::io_buffers::IoBuffers;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::page_set::bits;
 use super::{PIECE_BYTES, PIECE_PAGES, RamError, RamLayout};
+use guest_memory::bits;
 
 /// What an index begins with. The last bytes do not survive a transfer as text.
 const MAGIC: [u8; 8] = *b"YAGRAM\x1a\n";

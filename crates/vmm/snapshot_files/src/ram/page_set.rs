@@ -2,7 +2,7 @@
 
 use std::io;
 
-use guest_memory::{DirtyPages, GuestMemory};
+use guest_memory::{DirtyPages, GuestMemory, bits};
 use host_sys::touched::touched_pages;
 
 use super::{PAGE_BYTES, RamLayout};
@@ -49,7 +49,8 @@ impl PageSet {
 
     /// Adds all pages of another set.
     pub fn join(&mut self, other: &PageSet) {
-        other.iter().for_each(|page| self.insert(page));
+        self.0.resize(self.0.len().max(other.0.len()), 0);
+        self.0.iter_mut().zip(&other.0).for_each(|(to, from)| *to |= from);
     }
 
     /// How many there are.
@@ -72,9 +73,4 @@ impl FromIterator<u64> for PageSet {
         pages.into_iter().for_each(|page| set.insert(page));
         set
     }
-}
-
-/// The bits that are set in a word, ascending.
-pub(super) fn bits(word: u64) -> impl Iterator<Item = u64> {
-    (0..64).filter(move |bit| word >> bit & 1 == 1)
 }

@@ -126,7 +126,7 @@ impl TakeJob {
     ) -> Result<Captured, SnapshotFailure> {
         let (memory, path) = (self.memory.clone(), PathBuf::from(&self.order.folder).join(RAM));
         let (layout, spec) = (RamLayout::of(&memory), self.spec.clone());
-        self.machine.freeze(rest.is_some(), move |frozen| {
+        let captured = self.machine.freeze(rest.is_some(), move |frozen| {
             // One that the guest was asked for before may have gone.
             if !frozen.state.blueprint.has_devices_of(&spec) {
                 return Err(SnapshotFailure::Changed);
@@ -141,9 +141,12 @@ impl TakeJob {
             ram.write(&memory, &pages).map_err(SnapshotFailure::io("write", &path))?;
             disks.freeze()?;
             let pause_us = u64::try_from(frozen.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-            let (_file, ram) = ram.finish();
-            Ok(Captured { state: frozen.state, ram, disks, pause_us })
-        })
+            Ok((frozen.state, ram, disks, pause_us))
+        });
+        // The guest runs again: an index of much RAM takes its time.
+        let (state, ram, disks, pause_us) = captured?;
+        let (_file, ram) = ram.finish();
+        Ok(Captured { state, ram, disks, pause_us })
     }
 
     fn write(&self, ram: &mut RamWriter<File>, pages: &PageSet) -> Result<(), SnapshotFailure> {
