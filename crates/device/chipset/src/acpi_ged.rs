@@ -46,6 +46,8 @@ pub struct AcpiGed {
     leaving: [u8; 4],
     /// Slots that it may let go of: it was asked, and the answer is still wanted.
     unlocked: [u8; 4],
+    /// Slots that it has let go of, and nobody has emptied yet.
+    ejected: [u8; 4],
     irq: Arc<dyn IrqLine>,
     slots: Arc<dyn SlotSink>,
 }
@@ -68,7 +70,7 @@ struct StateV1 {
 impl AcpiGed {
     /// An event device without events. What the guest lets go of, `slots` hears.
     pub fn new(irq: Arc<dyn IrqLine>, slots: Arc<dyn SlotSink>) -> AcpiGed {
-        AcpiGed { events: 0, filled: [0; 4], leaving: [0; 4], unlocked: [0; 4], irq, slots }
+        AcpiGed { events: 0, filled: [0; 4], leaving: [0; 4], unlocked: [0; 4], ejected: [0; 4], irq, slots }
     }
 
     /// Presses the power button. Pressing again before the guest has looked changes nothing.
@@ -80,6 +82,7 @@ impl AcpiGed {
     /// before, it still reads: guests are told of what leaves before they are told of what comes.
     pub fn slot_filled(&mut self, slot: u8) {
         set(&mut self.unlocked, slot, false);
+        set(&mut self.ejected, slot, false);
         set(&mut self.filled, slot, true);
         self.set_events(self.events | EVENT_SLOTS);
     }
@@ -96,8 +99,18 @@ impl AcpiGed {
     pub fn slot_emptied(&mut self, slot: u8) {
         set(&mut self.filled, slot, false);
         set(&mut self.unlocked, slot, false);
+        set(&mut self.ejected, slot, false);
         set(&mut self.leaving, slot, true);
         self.set_events(self.events | EVENT_SLOTS);
+    }
+
+    /// Whether the guest has let go of the device that is in `slot` now; once.
+    pub fn take_ejected(&mut self, slot: u8) -> bool {
+        let bit = 1 << (slot % SLOTS_PER_PORT);
+        let is_ejected =
+            self.ejected.get(usize::from(slot / SLOTS_PER_PORT)).is_some_and(|byte| byte & bit != 0);
+        set(&mut self.ejected, slot, false);
+        is_ejected
     }
 
     /// The device in `slot` stays: if the guest lets go of it now, nobody listens.
@@ -132,6 +145,7 @@ impl AcpiGed {
         let Some(unlocked) = byte_of(&mut self.unlocked, register, EJECT_OFFSET) else { return };
         let ejected = *unlocked & slots;
         *unlocked &= !slots;
+        self.ejected[usize::from(register - EJECT_OFFSET)] |= ejected;
         let first = (register - EJECT_OFFSET) as u8 * SLOTS_PER_PORT;
         for slot in (0..SLOTS_PER_PORT).filter(|slot| ejected >> slot & 1 == 1) {
             self.slots.ejected(first + slot);
@@ -166,7 +180,7 @@ impl Device for AcpiGed {
     }
 
     fn reset(&mut self) {
-        (self.filled, self.leaving, self.unlocked) = ([0; 4], [0; 4], [0; 4]);
+        (self.filled, self.leaving, self.unlocked, self.ejected) = ([0; 4], [0; 4], [0; 4], [0; 4]);
         self.set_events(0);
     }
 
@@ -180,7 +194,8 @@ impl Snapshot for AcpiGed {
     type State = AcpiGedState;
 
     fn save(&self) -> Saved<AcpiGedState> {
-        let AcpiGed { events, filled, leaving, unlocked, irq: _, slots: _ } = self;
+        // What was let go of is on its way to whoever empties the slot.
+        let AcpiGed { events, filled, leaving, unlocked, ejected: _, irq: _, slots: _ } = self;
         let (events, filled, leaving, unlocked) = (*events, *filled, *leaving, *unlocked);
         Saved::State(AcpiGedState { events, filled, leaving, unlocked })
     }

@@ -77,9 +77,10 @@ impl Machine {
     }
 
     /// Takes the disk or card out that the guest has let go of. When this returns, its queues have stopped, and what was
-    /// behind it can be released. Its name; nothing if none is in `slot`.
+    /// behind it can be released. Its name; nothing if none is in `slot`, or another than the guest has let go of.
     pub fn detach(&mut self, slot: u8) -> Option<DeviceId> {
-        self.functions.detach(slot)
+        let is_ejected = lock(&self.acpi_events).take_ejected(slot);
+        if is_ejected { self.functions.detach(slot) } else { None }
     }
 
     /// Takes a disk or card out whether the guest has let go of it or not, as a person who pulls a plug, and tells the

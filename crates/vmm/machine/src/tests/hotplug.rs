@@ -117,7 +117,7 @@ fn a_pending_removal_is_part_of_the_state() {
     let state = s.machine.save().unwrap();
     let blueprint = s.blueprint.with(data.clone());
     assert!(state.iter().map(|device| device.id.as_str()).eq(blueprint.ids()));
-    s.machine.detach(DATA_SLOT);
+    s.machine.pull_out(&data.id);
 
     let memory = Machine::allocate_ram(&blueprint.memory, false).unwrap();
     let config = VmConfig { vcpus: 2, cpuid: vec![] };
@@ -154,10 +154,27 @@ fn accesses_in_flight_end_before_the_device_is_free() {
     for _ in 0..200 {
         s.backends.activate(&data.id).unwrap();
         s.machine.attach(&data, &s.backends).unwrap();
+        s.machine.ask_to_leave(&data.id);
+        s.machine.bus().port_write(GED[3], &(1u32 << DATA_SLOT).to_le_bytes());
         assert_eq!(s.machine.detach(DATA_SLOT), Some(data.id.clone()));
         // It refuses as long as anybody has the device in hand.
         s.backends.release(&data.id).unwrap();
     }
     done.store(true, Ordering::SeqCst);
     vcpus.into_iter().for_each(|vcpu| vcpu.join().unwrap());
+}
+
+/// What the guest let go of may be told late: by then it was pulled out, and another device is in its slot.
+#[test]
+fn what_was_let_go_of_is_one_device_and_not_whatever_is_in_its_slot() {
+    let (mut s, data) = with_data();
+    s.backends.activate(&data.id).unwrap();
+    s.machine.attach(&data, &s.backends).unwrap();
+    s.machine.ask_to_leave(&data.id);
+    s.machine.bus().port_write(GED[3], &(1u32 << DATA_SLOT).to_le_bytes());
+    assert!(s.machine.pull_out(&data.id));
+    s.machine.attach(&data, &s.backends).unwrap();
+    assert_eq!(s.power.take_ejected(), [DATA_SLOT]);
+    assert_eq!(s.machine.detach(DATA_SLOT), None);
+    assert!(s.machine.pull_out(&data.id), "it is there");
 }
