@@ -59,20 +59,18 @@ impl Interruption {
     }
 
     fn listen(&self, events: &SignalEvents, poller: &Poller) {
-        let mut patience = None;
+        let mut first = None;
         loop {
-            let ready = poller.wait(patience);
-            let number = events.next().ok().flatten();
-            let is_late = ready.is_empty() && patience.is_some();
-            match number {
-                Some(_) if patience.is_none() && !self.0.is_over.load(Ordering::SeqCst) => {
+            let ready = poller.wait(first.map(|_| PATIENCE));
+            match (events.next().ok().flatten(), first) {
+                (Some(number), None) if !self.0.is_over.load(Ordering::SeqCst) => {
                     self.0.is_wanted.store(true, Ordering::SeqCst);
-                    patience = Some(PATIENCE);
+                    first = Some(number);
                 }
                 // As shells tell it of a process that a signal has ended.
-                Some(number) => std::process::exit(128 + number),
-                None if is_late => std::process::exit(128 + SIGNALS[1]),
-                None => {}
+                (Some(number), _) => std::process::exit(128 + number),
+                (None, Some(number)) if ready.is_empty() => std::process::exit(128 + number),
+                (None, _) => {}
             }
         }
     }

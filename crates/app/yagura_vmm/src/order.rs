@@ -124,6 +124,7 @@ fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
     // What `ps` shows from the first moment on.
     command.arg0(format!("yagura: {}", order.spec.name));
     command.arg(COMMAND).arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    host_sys::signals::begin_unblocked(&mut command);
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
 }
 

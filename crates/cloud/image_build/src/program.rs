@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use host_sys::signals::begin_unblocked;
 use messages::Cancelled;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -47,6 +48,8 @@ pub fn watch(command: &mut Command, mut line: impl FnMut(&str) -> ControlFlow<()
     let (reader, writer) = std::io::pipe().map_err(|error| failed(error.to_string()))?;
     let twin = writer.try_clone().map_err(|error| failed(error.to_string()))?;
     command.stdin(Stdio::null()).stdout(twin).stderr(writer);
+    // Whoever asks may have signals come elsewhere; the program is to hear its own.
+    begin_unblocked(command);
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     // The command holds the pipe's ends that are written to.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -101,6 +104,8 @@ mod tests {
     #[test]
     fn a_program_that_nobody_wants_any_more_is_asked_to_end_and_tidies_up() {
         let folder = tempfile::tempdir().unwrap();
+        // As whoever builds does, to hear of Ctrl-C.
+        let _events = host_sys::signals::SignalEvents::block(&[15]).unwrap();
         let mut command = Command::new("sh");
         let script = "touch made; trap 'rm made; exit 1' TERM; echo begun >&2; while :; do sleep 0.01; done";
         command.args(["-c", script]).current_dir(folder.path());

@@ -3,6 +3,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// The signal that interrupts a thread inside a system call: no handler action, no restart.
 fn interrupt_signal() -> libc::c_int {
@@ -54,6 +56,22 @@ pub fn is_ignored(signal: i32) -> bool {
         action.assume_init()
     };
     action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Has a program begin with no signal blocked, whatever this thread blocks: what is blocked is handed on, and few programs
+/// look for that.
+pub fn begin_unblocked(command: &mut Command) {
+    let unblock = || {
+        let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigemptyset initializes the set that pthread_sigmask reads, and sets neither errno nor memory of others.
+        let errno = unsafe {
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut())
+        };
+        if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+    };
+    // SAFETY: both functions may be called behind a fork (signal-safety(7)), and nothing is allocated.
+    unsafe { command.pre_exec(unblock) };
 }
 
 /// Signals delivered as readable events instead of handlers.

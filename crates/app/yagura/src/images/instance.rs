@@ -104,6 +104,12 @@ fn create(
     if let Some(warning) = &instance.warning {
         say(&format!("VM {name}: warning: {warning}"));
     }
+    // Asked for when it was too late to be undone.
+    if messages::Watch::is_cancelled(&stages) {
+        bail!(
+            "VM {name} is made, and not started, as it was interrupted; the same command starts it, 'yagura delete {name}' removes it"
+        );
+    }
     Ok(instance)
 }
 
