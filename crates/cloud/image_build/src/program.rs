@@ -104,14 +104,21 @@ mod tests {
     #[test]
     fn a_program_that_nobody_wants_any_more_is_asked_to_end_and_tidies_up() {
         let folder = tempfile::tempdir().unwrap();
-        // As whoever builds does, to hear of Ctrl-C.
-        let _events = host_sys::signals::SignalEvents::block(&[15]).unwrap();
         let mut command = Command::new("sh");
         let script = "touch made; trap 'rm made; exit 1' TERM; echo begun >&2; while :; do sleep 0.01; done";
         command.args(["-c", script]).current_dir(folder.path());
         let ended = watch(&mut command, |_| ControlFlow::Break(()));
         assert!(matches!(ended, Err(BuildError::Cancelled(_))), "{ended:?}");
         assert!(!folder.path().join("made").exists());
+    }
+
+    /// Shells unblock what was handed on to them; most programs do not.
+    #[test]
+    fn a_program_hears_what_its_parent_blocks() {
+        // As whoever builds does, to hear of Ctrl-C.
+        let _events = host_sys::signals::SignalEvents::block(&[15]).unwrap();
+        let ended = watch(&mut Command::new("yes"), |_| ControlFlow::Break(()));
+        assert!(matches!(ended, Err(BuildError::Cancelled(_))), "{ended:?}");
     }
 
     #[test]
