@@ -58,6 +58,7 @@ fn run_ram(index: &[u8], file: &[u8]) {
         && reader.restore(&seen).is_ok()
     {
         assert_eq!(seen.pages.borrow().len() as u64 * PAGE_BYTES as u64, index.data_bytes());
+        let _there_may_be_more_in_the_file = reader.verify();
     }
 }
 
@@ -76,6 +77,11 @@ impl PagesFile for Behind<'_> {
 
     fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        let end = end.min(self.0.len() as u64);
+        Ok((offset < end).then_some((offset, end)))
     }
 }
 
@@ -108,6 +114,10 @@ impl PagesFile for &Written {
         all.resize(length, 0);
         all[start..start + bytes.len()].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        Behind(&self.0.borrow()).next_data(offset, end)
     }
 }
 

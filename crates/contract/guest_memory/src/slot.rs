@@ -66,7 +66,8 @@ pub enum Backing {
     Anonymous,
     /// A shared memfd, zeroed, for when another process has to see guest RAM.
     Memfd,
-    /// A file as it is; what is written stays in this process. Whoever shortens the file meanwhile ends the VM.
+    /// A file as it is; what is written stays in this process. Whoever writes to the file meanwhile may change what was not
+    /// written here, and whoever shortens it ends the VM.
     PrivateFile(FileRange),
     /// A file that is written too.
     SharedFile(FileRange),
@@ -112,6 +113,12 @@ impl Slot {
     /// Host virtual address of its first byte. Valid while the slot, or a clone of it, lives.
     pub fn host_address(&self) -> u64 {
         self.region.as_ptr() as u64
+    }
+
+    /// The part of a file that is mapped there, if there is one.
+    pub fn file(&self) -> Option<FileRange> {
+        let offset = self.region.file_offset()?;
+        Some(FileRange { file: Arc::clone(offset.arc()), offset_bytes: offset.start() })
     }
 
     /// Writes `bytes` at `offset_bytes` from the start of the slot, a ROM's too: what its maker puts there.

@@ -45,8 +45,12 @@ pub fn can_share_blocks(from: &File, to: &File) -> bool {
     ioctl_ficlone(to, from).is_ok() && to.set_len(0).is_ok()
 }
 
-/// The next piece of a file, from `at` on, that is no hole.
-fn next_data(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
+/// The next piece of a file of `length` bytes, from `at` on, that is no hole: where it begins, and what is behind it. All of
+/// it, where the file system knows no holes.
+///
+/// # Errors
+/// The host refuses.
+pub fn next_data(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u64)>> {
     if at >= length {
         return Ok(None);
     }

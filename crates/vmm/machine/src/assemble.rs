@@ -1,11 +1,12 @@
 //! From blueprint to machine, in the order in which a person would put a computer together. Nothing is decided here.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use arch_model::x86_64::layout;
 use char_backend::{CharBackend, InputPump, InputSource};
 use device_model::{EventFd, lock};
-use guest_memory::{GpaRange, GuestAddress, GuestMemory, Policy};
+use guest_memory::{Access, Backing, FileRange, GpaRange, GuestAddress, GuestMemory, NewSlot, Policy};
 use host_sys::poll::new_event;
 use pci::{PciRoot, Window, Windows};
 use vcpu_model::Vm;
@@ -23,6 +24,21 @@ impl Machine {
     pub fn allocate_ram(map: &MemoryMap, merge: bool) -> Result<GuestMemory, BuildError> {
         let ranges: Vec<GpaRange> = map.ram.iter().copied().map(gpa_range).collect();
         Ok(GuestMemory::allocate(&ranges, Policy { mergeable: merge, ..Policy::default() })?)
+    }
+
+    /// RAM of this map that is what `file` has, one range behind another; what is written to it stays in this process. Who else
+    /// maps the file shares what neither has written. `file` is as long as all of RAM.
+    pub fn map_ram(map: &MemoryMap, file: File, merge: bool) -> Result<GuestMemory, BuildError> {
+        let file = Arc::new(file);
+        let mut before = 0;
+        let slots = map.ram.iter().map(|range| {
+            let part = FileRange { file: Arc::clone(&file), offset_bytes: before };
+            before += range.size_bytes;
+            NewSlot { range: gpa_range(*range), access: Access::Ram, backing: Backing::PrivateFile(part) }
+        });
+        // Pages of files are as large as the file system has them.
+        let policy = Policy { huge_pages: false, mergeable: merge };
+        Ok(GuestMemory::map(&slots.collect::<Vec<_>>(), policy)?)
     }
 
     /// Puts the machine of `blueprint` together on `vm`, which was made with the RAM `memory`: devices are as after

@@ -273,6 +273,17 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Looks at all of its files but disks, RAM page by page: what was written is there, and nothing else. Whoever goes on from
+    /// it does that first.
+    ///
+    /// # Errors
+    /// Something is not whole, or damaged.
+    pub fn verify(&self) -> Result<(), SnapshotError> {
+        self.check()?;
+        let index = self.ram_index()?;
+        self.ram(&index)?.verify().map_err(|source| self.ram_error(source))
+    }
+
     /// The machine's state, as `vm_state` reads it.
     ///
     /// # Errors

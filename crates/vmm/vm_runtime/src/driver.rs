@@ -43,7 +43,7 @@ pub struct Options {
     pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
-    /// The folder of a snapshot from which it goes on, instead of being powered on cold.
+    /// The folder of a snapshot from which it goes on, instead of being powered on cold. Whoever says so has verified it.
     pub restore: Option<PathBuf>,
     /// Keeps what the machine was resolved to, for a VM that is to be the same machine at its next start.
     pub keeper: Option<Box<dyn Keeper>>,

@@ -70,6 +70,15 @@ impl RamIndex {
         (pages * super::PAGE_BYTES) as u64
     }
 
+    /// Whether the file has this page.
+    pub(super) fn has(&self, page: u64) -> bool {
+        let number = page / PIECE_PAGES;
+        let within = page % PIECE_PAGES;
+        self.pieces
+            .binary_search_by_key(&number, |piece| piece.number)
+            .is_ok_and(|found| self.pieces[found].pages[(within / 64) as usize] >> (within % 64) & 1 == 1)
+    }
+
     /// Length of the file.
     pub fn file_bytes(&self) -> u64 {
         if self.is_compressed {

@@ -74,6 +74,8 @@ pub trait PagesFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Where, from `offset` on and before `end`, something else than a hole may be: its start, and what is behind it.
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>>;
 }
 
 impl PagesFile for File {
@@ -83,6 +85,10 @@ impl PagesFile for File {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_at(bytes, offset)
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        host_sys::file_copy::next_data(self, offset, end)
     }
 }
 
@@ -110,11 +116,7 @@ impl RamSink for GuestMemory {
     }
 }
 
-/// Nothing is kept: what is read is only checked.
-pub(crate) struct Nowhere;
-
-impl RamSink for Nowhere {
-    fn write_page(&self, _gpa: u64, _page: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
+fn is_zero(page: &[u8; PAGE_BYTES]) -> bool {
+    static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    *page == ZEROS
 }

@@ -1,8 +1,10 @@
 //! A set of pages by their numbers.
 
+use std::fs::File;
 use std::io;
 
-use guest_memory::{DirtyPages, GuestMemory, bits};
+use guest_memory::{DirtyPages, FileRange, GuestMemory, bits};
+use host_sys::file_copy::next_data;
 use host_sys::touched::touched_pages;
 
 use super::{PAGE_BYTES, RamLayout};
@@ -13,7 +15,7 @@ pub struct PageSet(Vec<u64>);
 
 impl PageSet {
     /// Pages of a machine's RAM that may hold something else than zeros: those that anybody has touched since it was
-    /// allocated.
+    /// allocated, and all that is in a file that is mapped there.
     ///
     /// # Errors
     /// The host does not tell.
@@ -25,9 +27,24 @@ impl PageSet {
             for page in touched_pages(slot.host_address(), size_bytes)? {
                 pages.insert(before + page);
             }
+            if let Some(FileRange { file, offset_bytes }) = slot.file() {
+                pages.insert_data(&file, offset_bytes, size_bytes, before)?;
+            }
             before += size_bytes / PAGE_BYTES as u64;
         }
         Ok(pages)
+    }
+
+    /// Adds what a file has of `size_bytes` from `offset_bytes` on, where it begins to be page `first`.
+    fn insert_data(&mut self, file: &File, offset_bytes: u64, size_bytes: u64, first: u64) -> io::Result<()> {
+        let (page_bytes, end) = (PAGE_BYTES as u64, offset_bytes + size_bytes);
+        let mut at = offset_bytes;
+        while let Some((start, data_end)) = next_data(file, at, end)? {
+            let pages = (start - offset_bytes) / page_bytes..(data_end - offset_bytes).div_ceil(page_bytes);
+            pages.for_each(|page| self.insert(first + page));
+            at = data_end;
+        }
+        Ok(())
     }
 
     /// Pages that were written, as a log has them.

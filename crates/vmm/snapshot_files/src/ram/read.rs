@@ -1,7 +1,7 @@
 //! Reading RAM back: nothing is believed before its checksum was seen to.
 
 use super::index::Piece;
-use super::{Nowhere, PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PagesFile, RamError, RamIndex, RamSink};
+use super::{PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PagesFile, RamError, RamIndex, RamSink, is_zero};
 
 /// RAM in a file, with its index.
 pub struct RamReader<'i, F> {
@@ -35,12 +35,37 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
         })
     }
 
-    /// Looks at all of it.
+    /// Looks at all of it: whether the pages are as they were written, and all else is zeros, as who maps the file relies
+    /// upon.
     ///
     /// # Errors
     /// As [`restore`](RamReader::restore).
     pub fn verify(&self) -> Result<(), RamError> {
-        self.restore(&Nowhere)
+        self.each_piece(|_, _| Ok(()))?;
+        if self.index.is_compressed { Ok(()) } else { self.check_holes() }
+    }
+
+    /// The file, to be mapped, where each of its pages is where it is in RAM. Whoever maps it has [verified](RamReader::verify) it.
+    pub fn mappable(self) -> Result<F, RamReader<'i, F>> {
+        if self.index.is_compressed { Err(self) } else { Ok(self.file) }
+    }
+
+    /// Files have blocks, which may be larger than pages: what is there besides the pages has to be zeros.
+    fn check_holes(&self) -> Result<(), RamError> {
+        let (page_bytes, end) = (PAGE_BYTES as u64, self.index.file_bytes());
+        let mut at = 0;
+        while let Some((start, data_end)) = self.file.next_data(at, end)? {
+            let pages = start / page_bytes..data_end.div_ceil(page_bytes);
+            for page in pages.filter(|page| !self.index.has(*page)) {
+                let mut bytes = [0; PAGE_BYTES];
+                self.file.read_at(&mut bytes, page * page_bytes)?;
+                if !is_zero(&bytes) {
+                    return Err(RamError::Damaged { gpa: self.gpa_of(page) });
+                }
+            }
+            at = data_end;
+        }
+        Ok(())
     }
 
     /// Hands out the pages of each piece, which are as they were written.

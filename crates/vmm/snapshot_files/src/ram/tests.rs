@@ -4,8 +4,9 @@
 
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
-use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
+use guest_memory::{Access, Backing, Bytes, FileRange, GpaRange, GuestAddress, GuestMemory, NewSlot, Policy};
 
 use super::*;
 
@@ -37,6 +38,11 @@ impl PagesFile for &MemoryFile {
         all.resize(length, 0);
         all[offset as usize..end].copy_from_slice(bytes);
         Ok(())
+    }
+
+    /// As a file system that knows no holes.
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        Ok((offset < end).then_some((offset, end)))
     }
 }
 
@@ -141,6 +147,51 @@ fn a_file_has_holes_where_nothing_was() {
     assert_eq!(metadata.len(), 5 << 20);
     assert!(metadata.blocks() * 512 <= 256 << 10, "{} blocks", metadata.blocks());
     RamReader::new(file, metadata.len(), &index).unwrap().verify().unwrap();
+}
+
+/// The index of the file in which `memory` is saved.
+fn saved_to(file: &File, memory: &GuestMemory) -> RamIndex {
+    file.set_len(memory.slots().size_bytes()).unwrap();
+    let mut writer = RamWriter::new(file.try_clone().unwrap(), RamLayout::of(memory));
+    writer.write(memory, &PageSet::touched(memory).unwrap()).unwrap();
+    writer.finish().1
+}
+
+#[test]
+fn ram_that_is_mapped_is_saved_with_what_nobody_has_touched() {
+    let (file, again) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let first = filled();
+    let index = saved_to(&file, &first);
+    let mut offset_bytes = 0;
+    let now = first.slots();
+    let slots = now.ram_ranges().map(|range| {
+        let part = FileRange { file: Arc::new(file.try_clone().unwrap()), offset_bytes };
+        offset_bytes += range.size_bytes;
+        NewSlot { range, access: Access::Ram, backing: Backing::PrivateFile(part) }
+    });
+    let mapped = GuestMemory::map(&slots.collect::<Vec<_>>(), Policy::default()).unwrap();
+    mapped.slots().write_slice(b"changed", GuestAddress(0x2004)).unwrap();
+    first.slots().write_slice(b"changed", GuestAddress(0x2004)).unwrap();
+    let index_of_changed = saved_to(&again, &mapped);
+    let length = again.metadata().unwrap().len();
+    let restored = memory();
+    RamReader::new(again, length, &index_of_changed).unwrap().restore(&restored).unwrap();
+    assert!(contents(&restored) == contents(&first));
+    // The file that is mapped stays as it was.
+    RamReader::new(file, length, &index).unwrap().verify().unwrap();
+}
+
+#[test]
+fn what_lies_where_nothing_was_is_damage() {
+    let memory = filled();
+    let file = tempfile::tempfile().unwrap();
+    let index = saved_to(&file, &memory);
+    file.write_all_at(&[0; 100], 0x9_0000).unwrap();
+    let length = file.metadata().unwrap().len();
+    let verify = || RamReader::new(file.try_clone().unwrap(), length, &index).unwrap().verify();
+    verify().unwrap();
+    file.write_all_at(b"x", 0x9_0fff).unwrap();
+    assert!(matches!(verify(), Err(RamError::Damaged { gpa: 0x9_0000 })));
 }
 
 /// Each bit of a page is told of, and where it is.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::index::Piece;
-use super::{PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PageSet, PagesFile, RamIndex, RamLayout, RamSource};
+use super::{
+    PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PageSet, PagesFile, RamIndex, RamLayout, RamSource, is_zero,
+};
 
 /// Most bytes that are written at once.
 const RUN_BYTES_MAX: usize = PIECE_BYTES;
@@ -89,9 +91,4 @@ impl Run {
     fn next(&self) -> u64 {
         self.first + (self.bytes.len() / PAGE_BYTES) as u64
     }
-}
-
-fn is_zero(page: &[u8; PAGE_BYTES]) -> bool {
-    static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
-    *page == ZEROS
 }

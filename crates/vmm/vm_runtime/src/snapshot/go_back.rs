@@ -38,13 +38,12 @@ impl GoBackJob {
     }
 
     fn prepare(&self) -> Result<(Opened, PutBack), SnapshotFailure> {
-        let opened = Opened::open(Path::new(&self.order.folder))?;
+        let opened = Opened::verify(Path::new(&self.order.folder))?;
         opened.state.blueprint.check_fit(&self.backends)?;
         let is_extra = |id: &DeviceId| opened.state.blueprint.device(id).is_none();
         if let Some(id) = [self.spec.disk_ids(), self.spec.nic_ids()].concat().into_iter().find(is_extra) {
             return Err(SnapshotFailure::Extra(id));
         }
-        opened.verify()?;
         let disks = PutBack::prepare(&opened.snapshot, &self.spec)?;
         Ok((opened, disks))
     }

@@ -6,13 +6,13 @@ use std::path::Path;
 use guest_memory::GuestMemory;
 use machine::Machine;
 use snapshot_files::Snapshot;
-use snapshot_files::ram::{RamIndex, RamLayout};
+use snapshot_files::ram::RamIndex;
 use vm_spec::DeviceId;
 use vm_state::VmState;
 
 use super::SnapshotFailure;
 
-/// A snapshot whose state was checked.
+/// A snapshot that was [verified](Snapshot::verify), and whose parts go together.
 pub(crate) struct Opened {
     pub(crate) snapshot: Snapshot,
     pub(crate) state: VmState,
@@ -20,10 +20,19 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Reads the snapshot in `folder`; not its RAM.
+    /// Reads the verified snapshot in `folder`; not its RAM.
     pub(crate) fn open(folder: &Path) -> Result<Opened, SnapshotFailure> {
+        Opened::of(Snapshot::at(folder)?)
+    }
+
+    /// Looks at all of the snapshot in `folder`, and reads it but for its RAM.
+    pub(crate) fn verify(folder: &Path) -> Result<Opened, SnapshotFailure> {
         let snapshot = Snapshot::at(folder)?;
-        snapshot.check()?;
+        snapshot.verify()?;
+        Opened::of(snapshot)
+    }
+
+    fn of(snapshot: Snapshot) -> Result<Opened, SnapshotFailure> {
         let state = VmState::from_bytes(&snapshot.state()?)?;
         let index = snapshot.ram_index()?;
         let opened = Opened { snapshot, state, index };
@@ -35,8 +44,12 @@ impl Opened {
         let (record, blueprint) = (&self.snapshot.record, &self.state.blueprint);
         let mixed = |what| Err(SnapshotFailure::Mixed { name: record.id().to_string(), what });
         let ram_bytes = blueprint.memory.ram_bytes();
-        if ram_bytes != self.index.layout().size_bytes() || ram_bytes != record.memory_bytes {
-            return mixed("its RAM is not as large as its state has it");
+        if ram_bytes != record.memory_bytes {
+            return mixed("its record has more or less RAM than its state");
+        }
+        let ranges = blueprint.memory.ram.iter().map(|range| (range.start, range.size_bytes));
+        if !ranges.eq(self.index.layout().ranges().iter().map(|range| (range.gpa, range.size_bytes))) {
+            return mixed("its RAM lies elsewhere than its state has it");
         }
         if blueprint.cpus.get() != record.cpus {
             return mixed("its record has another number of vCPUs than its state");
@@ -48,21 +61,17 @@ impl Opened {
         Ok(())
     }
 
-    /// Looks at all of its RAM, before anything is given up for it.
-    pub(crate) fn verify(&self) -> Result<(), SnapshotFailure> {
-        let reader = self.snapshot.ram(&self.index)?;
-        Ok(reader.verify().map_err(|source| self.snapshot.ram_error(source))?)
-    }
-
-    /// Its RAM, ready to be run on. The one place that knows how it gets there: by being read, all of it.
+    /// Its RAM, ready to be run on: mapped, so that a page is read when it is used, and is shared with whoever else goes on
+    /// from this snapshot until it is written. Compressed RAM has to be read, all of it.
     pub(crate) fn ram(&self, merge: bool) -> Result<GuestMemory, SnapshotFailure> {
-        let memory = Machine::allocate_ram(&self.state.blueprint.memory, merge)?;
-        if RamLayout::of(&memory) != *self.index.layout() {
-            let what = "its RAM lies elsewhere than its state has it";
-            return Err(SnapshotFailure::Mixed { name: self.snapshot.record.id().to_string(), what });
+        let map = &self.state.blueprint.memory;
+        match self.snapshot.ram(&self.index)?.mappable() {
+            Ok(file) => Ok(Machine::map_ram(map, file, merge)?),
+            Err(reader) => {
+                let memory = Machine::allocate_ram(map, merge)?;
+                reader.restore(&memory).map_err(|source| self.snapshot.ram_error(source))?;
+                Ok(memory)
+            }
         }
-        let reader = self.snapshot.ram(&self.index)?;
-        reader.restore(&memory).map_err(|source| self.snapshot.ram_error(source))?;
-        Ok(memory)
     }
 }

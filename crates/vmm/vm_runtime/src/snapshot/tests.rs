@@ -73,8 +73,7 @@ fn a_snapshot_has_everything_and_the_machine_goes_back_to_it() {
         assert_eq!(disks[1].backing.as_ref().unwrap().name, "base");
         let is_noted = taken.notes.iter().any(|note| note.contains("was copied while the guest stood still"));
         assert_eq!(is_noted, disks.iter().any(|disk| disk.kept == Keeping::Copied));
-        let opened = Opened::open(&target).unwrap();
-        opened.verify().unwrap();
+        let opened = Opened::verify(&target).unwrap();
         let memory = opened.ram(false).unwrap();
         let mut code = vec![0; guests::hello().len()];
         memory.slots().read_slice(&mut code, GuestAddress(LOAD_ADDRESS.into())).unwrap();

@@ -43,7 +43,7 @@ pub fn restore_as_new(settings: &GivenSettings, id: &SnapshotId) -> anyhow::Resu
     settings.check_restored()?;
     let snapshots = Snapshots::new(&images::data_folder()?);
     let snapshot = snapshots.open(id)?;
-    snapshot.check()?;
+    snapshot.verify()?;
     let name = match settings.name() {
         Some(name) => name.clone(),
         None => VmName::like(&id.to_string()).context("give the VM a name with --name")?,
