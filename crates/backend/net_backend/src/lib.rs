@@ -1,11 +1,12 @@
 //! Where a virtual network card's packets come from and go to.
 //!
-//! [`NetBackend`] is the contract; implemented by [`Tap`], and by [`fake::FakeNet`] for tests. Used by
+//! [`NetBackend`] is the contract; implemented by [`Tap`], by [`Unplugged`], and by [`fake::FakeNet`] for tests. Used by
 //! `virtio_net`. This crate knows neither guests nor queues of theirs: packets are bytes, each with the
 //! 12-byte `virtio_net_hdr_v1` (VIRTIO 1.2, 5.1.6) before it, in both directions.
 
 pub mod fake;
 mod tap;
+mod unplugged;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,6 +16,7 @@ use host_sys::io_buffers::IoBuffers;
 
 pub use host_sys::tap::TapError;
 pub use tap::Tap;
+pub use unplugged::Unplugged;
 
 /// Size of the header before each packet, in bytes.
 pub const HEADER_BYTES: usize = host_sys::tap::VNET_HEADER_BYTES;

@@ -165,8 +165,8 @@ pub struct KeptBacking {
 pub struct KeptCard {
     /// The device.
     pub id: DeviceId,
-    /// The interface that was behind it.
-    pub tap: String,
+    /// The interface that was behind it, if there was one.
+    pub tap: Option<String>,
     /// Queue pairs.
     pub queues: u16,
 }

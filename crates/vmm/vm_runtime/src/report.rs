@@ -38,7 +38,11 @@ pub(crate) fn disks(spec: &VmSpec, backends: &Backends) -> Vec<DiskStatus> {
 pub(crate) fn cards(spec: &VmSpec, blueprint: &Blueprint) -> Vec<CardStatus> {
     let status = spec.nic_ids().into_iter().zip(&spec.nets).filter_map(|(id, card)| {
         let (_, nic) = blueprint.nics().find(|(other, _)| **other == id)?;
-        Some(CardStatus { id: id.to_string(), interface: card.tap.clone(), mac: nic.mac.to_string() })
+        Some(CardStatus {
+            id: id.to_string(),
+            interface: card.interface().to_owned(),
+            mac: nic.mac.to_string(),
+        })
     });
     status.collect()
 }

@@ -76,7 +76,7 @@ fn device_name(id: &str, spec: &VmSpec) -> String {
     let card = at(spec.nic_ids()).and_then(|index| spec.nets.get(index));
     match (disk, card) {
         (Some(disk), _) => format!("disk {}", disk.path.display()),
-        (_, Some(card)) => format!("network card on {}", card.tap),
+        (_, Some(card)) => format!("network card on {}", card.interface()),
         _ => format!("device {id}"),
     }
 }

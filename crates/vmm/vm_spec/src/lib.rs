@@ -230,11 +230,16 @@ impl VmSpec {
             }
         }
         for (index, net) in self.nets.iter().enumerate() {
-            if self.nets[..index].iter().any(|other| other.tap == net.tap) {
-                return Err(BadValue(format!("tap {} is given twice", net.tap)));
+            let before = &self.nets[..index];
+            if let Some(tap) = &net.tap
+                && before.iter().any(|other| other.tap == net.tap)
+            {
+                return Err(BadValue(format!("tap {tap} is given twice")));
             }
-            if net.mac.is_some() && self.nets[..index].iter().any(|other| other.mac == net.mac) {
-                return Err(BadValue(format!("tap {}: two network cards with one MAC address", net.tap)));
+            if let Some(mac) = net.mac
+                && before.iter().any(|other| other.mac == net.mac)
+            {
+                return Err(BadValue(format!("two network cards with one MAC address, {mac}")));
             }
         }
         if self.virtio_console.as_ref().is_some_and(|console| *console == self.console) {

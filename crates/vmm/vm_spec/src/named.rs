@@ -31,7 +31,7 @@ impl VmSpec {
             keep(&mut disk.id, same.and_then(|same| same.id.as_ref()));
         }
         for net in &mut self.nets {
-            let same = former.nets.iter().find(|other| other.tap == net.tap);
+            let same = former.nets.iter().find(|other| net.tap.is_some() && other.tap == net.tap);
             keep(&mut net.id, same.and_then(|same| same.id.as_ref()));
         }
         self.named()

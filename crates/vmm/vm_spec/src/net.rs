@@ -1,4 +1,4 @@
-//! Network cards as a person describes them: `tap=T[,id=NAME][,mac=M][,queues=N]`.
+//! Network cards as a person describes them: `tap=T[,id=NAME][,mac=M][,queues=N]`, or `unplugged` in the place of `tap=T`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,8 +13,8 @@ use crate::{BadValue, DeviceId, VmName};
 pub struct NetSpec {
     /// Its name in the machine; `None` derives one from its place in the list.
     pub id: Option<DeviceId>,
-    /// Name of the tap interface.
-    pub tap: String,
+    /// Name of the tap interface; `None` for a card that no cable is plugged into.
+    pub tap: Option<String>,
     /// Its address; `None` derives one from the VM's name.
     pub mac: Option<MacAddress>,
     /// Queue pairs, 1 to 8.
@@ -22,19 +22,30 @@ pub struct NetSpec {
 }
 
 impl NetSpec {
-    /// A card on interface `tap` with `queues` queue pairs, to be named by its place in the list.
-    pub fn new(tap: &str, mac: Option<MacAddress>, queues: u16) -> Result<NetSpec, BadValue> {
+    /// A card on interface `tap`, or on none, with `queues` queue pairs, to be named by its place in the list.
+    pub fn new(tap: Option<&str>, mac: Option<MacAddress>, queues: u16) -> Result<NetSpec, BadValue> {
+        let tap = tap.map(interface_name).transpose()?;
+        let card = NetSpec { id: None, tap, mac, queues };
         if !(1..=MAX_QUEUES).contains(&queues) {
-            return Err(BadValue(format!("tap {tap}: queues takes 1 to {MAX_QUEUES}, not '{queues}'")));
+            let card = card.interface();
+            return Err(BadValue(format!("card on {card}: queues takes 1 to {MAX_QUEUES}, not '{queues}'")));
         }
-        Ok(NetSpec { id: None, tap: interface_name(tap)?, mac, queues })
+        Ok(card)
+    }
+
+    /// What it is plugged into, for people.
+    pub fn interface(&self) -> &str {
+        self.tap.as_deref().unwrap_or("nothing")
     }
 
     /// The description that is read as this card.
     pub fn to_text(&self) -> String {
         let NetSpec { id, tap, mac, queues } = self;
         let words = [
-            Some(format!("tap={}", tap.replace(',', ",,"))),
+            Some(
+                tap.as_ref()
+                    .map_or_else(|| "unplugged".to_owned(), |tap| format!("tap={}", tap.replace(',', ",,"))),
+            ),
             id.as_ref().map(|id| format!("id={id}")),
             mac.map(|mac| format!("mac={mac}")),
             Some(format!("queues={queues}")),
@@ -114,7 +125,7 @@ const MAX_QUEUES: u16 = 8;
 
 const FORM: Form = Form {
     what: "net",
-    keys: &["tap", "id", "mac", "queues"],
+    keys: &["tap", "unplugged", "id", "mac", "queues"],
     shape: "tap=NAME[,id=NAME][,mac=M][,queues=N]",
 };
 
@@ -122,10 +133,11 @@ impl FromStr for NetSpec {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let (mut id, mut tap, mut mac, mut queues) = (None, None, None, 1);
+        let (mut id, mut tap, mut unplugged, mut mac, mut queues) = (None, None, false, None, 1);
         for option in FORM.parse(text.as_ref())? {
             match option {
                 ("tap", Some(name)) => tap = Some(interface_name(text_of(&name)?)?),
+                ("unplugged", None) => unplugged = true,
                 ("id", Some(value)) => id = Some(text_of(&value)?.parse()?),
                 ("mac", Some(value)) => mac = Some(text_of(&value)?.parse()?),
                 ("queues", Some(value)) => {
@@ -137,7 +149,11 @@ impl FromStr for NetSpec {
                 _ => return Err(FORM.misshapen(text.as_ref())),
             }
         }
-        let tap = tap.ok_or_else(|| BadValue(format!("net '{text}' has no tap=NAME (or write none)")))?;
+        match (&tap, unplugged) {
+            (None, false) => return Err(BadValue(format!("net '{text}' has no tap=NAME (or write none)"))),
+            (Some(_), true) => return Err(FORM.bad(text.as_ref(), "it has an interface, or is unplugged")),
+            _ => {}
+        }
         Ok(NetSpec { id, tap, mac, queues })
     }
 }
@@ -163,10 +179,14 @@ mod tests {
     #[test]
     fn descriptions_are_read_and_mistakes_explained() {
         let net: NetSpec = "tap=tap0,mac=52:54:00:ab:cd:ef,queues=2".parse().unwrap();
-        assert_eq!((net.tap.as_str(), net.queues), ("tap0", 2));
+        assert_eq!((net.interface(), net.queues), ("tap0", 2));
         assert_eq!(net.mac.unwrap().to_string(), "52:54:00:ab:cd:ef");
         let wrong = |text: &str| text.parse::<NetSpec>().unwrap_err().0;
         assert_eq!("tap=a,id=wan".parse::<NetSpec>().unwrap().id, Some("wan".parse().unwrap()));
+        let unplugged: NetSpec = "unplugged,id=wan".parse().unwrap();
+        assert_eq!((&unplugged.tap, unplugged.to_text().parse()), (&None, Ok(unplugged.clone())));
+        assert!(wrong("tap=a,unplugged").contains("or is unplugged"));
+        assert!(wrong("unplugged=yes").contains("write tap=NAME"));
         assert!(wrong("tap=a,id=0").contains("not a device's name"));
         assert!(wrong("mac=52:54:00:ab:cd:ef").contains("no tap"));
         assert!(wrong("tpa=tap0").contains("did you mean 'tap'"));
@@ -189,9 +209,9 @@ mod tests {
 
     #[test]
     fn parts_are_checked_as_text_is() {
-        assert_eq!(NetSpec::new("tap0", None, 2), "tap=tap0,queues=2".parse());
-        assert!(NetSpec::new("tap0", None, 0).is_err());
-        assert!(NetSpec::new("tap0", None, 9).is_err());
-        assert!(NetSpec::new("a/b", None, 1).is_err());
+        assert_eq!(NetSpec::new(Some("tap0"), None, 2), "tap=tap0,queues=2".parse());
+        assert!(NetSpec::new(Some("tap0"), None, 0).is_err());
+        assert!(NetSpec::new(Some("tap0"), None, 9).is_err());
+        assert!(NetSpec::new(Some("a/b"), None, 1).is_err());
     }
 }

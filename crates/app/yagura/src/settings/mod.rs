@@ -126,8 +126,8 @@ pub struct GivenSettings {
     )]
     #[serde(rename = "disk", deserialize_with = "values::disks")]
     disks: Vec<DiskSpec>,
-    /// Network card on a tap interface, or none; give it again for more cards
-    #[arg(long = "net", value_name = "tap=T[,id=NAME][,mac=M][,queues=N]|none")]
+    /// Network card on a tap interface, or one that nothing is plugged into, or none; give it again for more cards
+    #[arg(long = "net", value_name = "tap=T|unplugged[,id=NAME][,mac=M][,queues=N]|none")]
     #[serde(rename = "net", deserialize_with = "values::nets")]
     nets: Vec<NetArgument>,
     /// Where the serial port leads: stdio, file=P[,mode=M], socket=P or none [default: stdio]

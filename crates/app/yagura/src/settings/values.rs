@@ -245,7 +245,9 @@ struct ModuleTable {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NetTable {
-    tap: String,
+    tap: Option<String>,
+    #[serde(default)]
+    unplugged: bool,
     #[serde(default, deserialize_with = "text")]
     id: Option<vm_spec::DeviceId>,
     #[serde(default, deserialize_with = "text")]
@@ -301,8 +303,11 @@ pub fn modules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ModuleS
 /// An array of network card tables.
 pub fn nets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NetArgument>, D::Error> {
     let tables = Vec::<NetTable>::deserialize(deserializer)?;
-    let card = |NetTable { tap, id, mac, queues }| {
-        let card = NetSpec::new(&tap, mac, queues.unwrap_or(1)).map_err(Error::custom)?;
+    let card = |NetTable { tap, unplugged, id, mac, queues }| {
+        if tap.is_none() != unplugged {
+            return Err(Error::custom("a card has either an interface (tap) or is unplugged"));
+        }
+        let card = NetSpec::new(tap.as_deref(), mac, queues.unwrap_or(1)).map_err(Error::custom)?;
         Ok(NetArgument::Card(NetSpec { id, ..card }))
     };
     tables.into_iter().map(card).collect()

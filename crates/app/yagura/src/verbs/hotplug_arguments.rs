@@ -31,7 +31,7 @@ pub struct DeviceArgument {
     )]
     pub disk: Option<DiskSpec>,
     /// A network card, as 'yagura run' takes it
-    #[arg(long, value_name = "tap=T[,id=NAME][,mac=M][,queues=N]")]
+    #[arg(long, value_name = "tap=T|unplugged[,id=NAME][,mac=M][,queues=N]")]
     pub net: Option<NetSpec>,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use char_backend::{CharBackend, CharError, FileLog, Null, SocketServer, Stdio};
 use disk::{ActiveDisk, DiskOptions, NotDone, PreparedDisk, RawContents, StatedBy};
-use net_backend::{NetBackend, Tap};
+use net_backend::{NetBackend, Tap, Unplugged};
 use virtio_block::OnError;
 use vm_spec::{BlockSize, ConsoleSpec, DiskFormat, DiskSpec, NetSpec};
 
@@ -74,8 +74,8 @@ impl Prepared {
                     Err(refused_step(Prepared::Disk(disk, on_error), source))
                 }
             },
-            Prepared::Nic(spec) => match Tap::open(&spec.tap, spec.queues) {
-                Ok(tap) => Ok(Active::Nic(spec, Arc::new(tap))),
+            Prepared::Nic(spec) => match open_network(&spec) {
+                Ok(network) => Ok(Active::Nic(spec, network)),
                 Err(error) => Err(refused_step(Prepared::Nic(spec), error)),
             },
             Prepared::Console(spec) => match open_console(&spec, on_quit) {
@@ -135,6 +135,13 @@ fn on_error(wanted: vm_spec::OnError) -> OnError {
         vm_spec::OnError::Report => OnError::Report,
         vm_spec::OnError::Pause => OnError::Hold,
     }
+}
+
+fn open_network(spec: &NetSpec) -> Result<Arc<dyn NetBackend>, DeviceError> {
+    Ok(match &spec.tap {
+        Some(tap) => Arc::new(Tap::open(tap, spec.queues)?),
+        None => Arc::new(Unplugged::new(spec.queues).map_err(DeviceError::Descriptor)?),
+    })
 }
 
 fn open_console(spec: &ConsoleSpec, on_quit: &OnQuit) -> Result<Arc<dyn CharBackend>, CharError> {

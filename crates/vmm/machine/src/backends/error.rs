@@ -37,6 +37,9 @@ pub enum DeviceError {
     /// A tap interface.
     #[error(transparent)]
     Tap(#[from] TapError),
+    /// A card that nothing is behind.
+    #[error("the host has no descriptors left for it")]
+    Descriptor(#[source] std::io::Error),
     /// A console.
     #[error(transparent)]
     Console(#[from] CharError),

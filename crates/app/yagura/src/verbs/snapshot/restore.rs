@@ -143,5 +143,5 @@ fn overlay(snapshot: &Snapshot, restored: &Restored, disk: &KeptDisk) -> anyhow:
 }
 
 fn card(card: &KeptCard) -> anyhow::Result<NetSpec> {
-    Ok(NetSpec { id: Some(card.id.clone()), ..NetSpec::new(&card.tap, None, card.queues)? })
+    Ok(NetSpec { id: Some(card.id.clone()), ..NetSpec::new(card.tap.as_deref(), None, card.queues)? })
 }

@@ -157,9 +157,9 @@ fn table(snapshot: &Snapshot) -> String {
         ("folder".to_owned(), snapshot.folder().display().to_string()),
     ];
     rows.extend(record.disks.iter().map(|disk| (format!("disk {}", disk.id), disk_in_words(disk))));
-    rows.extend(
-        record.cards.iter().map(|card| (format!("card {}", card.id), format!("was on {}", card.tap))),
-    );
+    rows.extend(record.cards.iter().map(|card| {
+        (format!("card {}", card.id), format!("was on {}", card.tap.as_deref().unwrap_or("nothing")))
+    }));
     let mut table = empty_table();
     // Of a snapshot's words nobody knows who wrote them.
     table.add_rows(rows.into_iter().map(|(what, value)| [what, value].map(|text| messages::one_line(&text))));
