@@ -49,7 +49,7 @@ const SETTINGS: &[Case] = &[
     (
         "run --kernel DIR/good --net tap=a,mac=52:54:00:00:00:01 --net tap=b,mac=52:54:00:00:00:01",
         1,
-        &["tap b: two network cards with one MAC address"],
+        &["card on b: another one has the MAC address 52:54:00:00:00:01"],
     ),
     ("run --kernel DIR/good --memory 15T", 1, &["15360G of memory: this host has", "less with --memory"]),
 ];

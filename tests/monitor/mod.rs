@@ -43,7 +43,7 @@ impl Engine {
         Monitor::start_kernel(self, image, arguments)
     }
 
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Engine::Kvm => "kvm",
             Engine::Soft => "soft",

@@ -1,7 +1,8 @@
-//! `yagura snapshot` and `yagura run --restore`: guests that count in their memory, and disks.
+//! `yagura snapshot`, `yagura run --restore` and `yagura clone`: guests that count in their memory, and disks.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod clones;
 mod damaged;
 mod killed;
 #[path = "../monitor/mod.rs"]

@@ -98,6 +98,17 @@ impl Place {
     }
 }
 
+/// Clones outlive who made them: those of a test that failed are not to.
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let rows = self.json("list --format json");
+            let names = rows.as_array().into_iter().flatten().filter_map(|row| row["name"].as_str());
+            names.for_each(|name| drop(self.ask(&format!("stop --force {name}"))));
+        }
+    }
+}
+
 fn walk(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();

@@ -13,7 +13,7 @@ use crate::logging::parse_level;
 use crate::settings::GivenSettings;
 use crate::verbs::arguments::{InfoArguments, NamesArguments, ResizeArguments, StopArguments};
 use crate::verbs::hotplug_arguments::{AttachArguments, DetachArguments};
-use crate::verbs::snapshot::arguments::SnapshotCommand;
+use crate::verbs::snapshot::arguments::{CloneArguments, SnapshotCommand};
 
 /// Runs unmodified operating systems, each as one ordinary Linux process
 #[derive(Parser, Debug)]
@@ -51,6 +51,8 @@ pub enum Command {
     /// Keep running VMs as they are at one moment, and go back to that
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Make VMs of a snapshot, which go on from where it was taken, each as a VM of its own
+    Clone(CloneArguments),
     /// Show the VMs that run, and those that were made of images
     List(InstanceListArguments),
     /// Remove VMs that were made of images, with their disks

@@ -5,7 +5,7 @@
 //!                ├─ doctor ─► facts of this host ─► rows ─► table or JSON
 //!                └─ all else: exec of yagura-cloud ─► cli ─┬─ run --image ─► an instance ─► Order ─► exec of yagura
 //!                                                          ├─ pause, resume, stop, reset, info, list ─► vm_client
-//!                                                          ├─ snapshot ─► snapshot_files, vm_client
+//!                                                          ├─ snapshot, clone ─► snapshot_files, vm_client
 //!                                                          ├─ image, list, delete ─► image_ops, instance_ops
 //!                                                          └─ disk ─► images, offline
 //! ```
@@ -79,6 +79,7 @@ fn carry_out_cloud(command: Command, level: LevelFilter) -> anyhow::Result<u8> {
         Command::Detach(arguments) => Ok(verbs::detach(&arguments)),
         Command::Info(arguments) => verbs::info(&arguments),
         Command::Snapshot(command) => verbs::snapshot::run(&command),
+        Command::Clone(arguments) => Ok(complaint::by_class(verbs::snapshot::clone(&arguments, level))),
         Command::List(arguments) => verbs::list(&arguments),
         Command::Delete(arguments) => Ok(complaint::by_class(images::delete_instances(&arguments))),
         Command::Image(command) => Ok(complaint::by_class(images::run(&command))),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use snapshot_files::SnapshotId;
 use vm_spec::VmName;
 use yagura_vmm::logging::LevelFilter;
@@ -11,7 +12,7 @@ use yagura_vmm::{Order, beside, hand_over, say};
 use crate::cli::RunArguments;
 use crate::images;
 use crate::settings::{GivenSettings, Request, gather};
-use crate::verbs::snapshot;
+use crate::verbs::snapshot::{self, Source};
 
 /// Runs a VM in this process; where it is made of an image, `become_cloud` goes on.
 pub fn run(
@@ -74,16 +75,21 @@ fn run_restored(
     kvm_device: PathBuf,
     log: LevelFilter,
 ) -> anyhow::Result<u8> {
-    let restored = snapshot::restore_as_new(&settings, id)?;
-    let name = restored.vm.name.clone();
-    let error =
-        match settings.restored_request(restored.vm).map_err(anyhow::Error::from).and_then(|request| {
-            let afterwards = if rm { removal(&name)? } else { Vec::new() };
-            Ok(Order { afterwards, restore: Some(restored.folder), ..order(request, kvm_device, log) })
-        }) {
-            Ok(order) => hand_over(&order, &[]),
-            Err(error) => error,
-        };
+    settings.check_restored()?;
+    let source = Source::open(id)?;
+    let name = match settings.name() {
+        Some(name) => name.clone(),
+        None => VmName::like(&id.to_string()).context("give the VM a name with --name")?,
+    };
+    let vm = source.new_vm(&name)?;
+    let error = match settings.restored_request(vm).map_err(anyhow::Error::from).and_then(|request| {
+        let afterwards = if rm { removal(&name)? } else { Vec::new() };
+        let restore = Some(source.folder().to_owned());
+        Ok(Order { afterwards, restore, ..order(request, kvm_device, log) })
+    }) {
+        Ok(order) => hand_over(&order, &[]),
+        Err(error) => error,
+    };
     // Why it does not start comes last.
     if let Err(left) = snapshot::forget_restored(&name) {
         say(&messages::in_words(&*left));
@@ -96,9 +102,20 @@ fn removal(name: &VmName) -> anyhow::Result<Vec<OsString>> {
     Ok(vec![beside("yagura")?.into(), "delete".into(), name.as_str().into()])
 }
 
-fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
+pub fn order(request: Request, kvm_device: PathBuf, log: LevelFilter) -> Order {
     let Request { spec, another_name_will_do, engine, jit, control } = request;
     let (log, afterwards) = (log.to_string(), Vec::new());
-    let (machine, restore) = (None, None);
-    Order { spec, another_name_will_do, engine, jit, kvm_device, control, machine, restore, log, afterwards }
+    Order {
+        spec,
+        another_name_will_do,
+        engine,
+        jit,
+        kvm_device,
+        control,
+        machine: None,
+        log,
+        afterwards,
+        restore: None,
+        started: None,
+    }
 }

@@ -23,7 +23,7 @@ use anyhow::Context;
 use messages::in_words;
 
 pub use name::runs_already;
-pub use order::{EngineChoice, Order, Translation, beside, hand_over, ordered};
+pub use order::{EngineChoice, Order, Translation, beside, hand_over, ordered, start};
 pub use run::run;
 pub use say::say;
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
@@ -25,7 +25,7 @@ const EXECUTABLE: &str = "yagura";
 /// Its first argument where the second one leads to an order. Nobody types it.
 const COMMAND: &str = "run-order";
 /// An order starts with this; both executables come from one build.
-const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 3\n");
+const BUILD: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"), ", order 4\n");
 
 /// A VM and how to run it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub struct Order {
     pub afterwards: Vec<OsString>,
     /// The folder of a snapshot from which the VM goes on.
     pub restore: Option<PathBuf>,
+    /// A descriptor's path, to which a byte is written when the machine runs.
+    pub started: Option<PathBuf>,
 }
 
 /// What executes the guest.
@@ -120,12 +122,42 @@ fn execute(order: &Order, held: &[File]) -> anyhow::Result<Infallible> {
         rustix::io::fcntl_setfd(file.as_fd(), FdFlags::empty()).context("cannot keep a file open")?;
     }
     inherited::pass_on(&named_descriptors(order));
-    let mut command = Command::new(&program);
+    let mut command = command(&program, order, &file);
+    Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// What executes an order that is in `file`.
+fn command(program: &Path, order: &Order, file: &File) -> Command {
+    let mut command = Command::new(program);
     // What `ps` shows from the first moment on.
     command.arg0(format!("yagura: {}", order.spec.name));
     command.arg(COMMAND).arg(format!("/proc/self/fd/{}", file.as_raw_fd()));
     host_sys::signals::begin_unblocked(&mut command);
-    Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+    command
+}
+
+/// Starts a process for the VM, which outlives this one and has no terminal, and waits until the machine runs. What the
+/// process has to say it writes to `log`.
+///
+/// # Errors
+/// It cannot be started, or ended before the machine ran: why is in `log` then.
+pub fn start(mut order: Order, log: File) -> anyhow::Result<()> {
+    let program = beside(EXECUTABLE)?;
+    let (mut waits, tells) = std::io::pipe().context("cannot make a pipe")?;
+    order.started = Some(format!("/proc/self/fd/{}", tells.as_raw_fd()).into());
+    let file = write(&order).context("cannot write down what to run")?;
+    let mut command = command(&program, &order, &file);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    host_sys::signals::begin_without_terminal(&mut command);
+    inherited::pass_to(&mut command, [named_descriptors(&order), vec![file.as_raw_fd()]].concat());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    drop(tells);
+    let runs = waits.read(&mut [0]).context("cannot hear of the VM's process")?;
+    if runs == 0 {
+        let status = child.wait().context("cannot wait for the VM's process")?;
+        bail!("its process ended before the machine ran ({status})");
+    }
+    Ok(())
 }
 
 /// The executable of this name beside this process's own.

@@ -1,6 +1,7 @@
 //! Runs what is wholly known, until it ends.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::RawFd;
 use std::process::Command;
@@ -40,7 +41,7 @@ pub fn run(mut order: Order) -> anyhow::Result<u8> {
 
 /// The descriptors that the order's paths lead to: files that were opened for this VM.
 pub(crate) fn named_descriptors(order: &Order) -> Vec<RawFd> {
-    let Order { spec, kvm_device, control, .. } = order;
+    let Order { spec, kvm_device, control, started, .. } = order;
     let BootSpec::Kernel(kernel) = &spec.boot;
     let disks = spec.disks.iter().map(|disk| &disk.path);
     let consoles =
@@ -48,7 +49,7 @@ pub(crate) fn named_descriptors(order: &Order) -> Vec<RawFd> {
             ConsoleSpec::File { path, .. } | ConsoleSpec::Socket(path) => Some(path),
             ConsoleSpec::Stdio | ConsoleSpec::None => None,
         });
-    let single = std::iter::once(kvm_device).chain(control);
+    let single = std::iter::once(kvm_device).chain(control).chain(started);
     let paths = single.chain(kernel.paths()).chain(disks).chain(consoles);
     paths.filter_map(|path| inherited::named_by(path)).collect()
 }
@@ -62,7 +63,9 @@ fn tell_keys(spec: &VmSpec) {
 }
 
 fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
-    let Order { mut spec, engine, jit, kvm_device, control, machine, restore, .. } = order;
+    let Order { mut spec, engine, jit, kvm_device, control, machine, restore, started, .. } = order;
+    let started = started.map(|path| File::options().write(true).open(path)).transpose();
+    let started = started.context("cannot tell who started this process that it runs")?;
     let kept = machine.map(|path| KeptMachine::open(&path, &mut spec)).transpose();
     let kept = kept.with_context(|| format!("VM {}", spec.name))?;
     let name = &spec.name;
@@ -81,7 +84,7 @@ fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
     let by_path = by_path.map_err(|error| failure(&spec, &error.into(), ""))?;
     let control = by_name.into_iter().chain(by_path).collect();
     let keeper = kept.map(|kept| Box::new(kept) as Box<dyn Keeper>);
-    let options = Options { control, reach, say: Some(say), restore, keeper };
+    let options = Options { control, reach, say: Some(say), restore, started, keeper };
     tell_keys(&spec);
     match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => {

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::fd::RawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 /// First descriptor that is not standard input, output or error.
 const FIRST: RawFd = 3;
@@ -26,6 +28,16 @@ pub fn pass_on(descriptors: &[RawFd]) {
         // SAFETY: takes plain numbers; a descriptor that is not open is refused.
         unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) };
     }
+}
+
+/// Lets one program that is started have these: no other one that is started at the same time has them.
+pub fn pass_to(command: &mut Command, descriptors: Vec<RawFd>) {
+    let pass = move || {
+        pass_on(&descriptors);
+        Ok(())
+    };
+    // SAFETY: fcntl may be called behind a fork (signal-safety(7)), and nothing is allocated.
+    unsafe { command.pre_exec(pass) };
 }
 
 /// The descriptors that a text with paths names: `/dev/fd/3`, `/proc/self/fd/3`.

@@ -74,6 +74,13 @@ pub fn begin_unblocked(command: &mut Command) {
     unsafe { command.pre_exec(unblock) };
 }
 
+/// Has a program begin in a session of its own: it has no terminal, and hears nothing of what happens to this one's.
+pub fn begin_without_terminal(command: &mut Command) {
+    let leave = || rustix::process::setsid().map(drop).map_err(io::Error::from);
+    // SAFETY: setsid may be called behind a fork (signal-safety(7)), and nothing is allocated.
+    unsafe { command.pre_exec(leave) };
+}
+
 /// Signals delivered as readable events instead of handlers.
 #[derive(Debug)]
 pub struct SignalEvents {

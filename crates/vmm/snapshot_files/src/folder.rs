@@ -356,8 +356,8 @@ fn remove_leftovers(folder: &Path) -> Result<(), SnapshotError> {
     Ok(())
 }
 
-/// The names in a folder that are of their form, in order; what begins with a dot is none.
-fn names<N: std::str::FromStr + Ord>(folder: &Path) -> Result<Vec<N>, SnapshotError> {
+/// The names in a folder that are of their form, in order; what begins with a dot is none. None, where there is no folder.
+pub(crate) fn names<N: std::str::FromStr + Ord>(folder: &Path) -> Result<Vec<N>, SnapshotError> {
     let failed = |source| SnapshotError::Io { path: folder.to_owned(), operation: "read", source };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

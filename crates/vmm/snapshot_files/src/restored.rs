@@ -1,5 +1,6 @@
 //! Folders of VMs that were restored from snapshots: their disks, and what those build upon.
 
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,7 +11,7 @@ use host_sys::new_file::{replace, sync_folder};
 use serde::{Deserialize, Serialize};
 use vm_spec::VmName;
 
-use crate::folder::{make_folder, read_whole, remove_if_there};
+use crate::folder::{make_folder, names, read_whole, remove_if_there};
 use crate::{SnapshotError, SnapshotId, Snapshots};
 
 const FOLDER: &str = "restored";
@@ -68,7 +69,25 @@ impl Restored {
         sync_folder(folder_of(&self.folder)).map_err(SnapshotError::io("write", &self.folder))
     }
 
-    /// The disks in it.
+    /// What its disks build upon; nothing where there is none yet.
+    fn origin(&self) -> Result<Option<Origin>, SnapshotError> {
+        let path = self.folder.join(ORIGIN);
+        let text = match read_whole(&path, ORIGIN_BYTES_MAX) {
+            Err(SnapshotError::Io { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            text => text?,
+        };
+        let bad = |error: serde_json::Error| {
+            let why = messages::parser_words(&error.to_string());
+            SnapshotError::Record { path: path.clone(), why }
+        };
+        serde_json::from_slice(&text).map(Some).map_err(bad)
+    }
+
+    /// The disks in it: images in qcow2, by their names.
     ///
     /// # Errors
     /// The host refuses.
@@ -77,7 +96,7 @@ impl Restored {
         let entries = std::fs::read_dir(&self.folder).map_err(failed)?;
         let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
         let paths = paths.map_err(failed)?.into_iter();
-        Ok(paths.filter(|path| path.file_name().is_some_and(|name| name != ORIGIN)).collect())
+        Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "qcow2")).collect())
     }
 
     /// Removes it with the disks in it.
@@ -125,32 +144,22 @@ impl Snapshots {
     }
 
     fn restored_from(&self, id: &SnapshotId) -> Result<Option<VmName>, SnapshotError> {
-        let all = self.data().join(FOLDER);
-        let entries = match std::fs::read_dir(&all) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            entries => entries.map_err(SnapshotError::io("read", &all))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(|source| SnapshotError::io("read", &all)(source))?;
-            let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let path = entry.path().join(ORIGIN);
-            let text = match read_whole(&path, ORIGIN_BYTES_MAX) {
-                // One that says nothing of what it builds upon has no disks yet.
-                Err(SnapshotError::Io { source, .. })
-                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-                {
-                    continue;
-                }
-                text => text?,
-            };
-            let origin: Origin = serde_json::from_slice(&text).map_err(|error| {
-                let why = messages::parser_words(&error.to_string());
-                SnapshotError::Record { path: path.clone(), why }
-            })?;
-            if origin.snapshot == *id {
+        for (name, origin) in self.all_restored()? {
+            if origin?.snapshot == *id {
                 return Ok(Some(name));
             }
         }
         Ok(None)
+    }
+
+    /// VMs that were restored from snapshots, by their names, and from which; of one whose folder was only just made nothing
+    /// is known yet.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read. What is wrong with one is told with its name.
+    pub fn all_restored(&self) -> Result<BTreeMap<VmName, Result<Origin, SnapshotError>>, SnapshotError> {
+        let names: Vec<VmName> = names(&self.data().join(FOLDER))?;
+        let origin = |name: VmName| Some((name.clone(), self.restored(&name).origin().transpose()?));
+        Ok(names.into_iter().filter_map(origin).collect())
     }
 }

@@ -3,6 +3,8 @@
 mod hotplug;
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ pub struct Options {
     pub say: Option<fn(&str)>,
     /// The folder of a snapshot from which it goes on, instead of being powered on cold. Whoever says so has verified it.
     pub restore: Option<PathBuf>,
+    /// A byte is written here when the machine runs, and this is closed: whoever started the process waits for it.
+    pub started: Option<File>,
     /// Keeps what the machine was resolved to, for a VM that is to be the same machine at its next start.
     pub keeper: Option<Box<dyn Keeper>>,
 }
@@ -76,7 +80,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say, restore, keeper } = options;
+    let Options { control, reach, say, restore, started, keeper } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -106,6 +110,7 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let spec = spec.clone().named();
     let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
+    driver.starter = started;
     if let Some(line) = other_cpu {
         driver.say(&line);
     }
@@ -152,6 +157,8 @@ struct Driver<'s> {
     pressed: bool,
     asked_to_shut_down: bool,
     started: Instant,
+    /// Waits for the machine to run.
+    starter: Option<File>,
     resets: u32,
     /// Power cycles in which the guest's kernel panicked.
     panics: u32,
@@ -195,6 +202,7 @@ impl<'s> Driver<'s> {
             pressed: false,
             asked_to_shut_down: false,
             started: Instant::now(),
+            starter: None,
             resets: 0,
             panics: 0,
             cycle: 0,
@@ -217,6 +225,10 @@ impl<'s> Driver<'s> {
             self.paused_by = None;
             self.pressed = false;
             self.events.tell(EventKind::Started, None);
+            if let Some(mut starter) = self.starter.take() {
+                // One that is gone waits for nothing.
+                let _ = starter.write_all(&[1]);
+            }
             let end = self.serve(&mut cycle);
             drop(cycle);
             self.keep_control_requests();

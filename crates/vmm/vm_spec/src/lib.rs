@@ -239,7 +239,8 @@ impl VmSpec {
             if let Some(mac) = net.mac
                 && before.iter().any(|other| other.mac == net.mac)
             {
-                return Err(BadValue(format!("two network cards with one MAC address, {mac}")));
+                let card = net.interface();
+                return Err(BadValue(format!("card on {card}: another one has the MAC address {mac}")));
             }
         }
         if self.virtio_console.as_ref().is_some_and(|console| *console == self.console) {

@@ -35,6 +35,11 @@ pub struct RestoredVm {
 }
 
 impl GivenSettings {
+    /// Those of a VM that nobody sits in front of.
+    pub fn of_clone(engine: Option<EngineChoice>, console: ConsoleSpec) -> GivenSettings {
+        GivenSettings { engine, console: Some(console), ..GivenSettings::default() }
+    }
+
     /// The name that was given.
     pub fn name(&self) -> Option<&VmName> {
         self.name.as_ref()

@@ -3,6 +3,7 @@
 use image_ops::ImageError;
 use image_store::StoreError;
 use instance_ops::InstanceError;
+use snapshot_files::SnapshotError;
 use vm_control::FailureClass;
 
 /// A verb that was not carried out.
@@ -30,13 +31,23 @@ fn status_of(class: FailureClass) -> u8 {
     }
 }
 
+/// What kind of failure of a snapshot it is.
+pub(super) fn class_of_snapshot(error: &SnapshotError) -> FailureClass {
+    match error {
+        SnapshotError::Missing { .. } => FailureClass::NotFound,
+        SnapshotError::Busy(_) => FailureClass::Busy,
+        _ => FailureClass::Host,
+    }
+}
+
 /// The exit status of a verb on images or instances that came to this end.
 pub fn status_of_error(error: &anyhow::Error) -> u8 {
     let class = error.chain().find_map(|cause| {
         let image = || cause.downcast_ref::<ImageError>().map(ImageError::class);
         let instance = || cause.downcast_ref::<InstanceError>().map(InstanceError::class);
         let store = || cause.downcast_ref::<StoreError>().map(StoreError::class);
-        image().or_else(instance).or_else(store)
+        let snapshot = || cause.downcast_ref::<SnapshotError>().map(class_of_snapshot);
+        image().or_else(instance).or_else(store).or_else(snapshot)
     });
     status_of(class.unwrap_or_default())
 }

@@ -1,15 +1,17 @@
-//! `yagura list`: VMs that were made of images, and VMs that run.
+//! `yagura list`: VMs that were made of images or snapshots, and VMs that run.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use image_model::{Alias, Digest};
 use image_store::{Image, InstanceDisk, StoreError};
+use messages::in_words;
 use serde::Serialize;
+use snapshot_files::{Origin, Snapshots};
 use vm_client::ClientError;
 use vm_control::Status;
 use vm_spec::VmName;
+use yagura_vmm::say;
 
 use super::info::up_for;
 use super::{Running, several};
@@ -38,8 +40,10 @@ struct VmRow {
 
 /// What a VM was made of.
 struct Made {
-    image: Digest,
-    aliases: Vec<Alias>,
+    /// For people.
+    origin: String,
+    /// Somebody else has its disk now.
+    is_used: bool,
     /// Nothing while it runs: then it has its disk for itself.
     disk: Option<InstanceDisk>,
 }
@@ -55,16 +59,16 @@ impl VmRow {
         let disk = made.and_then(|made| made.disk.as_ref());
         let file = disk.and_then(|disk| std::fs::metadata(&disk.path).ok());
         let status = answer.and_then(Option::as_ref);
-        let state = match (answer, status, disk) {
-            (_, Some(status), _) => status.state.name(),
-            (Some(_), None, _) => "not answering",
-            (None, _, None) => "running",
-            (None, _, Some(_)) => "stopped",
+        let state = match (answer, status) {
+            (_, Some(status)) => status.state.name(),
+            (Some(_), None) => "not answering",
+            (None, _) if made.is_some_and(|made| made.is_used) => "running",
+            (None, _) => "stopped",
         };
         VmRow {
             name: name.to_string(),
             state,
-            image: made.map(Made::image),
+            image: made.map(|made| made.origin.clone()),
             engine: status.map(|status| status.engine.clone()),
             cpus: status.map(|status| status.cpus),
             memory_bytes: status.map(|status| status.memory_bytes),
@@ -74,12 +78,6 @@ impl VmRow {
             disk_format: disk.map(|disk| disk.format.name()),
             room_bytes: file.map(|file| file.blocks() * BLOCK_BYTES),
         }
-    }
-}
-
-impl Made {
-    fn image(&self) -> String {
-        if self.aliases.is_empty() { self.image.short() } else { report::joined(&self.aliases) }
     }
 }
 
@@ -151,7 +149,19 @@ fn made() -> anyhow::Result<BTreeMap<VmName, Made>> {
             answer => Some(answer?),
         };
         let aliases = images.store.aliases_of(&id)?;
-        made.insert(name, Made { image: id, aliases, disk });
+        let is_used = disk.is_none();
+        let origin = if aliases.is_empty() { id.short() } else { report::joined(&aliases) };
+        made.insert(name, Made { origin, is_used, disk });
+    }
+    let snapshots = Snapshots::new(&crate::images::data_folder()?);
+    for (name, origin) in snapshots.all_restored()? {
+        match origin {
+            Ok(Origin { snapshot }) => {
+                let origin = format!("snapshot {snapshot}");
+                made.insert(name, Made { origin, is_used: false, disk: None });
+            }
+            Err(error) => say(&in_words(&error)),
+        }
     }
     Ok(made)
 }

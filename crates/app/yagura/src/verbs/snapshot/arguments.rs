@@ -1,8 +1,11 @@
 //! What can be typed after `yagura snapshot`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use snapshot_files::{SnapshotId, SnapshotName, check_description};
 use vm_spec::VmName;
+use yagura_vmm::EngineChoice;
 
 use crate::cli::{Format, ListFormat};
 
@@ -92,6 +95,31 @@ pub struct RestoreArguments {
     pub snapshot: SnapshotName,
 }
 
+/// `yagura clone`
+#[derive(Args, Debug)]
+#[command(after_help = CLONE_NOTES)]
+pub struct CloneArguments {
+    /// The snapshot
+    #[arg(value_name = "NAME/SNAP")]
+    pub id: SnapshotId,
+    /// What the clones are to be called
+    #[arg(required = true, value_name = "NEW")]
+    pub names: Vec<VmName>,
+    /// What the network cards of the clones are plugged into, in the order of the snapshot's; {name} is the clone's name
+    #[arg(long = "net", value_name = "tap=T[,mac=M][,queues=N]")]
+    pub nets: Vec<String>,
+    /// Where their serial ports lead: file=P, socket=P or none [default: console.log in the folder of the clone]; {name} is the
+    /// clone's name
+    #[arg(long, value_name = "CONSOLE")]
+    pub console: Option<String>,
+    /// What executes the guests: auto, kvm or soft [default: auto]
+    #[arg(long)]
+    pub engine: Option<EngineChoice>,
+    /// Another device to use as /dev/kvm.
+    #[arg(long, value_name = "PATH", hide = true, default_value = kvm_engine::DEVICE)]
+    pub kvm_device: PathBuf,
+}
+
 fn description(text: &str) -> Result<String, String> {
     check_description(text).map(|()| text.to_owned())
 }
@@ -132,6 +160,25 @@ Exit status:
   2  the command line cannot be understood
   3  no VM of that name runs
   4  not now: another snapshot of the VM is being made or removed, or the VM does not answer";
+
+const CLONE_NOTES: &str = "\
+Each clone is a VM of its own, in a process of its own that goes on when this command has ended: it has the snapshot's memory,
+processes and disks, and what it writes is its own. The clones share what none of them has written. Their network cards get
+addresses of their own: the guest is asked to let go of the card that it had, and finds another one in its place, for which it
+has to ask for an IP address as for any new card.
+
+What a clone writes to its serial port is in restored/NEW/console.log below YAGURA_DIR. 'yagura delete NEW' removes a clone with
+its disks when it has ended; the snapshot stays as long as there is one.
+
+Examples:
+  yagura clone web1/ready web2
+  yagura clone web1/ready ci-{1..20} --net tap=tap-{name}
+
+Exit status:
+  0  all of them run
+  1  the host or a damaged file refuses, or a guest kept its card; the others run
+  2  the command line cannot be understood
+  3  there is no such snapshot";
 
 const RESTORE_NOTES: &str = "\
 What the VM has in its memory and on its disks now is lost: make a snapshot of that first, if it may be needed. All of the

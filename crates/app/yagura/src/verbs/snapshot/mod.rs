@@ -1,26 +1,29 @@
-//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, and `yagura run --restore`.
+//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, `yagura run --restore` and `yagura clone`.
 //!
 //! ```text
 //! create ─► Staging (a folder, locked) ─► the VM's process writes to it ─► Staging::keep gives it its name
 //! restore ─► the VM's process reads the snapshot, and goes back
 //! run --restore ─► Restored (a folder, overlays on the snapshot's disks) ─► Order ─► a VM's process
+//! clone ─► the same for each VM, in a process of its own ─► its cards are exchanged for such with addresses of their own
 //! ```
 
 pub mod arguments;
+mod clone;
 mod create;
+mod new_vm;
 mod restore;
 mod show;
 
 use messages::in_words;
 use snapshot_files::{SnapshotError, Snapshots};
-use vm_control::FailureClass;
 use yagura_vmm::say;
 
-use super::failure::Failed;
+use super::failure::{Failed, class_of_snapshot};
 use crate::images::data_folder;
 use arguments::{SnapshotCommand, SnapshotDeleteArguments};
 
-pub use restore::{forget_restored, restore_as_new};
+pub use clone::clone;
+pub use new_vm::{Source, forget_restored};
 
 /// Does what was asked for; the exit status.
 pub fn run(command: &SnapshotCommand) -> anyhow::Result<u8> {
@@ -56,10 +59,5 @@ fn delete(snapshots: &Snapshots, arguments: &SnapshotDeleteArguments) -> Result<
 
 /// Why something could not be done with a snapshot.
 fn failed(error: &SnapshotError) -> Failed {
-    let class = match error {
-        SnapshotError::Missing { .. } => FailureClass::NotFound,
-        SnapshotError::Busy(_) => FailureClass::Busy,
-        _ => FailureClass::Host,
-    };
-    Failed { class, line: in_words(error) }
+    Failed { class: class_of_snapshot(error), line: in_words(error) }
 }
