@@ -11,9 +11,13 @@
 //! shell in the guest ([`GUEST_FILES`]): it runs the scripts of the seed, and those are written here, on the
 //! host, from the same user data. What they cannot do is refused before there is an instance.
 //!
-//! Used by: `yagura run --image`, and by whoever builds images. Reads no files and knows no image store.
+//! A guest that goes on as a clone is told its own name, machine id and host keys by another such archive ([`CloneIdentity`]), on a disk
+//! that is put into the running machine; when it has read that, it writes so to the disk.
+//!
+//! Used by: `yagura run --image`, `yagura clone`, and by whoever builds images. Reads no files and knows no image store.
 
 mod access;
+mod clone;
 mod cloud_config;
 mod fields;
 mod network;
@@ -28,6 +32,7 @@ mod yaml;
 use std::path::{Path, PathBuf};
 
 pub use access::nobody as nobody_logs_in;
+pub use clone::{CLONE_SERIAL, CloneIdentity, reads_clones, was_read, write_clone};
 pub use cloud_config::ConfigError;
 pub use shell::quote as shell_quote;
 pub use ssh_keys::{KeyFault, parse as parse_ssh_keys};
@@ -140,6 +145,16 @@ pub const GUEST_FILES: &[GuestFile] = &[
         text: include_str!("guest/first-boot-late.service"),
         mode: 0o644,
     },
+    GuestFile {
+        path: "/etc/systemd/system/first-boot-clone.service",
+        text: include_str!("guest/first-boot-clone.service"),
+        mode: 0o644,
+    },
+    GuestFile {
+        path: "/etc/udev/rules.d/80-first-boot.rules",
+        text: include_str!("guest/80-first-boot.rules"),
+        mode: 0o644,
+    },
 ];
 
 /// Writes the seed for `instance` to a new file at `path`.
@@ -151,9 +166,13 @@ pub fn write_seed(reader: SeedReader, instance: &Instance, path: &Path) -> Resul
         SeedReader::CloudInit => nocloud::volume(instance)?,
         SeedReader::Service => script::archive(instance)?,
     };
+    write_private(path, &bytes)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SeedError> {
     let failed = |source| SeedError::Write { path: path.to_owned(), source };
     let mut file = private_file(path).map_err(failed)?;
-    std::io::Write::write_all(&mut file, &bytes).and_then(|()| file.sync_all()).map_err(failed)
+    std::io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 /// A seed may hold a password.

@@ -5,7 +5,7 @@
 use crate::cloud_config::{CloudConfig, Command, ConfigError, WriteFile};
 use crate::shell::{Script, quote};
 use crate::user_data::{self, Kind};
-use crate::{Instance, network, users};
+use crate::{CloneIdentity, Instance, network, users};
 
 const DOCUMENT: &str = user_data::DOCUMENT;
 /// The seed's folder in the guest.
@@ -30,6 +30,26 @@ pub fn archive(instance: &Instance) -> Result<Vec<u8>, ConfigError> {
     files.extend(late.map(|script| ("late".to_owned(), script.into_bytes())));
     files.extend(scripts);
     pack(&files).map_err(|_| ConfigError::new("seed", "cannot be made"))
+}
+
+/// The archive that tells a clone who it is.
+pub fn clone_archive(clone: &CloneIdentity) -> Result<Vec<u8>, ConfigError> {
+    let mut script = Script::new();
+    let instance = Instance { hostname: clone.hostname.clone(), ..Instance::default() };
+    name(&mut script, &instance, &CloudConfig::of(&[])?)?;
+    script.file("/etc/machine-id", format!("{}\n", clone.machine_id).as_bytes(), 0o444, false);
+    host_keys(&mut script);
+    // What had read them, and what asks for addresses by the machine id.
+    script.line("for unit in ssh systemd-networkd; do");
+    script.line("systemctl --quiet is-active \"$unit\" && try systemctl restart \"$unit\"");
+    script.line("done");
+    pack(&[("clone".to_owned(), script.finish().into_bytes())])
+        .map_err(|_| ConfigError::new("clone", "cannot be made"))
+}
+
+/// Whether these bytes begin an archive that [`archive`] has made.
+pub fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"instance-id\0")
 }
 
 /// A script with the line ends of Windows has them changed, as by cloud-init: else nothing could run it.

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs what the seed disk says, once for each instance id: "early" before the network, "late" after it.
+# Runs what the seed disk says, once for each instance id: "early" before the network, "late" after it. In a clone, "clone"
+# runs what a disk says that was put into the running machine.
 set -u
 stage=$1
 state=/var/lib/first-boot
@@ -7,20 +8,32 @@ seed=/run/first-boot
 
 say() { echo "first-boot: $*"; }
 
-# The seed is a tar archive on the virtio disk with this serial number; no file system has to be mounted.
+# What is told is a tar archive on the virtio disk with this serial number; no file system has to be mounted.
 unpack() {
     for disk in /sys/block/vd*; do
-        if [ "$(cat "$disk/serial" 2>/dev/null)" = cidata ]; then
+        device=/dev/${disk##*/}
+        if [ "$(cat "$disk/serial" 2>/dev/null)" = "$1" ]; then
             mkdir -p -m 700 "$seed"
-            tar -xf "/dev/${disk##*/}" -C "$seed" --no-same-owner && return 0
-            say "the seed on /dev/${disk##*/} cannot be read"
+            tar -xf "$device" -C "$seed" --no-same-owner && return 0
+            say "what is on $device cannot be read"
         fi
     done
     return 1
 }
 
+if [ "$stage" = clone ]; then
+    seed=/run/first-boot-clone
+    unpack clone-identity || exit 0
+    sh "$seed/clone"
+    status=$?
+    rm -rf "$seed"
+    # Whoever made the clone waits for this.
+    printf done | dd of="$device" conv=notrunc,fsync status=none
+    exit "$status"
+fi
+
 if [ "$stage" = early ]; then
-    unpack || exit 0
+    unpack cidata || exit 0
     if [ "$(cat "$state/instance-id" 2>/dev/null)" = "$(cat "$seed/instance-id")" ]; then
         rm -rf "$seed"
         exit 0

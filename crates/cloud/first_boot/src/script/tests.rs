@@ -113,3 +113,17 @@ fn accounts_are_locked_as_by_cloud_init() {
     assert!(locked("gecos: x") && locked("plain_text_passwd: x") && locked("hashed_passwd: x"));
     assert!(!locked("plain_text_passwd: x, lock_passwd: false"));
 }
+
+#[test]
+fn a_clone_is_told_its_name_and_machine_id() {
+    let identity = |hostname: &str| CloneIdentity {
+        hostname: hostname.to_owned(),
+        machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+    };
+    let archive = clone_archive(&identity("web2")).unwrap();
+    let script = member(&archive, "clone").unwrap();
+    assert_grammar(&script);
+    assert!(script.contains("try 'hostname' 'web2'") && script.contains("'/etc/machine-id'"), "{script}");
+    assert!(clone_archive(&identity("a b")).is_err());
+    assert!(!is_archive(&archive) && is_archive(&super::archive(&instance("#cloud-config\n{}")).unwrap()));
+}

@@ -4,6 +4,7 @@
 //! look at all of the snapshot, once
 //! for each: a folder, overlays on the snapshot's disks ─► a process ─► it runs; its cards are plugged into nothing
 //!           ─► the guest lets go of each card ─► one with an address of its own takes its place
+//!           ─► a disk tells the guest its name and machine id, and goes when that has been read
 //! ```
 //!
 //! The guest knows the snapshot's cards by their addresses, which every clone would have. So it is never heard with them.
@@ -20,8 +21,8 @@ use vm_spec::{ConsoleSpec, DeviceId, FileMode, NetSpec, VmName};
 use yagura_vmm::logging::LevelFilter;
 use yagura_vmm::{Order, say, start};
 
-use super::Source;
 use super::arguments::CloneArguments;
+use super::{Source, identity};
 use crate::print::print;
 use crate::run::order;
 use crate::settings::{GivenSettings, RestoredVm};
@@ -55,8 +56,18 @@ pub fn clone(arguments: &CloneArguments, level: LevelFilter) -> anyhow::Result<u
             unplugged.id
         ));
     }
+    let reads_identity = identity::is_read(source.snapshot())?;
+    if !reads_identity {
+        say(
+            "the clones have the snapshot's host name and machine id: only guests of images with a first-boot service read others",
+        );
+    }
+    let one = |name: &VmName| {
+        one(&source, name, arguments, level)?;
+        if reads_identity { identity::tell(name, source.restored(name).folder()) } else { Ok(()) }
+    };
     let mut status = 0;
-    for (name, made) in names.iter().zip(verbs::several(names, |name| one(&source, name, arguments, level))) {
+    for (name, made) in names.iter().zip(verbs::several(names, one)) {
         match made {
             Ok(()) => print(&format!("VM {name} goes on from {id}"))?,
             Err(error) => {
@@ -87,9 +98,12 @@ fn check_cards(nets: &[String], names: &[VmName], cards: &[KeptCard]) -> anyhow:
             );
         }
     }
-    if let ([first, second, ..], Some(net)) = (names, nets.first())
-        && cards_of(nets, first, cards)? == cards_of(nets, second, cards)?
+    if let [first, second, ..] = names
+        && let (first, second) = (cards_of(nets, first, cards)?, cards_of(nets, second, cards)?)
+        && let Some(shared) =
+            first.iter().zip(&second).position(|(one, other)| one.tap.is_some() && one == other)
     {
+        let net = &nets[shared];
         bail!(
             "--net {net}: the clones would share one interface; put {NAME} where it differs, as in tap=tap-{NAME}"
         );

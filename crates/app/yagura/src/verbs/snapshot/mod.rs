@@ -10,6 +10,7 @@
 pub mod arguments;
 mod clone;
 mod create;
+mod identity;
 mod new_vm;
 mod restore;
 mod show;

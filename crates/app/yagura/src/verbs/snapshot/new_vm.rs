@@ -34,6 +34,11 @@ impl Source {
         Ok(Source { snapshots, snapshot })
     }
 
+    /// The snapshot.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.snapshot.folder()
