@@ -14,9 +14,8 @@ use arch_model::x86_64::layout::{
 use guest_memory::GpaRange;
 
 use crate::fixed::last_bus;
-use crate::pci_slots;
 use crate::spec::*;
-use crate::{AcpiConfig, OEM_ID, OEM_REVISION, OEM_TABLE_ID, to_bytes};
+use crate::{AcpiConfig, OEM_ID, OEM_REVISION, OEM_TABLE_ID, generation, pci_slots, to_bytes};
 
 /// DSDT revision with 64-bit integers (ACPI 6.4, 5.2.11.1).
 const REVISION: u8 = 2;
@@ -34,7 +33,10 @@ pub(crate) fn build(config: &AcpiConfig) -> Vec<u8> {
     power_button(&mut body);
     panic_device(&mut body);
     pci_slots::build(&mut body);
-    generic_events(&mut body);
+    if let Some(address) = config.generation_id {
+        generation::build(address.0, &mut body);
+    }
+    generic_events(config, &mut body);
     (0..config.vcpus).for_each(|index| processor(index, &mut body));
     soft_off(&mut body);
     let mut dsdt = Sdt::new(*b"DSDT", HEADER_SIZE, REVISION, OEM_ID, OEM_TABLE_ID, OEM_REVISION);
@@ -133,7 +135,7 @@ fn panic_device(body: &mut Vec<u8>) {
 }
 
 /// The generic event device (ACPI 6.4, 5.6.9): its interrupt stays high until `_EVT` has read the events.
-fn generic_events(body: &mut Vec<u8>) {
+fn generic_events(config: &AcpiConfig, body: &mut Vec<u8>) {
     let interrupt = Interrupt::new(true, false, false, false, ACPI_GED_GSI);
     let events = OpRegion::new("EVTS".into(), OpRegionSpace::SystemIO, &ACPI_GED_PORT, &1u8);
     let field = Field::new(
@@ -152,7 +154,16 @@ fn generic_events(body: &mut Vec<u8>) {
     let slots_changed = And::new(&ZERO, &seen, &EVENT_SLOTS);
     let look = MethodCall::new(Path::new(pci_slots::LOOK), Vec::new());
     let look = If::new(&slots_changed, vec![&look]);
-    let on_event = Method::new("_EVT".into(), 1, true, vec![&read, &tell, &look]);
+    let generation = Path::new(generation::PATH);
+    let generation_changed = And::new(&ZERO, &seen, &EVENT_GENERATION);
+    let notify_generation = Notify::new(&generation, &NOTIFY_GENERATION);
+    let tell_generation = If::new(&generation_changed, vec![&notify_generation]);
+    let mut steps: Vec<&dyn Aml> = vec![&read, &tell, &look];
+    if config.generation_id.is_some() {
+        // First: whoever hears of anything else may draw random numbers.
+        steps.insert(1, &tell_generation);
+    }
+    let on_event = Method::new("_EVT".into(), 1, true, steps);
     device(
         "GED_",
         &[

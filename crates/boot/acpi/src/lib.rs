@@ -7,6 +7,7 @@
 
 mod dsdt;
 mod fixed;
+mod generation;
 mod pci_slots;
 mod spec;
 #[cfg(test)]
@@ -45,6 +46,8 @@ pub struct AcpiConfig {
     pub mmio64: Option<GpaRange>,
     /// Whether COM1 is there.
     pub serial: bool,
+    /// Where the generation id is, if the machine has one.
+    pub generation_id: Option<GuestAddress>,
 }
 
 /// Why the tables were not made.
@@ -109,7 +112,7 @@ pub fn write_to(config: &AcpiConfig, memory: &Slots) -> Result<GuestAddress, Acp
 }
 
 fn check(config: &AcpiConfig) -> Result<(), AcpiError> {
-    let AcpiConfig { vcpus, ecam, mmio32, mmio64, serial: _ } = config;
+    let AcpiConfig { vcpus, ecam, mmio32, mmio64, serial: _, generation_id: _ } = config;
     if !(1..=MAX_PROCESSORS).contains(vcpus) {
         return Err(AcpiError::Processors(*vcpus));
     }

@@ -16,6 +16,8 @@ pub const SLEEP_TYPE_S5: u8 = 5;
 pub const EVENT_POWER_BUTTON: u8 = 1;
 /// Slots bit of the event register.
 pub const EVENT_SLOTS: u8 = 2;
+/// Generation bit of the event register.
+pub const EVENT_GENERATION: u8 = 4;
 /// PCI slots that were filled, from `layout::ACPI_GED_PORT`: 32 bits, which reading clears.
 pub const FILLED_OFFSET: u16 = 4;
 /// PCI slots that are to be emptied, likewise.
@@ -28,6 +30,8 @@ pub const NOTIFY_DEVICE_CHECK: u8 = 1;
 pub const NOTIFY_EJECT_REQUEST: u8 = 3;
 /// Notification that a button was pressed (5.6.6, table 5.171).
 pub const NOTIFY_BUTTON_PRESSED: u8 = 0x80;
+/// Notification that the generation id is another (Microsoft, "Virtual Machine Generation ID").
+pub const NOTIFY_GENERATION: u8 = 0x80;
 
 /// FADT boot flags: devices on an ISA-like bus (5.2.9.3).
 pub const BOOT_LEGACY_DEVICES: u16 = 1 << 0;

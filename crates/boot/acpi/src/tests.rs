@@ -18,6 +18,7 @@ fn machine(vcpus: u32) -> AcpiConfig {
         mmio32: range(PCI_MMIO32_BASE, PCI_MMIO32_SIZE),
         mmio64: Some(range(0x10_0000_0000, PCI_MMIO64_SIZE)),
         serial: true,
+        generation_id: Some(GuestAddress(GENERATION_ID_ADDRESS)),
     }
 }
 
@@ -89,6 +90,7 @@ fn registers_are_where_the_chips_have_them() {
     assert_eq!(spec::SLEEP_TYPE_S5, chipset::SLEEP_TYPE_S5);
     assert_eq!(spec::EVENT_POWER_BUTTON, chipset::EVENT_POWER_BUTTON);
     assert_eq!(spec::EVENT_SLOTS, chipset::EVENT_SLOTS);
+    assert_eq!(spec::EVENT_GENERATION, chipset::EVENT_GENERATION);
     assert_eq!(spec::FILLED_OFFSET, chipset::FILLED_OFFSET);
     assert_eq!(spec::LEAVING_OFFSET, chipset::LEAVING_OFFSET);
     assert_eq!(spec::EJECT_OFFSET, chipset::EJECT_OFFSET);
@@ -101,8 +103,9 @@ fn iasl_reads_and_rebuilds_every_table() {
         println!("SKIPPED: iasl is not installed");
         return;
     }
-    let minimal = AcpiConfig { mmio64: None, serial: false, ..machine(1) };
-    let wide = AcpiConfig { ecam: range(0xb000_0000, 256 << 20), ..machine(64) };
+    let minimal = AcpiConfig { mmio64: None, serial: false, generation_id: None, ..machine(1) };
+    let high = Some(GuestAddress(0x12_3456_7890));
+    let wide = AcpiConfig { ecam: range(0xb000_0000, 256 << 20), generation_id: high, ..machine(64) };
     for config in [minimal, wide] {
         let folder = tempfile::tempdir().unwrap();
         for table in build(&config).unwrap().into_iter().skip(1) {
@@ -112,9 +115,15 @@ fn iasl_reads_and_rebuilds_every_table() {
             assert!(!rebuilt.contains("Error "), "{}: {rebuilt}", table.name);
         }
         let source = fs::read_to_string(folder.path().join("DSDT.dsl")).unwrap();
-        for (name, expected) in [("PCI0", true), ("GED", true), ("COM1", config.serial)] {
+        let has_generation = config.generation_id.is_some();
+        let devices = [("PCI0", true), ("GED", true), ("COM1", config.serial), ("VGEN", has_generation)];
+        for (name, expected) in devices {
             assert_eq!(source.contains(&format!("Device (\\_SB.{name})")), expected, "{name}");
         }
+        assert_eq!(source.matches("Notify (\\_SB.VGEN, 0x80)").count(), usize::from(has_generation));
+        // Low dword, high dword.
+        let words = source.split_whitespace().collect::<String>();
+        assert_eq!(words.contains("Name(ADDR,Package(0x02){0x34567890,0x12})"), has_generation);
         assert_eq!(source.matches("ACPI0007").count(), config.vcpus as usize);
         assert_eq!((source.matches("Method (_EJ0").count(), source.matches("Name (_SUN").count()), (31, 31));
     }

@@ -1,5 +1,5 @@
-//! The registers behind the ACPI generic event device (ACPI 6.4, 5.6.9): the power button, and PCI slots that are filled
-//! or are to be emptied.
+//! The registers behind the ACPI generic event device (ACPI 6.4, 5.6.9): the power button, PCI slots that are filled
+//! or are to be emptied, and a generation id that has changed.
 //!
 //! | port, from the first | |
 //! |---|---|
@@ -23,7 +23,12 @@ pub const EVENT_POWER_BUTTON: u8 = 1 << 0;
 /// Bit of the event register: slots were filled, or are to be emptied.
 pub const EVENT_SLOTS: u8 = 1 << 1;
 
-const EVENTS: u8 = EVENT_POWER_BUTTON | EVENT_SLOTS;
+/// Bit of the event register: the machine goes on from a snapshot, and its generation id is another.
+pub const EVENT_GENERATION: u8 = 1 << 2;
+
+const EVENTS: u8 = EVENT_POWER_BUTTON | EVENT_SLOTS | EVENT_GENERATION;
+/// Events that there were up to version 2 of the state.
+const EVENTS_V2: u8 = EVENT_POWER_BUTTON | EVENT_SLOTS;
 
 /// Port of the event register, from the first.
 const EVENTS_OFFSET: u16 = 0;
@@ -33,6 +38,9 @@ pub const FILLED_OFFSET: u16 = 4;
 pub const LEAVING_OFFSET: u16 = 8;
 /// First port of the slots that the guest lets go of.
 pub const EJECT_OFFSET: u16 = 12;
+
+/// Why a state is refused.
+const NO_SUCH_EVENT: &str = "an ACPI event that does not exist is pending";
 
 /// Bits for slots in a byte of a register.
 const SLOTS_PER_PORT: u8 = 8;
@@ -76,6 +84,11 @@ impl AcpiGed {
     /// Presses the power button. Pressing again before the guest has looked changes nothing.
     pub fn press_power_button(&mut self) {
         self.set_events(self.events | EVENT_POWER_BUTTON);
+    }
+
+    /// Tells the guest that its generation id is another than it was.
+    pub fn generation_changed(&mut self) {
+        self.set_events(self.events | EVENT_GENERATION);
     }
 
     /// Tells the guest that there is a device in `slot`, which was empty. What it has not read yet of one that was there
@@ -190,7 +203,7 @@ impl Device for AcpiGed {
 }
 
 impl Snapshot for AcpiGed {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     type State = AcpiGedState;
 
     fn save(&self) -> Saved<AcpiGedState> {
@@ -203,7 +216,7 @@ impl Snapshot for AcpiGed {
     fn restore(&mut self, state: AcpiGedState) -> Result<(), SnapshotError> {
         let AcpiGedState { events, filled, leaving, unlocked } = state;
         if events & !EVENTS != 0 {
-            return Err(SnapshotError::Invalid("an ACPI event that does not exist is pending"));
+            return Err(SnapshotError::Invalid(NO_SUCH_EVENT));
         }
         (self.filled, self.leaving, self.unlocked) = (filled, leaving, unlocked);
         self.set_events(events);
@@ -211,8 +224,18 @@ impl Snapshot for AcpiGed {
     }
 
     fn read_older(version: u32, bytes: &[u8]) -> Option<Result<AcpiGedState, SnapshotError>> {
-        let slotless = |StateV1 { events }| AcpiGedState { events, ..AcpiGedState::default() };
-        (version == 1).then(|| decode_state(bytes).map(slotless))
+        let state = match version {
+            1 => decode_state(bytes)
+                .map(|StateV1 { events }| AcpiGedState { events, ..AcpiGedState::default() }),
+            // As it is now, but for the events that there were.
+            2 => decode_state(bytes),
+            _ => return None,
+        };
+        let known = |state: AcpiGedState| match state.events & !EVENTS_V2 {
+            0 => Ok(state),
+            _ => Err(SnapshotError::Invalid(NO_SUCH_EVENT)),
+        };
+        Some(state.and_then(known))
     }
 }
 
@@ -311,8 +334,9 @@ mod tests {
         source.press_power_button();
         source.slot_filled(7);
         source.ask_to_leave(8);
+        source.generation_changed();
         let bytes = source.save_bytes().unwrap().unwrap();
-        device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/acpi-ged-v2.bin"), &bytes);
+        device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/acpi-ged-v3.bin"), &bytes);
         let (mut other, irq, ejected) = ged();
         other.restore_bytes(&bytes).unwrap();
         assert!(irq.is_high());
@@ -321,22 +345,44 @@ mod tests {
         assert_eq!(*lock(&ejected.0), [8]);
         other.reset();
         assert!(!irq.is_high() && read(&mut other) == 0 && read_slots(&mut other, FILLED_OFFSET) == 0);
-        assert!(other.restore(AcpiGedState { events: 4, ..AcpiGedState::default() }).is_err());
+        assert!(other.restore(AcpiGedState { events: 8, ..AcpiGedState::default() }).is_err());
         crate::ports::tests::hammer(&mut other, |ged, value| match value {
             0 => ged.press_power_button(),
             1 => ged.slot_filled(5),
             2 => ged.ask_to_leave(5),
             3 => ged.slot_emptied(5),
+            4 => ged.generation_changed(),
             _ => {}
         });
     }
 
     #[test]
-    fn a_state_of_version_1_is_read_on() {
-        let older = include_bytes!("../states/acpi-ged-v1.bin");
+    fn a_changed_generation_is_told_once() {
         let (mut ged, irq, _) = ged();
-        ged.restore_bytes(older).unwrap();
-        assert!(irq.is_high() && read(&mut ged) == EVENT_POWER_BUTTON);
-        assert_eq!((read_slots(&mut ged, FILLED_OFFSET), read_slots(&mut ged, LEAVING_OFFSET)), (0, 0));
+        ged.generation_changed();
+        ged.press_power_button();
+        assert!(irq.is_high());
+        assert_eq!(read(&mut ged), EVENT_GENERATION | EVENT_POWER_BUTTON);
+        assert!(!irq.is_high() && read(&mut ged) == 0);
+    }
+
+    #[test]
+    fn states_of_older_versions_are_read_on() {
+        let (mut first, irq, _) = ged();
+        first.restore_bytes(include_bytes!("../states/acpi-ged-v1.bin")).unwrap();
+        assert!(irq.is_high() && read(&mut first) == EVENT_POWER_BUTTON);
+        assert_eq!((read_slots(&mut first, FILLED_OFFSET), read_slots(&mut first, LEAVING_OFFSET)), (0, 0));
+        let second = include_bytes!("../states/acpi-ged-v2.bin");
+        let (mut ged, irq, _) = ged();
+        ged.restore_bytes(second).unwrap();
+        assert!(irq.is_high() && read(&mut ged) == EVENT_POWER_BUTTON | EVENT_SLOTS);
+        assert_eq!(
+            (read_slots(&mut ged, FILLED_OFFSET), read_slots(&mut ged, LEAVING_OFFSET)),
+            (1 << 7, 1 << 8)
+        );
+        // An event that no program of that version knew.
+        let mut foreign = second.to_vec();
+        foreign[1] = EVENT_GENERATION;
+        assert!(ged.restore_bytes(&foreign).is_err());
     }
 }

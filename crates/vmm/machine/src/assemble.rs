@@ -73,7 +73,8 @@ impl Machine {
         let acpi_events = acpi_events.ok_or(BuildError::NoChip(Chip::AcpiEvents.id()))?;
         let take = move |source: InputSource<'_>| lock(&serial).receive(source);
         let input = InputPump::start(Arc::clone(serial_console(backends)?), room, take);
-        Ok(Machine::new(wiring, acpi_events, input.map_err(BuildError::Console)?))
+        let generation_id = blueprint.generation_id.map(GuestAddress);
+        Ok(Machine::new(wiring, acpi_events, generation_id, input.map_err(BuildError::Console)?))
     }
 }
 

@@ -3,7 +3,7 @@
 use acpi::AcpiConfig;
 use arch_model::x86_64::CpuState;
 use boot_loader::{BootConfig, BootProtocol, InitialState};
-use guest_memory::Slots;
+use guest_memory::{GuestAddress, Slots};
 use vm_spec::blueprint::Boot;
 use vm_spec::{Blueprint, Chip};
 
@@ -33,6 +33,7 @@ pub fn load(blueprint: &Blueprint, memory: &Slots, backends: &Backends) -> Resul
         mmio32: gpa_range(blueprint.memory.pci32),
         mmio64: Some(gpa_range(blueprint.memory.pci64)),
         serial: blueprint.chips.contains(&Chip::Serial),
+        generation_id: blueprint.generation_id.map(GuestAddress),
     };
     let rsdp = Some(acpi::write_to(&tables, memory)?);
     let Boot::Kernel { protocol, command_line } = &blueprint.boot;

@@ -69,4 +69,7 @@ pub enum BootError {
     /// ACPI tables.
     #[error(transparent)]
     Acpi(#[from] AcpiError),
+    /// The guest has no memory where its generation id belongs.
+    #[error("cannot write the generation id to guest memory")]
+    GenerationId(#[source] GuestMemoryError),
 }

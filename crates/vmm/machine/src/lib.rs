@@ -16,6 +16,7 @@ mod bus;
 mod devices;
 mod error;
 mod functions;
+mod generation;
 mod machine;
 mod reset_vector;
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use backends::{BackendError, BackendSpec, Backends, DeviceError};
 pub use bus::{Bus, Overlap};
 pub use devices::Sinks;
 pub use error::{BootError, BuildError};
+pub use generation::GenerationId;
 pub use machine::{DeviceStateError, Machine};

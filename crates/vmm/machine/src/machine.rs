@@ -6,7 +6,7 @@ use std::sync::Arc;
 use char_backend::InputPump;
 use chipset::AcpiGed;
 use device_model::{Device, Figures, HELD, Shared, SnapshotError, lock};
-use guest_memory::GuestMemory;
+use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use vm_spec::DeviceId;
 use vm_spec::blueprint::PciDevice;
 use vm_state::DeviceState;
@@ -14,8 +14,9 @@ use vm_state::DeviceState;
 use crate::backends::Backends;
 use crate::bus::Bus;
 use crate::devices::Wiring;
-use crate::error::BuildError;
+use crate::error::{BootError, BuildError};
 use crate::functions::Functions;
+use crate::generation::GenerationId;
 
 /// RAM, bus and devices. The vCPUs are the runtime's.
 pub struct Machine {
@@ -25,16 +26,19 @@ pub struct Machine {
     chips: Vec<Shared<dyn Device>>,
     functions: Functions,
     acpi_events: Shared<AcpiGed>,
+    /// Where the generation id is, if the machine has one.
+    generation_id: Option<GuestAddress>,
 }
 
 impl Machine {
     pub(crate) fn new(
         wiring: Wiring,
         acpi_events: Shared<AcpiGed>,
+        generation_id: Option<GuestAddress>,
         console_input: Option<InputPump>,
     ) -> Machine {
         let Wiring { bus, chips, functions, .. } = wiring;
-        Machine { console_input, bus: Arc::new(bus), chips, functions, acpi_events }
+        Machine { console_input, bus: Arc::new(bus), chips, functions, acpi_events, generation_id }
     }
 
     /// Where vCPUs send their accesses.
@@ -50,6 +54,28 @@ impl Machine {
     /// Presses the power button: what happens then is the guest's decision.
     pub fn press_power_button(&self) {
         lock(&self.acpi_events).press_power_button();
+    }
+
+    /// Says which life of the machine this is, before its vCPUs run for the first time. A machine without a generation id
+    /// is not told.
+    ///
+    /// # Errors
+    /// There is no RAM where the id is to be.
+    pub fn begin_life(&self, id: &GenerationId) -> Result<(), BootError> {
+        let Some(address) = self.generation_id else { return Ok(()) };
+        self.memory().slots().write_slice(id.as_bytes(), address).map_err(BootError::GenerationId)
+    }
+
+    /// The same for a guest that goes on from a snapshot: it is told that this is another life.
+    ///
+    /// # Errors
+    /// There is no RAM where the id is to be.
+    pub fn begin_other_life(&self, id: &GenerationId) -> Result<(), BootError> {
+        self.begin_life(id)?;
+        if self.generation_id.is_some() {
+            lock(&self.acpi_events).generation_changed();
+        }
+        Ok(())
     }
 
     /// Makes a device, puts it into its slot of the running machine, and tells the guest.

@@ -17,7 +17,7 @@ use vm_spec::{Blueprint, BootSpec, HostFacts, KernelSpec, VmSpec, resolve};
 use vm_state::DeviceState;
 
 use crate::boot::{self, Entry};
-use crate::{Backends, Machine, Sinks};
+use crate::{Backends, GenerationId, Machine, Sinks};
 
 mod hotplug;
 
@@ -127,6 +127,33 @@ fn the_power_button_raises_its_interrupt_and_says_why() {
     assert_eq!(edges(), 1);
     assert_eq!(port_read::<1>(&s.machine, 0x610), [1]);
     assert_eq!(port_read::<1>(&s.machine, 0x610), [0], "reading clears");
+}
+
+#[test]
+fn a_guest_finds_its_life_in_memory_and_hears_of_another() {
+    let s = setup();
+    let found = |machine: &Machine| {
+        let mut id = [0; 16];
+        machine.memory().slots().read_slice(&mut id, GuestAddress(0xd_f028)).unwrap();
+        id
+    };
+    let (first, second) = (GenerationId::fresh().unwrap(), GenerationId::fresh().unwrap());
+    assert_ne!(first, second);
+    assert_eq!(format!("{first:?}"), "GenerationId", "it is in no log");
+    s.machine.begin_life(&first).unwrap();
+    assert_eq!((&found(&s.machine), port_read(&s.machine, 0x610)), (first.as_bytes(), [0]));
+    s.machine.pause();
+    s.machine.begin_other_life(&second).unwrap();
+    s.machine.resume();
+    assert_eq!(s.engine.line(9).unwrap().edges(), 1);
+    assert_eq!((&found(&s.machine), port_read(&s.machine, 0x610)), (second.as_bytes(), [4]));
+    // A machine that was first started by a program which knew of none.
+    let blueprint = Blueprint { generation_id: None, ..s.blueprint.clone() };
+    let memory = Machine::allocate_ram(&blueprint.memory, false).unwrap();
+    let older = Machine::assemble(&blueprint, &s.vm, &memory, &s.backends, Sinks::all_to(s.power.clone()));
+    let older = older.unwrap();
+    older.begin_other_life(&second).unwrap();
+    assert_eq!((found(&older), port_read(&older, 0x610)), ([0; 16], [0]));
 }
 
 /// Identity of the function in `slot`, by ECAM.

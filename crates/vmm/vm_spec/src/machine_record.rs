@@ -125,9 +125,13 @@ mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written_for_ever() {
         let bytes = example().to_json().unwrap();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/states/machine-record-v1.json");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/states/machine-record-v1-blueprint-v2.json");
         device_harness::golden::check(path, &bytes);
         assert_eq!(MachineRecord::from_json(&bytes), Ok(example()));
+        // The blueprint in it has a version of its own.
+        let mut older = example();
+        older.blueprint.generation_id = None;
+        assert_eq!(MachineRecord::from_json(include_bytes!("../states/machine-record-v1.json")), Ok(older));
     }
 
     #[test]
@@ -139,9 +143,9 @@ mod tests {
             ("\"form\": 1,", "\"form\": 1, \"more\": 2,", "damaged"),
             ("\"web1\"", "\"../web1\"", "damaged"),
             ("\"disk-root\"", "\"rtc\"", "a part of every machine is called so"),
-            ("\"blueprint\": \"01", "\"blueprint\": \"02", "version 2"),
-            ("\"blueprint\": \"01", "\"blueprint\": \"0", "damaged"),
-            ("\"blueprint\": \"01", "\"blueprint\": \"xx", "damaged"),
+            ("\"blueprint\": \"02", "\"blueprint\": \"03", "version 3"),
+            ("\"blueprint\": \"02", "\"blueprint\": \"0", "damaged"),
+            ("\"blueprint\": \"02", "\"blueprint\": \"xx", "damaged"),
         ] {
             assert!(good.contains(from), "{from}");
             let error = MachineRecord::from_json(good.replacen(from, to, 1).as_bytes()).unwrap_err();

@@ -22,6 +22,7 @@ fn blueprint() -> Blueprint {
         memory: MemoryMap::of("64M".parse().unwrap()),
         chips: vec![Chip::Serial, Chip::Rtc],
         devices: vec![PciDevice { id: DeviceId::entropy(), slot: 1, kind: DeviceKind::Entropy }],
+        generation_id: Some(0xd_f028),
     }
 }
 
@@ -72,8 +73,15 @@ fn format_1_is_written_and_read_as_it_was() {
         bytes.len() - sections(&bytes).iter().map(|(_, section)| section.len()).sum::<usize>() - 4;
     let crc = crc32c::crc32c(&bytes[..table_end]);
     bytes[table_end..table_end + 4].copy_from_slice(&crc.to_le_bytes());
-    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/format-1.bin"), &bytes);
+    device_harness::golden::check(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/states/format-1-blueprint-2.bin"),
+        &bytes,
+    );
     assert_eq!(VmState::from_bytes(&bytes), Ok(state()));
+    // Of a program that knew of no generation id.
+    let mut older = state();
+    older.blueprint.generation_id = None;
+    assert_eq!(VmState::from_bytes(include_bytes!("../states/format-1.bin")), Ok(older));
 }
 
 /// The sections of good bytes: kind and contents.

@@ -63,6 +63,11 @@ pub const EXIT_STATUS_PORT: u16 = 0x620;
 /// Interrupt input of the ACPI generic event device.
 pub const ACPI_GED_GSI: u32 = 9;
 
+/// Where the generation id is put, 16 bytes: in a page of the hole below 1 MiB that holds nothing else, as the specification
+/// of the device wants it. Not at a multiple of 2 KiB, where systems look for ROMs of cards.
+pub const GENERATION_ID_ADDRESS: u64 = 0xd_f028;
+/// Its length in bytes.
+pub const GENERATION_ID_SIZE: u64 = 16;
 /// Where the ACPI root pointer is put; operating systems search 0xe0000 to 0xfffff (ACPI 6.4, 5.2.5.1).
 pub const RSDP_ADDRESS: u64 = 0xe_0000;
 /// Room for all ACPI tables from [`RSDP_ADDRESS`] on, in bytes.

@@ -2,13 +2,36 @@
 
 use std::collections::BTreeSet;
 
+use arch_model::x86_64::cpuid::Cpuid;
+use arch_model::x86_64::layout::GENERATION_ID_SIZE;
+use serde::Deserialize;
+
 use super::slots::SLOTS;
-use super::{Blueprint, DeviceKind, MemoryMap, Range};
-use crate::MemorySize;
+use super::{Blueprint, Boot, DeviceKind, MemoryMap, PciDevice, Range};
+use crate::{Chip, CpuCount, MemorySize};
 
 /// Version of [`Blueprint`] as it is written. A changed blueprint gets another number, and a type that what is written
 /// under this one is read by.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// As version 1 had it: no machine had a generation id.
+#[derive(Deserialize)]
+struct BlueprintV1 {
+    boot: Boot,
+    cpus: CpuCount,
+    cpuid: Cpuid,
+    tsc_khz: Option<u32>,
+    memory: MemoryMap,
+    chips: Vec<Chip>,
+    devices: Vec<PciDevice>,
+}
+
+impl From<BlueprintV1> for Blueprint {
+    fn from(older: BlueprintV1) -> Blueprint {
+        let BlueprintV1 { boot, cpus, cpuid, tsc_khz, memory, chips, devices } = older;
+        Blueprint { boot, cpus, cpuid, tsc_khz, memory, chips, devices, generation_id: None }
+    }
+}
 
 /// Why bytes are no blueprint, or one that nothing can be built of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,11 +67,12 @@ impl Blueprint {
     /// It is none, or of another version, or no machine can be built of it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Blueprint, BlueprintError> {
         let (found, rest) = postcard::take_from_bytes(bytes).map_err(|_| BlueprintError::Damaged)?;
-        if found != VERSION {
-            return Err(BlueprintError::Version { found });
-        }
-        let (blueprint, rest) =
-            postcard::take_from_bytes::<Blueprint>(rest).map_err(|_| BlueprintError::Damaged)?;
+        let read = match found {
+            1 => postcard::take_from_bytes::<BlueprintV1>(rest).map(|(older, rest)| (older.into(), rest)),
+            VERSION => postcard::take_from_bytes::<Blueprint>(rest),
+            _ => return Err(BlueprintError::Version { found }),
+        };
+        let (blueprint, rest) = read.map_err(|_| BlueprintError::Damaged)?;
         if !rest.is_empty() {
             return Err(BlueprintError::Damaged);
         }
@@ -81,7 +105,20 @@ impl Blueprint {
                 return Err("a device that is none");
             }
         }
-        self.memory.check()
+        self.memory.check()?;
+        let is_in_ram = |start: u64| {
+            let id = Range { start, size_bytes: GENERATION_ID_SIZE };
+            self.memory
+                .ram
+                .iter()
+                .any(|ram| ram.start <= start && id.end().is_some_and(|end| Some(end) <= ram.end()))
+        };
+        match self.generation_id {
+            Some(start) if !start.is_multiple_of(8) || !is_in_ram(start) => {
+                Err("a generation id that is not in RAM")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

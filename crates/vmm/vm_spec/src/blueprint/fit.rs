@@ -128,6 +128,7 @@ mod tests {
             memory: MemoryMap::of(Default::default()),
             chips: vec![],
             devices: vec![device("a", 1, DeviceKind::Disk(disk)), device("n", 2, DeviceKind::Nic(nic))],
+            generation_id: None,
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Blueprint {
     pub chips: Vec<Chip>,
     /// Devices on the PCI bus, ascending by slot.
     pub devices: Vec<PciDevice>,
+    /// Where in RAM the generation id is, by which the guest sees that it goes on from a snapshot. A machine that was first
+    /// started by a program without it has none, as its ACPI tables do not tell of one.
+    pub generation_id: Option<u64>,
 }
 
 /// What the first vCPU finds when the machine is powered on.

@@ -1,5 +1,7 @@
 //! From what is wanted to what is built: the one place where that is decided.
 
+use arch_model::x86_64::layout;
+
 use super::slots::Slots;
 use super::{Blueprint, Boot, DeviceKind, DiskDevice, HostFacts, MemoryMap, NicDevice, PciDevice};
 use crate::{BootSpec, Chip, DeviceId, DiskSpec, MacAddress, NetSpec, VmSpec};
@@ -71,6 +73,8 @@ pub fn resolve(
         memory: MemoryMap::of(spec.memory),
         chips: chips(spec),
         devices,
+        // Every machine has RAM there.
+        generation_id: Some(layout::GENERATION_ID_ADDRESS),
     })
 }
 

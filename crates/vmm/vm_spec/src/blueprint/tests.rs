@@ -226,7 +226,7 @@ fn random_changes_move_nothing_that_stays() {
     }
 }
 
-/// What a file of version 1 holds. What was written once is read for ever.
+/// What a file of version 2 holds. What was written once is read for ever.
 fn golden() -> Blueprint {
     let mut spec = VmSpec {
         cpus: "2".parse().unwrap(),
@@ -247,10 +247,28 @@ fn golden() -> Blueprint {
 }
 
 #[test]
-fn version_1_is_read_and_written_as_it_was() {
+fn version_2_is_read_and_written_as_it_was() {
     let bytes = golden().to_bytes().unwrap();
-    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/blueprint-v1.bin"), &bytes);
+    device_harness::golden::check(concat!(env!("CARGO_MANIFEST_DIR"), "/states/blueprint-v2.bin"), &bytes);
     assert_eq!(Blueprint::from_bytes(&bytes), Ok(golden()));
+}
+
+#[test]
+fn version_1_is_a_machine_without_a_generation_id() {
+    let older = include_bytes!("../../states/blueprint-v1.bin");
+    let expected = Blueprint { generation_id: None, ..golden() };
+    assert_eq!(Blueprint::from_bytes(older), Ok(expected));
+    assert_eq!(Blueprint::from_bytes(&[older.as_slice(), &[0]].concat()), Err(BlueprintError::Damaged));
+    assert_eq!(Blueprint::from_bytes(&older[..older.len() - 1]), Err(BlueprintError::Damaged));
+}
+
+#[test]
+fn a_generation_id_is_where_there_is_ram() {
+    let of = |size: &str| {
+        let spec = VmSpec { memory: size.parse().unwrap(), ..spec(&[], &[]) };
+        blueprint(&spec, None).generation_id
+    };
+    assert_eq!((of("1M"), of("5G")), (Some(0xd_f028), Some(0xd_f028)));
 }
 
 #[test]
@@ -278,6 +296,9 @@ fn what_is_no_machine_is_refused() {
         };
         assert_eq!(refused(&change), "a device that is none", "{size}");
     }
+    for nowhere in [0xd_f029, (3 << 30) - 8, 3 << 30, u64::MAX - 7] {
+        assert!(refused(&|b| b.generation_id = Some(nowhere)).contains("not in RAM"), "{nowhere:#x}");
+    }
     assert!(refused(&|b| b.memory.ram.clear()).starts_with("RAM"));
     assert!(refused(&|b| b.memory.ram[0].start = 4096).starts_with("RAM"));
     assert!(refused(&|b| b.memory.ram[0].size_bytes = 5 << 30).contains("overlap"));
@@ -300,7 +321,7 @@ fn damaged_bytes_are_refused_and_never_believed() {
         assert!(Blueprint::from_bytes(&good[..len]).is_err(), "{len}");
     }
     assert_eq!(Blueprint::from_bytes(&[&good[..], &[0]].concat()), Err(BlueprintError::Damaged));
-    assert_eq!(Blueprint::from_bytes(&[2]), Err(BlueprintError::Version { found: 2 }));
+    assert_eq!(Blueprint::from_bytes(&[3]), Err(BlueprintError::Version { found: 3 }));
     // No vCPU, 65 of them, and a name that none may have: what is parsed from text is checked from bytes, too.
     let with = |from: &[u8], to: &[u8]| {
         let at = good.windows(from.len()).position(|window| window == from).unwrap();
