@@ -53,6 +53,8 @@ struct Shared {
     /// vCPUs that are executing.
     running: Mutex<u32>,
     refuses_to_settle: Mutex<bool>,
+    /// vCPUs that were to tell their guest that it stood still, one after another.
+    told: Mutex<Vec<VcpuIndex>>,
 }
 
 impl FakeEngine {
@@ -95,6 +97,11 @@ impl FakeEngine {
     /// How many vCPUs are executing now.
     pub fn running(&self) -> u32 {
         *lock(&self.shared.running)
+    }
+
+    /// vCPUs that were to tell their guest that it stood still, since the last call.
+    pub fn take_told(&self) -> Vec<VcpuIndex> {
+        std::mem::take(&mut *lock(&self.shared.told))
     }
 
     /// From now on no vCPU can be brought to a state that can be saved, or each again.
@@ -288,6 +295,11 @@ impl Vcpu for FakeVcpu {
         let reason = self.execute(io);
         *lock(&self.shared.running) -= 1;
         reason
+    }
+
+    fn tell_of_standstill(&mut self) -> Result<(), EngineError> {
+        lock(&self.shared.told).push(self.index);
+        Ok(())
     }
 
     fn settle(&mut self, _io: &impl GuestIo) -> Result<(), EngineError> {

@@ -174,6 +174,13 @@ pub trait Vcpu: Send + 'static {
     /// `io` on the calling thread, in program order. A vCPU that halts or waits for start-up sleeps inside.
     fn run(&mut self, io: &impl GuestIo) -> Result<Halt, EngineError>;
 
+    /// Has the guest told, when it goes on, that it stood still: its watchdogs are not to take that for a processor that
+    /// hangs. A guest that has no place to be told at is not told.
+    ///
+    /// # Errors
+    /// The engine failed.
+    fn tell_of_standstill(&mut self) -> Result<(), EngineError>;
+
     /// Finishes an access that [`run`](Vcpu::run) left half-way, so that [`state`](Vcpu::state) is whole.
     fn settle(&mut self, io: &impl GuestIo) -> Result<(), EngineError>;
 

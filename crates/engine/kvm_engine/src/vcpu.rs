@@ -176,6 +176,16 @@ impl Vcpu for KvmVcpu {
         result
     }
 
+    fn tell_of_standstill(&mut self) -> Result<(), EngineError> {
+        // KVM writes it to the guest's memory at the next entry, so it is asked before that and not when the guest stops.
+        match self.capabilities.kvmclock_ctrl.then(|| self.fd.kvmclock_ctrl()) {
+            // A guest that does not use kvmclock (API 4.75).
+            Some(Err(error)) if error.errno() == libc::EINVAL => Ok(()),
+            Some(told) => told.map_err(failed("KVM_KVMCLOCK_CTRL")),
+            None => Ok(()),
+        }
+    }
+
     fn settle(&mut self, io: &impl GuestIo) -> Result<(), EngineError> {
         // With immediate_exit set, KVM_RUN completes the access in flight and answers EINTR; an access that
         // was split in parts may come back with the next part first.

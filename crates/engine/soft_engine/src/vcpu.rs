@@ -47,6 +47,8 @@ pub struct SoftVcpu {
     generation: u64,
     /// The state was set: what kvmclock tells the guest about its TSC no longer holds.
     is_restored: bool,
+    /// The guest is to be told that it stood still.
+    stood_still: bool,
 }
 
 impl SoftVcpu {
@@ -71,6 +73,7 @@ impl SoftVcpu {
             counters,
             generation: 0,
             is_restored: false,
+            stood_still: false,
         }
     }
 
@@ -149,9 +152,12 @@ impl Vcpu for SoftVcpu {
         self.shared.platform.clock().resume();
         let halt = loop {
             let is_restored = std::mem::take(&mut self.is_restored);
+            let stood_still = std::mem::take(&mut self.stood_still);
             let stop = self.with_core(io, |core, code| {
+                if is_restored || stood_still {
+                    core.publish_system_time(stood_still);
+                }
                 if is_restored {
-                    core.publish_system_time();
                     core.clear_preempted();
                 }
                 core.shared.begin_executing(number);
@@ -182,6 +188,11 @@ impl Vcpu for SoftVcpu {
             }
         }
         Ok(halt)
+    }
+
+    fn tell_of_standstill(&mut self) -> Result<(), EngineError> {
+        self.stood_still = true;
+        Ok(())
     }
 
     fn settle(&mut self, io: &impl GuestIo) -> Result<(), EngineError> {

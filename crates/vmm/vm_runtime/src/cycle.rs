@@ -1,9 +1,10 @@
 //! One power cycle: from a machine that is put together, with its vCPUs, to its end.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use guest_memory::{DirtyPages, GuestMemory};
-use machine::{Backends, BuildError, Machine, Sinks, boot};
+use machine::{Backends, BuildError, GenerationId, Machine, Sinks, boot};
 use vcpu_model::{CodeFigure, Engine, EngineError, ExitKind, Vcpu, VcpuIndex, Vm, VmConfig};
 use vm_spec::blueprint::PciDevice;
 use vm_spec::{Blueprint, VmSpec};
@@ -16,11 +17,22 @@ use crate::vcpu_thread::VcpuThread;
 
 /// How a machine comes to run.
 pub enum PowerOn<'s> {
-    /// As after a press of the power button: the machine of this blueprint, with fresh RAM into which is loaded what it
-    /// starts with.
-    Cold(&'s Arc<Blueprint>),
-    /// A machine that goes on where it was saved: in this state, which was checked, and with the RAM that belongs to it.
+    /// As after a press of the power button: the machine of this blueprint, in this life, with fresh RAM into which is
+    /// loaded what it starts with.
+    Cold(&'s Arc<Blueprint>, &'s GenerationId),
+    /// A machine that goes on where it was saved, as if nothing had been between: in this state, which was checked, and
+    /// with the RAM that belongs to it.
     State(&'s VmState, GuestMemory),
+    /// A machine that goes on from a snapshot, from which others may have gone on: likewise, but its clocks show what they
+    /// would have come to by now, and its guest is told that this is another life.
+    Snapshot(&'s VmState, GuestMemory, &'s GenerationId),
+}
+
+/// [`PowerOn`] without RAM.
+enum Origin<'s> {
+    Kernel(&'s GenerationId),
+    State(&'s VmState),
+    Snapshot(&'s VmState, &'s GenerationId),
 }
 
 /// A machine and the threads that run it. Dropping it stops them and tears the machine down.
@@ -43,11 +55,17 @@ impl<V: Vm> PowerCycle<V> {
         how: PowerOn<'_>,
         listener: &Arc<dyn Listener>,
     ) -> Result<PowerCycle<V>, RunError> {
-        let (blueprint, memory, saved) = match how {
-            PowerOn::Cold(blueprint) => {
-                (Arc::clone(blueprint), Machine::allocate_ram(&blueprint.memory, spec.merge)?, None)
+        let (blueprint, memory, origin) = match how {
+            PowerOn::Cold(blueprint, id) => {
+                let memory = Machine::allocate_ram(&blueprint.memory, spec.merge)?;
+                (Arc::clone(blueprint), memory, Origin::Kernel(id))
             }
-            PowerOn::State(state, memory) => (Arc::new(state.blueprint.clone()), memory, Some(state)),
+            PowerOn::State(state, memory) => {
+                (Arc::new(state.blueprint.clone()), memory, Origin::State(state))
+            }
+            PowerOn::Snapshot(state, memory, id) => {
+                (Arc::new(state.blueprint.clone()), memory, Origin::Snapshot(state, id))
+            }
         };
         let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
         let vm = engine.create_vm(&config, &memory)?;
@@ -56,9 +74,18 @@ impl<V: Vm> PowerCycle<V> {
         let machine = Machine::assemble(&blueprint, &vm, &memory, backends, sinks)?;
         let indexes = (0..config.vcpus).map(VcpuIndex);
         let mut vcpus = indexes.clone().map(|index| vm.create_vcpu(index)).collect::<Result<Vec<_>, _>>()?;
-        match saved {
-            None => begin(&mut vcpus, &blueprint, &boot::load(&blueprint, &memory.slots(), backends)?)?,
-            Some(state) => go_on(&mut vcpus, &vm, &machine, state)?,
+        match origin {
+            Origin::Kernel(id) => {
+                begin(&mut vcpus, &blueprint, &boot::load(&blueprint, &memory.slots(), backends)?)?;
+                machine.begin_life(id)?;
+            }
+            Origin::State(state) => go_on(&mut vcpus, &vm, &machine, state)?,
+            Origin::Snapshot(state, id) => {
+                let mut state = state.clone();
+                state.let_pass(state.age_ns(now_ns()));
+                go_on(&mut vcpus, &vm, &machine, &state)?;
+                machine.begin_other_life(id)?;
+            }
         }
         let threads = indexes.zip(vcpus).map(|(index, vcpu)| {
             let bus = Arc::clone(machine.bus());
@@ -190,6 +217,13 @@ fn go_on<V: Vm>(vcpus: &mut [V::Vcpu], vm: &V, machine: &Machine, state: &VmStat
     machine.restore(&state.devices)?;
     for (vcpu, state) in vcpus.iter_mut().zip(&state.vcpus) {
         vcpu.set_state(state)?;
+        vcpu.tell_of_standstill()?;
     }
     Ok(())
+}
+
+/// The host's time since 1970 in nanoseconds; zero where it has none that is right.
+pub(crate) fn now_ns() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
-use machine::Backends;
+use machine::{Backends, GenerationId};
 use messages::Bytes;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
 use vm_control::{EventKind, FailureClass, Phase, ResizeDisk, RestoreOrder, SnapshotOrder, Status, VERSION};
@@ -108,7 +108,8 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let kept = Arc::clone(&blueprint);
     // Each device has a name that it keeps, whatever comes and goes.
     let spec = spec.clone().named();
-    let world = World { spec, blueprint, engine: engine.name(), backends, reach, say };
+    let life = GenerationId::fresh().map_err(RunError::Random)?;
+    let world = World { spec, blueprint, life, engine: engine.name(), backends, reach, say };
     let mut driver = Driver::new(world, &mut control, signals, inbox, events)?;
     driver.starter = started;
     if let Some(line) = other_cpu {
@@ -130,6 +131,8 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
 struct World {
     spec: VmSpec,
     blueprint: Arc<Blueprint>,
+    /// The same over resets.
+    life: GenerationId,
     engine: &'static str,
     backends: Backends,
     reach: Reach,
@@ -269,12 +272,13 @@ impl<'s> Driver<'s> {
         next: Next,
         listener: &Arc<dyn Listener>,
     ) -> Result<PowerCycle<E::Vm>, RunError> {
-        let World { spec, backends, blueprint, .. } = &self.world;
+        let World { spec, backends, blueprint, life, .. } = &mut self.world;
         let Next::From(opened, reply) = next else {
-            return PowerCycle::power_on(engine, spec, backends, PowerOn::Cold(blueprint), listener);
+            return PowerCycle::power_on(engine, spec, backends, PowerOn::Cold(blueprint, life), listener);
         };
         let restored = opened.ram(spec.merge).map_err(RunError::from).and_then(|memory| {
-            let how = PowerOn::State(&opened.state, memory);
+            *life = GenerationId::fresh().map_err(RunError::Random)?;
+            let how = PowerOn::Snapshot(&opened.state, memory, life);
             PowerCycle::power_on(engine, spec, backends, how, listener)
         });
         self.world.blueprint = Arc::new(opened.state.blueprint);

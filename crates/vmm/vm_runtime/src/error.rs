@@ -46,6 +46,9 @@ pub enum RunError {
     /// The host can do no more for a device. The message names the device.
     #[error("{0}")]
     Device(String),
+    /// The host gives no random bytes for a machine's generation id.
+    #[error("the host gives no random bytes")]
+    Random(#[source] io::Error),
     /// The host refused a descriptor.
     #[error("cannot set up the event loop")]
     EventLoop(#[from] io::Error),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use device_model::{GuestReport, HostFailure, PowerRequest};
 use guest_memory::{Bytes, GuestAddress};
-use machine::{Backends, Machine};
+use machine::{Backends, GenerationId, Machine};
 use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 use vcpu_model::fake::{FakeEngine, Step};
@@ -23,6 +23,7 @@ use crate::control::CLIENTS_MAX;
 use crate::{ControlSocket, Listener, Options, Outcome, PowerCycle, PowerOn, RunError, run};
 
 mod hotplug;
+mod lives;
 mod resize;
 
 pub(crate) fn spec(folder: &Path, on_reset: OnReset) -> VmSpec {
@@ -220,7 +221,8 @@ fn a_machine_goes_on_where_it_was_saved() {
 
     // Each vCPU writes a scratch register and says so.
     let engine = FakeEngine::new(vec![vec![Step::PortWrite(0x3ff, vec![0x5a]), Step::PortRead(0x3ff, 1)]]);
-    let first = power_on(&engine, PowerOn::Cold(&blueprint)).unwrap();
+    let life = GenerationId::fresh().unwrap();
+    let first = power_on(&engine, PowerOn::Cold(&blueprint, &life)).unwrap();
     first.resume();
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
     while engine.reads().is_empty() {

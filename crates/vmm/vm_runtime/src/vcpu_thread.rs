@@ -56,7 +56,7 @@ impl VcpuThread {
     ) -> io::Result<VcpuThread> {
         let (commands, received) = channel();
         let (kick, counters) = (vcpu.kicker(), vcpu.counters());
-        let worker = Worker { index, vcpu, bus, power, commands: received, listener };
+        let worker = Worker { index, vcpu, bus, power, commands: received, listener, stood_still: false };
         let thread = host_sys::threads::spawn(&format!("vcpu{index}"), move || worker.serve())?;
         Ok(VcpuThread { commands, kick, counters, thread: Some(thread) })
     }
@@ -111,6 +111,8 @@ struct Worker<V> {
     power: Arc<PowerLatch>,
     commands: Receiver<Command>,
     listener: Arc<dyn Listener>,
+    /// It was paused since it ran last.
+    stood_still: bool,
 }
 
 impl<V: Vcpu> Worker<V> {
@@ -131,9 +133,21 @@ impl<V: Vcpu> Worker<V> {
 
     fn paused(&mut self) -> Phase {
         match self.commands.recv() {
-            Ok(Command::Run) => Phase::Running,
+            Ok(Command::Run) => self.go_on(),
             Ok(command) => self.obey(command),
             Err(_) => Phase::Ended,
+        }
+    }
+
+    fn go_on(&mut self) -> Phase {
+        let stood_still = std::mem::take(&mut self.stood_still);
+        let told = if stood_still { self.vcpu.tell_of_standstill() } else { Ok(()) };
+        match told {
+            Ok(()) => Phase::Running,
+            Err(error) => {
+                self.listener.vcpu_stopped(self.index, Err(error));
+                Phase::Paused
+            }
         }
     }
 
@@ -155,6 +169,7 @@ impl<V: Vcpu> Worker<V> {
         match command {
             Command::Run => Phase::Running,
             Command::Pause(reply) => {
+                self.stood_still = true;
                 let _ = reply.send(self.vcpu.settle(&*self.bus));
                 Phase::Paused
             }

@@ -37,6 +37,22 @@ pub struct VmState {
     pub vcpus: Vec<CpuState>,
 }
 
+impl VmState {
+    /// How long it has been since it was saved, in nanoseconds, if the host's clock shows `now_ns` since 1970; nothing
+    /// where that is not known or cannot be.
+    pub fn age_ns(&self, now_ns: u64) -> u64 {
+        self.platform.age_ns(now_ns)
+    }
+
+    /// Has time pass for it: the clock by which its guest tells the time goes on by so many nanoseconds. Devices have none;
+    /// the real-time clock shows the host's time as it is.
+    pub fn let_pass(&mut self, passed_ns: u64) {
+        let VmState { blueprint, devices: _, platform, vcpus } = self;
+        platform.let_pass(passed_ns, &blueprint.cpuid);
+        vcpus.iter_mut().for_each(|vcpu| vcpu.let_pass(passed_ns));
+    }
+}
+
 /// One device's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceState {

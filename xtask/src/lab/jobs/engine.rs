@@ -3,6 +3,7 @@
 use super::{Job, Lab, MONITOR, Outcome, Soft, Tests};
 use crate::lab::plan::CASES;
 use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
 use std::process::Command;
 
 /// This theme's jobs.
@@ -45,6 +46,16 @@ pub const JOBS: &[Job] = &[
         run: exchange_linux,
         ..MONITOR
     },
+    Job {
+        name: "another-life",
+        about: "Linux goes on from a snapshot, a minute and a month later",
+        tests: Some(Tests { package: "engine_suite", target: &["--test", "linux"], optimized: true }),
+        others: true,
+        soft: Soft::Yes,
+        limit_seconds: 500,
+        run: another_life,
+        ..MONITOR
+    },
 ];
 
 fn engine_tests(lab: &Lab) -> Result<Outcome> {
@@ -67,8 +78,29 @@ fn exchange_linux(lab: &Lab) -> Result<Outcome> {
     run_tests(lab, "exchange-linux", filter, 980).map(|_| Outcome::Passed)
 }
 
+fn another_life(lab: &Lab) -> Result<Outcome> {
+    let filter = if lab.engine() == "soft" { "another_life::software" } else { "another_life::hardware" };
+    // The guests' own kernel knows of no other life.
+    let others = lab.others()?;
+    let kernel = Some((others.generic.as_path(), others.initrd.as_path()));
+    run_tests_with(lab, "another-life", &[filter], 480, kernel).map(|_| Outcome::Passed)
+}
+
 /// Runs a job's tests, those whose names hold `filter` if it is given, and returns what they print.
 fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Result<String> {
+    let guests = lab.plan.guests.as_ref();
+    let kernel = guests.map(|guests| (guests.vmlinux.as_path(), guests.initrd.as_path()));
+    run_tests_with(lab, job, filter, limit_seconds, kernel)
+}
+
+/// The same with a kernel and an archive of its own for tests that boot one.
+fn run_tests_with(
+    lab: &Lab,
+    job: &str,
+    filter: &[&str],
+    limit_seconds: u64,
+    kernel: Option<(&Path, &Path)>,
+) -> Result<String> {
     let tests = lab.local(lab.plan.tests.get(job).context("this job asked for no tests")?)?;
     // A guest that hangs is to show which test it was.
     let seconds = lab.limit(limit_seconds).as_secs().to_string();
@@ -79,9 +111,9 @@ fn run_tests(lab: &Lab, job: &str, filter: &[&str], limit_seconds: u64) -> Resul
     if let Some(cases) = &lab.plan.cases {
         command.env(CASES, cases);
     }
-    if let Some(guests) = &lab.plan.guests {
-        command.env("YAGURA_KERNEL", lab.local(&guests.vmlinux)?);
-        command.env("YAGURA_INITRD", lab.local(&guests.initrd)?);
+    if let Some((kernel, initrd)) = kernel {
+        command.env("YAGURA_KERNEL", lab.local(kernel)?);
+        command.env("YAGURA_INITRD", lab.local(initrd)?);
     }
     let ended = command.stderr(std::io::stdout()).output().context("cannot run the tests")?;
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();

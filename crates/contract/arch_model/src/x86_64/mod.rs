@@ -5,6 +5,7 @@ mod cpu_model;
 pub mod cpuid;
 pub mod layout;
 pub mod msr;
+mod passed;
 mod platform;
 mod state;
 

@@ -1,5 +1,7 @@
 //! I/O APIC and clock (API 4.26, 4.29).
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use arch_model::x86_64::{ClockState, IoApicPin, IoApicState, PlatformState};
 use kvm_bindings::{KVM_CLOCK_REALTIME, KVM_IRQCHIP_IOAPIC, kvm_clock_data, kvm_ioapic_state, kvm_irqchip};
 use kvm_ioctls::VmFd;
@@ -12,8 +14,10 @@ pub(crate) fn save(vm: &VmFd, capabilities: &Capabilities) -> Result<PlatformSta
     let ioapic = get_ioapic(vm)?;
     let clock = if capabilities.adjust_clock {
         let clock = vm.get_clock().map_err(failed("KVM_GET_CLOCK"))?;
-        let realtime = clock.flags & KVM_CLOCK_REALTIME != 0;
-        ClockState { guest_ns: clock.clock, host_realtime_ns: realtime.then_some(clock.realtime) }
+        // Kernels before 5.16, and hosts without a stable TSC, do not say when that was: now.
+        let is_said = clock.flags & KVM_CLOCK_REALTIME != 0;
+        let realtime_ns = if is_said { Some(clock.realtime) } else { now_ns() };
+        ClockState { guest_ns: clock.clock, host_realtime_ns: realtime_ns }
     } else {
         ClockState::default()
     };
@@ -44,11 +48,17 @@ pub(crate) fn restore(
     irqchip.chip.ioapic = chip;
     vm.set_irqchip(&irqchip).map_err(failed("KVM_SET_IRQCHIP"))?;
     if capabilities.adjust_clock && *clock != ClockState::default() {
-        // The guest's clock goes on from where it stood; time spent saved does not exist for it.
+        // It goes on from there: what has passed since it was saved is part of the state, if it is to be.
         let data = kvm_clock_data { clock: clock.guest_ns, ..Default::default() };
         vm.set_clock(&data).map_err(failed("KVM_SET_CLOCK"))?;
     }
     Ok(())
+}
+
+/// The host's time since 1970 in nanoseconds; none before that, and after 2554.
+fn now_ns() -> Option<u64> {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_nanos()).ok()
 }
 
 fn get_ioapic(vm: &VmFd) -> Result<kvm_ioapic_state, EngineError> {

@@ -92,7 +92,7 @@ impl Core<'_> {
             msr::kvm::WALL_CLOCK | OLD_WALL_CLOCK => return self.publish_wall_clock(value),
             msr::kvm::SYSTEM_TIME | OLD_SYSTEM_TIME => {
                 self.cpu.msrs.kvm_system_time = value;
-                self.publish_system_time();
+                self.publish_system_time(false);
             }
             PRED_CMD => {}
             index => return self.store_msr(index, value),
@@ -145,8 +145,8 @@ impl Core<'_> {
         Ok(())
     }
 
-    /// Writes what kvmclock tells this vCPU; bit 0 of the MSR enables it.
-    pub fn publish_system_time(&mut self) {
+    /// Writes what kvmclock tells this vCPU; bit 0 of the MSR enables it. Whether the guest is told that it stood still.
+    pub fn publish_system_time(&mut self, stopped: bool) {
         let gpa = self.msrs.kvm_system_time;
         if gpa & 1 == 1 {
             let gpa = gpa & !1;
@@ -158,6 +158,7 @@ impl Core<'_> {
                 to_nanos: self.cpu.tsc.to_nanos(),
                 kvmclock_ns: clock.kvmclock_ns(now_ns),
                 stable: self.shared.platform.tsc_is_stable(),
+                stopped,
             };
             self.publish(gpa, &time.to_bytes());
         }

@@ -110,10 +110,12 @@ impl GuestClock {
         self.held_ns.store(RUNNING, Ordering::Release);
     }
 
-    /// Holds the clock and says what kvmclock shows.
+    /// Holds the clock and says what kvmclock shows, and what the host's showed when it was held.
     pub(crate) fn save(&self) -> ClockState {
         self.hold();
-        ClockState { guest_ns: self.kvmclock_ns(self.now_ns()), host_realtime_ns: Some(self.realtime_ns()) }
+        let now_ns = self.now_ns();
+        let realtime_ns = self.realtime_ns().saturating_sub(self.running_ns().saturating_sub(now_ns));
+        ClockState { guest_ns: self.kvmclock_ns(now_ns), host_realtime_ns: Some(realtime_ns) }
     }
 
     /// Holds the clock and makes kvmclock show what was saved. A state from an engine without a clock is
@@ -166,6 +168,7 @@ mod tests {
         assert_eq!(state, ClockState { guest_ns: 10, host_realtime_ns: Some(100_000_000_010) });
         host.advance(Duration::from_nanos(5));
         assert_eq!(clock.now_ns(), 10);
+        assert_eq!(clock.save(), state, "saved again: both are of the moment at which it was held");
         clock.resume();
         clock.resume();
         assert_eq!(clock.now_ns(), 15);

@@ -17,6 +17,8 @@ pub(crate) struct TimeInfo {
     pub(crate) kvmclock_ns: u64,
     /// All vCPUs' TSCs are the same, so any of them may be used with this structure.
     pub(crate) stable: bool,
+    /// The guest stood still. It clears this when it has told its watchdogs.
+    pub(crate) stopped: bool,
 }
 
 /// `struct pvclock_wall_clock`: when kvmclock showed zero.
@@ -30,11 +32,13 @@ pub(crate) struct WallClock {
 
 /// PVCLOCK_TSC_STABLE_BIT.
 const TSC_STABLE: u8 = 1 << 0;
+/// PVCLOCK_GUEST_STOPPED.
+const GUEST_STOPPED: u8 = 1 << 1;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl TimeInfo {
     pub(crate) fn to_bytes(self) -> [u8; 32] {
-        let TimeInfo { version, tsc, to_nanos, kvmclock_ns, stable } = self;
+        let TimeInfo { version, tsc, to_nanos, kvmclock_ns, stable, stopped } = self;
         let ToNanos { shift, multiplier } = to_nanos;
         let mut bytes = [0; 32];
         bytes[0..4].copy_from_slice(&version.to_le_bytes());
@@ -42,7 +46,8 @@ impl TimeInfo {
         bytes[16..24].copy_from_slice(&kvmclock_ns.to_le_bytes());
         bytes[24..28].copy_from_slice(&multiplier.to_le_bytes());
         bytes[28] = shift.to_le_bytes()[0];
-        bytes[29] = if stable { TSC_STABLE } else { 0 };
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        bytes[29] = flag(stable, TSC_STABLE) | flag(stopped, GUEST_STOPPED);
         bytes
     }
 }
@@ -74,7 +79,8 @@ mod tests {
     #[test]
     fn a_guest_reads_nanoseconds() {
         let to_nanos = Tsc::default().to_nanos();
-        let info = TimeInfo { version: 2, tsc: 1_000, to_nanos, kvmclock_ns: 77_000, stable: true };
+        let info =
+            TimeInfo { version: 2, tsc: 1_000, to_nanos, kvmclock_ns: 77_000, stable: true, stopped: false };
         let bytes = info.to_bytes();
         assert_eq!(bytes[0..8], [2, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(guest_reads(&bytes, 1_000), 77_000);
@@ -82,6 +88,7 @@ mod tests {
         assert_eq!(guest_reads(&bytes, 3_600_000_001_000), 3_600_000_077_000);
         assert_eq!(bytes[29..], [1, 0, 0]);
         assert_eq!(TimeInfo { stable: false, ..info }.to_bytes()[29], 0);
+        assert_eq!(TimeInfo { stopped: true, ..info }.to_bytes()[29], 3);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod another_life;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,7 +19,7 @@ use device_model::{GuestReport, HostFailure, PowerRequest, lock};
 use engine_suite::round_trip::tsc_khz;
 use guest_memory::{Bytes, GuestAddress, GuestMemory};
 use kvm_engine::{Hardware, KvmEngine};
-use machine::{Backends, Machine};
+use machine::{Backends, GenerationId, Machine};
 use sha2::{Digest, Sha256};
 use soft_engine::SoftEngine;
 use vcpu_model::{Engine, EngineError, Halt, VcpuIndex, Vm};
@@ -132,7 +134,9 @@ fn exchange(first: &impl Engine, second: &impl Engine, guest: Guest) {
         return println!("SKIPPED: YAGURA_KERNEL and YAGURA_INITRD name no kernel");
     };
     let folder = tempfile::tempdir().unwrap();
-    let spec = spec(folder.path(), kernel, initrd, guest);
+    let script =
+        SCRIPT.replace("ROUNDS", &ROUNDS.to_string()).replace("ROUND_BYTES", &ROUND_BYTES.to_string());
+    let spec = spec(folder.path(), (kernel, initrd), guest.cpus, &script);
     let carried = carry(first, second, &spec, guest.tsc_khz);
     let text = fs::read_to_string(folder.path().join("console")).unwrap_or_default().replace('\r', "");
     let what = format!("{} to {}, {} vCPUs", first.name(), second.name(), guest.cpus);
@@ -158,11 +162,10 @@ fn material() -> Option<(PathBuf, PathBuf)> {
     Some((std::env::var_os("YAGURA_KERNEL")?.into(), std::env::var_os("YAGURA_INITRD")?.into()))
 }
 
-fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec {
+/// A machine with an empty disk that runs `script`.
+fn spec(folder: &Path, (kernel, initrd): (PathBuf, PathBuf), cpus: u32, script: &str) -> VmSpec {
     File::create(folder.join("disk")).and_then(|file| file.set_len(DISK_BYTES)).unwrap();
-    let script =
-        SCRIPT.replace("ROUNDS", &ROUNDS.to_string()).replace("ROUND_BYTES", &ROUND_BYTES.to_string());
-    let mut bytes = script.into_bytes();
+    let mut bytes = script.as_bytes().to_vec();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     fs::write(folder.join("script"), bytes).unwrap();
     let disk = |name: &str| DiskSpec::new(folder.join(name), DiskFormat::Raw);
@@ -173,7 +176,7 @@ fn spec(folder: &Path, kernel: PathBuf, initrd: PathBuf, guest: Guest) -> VmSpec
         ..KernelSpec::new(kernel)
     };
     VmSpec {
-        cpus: guest.cpus.to_string().parse().unwrap(),
+        cpus: cpus.to_string().parse().unwrap(),
         memory: "128M".parse().unwrap(),
         disks: vec![disk("disk"), script],
         console: ConsoleSpec::File { path: folder.join("console"), mode: vm_spec::FileMode::default() },
@@ -205,7 +208,8 @@ fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u
     let blueprint = Arc::new(blueprint);
 
     let (on_first, listener) = Happenings::listen();
-    let how = PowerOn::Cold(&blueprint);
+    let life = GenerationId::fresh()?;
+    let how = PowerOn::Cold(&blueprint, &life);
     let cycle = PowerCycle::power_on(first, spec, &backends, how, &listener)?;
     run_until(&cycle, &on_first, || rounds_in(&printed()) >= HALF as usize)?;
     if let Some(end) = on_first.end() {
