@@ -29,6 +29,7 @@ mod ram;
 mod script;
 pub mod serial_16550;
 pub mod snapshot;
+pub mod snapshot_archive;
 pub mod virtio_block;
 pub mod virtio_net;
 pub mod virtqueue;
@@ -50,13 +51,14 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "virtqueue", run: virtqueue::run, seeds: virtqueue::seeds },
     Target { name: "pci_config", run: pci_config::run, seeds: pci_config::seeds },
     Target { name: "serial_16550", run: serial_16550::run, seeds: serial_16550::seeds },
     Target { name: "virtio_block", run: virtio_block::run, seeds: virtio_block::seeds },
     Target { name: "virtio_net", run: virtio_net::run, seeds: virtio_net::seeds },
     Target { name: "snapshot", run: snapshot::run, seeds: snapshot::seeds },
+    Target { name: "snapshot_archive", run: snapshot_archive::run, seeds: snapshot_archive::seeds },
     Target { name: "vm_state", run: vm_state::run, seeds: vm_state::seeds },
     Target { name: "qcow2", run: qcow2_image::run, seeds: qcow2_image::seeds },
     Target { name: "vhdx", run: foreign_image::run_vhdx, seeds: foreign_image::vhdx_seeds },

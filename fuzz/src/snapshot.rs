@@ -146,7 +146,7 @@ pub fn seeds() -> Vec<Seed> {
     ]
 }
 
-fn record() -> Record {
+pub(crate) fn record() -> Record {
     let kernel = FileName::try_from("kernel".to_owned()).expect("a name");
     let (version, program, architecture) = Record::writer();
     Record {

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod archive;
 mod clones;
 mod damaged;
+mod hostile;
 mod killed;
 #[path = "../monitor/mod.rs"]
 mod monitor;

@@ -65,6 +65,21 @@ impl Place {
         assert_eq!(self.ask(text), (0, String::new()), "{text}");
     }
 
+    /// One that is done, whatever it says.
+    #[track_caller]
+    pub fn done(&self, text: &str) -> String {
+        let (status, said) = self.ask(text);
+        assert_eq!(status, 0, "{text}: {said}");
+        said
+    }
+
+    /// One that fails: its last line says this; those before tell how long it took.
+    #[track_caller]
+    pub fn bad_in_the_end(&self, text: &str, words: &str) {
+        let (status, said) = self.ask(text);
+        assert!(status == 1 && said.lines().last().unwrap().contains(words), "{text}: {said}");
+    }
+
     /// One that fails: its line says this.
     #[track_caller]
     pub fn bad(&self, text: &str, status: i32, words: &str) {

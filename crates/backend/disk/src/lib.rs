@@ -43,7 +43,7 @@ pub use image_model::DiskFormat;
 pub use map_piece::MapPiece;
 pub use offline::{
     Claim, ConvertOptions, DiskInfo, OfflineError, Output, check, claim, convert, create_qcow2, create_raw,
-    info, is_block_device, map, rename_backing, resize,
+    flatten, info, is_block_device, map, rename_backing, resize,
 };
 pub use prepared::{ActiveDisk, DiskOptions, NotDone, PreparedDisk};
 pub use qcow2::{

@@ -20,8 +20,8 @@ use crate::image_file::ImageFile;
 use crate::qcow2::{self, BackingPolicy, CheckReport, CreateOptions, Repair};
 use crate::raw_contents::RawContents;
 
-pub use convert::{ConvertOptions, convert};
-pub(crate) use convert::{HOLE_BYTES, Run, copy};
+pub use convert::{ConvertOptions, convert, flatten};
+pub(crate) use convert::{HOLE_BYTES, Run, copy, to_the_end};
 pub use map::map;
 
 impl OfflineError {
@@ -75,6 +75,9 @@ pub enum OfflineError {
         /// What it has to take.
         needs_bytes: u64,
     },
+    /// Nobody wants it any more.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The host refused.
     #[error("cannot {operation} {path}")]
     Io {

@@ -14,7 +14,7 @@ use crate::format::SourceFormat;
 use crate::host_file::{HostFile, Kind};
 use crate::image_file::ImageFile;
 use crate::layer::{Layer, RawLayer};
-use crate::offline::{HOLE_BYTES, OfflineError, Run, copy};
+use crate::offline::{HOLE_BYTES, OfflineError, Run, copy, to_the_end};
 use crate::source::{SourceFile, bad_source, image_file, open_layer};
 
 /// Most files of a chain.
@@ -123,7 +123,7 @@ impl DiskReader {
             }
             target.write(run.buffers, run.at_bytes)
         };
-        let copied = copy(&*self.layer, &self.name, target_name, HOLE_BYTES, sink, progress);
+        let copied = copy(&*self.layer, &self.name, target_name, HOLE_BYTES, sink, to_the_end(progress));
         if written_bytes > data_bytes_max {
             return Err(OfflineError::Expands { path: self.name.clone(), limit_bytes: data_bytes_max });
         }

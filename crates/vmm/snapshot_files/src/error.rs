@@ -86,6 +86,14 @@ pub enum SnapshotError {
     /// A file is not what was written.
     #[error("{0} is damaged: its checksum is another one")]
     Damaged(PathBuf),
+    /// State, RAM and record are not of one machine.
+    #[error("snapshot {id} is of several machines: {what}")]
+    Mixed {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// What does not go together.
+        what: &'static str,
+    },
     /// RAM.
     #[error("snapshot {name}: {source}")]
     Ram {

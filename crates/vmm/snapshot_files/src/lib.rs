@@ -24,16 +24,19 @@ mod name;
 pub mod ram;
 mod record;
 mod restored;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod time;
 
 pub use error::SnapshotError;
 pub use file_name::FileName;
-pub use folder::{Snapshot, Snapshots, Staging, check_description};
+pub use folder::{Snapshots, Staging, check_description};
 pub use name::{SnapshotId, SnapshotName};
+pub use record::BYTES_MAX as RECORD_BYTES_MAX;
 pub use record::{Keeping, KeptBacking, KeptBoot, KeptCard, KeptDisk, KeptFile, KeptModule, Record};
 pub use restored::{Origin, Restored};
+pub use snapshot::Snapshot;
 pub use time::{now_s, utc};
 
 /// File of the record.

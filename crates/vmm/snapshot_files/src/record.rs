@@ -14,7 +14,7 @@ use crate::{FileName, RECORD, SnapshotError, SnapshotId, SnapshotName};
 /// The version that is written and read. What is written under it never changes.
 pub const VERSION: u32 = 1;
 /// Longest record that is read, in bytes.
-pub(crate) const BYTES_MAX: u64 = 1 << 20;
+pub const BYTES_MAX: u64 = 1 << 20;
 /// Who writes.
 const PROGRAM: &str = concat!("yagura ", env!("CARGO_PKG_VERSION"));
 /// What this program can run.
@@ -250,7 +250,7 @@ impl Record {
     }
 
     /// The files that are used by name.
-    fn named(&self) -> impl Iterator<Item = &FileName> {
+    pub fn named(&self) -> impl Iterator<Item = &FileName> {
         let KeptBoot { kernel, initrds, modules } = &self.boot;
         let boot = std::iter::once(kernel).chain(initrds).chain(modules.iter().map(|module| &module.file));
         let backing = self.disks.iter().filter_map(|disk| disk.backing.as_ref()?.file.as_ref());

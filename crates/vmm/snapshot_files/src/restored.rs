@@ -11,7 +11,8 @@ use host_sys::new_file::{replace, sync_folder};
 use serde::{Deserialize, Serialize};
 use vm_spec::VmName;
 
-use crate::folder::{make_folder, names, read_whole, remove_if_there};
+use crate::folder::{make_folder, names, remove_if_there};
+use crate::snapshot::read_whole;
 use crate::{SnapshotError, SnapshotId, Snapshots};
 
 const FOLDER: &str = "restored";

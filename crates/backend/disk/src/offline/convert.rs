@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::{
     DiskFormat, OfflineError, Output, creation_error, format_error, io_error, is_block_device, new_file,
 };
 use crate::contract::SECTOR_SIZE;
-use crate::host_file::{self, HostFile};
+use crate::host_file::{self, HostFile, Kind};
 use crate::image_file::ImageFile;
 use crate::layer::Layer;
 use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
@@ -52,6 +53,7 @@ pub fn convert<'a>(
     options: &ConvertOptions,
     progress: impl FnMut(u64, u64),
 ) -> Result<(), OfflineError> {
+    let progress = to_the_end(progress);
     let layer = open_layer(source, options.from, options.contents, options.policy)?;
     let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
     let output = target.into();
@@ -73,13 +75,31 @@ pub fn convert<'a>(
     })
 }
 
+/// Copies the qcow2 image at `source`, with all that is behind it, to `target`, which is empty: an image with nothing behind
+/// it. `name` is what `target` is called in errors.
+///
+/// # Errors
+/// The source cannot be read, the host refuses, or nobody wants it any more.
+pub fn flatten(
+    source: &Path,
+    target: &File,
+    name: &Path,
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<(), OfflineError> {
+    let layer = open_layer(source, DiskFormat::Qcow2, RawContents::Any, BackingPolicy::Open)?;
+    let options = CreateOptions::new(layer.size_bytes().next_multiple_of(SECTOR_SIZE));
+    let file = Arc::new(target.try_clone().map_err(io_error(name, "open"))?);
+    let file = HostFile { file, kind: Kind::File, size_bytes: 0, path: name.to_owned() };
+    copy_to_image(&*layer, source, &file, &options, false, progress)
+}
+
 /// Writes a raw disk to the start of a device that nothing else uses.
 fn copy_to_device(
     layer: &dyn Layer,
     source: &Path,
     target: &Path,
     size_bytes: u64,
-    progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), OfflineError> {
     // A device that is mounted, or part of another, may not be opened so (open(2), `O_EXCL`).
     let exclusive = OFlags::EXCL.bits() as i32;
@@ -107,7 +127,7 @@ fn copy_to_image(
     file: &HostFile,
     options: &CreateOptions,
     compress: bool,
-    progress: impl FnMut(u64, u64),
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), OfflineError> {
     let target = &file.path;
     let file: Arc<dyn ImageFile> = Arc::new(file.clone());
@@ -131,14 +151,14 @@ pub(crate) struct Run<'a> {
     pub(crate) at_bytes: u64,
 }
 
-/// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`.
+/// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`, until `progress` wants no more.
 pub(crate) fn copy(
     layer: &dyn Layer,
     source: &Path,
     target: &Path,
     unit_bytes: u64,
     mut sink: impl FnMut(Run<'_>) -> io::Result<()>,
-    mut progress: impl FnMut(u64, u64),
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), OfflineError> {
     let size_bytes = layer.size_bytes();
     // Both are used again for each chunk: memory that is new has to be zeroed by the kernel first.
@@ -171,9 +191,19 @@ pub(crate) fn copy(
             }
             at_bytes += chunk_bytes;
         }
-        progress(at_bytes, size_bytes);
+        if progress(at_bytes, size_bytes).is_break() {
+            return Err(OfflineError::Cancelled);
+        }
     }
     Ok(())
+}
+
+/// Progress of what goes on to its end.
+pub(crate) fn to_the_end(mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) -> ControlFlow<()> {
+    move |done, all| {
+        progress(done, all);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Where the units lie that are not all zeros; neighbours are one.

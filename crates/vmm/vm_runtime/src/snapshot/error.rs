@@ -63,14 +63,6 @@ pub enum SnapshotFailure {
     /// The snapshot's files.
     #[error(transparent)]
     Files(#[from] SnapshotError),
-    /// State, RAM and record are not of one machine.
-    #[error("snapshot {name} is of several machines: {what}")]
-    Mixed {
-        /// Which snapshot.
-        name: String,
-        /// What does not go together.
-        what: &'static str,
-    },
     /// The machine has other devices.
     #[error("the machine is not the one of the snapshot: {0}")]
     Misfit(#[from] Misfit),

@@ -1,13 +1,11 @@
 //! A snapshot that a machine is to go on from: read, and believed when all of it goes together.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use guest_memory::GuestMemory;
 use machine::Machine;
 use snapshot_files::Snapshot;
 use snapshot_files::ram::RamIndex;
-use vm_spec::DeviceId;
 use vm_state::VmState;
 
 use super::SnapshotFailure;
@@ -35,30 +33,8 @@ impl Opened {
     fn of(snapshot: Snapshot) -> Result<Opened, SnapshotFailure> {
         let state = VmState::from_bytes(&snapshot.state()?)?;
         let index = snapshot.ram_index()?;
-        let opened = Opened { snapshot, state, index };
-        opened.check()?;
-        Ok(opened)
-    }
-
-    fn check(&self) -> Result<(), SnapshotFailure> {
-        let (record, blueprint) = (&self.snapshot.record, &self.state.blueprint);
-        let mixed = |what| Err(SnapshotFailure::Mixed { name: record.id().to_string(), what });
-        let ram_bytes = blueprint.memory.ram_bytes();
-        if ram_bytes != record.memory_bytes {
-            return mixed("its record has more or less RAM than its state");
-        }
-        let ranges = blueprint.memory.ram.iter().map(|range| (range.start, range.size_bytes));
-        if !ranges.eq(self.index.layout().ranges().iter().map(|range| (range.gpa, range.size_bytes))) {
-            return mixed("its RAM lies elsewhere than its state has it");
-        }
-        if blueprint.cpus.get() != record.cpus {
-            return mixed("its record has another number of vCPUs than its state");
-        }
-        let described: BTreeSet<&DeviceId> = blueprint.disks().map(|(id, _)| id).collect();
-        if !described.into_iter().eq(record.disks.iter().map(|disk| &disk.id).collect::<BTreeSet<_>>()) {
-            return mixed("its record has other disks than its state");
-        }
-        Ok(())
+        snapshot.check_machine(&state.blueprint, &index)?;
+        Ok(Opened { snapshot, state, index })
     }
 
     /// Its RAM, ready to be run on: mapped, so that a page is read when it is used, and is shared with whoever else goes on

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use snapshot_files::{SnapshotId, SnapshotName, check_description};
-use vm_spec::VmName;
+use vm_spec::{FileMode, VmName};
 use yagura_vmm::EngineChoice;
 
 use crate::cli::{Format, ListFormat};
@@ -22,6 +22,10 @@ pub enum SnapshotCommand {
     Delete(SnapshotDeleteArguments),
     /// Have a running VM go back to a snapshot: its memory, its processes, and all that is on its disks
     Restore(RestoreArguments),
+    /// Write a snapshot to a file that says all of itself, for another host or for later
+    Export(SnapshotExportArguments),
+    /// Take a snapshot out of such a file
+    Import(SnapshotImportArguments),
 }
 
 /// `yagura snapshot create`
@@ -120,6 +124,33 @@ pub struct CloneArguments {
     pub kvm_device: PathBuf,
 }
 
+/// `yagura snapshot export`
+#[derive(Args, Debug)]
+#[command(after_help = EXPORT_NOTES)]
+pub struct SnapshotExportArguments {
+    /// The snapshot
+    #[arg(value_name = "NAME/SNAP")]
+    pub id: SnapshotId,
+    /// The file to make; - is the standard output
+    #[arg(value_name = "FILE")]
+    pub target: PathBuf,
+    /// Permissions of the file in octal digits, such as 0640 [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<FileMode>,
+}
+
+/// `yagura snapshot import`
+#[derive(Args, Debug)]
+#[command(after_help = IMPORT_NOTES)]
+pub struct SnapshotImportArguments {
+    /// The file; - is the standard input
+    #[arg(value_name = "FILE")]
+    pub source: PathBuf,
+    /// What the snapshot is to be called here [default: as it was where it was made]
+    #[arg(value_name = "NAME/SNAP")]
+    pub id: Option<SnapshotId>,
+}
+
 fn description(text: &str) -> Result<String, String> {
     check_description(text).map(|()| text.to_owned())
 }
@@ -143,6 +174,34 @@ Exit status:
   1  the VM, the host, or a damaged file refuses
   2  the command line cannot be understood
   3  no VM of that name runs, or it has no such snapshot
+  4  not now: another snapshot of the VM is being made or removed";
+
+const EXPORT_NOTES: &str = "\
+The file is a tar archive compressed with zstd: 'tar --zstd -tvf FILE' lists it. A disk that builds upon another one is written
+with all of that, so that nothing else is needed; it takes room for a while where the file is made.
+
+Examples:
+  yagura snapshot export web1/before-upgrade web1.tar.zst
+  yagura snapshot export web1/before-upgrade - | ssh other yagura snapshot import -
+
+Exit status:
+  0  done
+  1  the host, or a damaged file refuses
+  2  the command line cannot be understood
+  3  there is no such snapshot";
+
+const IMPORT_NOTES: &str = "\
+All of the file is looked at before the snapshot is there, and it is believed to be as hostile as a stranger's. It does not expire
+here. 'yagura run --restore NAME/SNAP' makes a VM of it.
+
+Examples:
+  yagura snapshot import web1.tar.zst
+  yagura snapshot import web1.tar.zst web2/first
+
+Exit status:
+  0  done
+  1  the host refuses, the file is damaged or is none, or there is a snapshot of this name
+  2  the command line cannot be understood
   4  not now: another snapshot of the VM is being made or removed";
 
 const CREATE_NOTES: &str = "\

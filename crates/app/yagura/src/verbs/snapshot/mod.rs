@@ -1,12 +1,14 @@
-//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, `yagura run --restore` and `yagura clone`.
+//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, `export`, `import`, `yagura run --restore` and `yagura clone`.
 //!
 //! ```text
 //! create ─► Staging (a folder, locked) ─► the VM's process writes to it ─► Staging::keep gives it its name
 //! restore ─► the VM's process reads the snapshot, and goes back
+//! export, import ─► a file with all of a snapshot ─► Staging
 //! run --restore ─► Restored (a folder, overlays on the snapshot's disks) ─► Order ─► a VM's process
 //! clone ─► the same for each VM, in a process of its own ─► its cards are exchanged for such with addresses of their own
 //! ```
 
+mod archive;
 pub mod arguments;
 mod clone;
 mod create;
@@ -35,6 +37,8 @@ pub fn run(command: &SnapshotCommand) -> anyhow::Result<u8> {
         SnapshotCommand::Info(arguments) => show::info(&snapshots, arguments)?,
         SnapshotCommand::Delete(arguments) => delete(&snapshots, arguments),
         SnapshotCommand::Restore(arguments) => restore::restore(&snapshots, arguments),
+        SnapshotCommand::Export(arguments) => archive::export(&snapshots, arguments),
+        SnapshotCommand::Import(arguments) => archive::import(&snapshots, arguments),
     };
     Ok(done.map_or_else(
         |failed| {
