@@ -11,7 +11,8 @@ use std::path::Path;
 
 use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
 use snapshot_files::ram::{
-    PAGE_BYTES, PageSet, PagesFile, RamIndex, RamLayout, RamReader, RamSink, RamWriter, compress,
+    PAGE_BYTES, PageSet, PagesFile, RamIndex, RamLayers, RamLayout, RamReader, RamSink, RamWriter, compress,
+    difference,
 };
 use snapshot_files::{FileName, KeptBoot, KeptFile, Record};
 
@@ -57,7 +58,7 @@ fn run_ram(index: &[u8], file: &[u8]) {
     if let Ok(reader) = RamReader::new(Behind(file), index.file_bytes(), &index)
         && reader.restore(&seen).is_ok()
     {
-        assert_eq!(seen.pages.borrow().len() as u64 * PAGE_BYTES as u64, index.data_bytes());
+        assert_eq!(seen.pages.borrow().len() as u64 * PAGE_BYTES as u64, index.data_bytes() + index.zero_bytes());
         let _there_may_be_more_in_the_file = reader.verify();
     }
 }
@@ -121,7 +122,7 @@ impl PagesFile for &Written {
     }
 }
 
-/// A record, and RAM of two pages, plain and compressed.
+/// A record, RAM of two pages, plain and compressed, and what differs from it.
 pub fn seeds() -> Vec<Seed> {
     let range = GpaRange { start: GuestAddress(0), size_bytes: 2 << 20 };
     let policy = Policy { huge_pages: false, ..Policy::default() };
@@ -135,6 +136,15 @@ pub fn seeds() -> Vec<Seed> {
     let (_, index) = writer.finish();
     let packed = Written::default();
     let packed_index = compress(&index, &plain, &&packed).expect("a file");
+    memory.slots().write_slice(&[0; PAGE_BYTES], GuestAddress(0x1000)).expect("RAM");
+    memory.slots().write_slice(b"else", GuestAddress(0x2000)).expect("RAM");
+    let now = Written::default();
+    let mut writer = RamWriter::new(&now, RamLayout::of(&memory));
+    writer.write(&memory, &[2].into_iter().collect::<PageSet>()).expect("a file");
+    let (_, now_index) = writer.finish();
+    let before = RamLayers::new(vec![(&plain, index.file_bytes(), index.clone())]).expect("whole");
+    let differs = Written::default();
+    let differs_index = difference(&now_index, &now, &before, &&differs).expect("a file");
     let input = |index: &RamIndex, file: &Written| {
         let index = index.to_bytes().expect("its bytes");
         [&(index.len() as u16).to_le_bytes()[..], &index, &file.0.borrow()].concat()
@@ -143,6 +153,7 @@ pub fn seeds() -> Vec<Seed> {
         ("record", record().to_json().expect("its bytes")),
         ("plain", input(&index, &plain)),
         ("compressed", input(&packed_index, &packed)),
+        ("difference", input(&differs_index, &differs)),
     ]
 }
 
@@ -163,6 +174,7 @@ pub(crate) fn record() -> Record {
         cpus: 1,
         memory_bytes: 2 << 20,
         ram_bytes: 8192,
+        base: None,
         compressed: false,
         pause_us: 1,
         boot: KeptBoot { kernel: kernel.clone(), initrds: vec![], modules: vec![] },

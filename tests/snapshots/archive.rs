@@ -125,7 +125,7 @@ fn through_a_pipe(there: &Place) {
 }
 
 /// After so long; the last ones are behind the end on an idle machine.
-const AFTER_MS: [u64; 8] = [0, 4, 16, 32, 64, 128, 256, 512];
+pub const AFTER_MS: [u64; 8] = [0, 4, 16, 32, 64, 128, 256, 512];
 
 #[test]
 fn one_who_writes_or_reads_an_archive_is_killed() {
@@ -156,7 +156,7 @@ fn one_who_writes_or_reads_an_archive_is_killed() {
     assert_eq!(count(&mut copy, 1), [2]);
 }
 
-fn killed(place: &Place, command: &str, after_ms: u64) {
+pub fn killed(place: &Place, command: &str, after_ms: u64) {
     let mut child = place.command(command).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(after_ms));
     child.kill().unwrap();

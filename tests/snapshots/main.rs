@@ -5,6 +5,7 @@
 mod archive;
 mod clones;
 mod damaged;
+mod differences;
 mod hostile;
 mod killed;
 #[path = "../monitor/mod.rs"]
@@ -15,6 +16,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use differences::snapshots_build_upon_others_until_they_are_flattened;
 use monitor::{Engine, on_each_engine};
 use place::{Place, count};
 use serde_json::Value;
@@ -24,6 +26,7 @@ on_each_engine!(
     a_guest_that_writes_all_the_time_loses_nothing,
     a_chain_of_disks_stays_whole,
     a_paused_vm_stays_paused,
+    snapshots_build_upon_others_until_they_are_flattened,
 );
 
 fn a_vm_goes_back_and_another_goes_on_from_there(engine: Engine) {

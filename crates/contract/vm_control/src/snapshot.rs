@@ -22,6 +22,9 @@ pub struct SnapshotOrder {
     /// Whether RAM is compressed.
     #[serde(default)]
     pub compress: bool,
+    /// The name of the snapshot of which it is to have only what differs: one of the same VM, in the same folder.
+    #[serde(default)]
+    pub base: Option<String>,
 }
 
 /// A snapshot that was written.

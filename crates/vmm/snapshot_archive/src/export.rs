@@ -12,6 +12,7 @@ use zstd::stream::write::Encoder;
 
 use crate::disks::flatten_disks;
 use crate::error::Cancelled;
+use crate::ram::flatten_ram;
 use crate::{ArchiveError, Moved, step};
 
 /// Fast, and most of what can be had.
@@ -51,7 +52,10 @@ impl Contents {
     /// Opens its files: whatever becomes of the snapshot's folder meanwhile, they are those.
     fn open(snapshot: &Snapshot, scratch: &Path, watch: &mut dyn Watch) -> Result<Contents, ArchiveError> {
         let mut record = snapshot.record.clone();
-        let flat = flatten_disks(snapshot, &mut record, scratch, watch)?;
+        let mut flat = flatten_disks(snapshot, &mut record, scratch, watch)?;
+        if record.base.is_some() {
+            flat.extend(flatten_ram(snapshot, &mut record, scratch, watch)?);
+        }
         keep_what_is_used(&mut record);
         let mut files = Vec::new();
         for kept in &mut record.files {

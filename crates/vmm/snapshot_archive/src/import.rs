@@ -87,7 +87,11 @@ fn read_record(files: &mut PlainFiles<'_, impl Read>) -> Result<Record, ArchiveE
     if bytes.len() as u64 != size_bytes {
         return Err(ArchiveError::damaged(std::io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(Record::from_json(Path::new(RECORD), &bytes)?)
+    let record = Record::from_json(Path::new(RECORD), &bytes)?;
+    match &record.base {
+        Some(_) => Err(ArchiveError::NotAnArchive("it has only what differs from another snapshot")),
+        None => Ok(record),
+    }
 }
 
 /// The record of what it becomes here.

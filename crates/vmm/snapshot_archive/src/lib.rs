@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The record comes first: it says which files there are, and how long they are. Nothing outside of the archive is needed:
-//! a disk that builds upon another file is written as one that builds upon nothing.
+//! a disk that builds upon another file is written as one that builds upon nothing, and so is RAM.
 //!
 //! Every byte of an archive may be somebody's work. Nothing gets a name but by the record, no disk may name another file, and
 //! a snapshot is there when all of it was seen to.
@@ -18,6 +18,7 @@ mod entries;
 mod error;
 mod export;
 mod import;
+mod ram;
 mod sparse;
 #[cfg(test)]
 mod tests;

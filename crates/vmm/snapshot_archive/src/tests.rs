@@ -37,6 +37,7 @@ fn record() -> Record {
         cpus: 1,
         memory_bytes: 2 << 20,
         ram_bytes: 0,
+        base: None,
         compressed: false,
         pause_us: 1,
         boot: KeptBoot { kernel: file("kernel"), initrds: vec![], modules: vec![] },

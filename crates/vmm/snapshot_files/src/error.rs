@@ -33,6 +33,27 @@ pub enum SnapshotError {
         /// Who uses it, and what to do.
         user: String,
     },
+    /// What it builds upon is not there.
+    #[error("snapshot {id} builds upon {base}, {why}")]
+    Base {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// What it builds upon.
+        base: SnapshotId,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// More build upon one another than is borne.
+    #[error("snapshot {id} would build upon more than {} others; 'yagura snapshot flatten' makes one of them whole by itself", most - 1)]
+    Deep {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// How many there may be, with itself.
+        most: usize,
+    },
+    /// Nobody wants it any more.
+    #[error("it was cancelled; everything is as it was")]
+    Cancelled,
     /// The record is none.
     #[error("{path} is no record of a snapshot: {why}")]
     Record {

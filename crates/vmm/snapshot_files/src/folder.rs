@@ -1,6 +1,7 @@
 //! The folder of snapshots: one for each VM, and in it one for each of its snapshots.
 //!
 //! ```text
+//! replace: as begin, of one that is there ─► keep: sync, exchange names; the former one goes
 //! begin: lock ─► leftovers go ─► `.new-…` ─► (files) ─► keep: sync, rename ─► its name
 //! delete: lock ─► rename to `.gone` ─► remove
 //! ```
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use host_sys::named_file::folder_of;
 use host_sys::new_file::sync_folder;
 use messages::did_you_mean;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use vm_spec::VmName;
 
@@ -40,6 +41,8 @@ pub struct Staging {
     id: SnapshotId,
     folder: PathBuf,
     target: PathBuf,
+    /// Whether it takes the place of one that is there.
+    replaces: bool,
     is_kept: bool,
     /// Locked, and so this VM's snapshots are nobody else's to change.
     vm_folder: File,
@@ -107,14 +110,27 @@ impl Snapshots {
     /// # Errors
     /// The name is taken, another one of this VM is being made, or the host refuses.
     pub fn begin(&self, id: &SnapshotId) -> Result<Staging, SnapshotError> {
-        let path = self.vm_folder(&id.vm);
         let vm_folder = self.lock(&id.vm, true)?;
-        let (target, folder) = (path.join(id.name.as_str()), path.join(unused_name()));
-        if fs::symlink_metadata(&target).is_ok() {
+        if fs::symlink_metadata(self.vm_folder(&id.vm).join(id.name.as_str())).is_ok() {
             return Err(SnapshotError::Exists(id.clone()));
         }
+        self.stage(id, vm_folder, false)
+    }
+
+    /// Begins what is to take the place of a snapshot that is there.
+    ///
+    /// # Errors
+    /// Another one of this VM is being made, or the host refuses.
+    pub(crate) fn replace(&self, id: &SnapshotId) -> Result<Staging, SnapshotError> {
+        let vm_folder = self.lock(&id.vm, false)?;
+        self.stage(id, vm_folder, true)
+    }
+
+    fn stage(&self, id: &SnapshotId, vm_folder: File, replaces: bool) -> Result<Staging, SnapshotError> {
+        let path = self.vm_folder(&id.vm);
+        let (target, folder) = (path.join(id.name.as_str()), path.join(unused_name()));
         make_folder(&folder).map_err(SnapshotError::io("make", &folder))?;
-        Ok(Staging { id: id.clone(), folder, target, is_kept: false, vm_folder })
+        Ok(Staging { id: id.clone(), folder, target, replaces, is_kept: false, vm_folder })
     }
 
     /// Removes a snapshot, whatever is in its folder.
@@ -195,9 +211,16 @@ impl Staging {
             return Err(SnapshotError::Foreign { path: self.folder.clone(), found: snapshot.record.id() });
         }
         sync(&self.folder)?;
-        fs::rename(&self.folder, &self.target)
-            .map_err(SnapshotError::io("give its name to", &self.target))?;
-        self.is_kept = true;
+        if self.replaces {
+            let exchanged = renameat_with(CWD, &self.folder, CWD, &self.target, RenameFlags::EXCHANGE)
+                .map_err(io::Error::from);
+            // What has the other name now goes with this, as all that is not kept.
+            exchanged.map_err(SnapshotError::io("exchange what is called", &self.target))?;
+        } else {
+            fs::rename(&self.folder, &self.target)
+                .map_err(SnapshotError::io("give its name to", &self.target))?;
+            self.is_kept = true;
+        }
         self.vm_folder.sync_all().map_err(SnapshotError::io("write", &self.target))?;
         // Those above may have been made for it.
         let all = folder_of(folder_of(&self.target));

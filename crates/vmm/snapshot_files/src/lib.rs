@@ -17,6 +17,7 @@
 //!
 //! May not depend on engines, devices or the machine.
 
+mod chain;
 mod error;
 mod file_name;
 mod folder;
@@ -29,6 +30,7 @@ mod snapshot;
 mod tests;
 mod time;
 
+pub use chain::{Chain, DEPTH_MAX, KeptBase};
 pub use error::SnapshotError;
 pub use file_name::FileName;
 pub use folder::{Snapshots, Staging, check_description};

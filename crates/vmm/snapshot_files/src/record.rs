@@ -9,10 +9,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use vm_spec::{BlockSize, DeviceId, DiskFormat, MAX_DEVICES_OF_A_KIND, OnError, OnPanic, OnReset, VmName};
 
-use crate::{FileName, RECORD, SnapshotError, SnapshotId, SnapshotName};
+use crate::{FileName, KeptBase, RECORD, SnapshotError, SnapshotId, SnapshotName};
 
-/// The version that is written and read. What is written under it never changes.
-pub const VERSION: u32 = 1;
+/// The version that is written and read, of one that has all of its RAM. What is written under it never changes.
+const VERSION: u32 = 1;
+/// The version of one that builds upon another: the same, and what that is. A program that does not know of it would take the
+/// difference for all.
+const VERSION_OF_DIFFERENCES: u32 = 2;
 /// Longest record that is read, in bytes.
 pub const BYTES_MAX: u64 = 1 << 20;
 /// Who writes.
@@ -49,8 +52,11 @@ pub struct Record {
     pub cpus: u32,
     /// RAM in bytes.
     pub memory_bytes: u64,
-    /// Bytes of it that are kept: the others are zeros.
+    /// Bytes of it that are kept: the others are zeros, or are what they are in the one that it builds upon.
     pub ram_bytes: u64,
+    /// The snapshot that it builds upon, where it has only what differs from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<KeptBase>,
     /// Whether they are compressed.
     pub compressed: bool,
     /// How long the guest stood still for it, in microseconds.
@@ -192,7 +198,12 @@ impl Record {
         self.expires_s.is_some_and(|expires_s| expires_s <= now_s)
     }
 
-    /// Who writes records here, and for which machines: version, program, architecture.
+    /// The version of a record of one that builds upon this, or upon nothing.
+    pub fn version_for(base: Option<&KeptBase>) -> u32 {
+        if base.is_some() { VERSION_OF_DIFFERENCES } else { VERSION }
+    }
+
+    /// Who writes records here, and for which machines: version (of one that builds upon nothing), program, architecture.
     pub fn writer() -> (u32, String, String) {
         (VERSION, PROGRAM.to_owned(), ARCHITECTURE.to_owned())
     }
@@ -216,10 +227,15 @@ impl Record {
             |why: String| SnapshotError::Record { path: path.to_owned(), why: messages::one_line(&why) };
         let unreadable = |error: serde_json::Error| bad(messages::parser_words(&error.to_string()));
         let Head { version, program, name } = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if version != VERSION {
+        if !(VERSION..=VERSION_OF_DIFFERENCES).contains(&version) {
             let said = |text: &str| messages::one_line(&messages::shortened(text, 80));
             let (name, program) = (said(&name), said(&program));
-            return Err(SnapshotError::Version { name, program, found: version, reads: VERSION });
+            return Err(SnapshotError::Version {
+                name,
+                program,
+                found: version,
+                reads: VERSION_OF_DIFFERENCES,
+            });
         }
         let record: Record = serde_json::from_slice(bytes).map_err(unreadable)?;
         if record.architecture != ARCHITECTURE {
@@ -234,8 +250,9 @@ impl Record {
         let files: BTreeSet<&FileName> = self.files.iter().map(|file| &file.name).collect();
         let ids: BTreeSet<&DeviceId> =
             self.disks.iter().map(|disk| &disk.id).chain(self.cards.iter().map(|card| &card.id)).collect();
-        let is_uuid =
-            self.uuid.len() == 36 && self.uuid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        let is_uuid = |text: &str| {
+            text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+        };
         let rules = [
             (files.len() == self.files.len(), "a file is named twice"),
             (!files.iter().any(|file| file.as_str() == RECORD), "it names itself"),
@@ -244,7 +261,9 @@ impl Record {
             (self.disks.len() <= MAX_DEVICES_OF_A_KIND, "it has more disks than a VM can have"),
             (self.cards.len() <= MAX_DEVICES_OF_A_KIND, "it has more network cards than a VM can have"),
             (self.description.len() <= DESCRIPTION_MAX, "its description is too long"),
-            (is_uuid, "its UUID is none"),
+            (is_uuid(&self.uuid), "its UUID is none"),
+            (self.base.iter().all(|base| is_uuid(&base.uuid)), "the UUID of what it builds upon is none"),
+            (self.version == Record::version_for(self.base.as_ref()), "it builds upon another one, or not"),
         ];
         rules.into_iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
     }

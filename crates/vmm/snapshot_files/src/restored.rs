@@ -122,6 +122,11 @@ impl Snapshots {
                 "VM {vm} was restored from it, and its disks build upon it; 'yagura delete {vm}' removes those"
             )));
         }
+        if let Some(other) = self.difference_from(id)? {
+            return Ok(Some(format!(
+                "snapshot {other} has only what differs from it; 'yagura snapshot flatten {other}' makes that whole by itself"
+            )));
+        }
         // Records name what is behind a disk without links.
         let folder = std::fs::canonicalize(folder).map_err(SnapshotError::io("find", folder))?;
         for vm in self.vms()? {

@@ -66,15 +66,20 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Looks at all of its files but disks, RAM page by page: what was written is there, and nothing else. Whoever goes on from
-    /// it does that first.
+    /// Looks at all of its files but disks, RAM page by page, and that of all it builds upon: what was written is there, and
+    /// nothing else. Whoever goes on from it does that first.
     ///
     /// # Errors
     /// Something is not whole, or damaged.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         self.check()?;
-        let index = self.ram_index()?;
-        self.ram(&index)?.verify().map_err(|source| self.ram_error(source))
+        // Each may be whole, and of another machine.
+        self.ram_layers()?;
+        for snapshot in self.chain()?.iter() {
+            let index = snapshot.ram_index()?;
+            snapshot.ram(&index)?.verify().map_err(|source| snapshot.ram_error(source))?;
+        }
+        Ok(())
     }
 
     /// Whether the machine of its state is the one that its record and its RAM are of.
@@ -123,18 +128,29 @@ impl Snapshot {
     /// It cannot be read, or is not what was written.
     pub fn ram_index(&self) -> Result<RamIndex, SnapshotError> {
         let bytes = read_whole(&self.folder.join(RAM_INDEX), WHOLE_MAX)?;
-        RamIndex::from_bytes(&bytes).map_err(|source| self.ram_error(source))
+        let index = RamIndex::from_bytes(&bytes).map_err(|source| self.ram_error(source))?;
+        if index.is_difference() != self.record.base.is_some() {
+            let what = "its record and its RAM do not agree on whether it builds upon another one";
+            return Err(SnapshotError::Mixed { id: self.record.id(), what });
+        }
+        Ok(index)
     }
 
-    /// Its RAM.
+    /// Its RAM; of a difference what differs.
     ///
     /// # Errors
     /// It cannot be opened, or is not as long as it was.
     pub fn ram<'i>(&self, index: &'i RamIndex) -> Result<RamReader<'i, File>, SnapshotError> {
+        let (file, length) = self.ram_file()?;
+        RamReader::new(file, length, index).map_err(|source| self.ram_error(source))
+    }
+
+    /// The file of its RAM, and its length.
+    pub(crate) fn ram_file(&self) -> Result<(File, u64), SnapshotError> {
         let path = self.folder.join(RAM);
         let file = open_plain(&path)?;
         let length = file.metadata().map_err(SnapshotError::io("look at", &path))?.len();
-        RamReader::new(file, length, index).map_err(|source| self.ram_error(source))
+        Ok((file, length))
     }
 
     /// Adds an error about RAM to the snapshot's name.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod chain;
+
 use std::fs;
 use std::path::Path;
 
@@ -33,6 +35,7 @@ fn record(id: &SnapshotId) -> Record {
         cpus: 1,
         memory_bytes: 64 << 20,
         ram_bytes: 8192,
+        base: None,
         compressed: false,
         pause_us: 1200,
         boot: KeptBoot { kernel: file("kernel"), initrds: vec![], modules: vec![] },
@@ -250,7 +253,8 @@ fn what_is_not_whole_is_refused_in_one_line() {
         error
     };
     for (from, to, why) in [
-        ("\"version\": 1", "\"version\": 2", "in version 2; this program reads version 1, use a newer one"),
+        ("\"version\": 1", "\"version\": 3", "in version 3; this program reads version 2, use a newer one"),
+        ("\"version\": 1", "\"version\": 2", "it builds upon another one, or not"),
         ("x86_64", "riscv64", "a machine of architecture riscv64, and this one is x86_64"),
         ("\"vm\": \"web1\"", "\"vm\": \"db\"", "holds snapshot db/a; it was renamed or copied by hand"),
         ("\"kernel\": \"kernel\"", "\"kernel\": \"../../kernel\"", "no name of a file in a snapshot"),

@@ -4,13 +4,14 @@
 //!            plain: each page where it is in RAM, so that the file can be mapped; all else is a hole
 //! ram        ├ page 0 ┤  hole  ├ page 7 ┤├ page 8 ┤ …
 //!            compressed: a frame of zstd for each piece of 1 MiB that has pages, one behind another
-//! ram-index  magic, format, index (postcard), CRC-32C
+//! ram-index  magic, format, index (postcard), CRC-32C; of a difference also which pages have become zeros
 //! ```
 //!
 //! The ranges of RAM lie in the file one behind another. Pages are counted that way, too.
 
 mod compress;
 mod index;
+mod layers;
 mod layout;
 mod page_set;
 mod read;
@@ -26,6 +27,7 @@ use guest_memory::{Bytes, GuestAddress, GuestMemory};
 
 pub use compress::compress;
 pub use index::RamIndex;
+pub use layers::{RamLayers, difference};
 pub use layout::{RamLayout, RamRange};
 pub use page_set::PageSet;
 pub use read::RamReader;
@@ -44,7 +46,7 @@ pub enum RamError {
     #[error("its index of RAM is none")]
     NotAnIndex,
     /// A newer program wrote it.
-    #[error("its RAM is in format {0}, and this program reads format {format}; use a newer one", format = index::FORMAT)]
+    #[error("its RAM is in format {0}, and this program reads format {format}; use a newer one", format = index::FORMAT_OF_DIFFERENCES)]
     Format(u32),
     /// The index is not what was written.
     #[error("its index of RAM is damaged")]
@@ -63,6 +65,12 @@ pub enum RamError {
         /// First address of the page, or of the piece that cannot be decompressed.
         gpa: u64,
     },
+    /// RAM of one machine, and what differs from that of another.
+    #[error("its RAM and that of what it builds upon are not of one machine")]
+    Unfit,
+    /// Nobody wants it any more.
+    #[error("it was cancelled")]
+    Cancelled,
     /// The host refused.
     #[error("its RAM cannot be read")]
     Io(#[from] io::Error),
@@ -116,7 +124,7 @@ impl RamSink for GuestMemory {
     }
 }
 
-fn is_zero(page: &[u8; PAGE_BYTES]) -> bool {
+fn is_zero(page: &[u8]) -> bool {
     static ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
-    *page == ZEROS
+    *page == ZEROS[..page.len()]
 }

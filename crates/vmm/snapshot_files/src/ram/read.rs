@@ -22,7 +22,7 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
         Ok(RamReader { file, index })
     }
 
-    /// Fills RAM that is all zeros.
+    /// Fills RAM that is all zeros; with a difference, RAM that is what this builds upon.
     ///
     /// # Errors
     /// A page is damaged, or the host refuses.
@@ -32,7 +32,11 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
                 sink.write_page(self.gpa_of(page), bytes)?;
             }
             Ok(())
-        })
+        })?;
+        for page in self.index.zero_pages() {
+            sink.write_page(self.gpa_of(page), &[0; PAGE_BYTES])?;
+        }
+        Ok(())
     }
 
     /// Looks at all of it: whether the pages are as they were written, and all else is zeros, as who maps the file relies
@@ -76,53 +80,75 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
         let mut pages = Vec::with_capacity(PIECE_BYTES);
         let mut frame_at = 0;
         for piece in &self.index.pieces {
-            pages.clear();
-            if self.index.is_compressed {
-                self.read_frame(piece, frame_at, &mut pages)?;
-                frame_at += u64::from(piece.frame_bytes);
-            } else {
-                self.read_plain(piece, &mut pages)?;
-            }
-            let found = pages.chunks_exact(PAGE_BYTES).map(crc32c::crc32c);
-            let mut wrong = piece.pages().zip(&piece.checksums).zip(found);
-            if let Some(((page, _), _)) = wrong.find(|((_, expected), found)| **expected != *found) {
-                return Err(RamError::Damaged { gpa: self.gpa_of(page) });
-            }
+            read_piece(&self.file, self.index, piece, frame_at, &mut pages)?;
+            frame_at += u64::from(piece.frame_bytes);
             take(piece, &pages)?;
         }
         Ok(())
     }
 
-    /// Runs of pages that follow one another are read at once.
-    fn read_plain(&self, piece: &Piece, pages: &mut Vec<u8>) -> Result<(), RamError> {
-        let mut numbers = piece.pages().peekable();
-        while let Some(first) = numbers.next() {
-            let mut count = 1;
-            while numbers.next_if_eq(&(first + count)).is_some() {
-                count += 1;
-            }
-            let start = pages.len();
-            pages.resize(start + count as usize * PAGE_BYTES, 0);
-            self.file.read_at(&mut pages[start..], first * PAGE_BYTES as u64)?;
-        }
-        Ok(())
-    }
-
-    fn read_frame(&self, piece: &Piece, at: u64, pages: &mut Vec<u8>) -> Result<(), RamError> {
-        let mut frame = vec![0; piece.frame_bytes as usize];
-        self.file.read_at(&mut frame, at)?;
-        let expected = piece.checksums.len() * PAGE_BYTES;
-        // No more than that is taken out of it, whatever the frame says of itself.
-        pages.resize(expected, 0);
-        let damaged = RamError::Damaged { gpa: self.gpa_of(piece.number * PIECE_PAGES) };
-        match zstd::bulk::decompress_to_buffer(&frame, pages.as_mut_slice()) {
-            Ok(found) if found == expected => Ok(()),
-            _ => Err(damaged),
-        }
-    }
-
-    /// A page of a sound index has an address.
     fn gpa_of(&self, page: u64) -> u64 {
-        self.index.layout.gpa_of(page).unwrap_or(u64::MAX)
+        gpa_of(self.index, page)
     }
+}
+
+/// Puts the pages of a piece in the place of what is in `pages`, after a look at their checksums. `frame_at` is where its
+/// frame begins, if it has one.
+pub(super) fn read_piece(
+    file: &impl PagesFile,
+    index: &RamIndex,
+    piece: &Piece,
+    frame_at: u64,
+    pages: &mut Vec<u8>,
+) -> Result<(), RamError> {
+    pages.clear();
+    if index.is_compressed {
+        read_frame(file, index, piece, frame_at, pages)?;
+    } else {
+        read_plain(file, piece, pages)?;
+    }
+    let found = pages.chunks_exact(PAGE_BYTES).map(crc32c::crc32c);
+    let mut wrong = piece.pages().zip(&piece.checksums).zip(found);
+    match wrong.find(|((_, expected), found)| **expected != *found) {
+        Some(((page, _), _)) => Err(RamError::Damaged { gpa: gpa_of(index, page) }),
+        None => Ok(()),
+    }
+}
+
+/// Runs of pages that follow one another are read at once.
+fn read_plain(file: &impl PagesFile, piece: &Piece, pages: &mut Vec<u8>) -> Result<(), RamError> {
+    let mut numbers = piece.pages().peekable();
+    while let Some(first) = numbers.next() {
+        let mut count = 1;
+        while numbers.next_if_eq(&(first + count)).is_some() {
+            count += 1;
+        }
+        let start = pages.len();
+        pages.resize(start + count as usize * PAGE_BYTES, 0);
+        file.read_at(&mut pages[start..], first * PAGE_BYTES as u64)?;
+    }
+    Ok(())
+}
+
+fn read_frame(
+    file: &impl PagesFile,
+    index: &RamIndex,
+    piece: &Piece,
+    at: u64,
+    pages: &mut Vec<u8>,
+) -> Result<(), RamError> {
+    let mut frame = vec![0; piece.frame_bytes as usize];
+    file.read_at(&mut frame, at)?;
+    let expected = piece.checksums.len() * PAGE_BYTES;
+    // No more than that is taken out of it, whatever the frame says of itself.
+    pages.resize(expected, 0);
+    match zstd::bulk::decompress_to_buffer(&frame, pages.as_mut_slice()) {
+        Ok(found) if found == expected => Ok(()),
+        _ => Err(RamError::Damaged { gpa: gpa_of(index, piece.number * PIECE_PAGES) }),
+    }
+}
+
+/// A page of a sound index has an address.
+fn gpa_of(index: &RamIndex, page: u64) -> u64 {
+    index.layout.gpa_of(page).unwrap_or(u64::MAX)
 }

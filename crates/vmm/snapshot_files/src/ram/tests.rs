@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is test code")]
 
+mod layers;
+
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -235,10 +237,10 @@ fn no_changed_byte_of_an_index_is_believed() {
         assert!(RamIndex::from_bytes(&bytes[..at]).is_err(), "{at} bytes");
     }
     let mut newer = bytes.clone();
-    newer[8] = 2;
-    assert!(matches!(RamIndex::from_bytes(&newer), Err(RamError::Format(2))));
+    newer[8] = 3;
+    assert!(matches!(RamIndex::from_bytes(&newer), Err(RamError::Format(3))));
     let error = RamIndex::from_bytes(&newer).unwrap_err().to_string();
-    assert!(error.contains("format 2, and this program reads format 1"), "{error}");
+    assert!(error.contains("format 3, and this program reads format 2"), "{error}");
 }
 
 /// What was written under version 1 is read, and written, for ever.

@@ -69,12 +69,7 @@ impl<F: PagesFile> RamWriter<F> {
         for (page, checksum) in self.checksums {
             let number = page / PIECE_PAGES;
             if pieces.last().is_none_or(|piece| piece.number != number) {
-                pieces.push(Piece {
-                    number,
-                    pages: Default::default(),
-                    checksums: Vec::new(),
-                    frame_bytes: 0,
-                });
+                pieces.push(Piece::new(number));
             }
             if let Some(piece) = pieces.last_mut() {
                 let within = page % PIECE_PAGES;
@@ -82,7 +77,7 @@ impl<F: PagesFile> RamWriter<F> {
                 piece.checksums.push(checksum);
             }
         }
-        (self.file, RamIndex { layout: self.layout, pieces, is_compressed: false })
+        (self.file, RamIndex { layout: self.layout, pieces, is_compressed: false, zeros: None })
     }
 }
 

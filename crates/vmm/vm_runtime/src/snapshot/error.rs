@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use messages::Bytes;
-use snapshot_files::SnapshotError;
 use snapshot_files::ram::RamError;
+use snapshot_files::{SnapshotError, SnapshotId};
 use vm_spec::blueprint::Misfit;
 use vm_spec::{BadValue, DeviceId};
 use vm_state::StateError;
@@ -40,6 +40,9 @@ pub enum SnapshotFailure {
     /// The machine has a device more.
     #[error("the machine has {0} now, which the snapshot knows nothing of; detach it first")]
     Extra(DeviceId),
+    /// What it was to build upon has other RAM.
+    #[error("snapshot {0} is of a machine with more or less RAM than this one has now; leave out --base")]
+    OtherRam(SnapshotId),
     /// Whoever asked went away.
     #[error("whoever asked for it does not wait any more")]
     Unwanted,

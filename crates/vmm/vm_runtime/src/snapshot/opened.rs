@@ -4,8 +4,7 @@ use std::path::Path;
 
 use guest_memory::GuestMemory;
 use machine::Machine;
-use snapshot_files::Snapshot;
-use snapshot_files::ram::RamIndex;
+use snapshot_files::{Chain, Snapshot};
 use vm_state::VmState;
 
 use super::SnapshotFailure;
@@ -14,7 +13,6 @@ use super::SnapshotFailure;
 pub(crate) struct Opened {
     pub(crate) snapshot: Snapshot,
     pub(crate) state: VmState,
-    index: RamIndex,
 }
 
 impl Opened {
@@ -32,22 +30,30 @@ impl Opened {
 
     fn of(snapshot: Snapshot) -> Result<Opened, SnapshotFailure> {
         let state = VmState::from_bytes(&snapshot.state()?)?;
-        let index = snapshot.ram_index()?;
-        snapshot.check_machine(&state.blueprint, &index)?;
-        Ok(Opened { snapshot, state, index })
+        snapshot.check_machine(&state.blueprint, &snapshot.ram_index()?)?;
+        Ok(Opened { snapshot, state })
     }
 
     /// Its RAM, ready to be run on: mapped, so that a page is read when it is used, and is shared with whoever else goes on
-    /// from this snapshot until it is written. Compressed RAM has to be read, all of it.
+    /// from this snapshot until it is written. Compressed RAM has to be read, all of it; and so has what differs from a
+    /// snapshot that this one builds upon, which is laid over that.
     pub(crate) fn ram(&self, merge: bool) -> Result<GuestMemory, SnapshotFailure> {
         let map = &self.state.blueprint.memory;
-        match self.snapshot.ram(&self.index)?.mappable() {
-            Ok(file) => Ok(Machine::map_ram(map, file, merge)?),
+        let Chain { whole, differences } = self.snapshot.chain()?;
+        let index = whole.ram_index()?;
+        let memory = match whole.ram(&index)?.mappable() {
+            Ok(file) => Machine::map_ram(map, file, merge)?,
             Err(reader) => {
                 let memory = Machine::allocate_ram(map, merge)?;
-                reader.restore(&memory).map_err(|source| self.snapshot.ram_error(source))?;
-                Ok(memory)
+                reader.restore(&memory).map_err(|source| whole.ram_error(source))?;
+                memory
             }
+        };
+        for difference in differences {
+            let index = difference.ram_index()?;
+            let restored = difference.ram(&index)?.restore(&memory);
+            restored.map_err(|source| difference.ram_error(source))?;
         }
+        Ok(memory)
     }
 }

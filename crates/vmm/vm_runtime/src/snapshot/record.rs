@@ -5,8 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use snapshot_files::{FileName, KeptCard, KeptDisk, KeptFile, RECORD, Record, now_s};
-use vm_control::SnapshotOrder;
+use snapshot_files::{FileName, KeptBase, KeptCard, KeptDisk, KeptFile, RECORD, Record, Snapshot, now_s};
+use vm_control::{SnapshotOrder, SnapshotTaken};
 
 use super::SnapshotFailure;
 use super::boot_files::BootCopies;
@@ -18,18 +18,19 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The record of what was made.
 pub(super) fn kept(
     job: &TakeJob,
+    base: Option<&Snapshot>,
     boot: BootCopies,
     disks: Vec<KeptDisk>,
     files: Vec<KeptFile>,
-    ram_bytes: u64,
-    pause_us: u64,
+    taken: &SnapshotTaken,
 ) -> Result<Record, SnapshotFailure> {
-    let SnapshotOrder { folder: _, vm, name, uuid, description, expires_s, compress } = &job.order;
+    let SnapshotOrder { folder: _, vm, name, uuid, description, expires_s, compress, base: _ } = &job.order;
     let spec = &job.spec;
-    let (version, program, architecture) = Record::writer();
+    let (_, program, architecture) = Record::writer();
+    let base = base.map(|base| KeptBase { name: base.record.name.clone(), uuid: base.record.uuid.clone() });
     let cards = spec.nic_ids().into_iter().zip(&spec.nets);
     Ok(Record {
-        version,
+        version: Record::version_for(base.as_ref()),
         program,
         architecture,
         name: name.parse()?,
@@ -41,9 +42,10 @@ pub(super) fn kept(
         engine: job.engine.to_owned(),
         cpus: spec.cpus.get(),
         memory_bytes: spec.memory.bytes(),
-        ram_bytes,
+        ram_bytes: taken.ram_bytes,
+        base,
         compressed: *compress,
-        pause_us,
+        pause_us: taken.pause_us,
         boot: boot.boot,
         disks,
         cards: cards.map(|(id, net)| KeptCard { id, tap: net.tap.clone(), queues: net.queues }).collect(),

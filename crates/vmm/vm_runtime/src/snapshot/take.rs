@@ -5,8 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use guest_memory::GuestMemory;
-use snapshot_files::ram::{PAGE_BYTES, PageSet, RamIndex, RamLayout, RamWriter, compress};
-use snapshot_files::{FileName, KeptFile, RAM, RAM_INDEX, STATE};
+use host_sys::named_file::folder_of;
+use snapshot_files::ram::{
+    PAGE_BYTES, PageSet, RamError, RamIndex, RamLayout, RamWriter, compress, difference,
+};
+use snapshot_files::{
+    DEPTH_MAX, FileName, KeptFile, RAM, RAM_INDEX, STATE, Snapshot, SnapshotError, SnapshotId, SnapshotName,
+};
 use vm_control::{SnapshotOrder, SnapshotTaken};
 use vm_spec::{DeviceId, VmSpec};
 use vm_state::VmState;
@@ -52,6 +57,7 @@ impl TakeJob {
         let folder = Path::new(&self.order.folder);
         let mut notes = Vec::new();
         let ram_bytes = touched(&self.memory, folder)?.count() * PAGE_BYTES as u64;
+        let base = self.base(folder)?;
         let disks = DiskCopies::plan(&self.spec, &self.disk_bytes, folder, ram_bytes)?;
         let boot = boot_files::copy(&self.spec, folder)?;
         let ram_path = folder.join(RAM);
@@ -61,16 +67,16 @@ impl TakeJob {
             return Err(SnapshotFailure::Unwanted);
         }
         notes.extend(captured.disks.note());
-        let ram = self.finish_ram(&ram_path, captured.ram)?;
+        let ram = self.finish_ram(&ram_path, captured.ram, base.as_ref())?;
         let mut files = boot.files.clone();
         files.push(write_synced(folder, STATE, &captured.state.to_bytes()?)?);
         files.push(write_synced(folder, RAM_INDEX, &ram.to_bytes()?)?);
         files.push(KeptFile { name: file_name(RAM)?, size_bytes: ram.file_bytes(), crc32c: None });
         let (disks, disk_files) = captured.disks.finish(folder)?;
         files.extend(disk_files);
-        let (pause_us, ram_bytes) = (captured.pause_us, ram.data_bytes());
-        write_record(folder, &kept(self, boot, disks, files, ram_bytes, pause_us)?)?;
-        Ok(SnapshotTaken { pause_us, ram_bytes, notes })
+        let taken = SnapshotTaken { pause_us: captured.pause_us, ram_bytes: ram.data_bytes(), notes };
+        write_record(folder, &kept(self, base.as_ref(), boot, disks, files, &taken)?)?;
+        Ok(taken)
     }
 
     fn create_ram(&self, path: &Path) -> Result<RamWriter<File>, SnapshotFailure> {
@@ -154,22 +160,59 @@ impl TakeJob {
         ram.write(&self.memory, pages).map_err(SnapshotFailure::io("write", &path))
     }
 
-    /// Brings RAM to stable storage, compressed where that is wanted.
-    fn finish_ram(&self, path: &Path, index: RamIndex) -> Result<RamIndex, SnapshotFailure> {
-        let failed = |operation| SnapshotFailure::io(operation, path);
-        let plain = File::open(path).map_err(failed("open"))?;
-        if !self.order.compress {
-            plain.sync_all().map_err(failed("write"))?;
-            return Ok(index);
+    /// What it is to build upon, beside it.
+    fn base(&self, folder: &Path) -> Result<Option<Snapshot>, SnapshotFailure> {
+        let Some(name) = &self.order.base else { return Ok(None) };
+        // A name leads nowhere else.
+        let name: SnapshotName = name.parse()?;
+        let base = Snapshot::at(&folder_of(folder).join(name.as_str()))?;
+        if base.chain()?.len() >= DEPTH_MAX {
+            let id = SnapshotId { vm: self.order.vm.parse()?, name: self.order.name.parse()? };
+            return Err(SnapshotError::Deep { id, most: DEPTH_MAX }.into());
         }
-        let packed_path = path.with_extension("zst");
-        let packed = File::options().write(true).create_new(true).open(&packed_path);
-        let packed = packed.map_err(SnapshotFailure::io("make", &packed_path))?;
-        let index = compress(&index, plain, &packed)?;
-        packed.sync_all().map_err(SnapshotFailure::io("write", &packed_path))?;
-        std::fs::rename(&packed_path, path).map_err(failed("write"))?;
+        if *base.ram_index()?.layout() != RamLayout::of(&self.memory) {
+            return Err(SnapshotFailure::OtherRam(base.record.id()));
+        }
+        Ok(Some(base))
+    }
+
+    /// Brings RAM to stable storage: what differs from `base` alone, and compressed, where that is wanted.
+    fn finish_ram(
+        &self,
+        path: &Path,
+        index: RamIndex,
+        base: Option<&Snapshot>,
+    ) -> Result<RamIndex, SnapshotFailure> {
+        let mut index = index;
+        if let Some(base) = base {
+            let layers = base.ram_layers()?;
+            index = replace_ram(path, |from, to| {
+                let sized = to.set_len(index.layout().size_bytes()).map_err(RamError::from);
+                let differs = sized.and_then(|()| difference(&index, from, &layers, to));
+                Ok(differs.map_err(|source| base.ram_error(source))?)
+            })?;
+        }
+        if self.order.compress {
+            index = replace_ram(path, |from, to| Ok(compress(&index, from, to)?))?;
+        }
+        let file = File::open(path).map_err(SnapshotFailure::io("open", path))?;
+        file.sync_all().map_err(SnapshotFailure::io("write", path))?;
         Ok(index)
     }
+}
+
+/// Puts a file that is made of the one at `path` in its place.
+fn replace_ram(
+    path: &Path,
+    make: impl FnOnce(File, &File) -> Result<RamIndex, SnapshotFailure>,
+) -> Result<RamIndex, SnapshotFailure> {
+    let from = File::open(path).map_err(SnapshotFailure::io("open", path))?;
+    let made_path = path.with_extension("made");
+    let made = File::options().read(true).write(true).create_new(true).open(&made_path);
+    let made = made.map_err(SnapshotFailure::io("make", &made_path))?;
+    let index = make(from, &made)?;
+    std::fs::rename(&made_path, path).map_err(SnapshotFailure::io("write", path))?;
+    Ok(index)
 }
 
 fn touched(memory: &GuestMemory, folder: &Path) -> Result<PageSet, SnapshotFailure> {

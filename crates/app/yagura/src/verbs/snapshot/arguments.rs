@@ -22,6 +22,8 @@ pub enum SnapshotCommand {
     Delete(SnapshotDeleteArguments),
     /// Have a running VM go back to a snapshot: its memory, its processes, and all that is on its disks
     Restore(RestoreArguments),
+    /// Have snapshots that build upon others keep all of their memory, so that those may be deleted
+    Flatten(SnapshotFlattenArguments),
     /// Write a snapshot to a file that says all of itself, for another host or for later
     Export(SnapshotExportArguments),
     /// Take a snapshot out of such a file
@@ -43,6 +45,9 @@ pub struct CreateArguments {
     /// How long it is kept at least, such as 12h, 7d or 4w: the next 'snapshot create' of the VM after that removes it
     #[arg(long, value_name = "TIME", value_parser = lifetime)]
     pub expires: Option<u64>,
+    /// Keep of its memory only what differs from this snapshot of the VM, which then has to stay
+    #[arg(long, value_name = "OTHER")]
+    pub base: Option<SnapshotName>,
     /// Compress its memory (zstd): smaller, and slower to restore
     #[arg(long)]
     pub compress: bool,
@@ -83,6 +88,15 @@ pub struct SnapshotInfoArguments {
 #[derive(Args, Debug)]
 #[command(after_help = EXIT_STATUS)]
 pub struct SnapshotDeleteArguments {
+    /// The snapshots
+    #[arg(required = true, value_name = "NAME/SNAP")]
+    pub ids: Vec<SnapshotId>,
+}
+
+/// `yagura snapshot flatten`
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_STATUS)]
+pub struct SnapshotFlattenArguments {
     /// The snapshots
     #[arg(required = true, value_name = "NAME/SNAP")]
     pub ids: Vec<SnapshotId>,
@@ -212,6 +226,7 @@ takes no time and no room; elsewhere they are copied, and the guest stands still
 Examples:
   yagura snapshot create web1 before-upgrade --description 'Debian 12.5'
   yagura snapshot create web1 nightly --expires 7d --compress
+  yagura snapshot create web1 tuesday --base monday
 
 Exit status:
   0  done

@@ -25,6 +25,11 @@ pub fn create(snapshots: &Snapshots, arguments: &CreateArguments) -> anyhow::Res
         Ok(made) => made,
         Err(failed) => return Ok(Err(failed)),
     };
+    if arguments.base.is_some() && snapshot.record.base.is_none() {
+        say(&format!(
+            "snapshot {id}: all of its memory was kept, as the VM runs in a version that knows no --base"
+        ));
+    }
     taken.notes.iter().for_each(|note| say(&format!("snapshot {id}: {note}")));
     if *json {
         print(&show::in_json(&snapshot)?)?;
@@ -50,7 +55,11 @@ fn take(
     let refused = |error: ClientError| running.failed(&id.vm, &error);
     // Before a folder is made for a VM that is not there.
     vm.status().map_err(refused)?;
-    remove_expired(snapshots, id)?;
+    let base = arguments.base.clone().map(|name| SnapshotId { vm: id.vm.clone(), name });
+    if let Some(base) = &base {
+        snapshots.open(base).map_err(|error| failed(&error))?;
+    }
+    remove_expired(snapshots, id, base.as_ref())?;
     let staging = snapshots.begin(id).map_err(|error| failed(&error))?;
     let order = SnapshotOrder {
         folder: staging.folder().display().to_string(),
@@ -60,14 +69,17 @@ fn take(
         description: arguments.description.clone(),
         expires_s: arguments.expires.map(|seconds| now_s().saturating_add(seconds)),
         compress: arguments.compress,
+        base: arguments.base.as_ref().map(ToString::to_string),
     };
     let taken = vm.snapshot(&order).map_err(refused)?;
     Ok((taken, staging.keep().map_err(|error| failed(&error))?))
 }
 
 /// Those of the VM's snapshots that nobody wants to keep any longer go first: there may be no room before.
-fn remove_expired(snapshots: &Snapshots, id: &SnapshotId) -> Result<(), Failed> {
-    for expired in snapshots.expired(&id.vm, now_s()).map_err(|error| failed(&error))? {
+fn remove_expired(snapshots: &Snapshots, id: &SnapshotId, base: Option<&SnapshotId>) -> Result<(), Failed> {
+    let expired = snapshots.expired(&id.vm, now_s()).map_err(|error| failed(&error))?;
+    // What is built upon is wanted still.
+    for expired in expired.into_iter().filter(|expired| Some(expired) != base) {
         match snapshots.delete(&expired) {
             Ok(()) => say(&format!("snapshot {expired} had expired and was removed")),
             Err(error) => say(&format!("snapshot {expired} has expired and stays: {}", failed(&error).line)),

@@ -1,4 +1,4 @@
-//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, `export`, `import`, `yagura run --restore` and `yagura clone`.
+//! `yagura snapshot create`, `list`, `info`, `delete`, `restore`, `flatten`, `export`, `import`, `yagura run --restore` and `yagura clone`.
 //!
 //! ```text
 //! create ─► Staging (a folder, locked) ─► the VM's process writes to it ─► Staging::keep gives it its name
@@ -17,13 +17,14 @@ mod new_vm;
 mod restore;
 mod show;
 
-use messages::in_words;
+use messages::{Watch, in_words, progress_of};
 use snapshot_files::{SnapshotError, Snapshots};
 use yagura_vmm::say;
 
 use super::failure::{Failed, class_of_snapshot};
 use crate::images::data_folder;
-use arguments::{SnapshotCommand, SnapshotDeleteArguments};
+use crate::progress::Stages;
+use arguments::{SnapshotCommand, SnapshotDeleteArguments, SnapshotFlattenArguments};
 
 pub use clone::clone;
 pub use new_vm::{Source, forget_restored};
@@ -37,6 +38,7 @@ pub fn run(command: &SnapshotCommand) -> anyhow::Result<u8> {
         SnapshotCommand::Info(arguments) => show::info(&snapshots, arguments)?,
         SnapshotCommand::Delete(arguments) => delete(&snapshots, arguments),
         SnapshotCommand::Restore(arguments) => restore::restore(&snapshots, arguments),
+        SnapshotCommand::Flatten(arguments) => flatten(&snapshots, arguments),
         SnapshotCommand::Export(arguments) => archive::export(&snapshots, arguments),
         SnapshotCommand::Import(arguments) => archive::import(&snapshots, arguments),
     };
@@ -60,6 +62,19 @@ fn delete(snapshots: &Snapshots, arguments: &SnapshotDeleteArguments) -> Result<
         }
     }
     first
+}
+
+fn flatten(snapshots: &Snapshots, arguments: &SnapshotFlattenArguments) -> Result<(), Failed> {
+    let mut stages = Stages::new();
+    for id in &arguments.ids {
+        stages.stage(&format!("making snapshot {id} whole by itself"));
+        let done = snapshots.flatten(id, &mut progress_of(&mut stages));
+        if !done.map_err(|error| failed(&error))? {
+            stages.note(&format!("snapshot {id} builds upon no other one"));
+        }
+    }
+    stages.finish();
+    Ok(())
 }
 
 /// Why something could not be done with a snapshot.

@@ -3,7 +3,9 @@
 use messages::Bytes;
 use serde::Serialize;
 use serde_json::json;
-use snapshot_files::{KeptDisk, Record, Snapshot, SnapshotError, SnapshotId, Snapshots, now_s, utc};
+use snapshot_files::{
+    KeptBase, KeptDisk, Record, Snapshot, SnapshotError, SnapshotId, Snapshots, now_s, utc,
+};
 use vm_spec::VmName;
 use yagura_vmm::say;
 
@@ -25,6 +27,7 @@ struct SnapshotRow {
     engine: String,
     memory_bytes: u64,
     ram_bytes: u64,
+    base: Option<String>,
     room_bytes: u64,
     description: String,
 }
@@ -41,6 +44,7 @@ impl SnapshotRow {
             engine: record.engine.clone(),
             memory_bytes: record.memory_bytes,
             ram_bytes: record.ram_bytes,
+            base: record.base.as_ref().map(|base| base.name.to_string()),
             room_bytes: snapshot.room_bytes(),
             description: record.description.clone(),
         }
@@ -56,6 +60,7 @@ impl Line for SnapshotRow {
         "engine",
         "memory",
         "kept of it",
+        "builds upon",
         "room on the host",
         "description",
     ];
@@ -69,6 +74,7 @@ impl Line for SnapshotRow {
             self.engine.clone(),
             report::bytes(self.memory_bytes),
             report::bytes(self.ram_bytes),
+            or_dash(self.base.clone()),
             report::bytes(self.room_bytes),
             or_dash(Some(self.description.clone())),
         ];
@@ -152,6 +158,7 @@ fn table(snapshot: &Snapshot) -> String {
             "memory".to_owned(),
             format!("{}, {} of it kept{compressed}", Bytes(*memory_bytes), Bytes(*ram_bytes)),
         ),
+        ("builds upon".to_owned(), or_dash(base_in_words(snapshot))),
         ("pause".to_owned(), format!("{}.{:03} ms", pause_us / 1000, pause_us % 1000)),
         ("room on the host".to_owned(), Bytes(snapshot.room_bytes()).to_string()),
         ("folder".to_owned(), snapshot.folder().display().to_string()),
@@ -164,6 +171,22 @@ fn table(snapshot: &Snapshot) -> String {
     // Of a snapshot's words nobody knows who wrote them.
     table.add_rows(rows.into_iter().map(|(what, value)| [what, value].map(|text| messages::one_line(&text))));
     table.to_string()
+}
+
+/// What it builds upon, and how much that keeps.
+fn base_in_words(snapshot: &Snapshot) -> Option<String> {
+    let KeptBase { name, .. } = snapshot.record.base.as_ref()?;
+    let chain = match snapshot.chain() {
+        Ok(chain) => chain,
+        Err(error) => return Some(messages::in_words(&error)),
+    };
+    let before = &chain.iter().collect::<Vec<_>>()[..chain.len() - 1];
+    let ram_bytes = before.iter().map(|snapshot| snapshot.record.ram_bytes).sum();
+    let others = match before.len() {
+        1 => String::new(),
+        more => format!(" and {} more", more - 1),
+    };
+    Some(format!("{name}{others}, {} of memory kept there", Bytes(ram_bytes)))
 }
 
 fn disk_in_words(disk: &KeptDisk) -> String {
