@@ -1,5 +1,7 @@
 //! Numbers out of bytes, where the bytes may be fewer than they should be.
 
+use image_model::uuid_text;
+
 use crate::FsError;
 
 /// Bytes of a structure on disk.
@@ -43,19 +45,6 @@ impl<'a> Bytes<'a> {
     pub(crate) fn array<const N: usize>(self, at: usize) -> Result<[u8; N], FsError> {
         self.slice(at, N)?.try_into().map_err(|_| CUT_SHORT)
     }
-}
-
-/// A UUID as it is written: bytes in the order in which they stand.
-pub(crate) fn uuid_text(uuid: &[u8; 16]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!(
-        "{}-{}-{}-{}-{}",
-        hex(&uuid[..4]),
-        hex(&uuid[4..6]),
-        hex(&uuid[6..8]),
-        hex(&uuid[8..10]),
-        hex(&uuid[10..])
-    )
 }
 
 /// A GUID as EFI stores it: the first three fields are little-endian (UEFI appendix A).

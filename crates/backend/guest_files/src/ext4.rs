@@ -11,7 +11,9 @@ use std::rc::Rc;
 
 use ext4_view::{Ext4 as View, Ext4Error, Ext4Read, FileType, Path};
 
-use crate::bytes::{Bytes, field_text, uuid_text};
+use image_model::uuid_text;
+
+use crate::bytes::{Bytes, field_text};
 use crate::path::{About, EachEntry, Inodes, PATH_LIMIT_BYTES};
 use crate::{FileKind, FsError, FsKind, Metadata, ReadAt};
 

@@ -131,8 +131,7 @@ fn uuid(identity: &[u8; 32]) -> String {
     bytes.copy_from_slice(&identity[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    image_model::uuid_text(&bytes)
 }
 
 #[cfg(test)]

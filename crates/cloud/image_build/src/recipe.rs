@@ -126,7 +126,7 @@ impl Recipe {
 
     /// The first digits of that, for a name.
     pub fn short_digest(&self) -> String {
-        self.digest().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        image_model::hex(&self.digest()[..8])
     }
 
     /// The shell commands that finish the new system.

@@ -1,8 +1,5 @@
 //! Why an action did not come to its end.
 
-use std::io;
-use std::path::PathBuf;
-
 use image_import::ImportError;
 use image_sources::{CatalogueError, FetchError, OciError};
 use messages::Cancelled;
@@ -47,16 +44,6 @@ pub enum ImageError {
     /// Nobody wants it any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    /// The host refused.
-    #[error("cannot {operation} {}", image_store::place_in_words(path))]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
 }
 
 impl ImageError {
@@ -78,17 +65,8 @@ impl ImageError {
             ImageError::Oci(OciError::Login(_))
             | ImageError::Import(_)
             | ImageError::Build(_)
-            | ImageError::Cancelled(_)
-            | ImageError::Io { .. } => FailureClass::Host,
+            | ImageError::Cancelled(_) => FailureClass::Host,
         }
-    }
-
-    pub(crate) fn io(
-        operation: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> ImageError {
-        let path = path.into();
-        move |source| ImageError::Io { operation, path, source }
     }
 }
 

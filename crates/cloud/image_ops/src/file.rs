@@ -17,7 +17,7 @@ use host_sys::open_beneath::open_beneath;
 use image_import::{Appliance, ApplianceDisk, InputFile, Recognized};
 use image_model::{Compression, SourceKind};
 use image_sources::{FileFormat, FileKind};
-use image_store::{Image, StagingFolder};
+use image_store::{Image, StagingFolder, StoreError};
 use messages::{progress_of, step};
 use oci_image::ByteRange;
 
@@ -47,7 +47,7 @@ pub(crate) struct Input<'a> {
 
 impl Input<'_> {
     pub(crate) fn open(&self) -> Result<File, ImageError> {
-        Ok(open_named(self.path, Accepts::File).map_err(ImageError::io("open", self.name))?.file)
+        Ok(open_named(self.path, Accepts::File).map_err(StoreError::io("open", self.name))?.file)
     }
 }
 
@@ -211,17 +211,17 @@ impl Images {
         }
         step(watch, "comparing the appliance with its manifest")?;
         let folder =
-            File::open(folder_of(input.path)).map_err(ImageError::io("open the folder of", input.path))?;
+            File::open(folder_of(input.path)).map_err(StoreError::io("open the folder of", input.path))?;
         let own_name = input.path.file_name().unwrap_or_default();
         let mut files = vec![(own_name.display().to_string(), input.open()?)];
         let described = self.importer.read_description(input.name, &files, None, &mut messages::unwatched)?;
         let name = Disks::of(&described).choose(input.name, options.appliance_disk.as_deref())?.name;
         let disk = open_beneath(&folder, Path::new(name))
-            .map_err(ImageError::io("open", input.name.with_file_name(name)))?;
+            .map_err(StoreError::io("open", input.name.with_file_name(name)))?;
         files.push((name.to_owned(), disk));
         let manifest = match open_beneath(&folder, &Path::new(own_name).with_extension("mf")) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            opened => Some(opened.map_err(ImageError::io("open", input.name.with_extension("mf")))?),
+            opened => Some(opened.map_err(StoreError::io("open", input.name.with_extension("mf")))?),
         };
         let appliance =
             self.importer.read_description(input.name, &files, manifest.as_ref(), &mut progress_of(watch))?;

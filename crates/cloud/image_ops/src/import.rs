@@ -10,7 +10,7 @@ use image_import::{BootOutputs, DiskFile, ImportError};
 use image_model::{
     Alias, Architecture, FirstBoot, ImageDescription, ImageSource, MachineDefaults, SourceKind, UtcTime,
 };
-use image_store::{BootFiles, Image, NewImage, StagingFolder};
+use image_store::{BootFiles, Image, NewImage, StagingFolder, StoreError};
 use messages::{progress_of, step};
 
 use crate::file::Input;
@@ -154,7 +154,7 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Found, ImageError> {
         step(watch, "looking for a kernel")?;
-        let source = File::open(raw).map_err(ImageError::io("open", raw))?;
+        let source = File::open(raw).map_err(StoreError::io("open", raw))?;
         let outputs = (staged(&staging.file("kernel"))?, staged(&staging.file("initrd"))?);
         let disk = DiskFile::new(source.as_fd(), SourceFormat::Raw, name);
         let outputs = BootOutputs { kernel: outputs.0.as_fd(), initrd: outputs.1.as_fd() };
@@ -179,5 +179,5 @@ pub(crate) struct Found {
 
 /// A file of a staging folder.
 pub(crate) fn staged(path: &Path) -> Result<File, ImageError> {
-    host_sys::new_file::staged(path).map_err(ImageError::io("make", path))
+    Ok(host_sys::new_file::staged(path).map_err(StoreError::io("make", path))?)
 }

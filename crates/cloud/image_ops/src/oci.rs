@@ -15,7 +15,7 @@ use image_model::{
     Alias, Architecture, Digest, FirstBoot, ImageDescription, ImageSource, SourceKind, UtcTime,
 };
 use image_sources::{FetchSettings, Fetcher, Layer, OciImage};
-use image_store::{BootFiles, Image, NewImage, StagingFolder};
+use image_store::{BootFiles, Image, NewImage, StagingFolder, StoreError};
 use messages::{progress_of, step};
 use oci_image::{
     ArchivedImage, ArchivedLayer, ByteRange, LayerCompression, OciConfig, OciOptions, OciReference,
@@ -60,7 +60,7 @@ impl Images {
     ) -> Result<Image, ImageError> {
         let lock = self.alone_at(&format!("oci {reference}"), watch)?;
         let folder = self.store.partial_path(&lock).with_extension("layers");
-        std::fs::create_dir_all(&folder).map_err(ImageError::io("make the folder", &folder))?;
+        std::fs::create_dir_all(&folder).map_err(StoreError::io("make the folder", &folder))?;
         step(watch, &format!("fetching {reference}"))?;
         let fetcher = Fetcher::new(FetchSettings::default())?;
         let image = fetcher.pull_oci(reference, &folder, oci_options(), &mut events_of(watch))?;
@@ -91,7 +91,7 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<Image, ImageError> {
         step(watch, "reading the archive")?;
-        let archive = open_named(path, Accepts::File).map_err(ImageError::io("open", name))?.file;
+        let archive = open_named(path, Accepts::File).map_err(StoreError::io("open", name))?.file;
         let image = self.importer.read_oci_archive(archive.as_fd(), name, oci_options())?;
         let ArchivedImage { architecture, digest, config, layers } = image;
         let layers = layers.into_iter().map(|layer| layer_file(&archive, layer)).collect();
@@ -114,7 +114,7 @@ impl Images {
         let description = description(&image, name);
         let identity = *image.digest.bytes();
         let own = staging.file("own.tar");
-        write_own_layer(&own, &kit, &process).map_err(ImageError::io("write", &own))?;
+        write_own_layer(&own, &kit, &process).map_err(StoreError::io("write", &own))?;
         let data_bytes = self.merge(image.layers, &own, &staging, &tree, watch)?;
         step(watch, "making the disk")?;
         let disk = staging.file("disk");
@@ -123,7 +123,7 @@ impl Images {
         image_build::from_tar(&tree, staging.path(), &disk, &file_system)?;
         let (kernel, initrd) = (staging.file("kernel"), staging.file("initrd"));
         for (from, to) in [(&kit.kernel, &kernel), (&kit.initrd, &initrd)] {
-            std::fs::copy(from, to).map_err(ImageError::io("copy", from))?;
+            std::fs::copy(from, to).map_err(StoreError::io("copy", from))?;
         }
         let boot = BootFiles::Kernel { kernel, initrd: Some(initrd), cmdline: CMDLINE.to_owned() };
         self.take_in(NewImage { description, disk, boot }, alias, watch)
@@ -139,7 +139,7 @@ impl Images {
         watch: &mut dyn Watch,
     ) -> Result<u64, ImageError> {
         let own_file = open(own)?;
-        let own_bytes = own_file.metadata().map_err(ImageError::io("look at", own))?.len();
+        let own_bytes = own_file.metadata().map_err(StoreError::io("look at", own))?.len();
         let mut layers: Vec<LayerFile<'_>> = layers;
         layers.push(LayerFile {
             file: own_file.as_fd(),
@@ -169,9 +169,9 @@ impl Images {
         let staging = self.store.stage()?;
         image_build::build_kernel(&recipe, &archive, staging.path(), &mut stages_of(watch))?;
         let parent = self.store.root().join("kernels");
-        std::fs::create_dir_all(&parent).map_err(ImageError::io("make the folder", &parent))?;
+        std::fs::create_dir_all(&parent).map_err(StoreError::io("make the folder", &parent))?;
         let kit =
-            KernelKit::place(staging.path(), &folder).map_err(ImageError::io("put in place", &folder))?;
+            KernelKit::place(staging.path(), &folder).map_err(StoreError::io("put in place", &folder))?;
         Ok(kit)
     }
 }
@@ -187,7 +187,7 @@ fn layer_file(file: &File, layer: ArchivedLayer) -> LayerFile<'_> {
 }
 
 fn open(path: &Path) -> Result<File, ImageError> {
-    File::open(path).map_err(ImageError::io("open", path))
+    Ok(File::open(path).map_err(StoreError::io("open", path))?)
 }
 
 fn description(image: &LayeredImage<'_>, name: &str) -> ImageDescription {

@@ -114,8 +114,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-        let path = path.to_owned();
+    /// That the host refused `operation` with the file at `path`.
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.into();
         move |source| StoreError::Io { operation, path, source }
     }
 

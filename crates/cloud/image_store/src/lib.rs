@@ -42,7 +42,7 @@ pub use instances::{DiskMethod, InstanceDisk};
 pub use layout::place_in_words;
 pub use locks::{KeyLock, Waiting};
 pub use metadata::{BootWay, Image, ImageMetadata};
-pub use sparse::{copy_sparse, hash_file};
+pub use sparse::hash_file;
 pub use staging::StagingFolder;
 pub use store::Store;
 pub use verify::{DamageKind, DamagedBlob, VerifyReport};

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use disk::Output;
+use host_sys::file_copy::share_blocks;
 use host_sys::new_file::NewFile;
 use host_sys::sparse::{SparseWriter, first_run};
 use messages::{Cancelled, Progress};
@@ -59,10 +60,6 @@ pub(crate) fn hash_while(path: &Path, progress: Progress<'_>) -> Result<Digest, 
 ///
 /// # Errors
 /// The source cannot be read, the target is there, or there is no room; then there is no target.
-pub fn copy_sparse(source: &Path, target: &Path, progress: ByteProgress<'_>) -> Result<u64, StoreError> {
-    copy_to(source, target.into(), progress)
-}
-
 fn copy_to(source: &Path, output: Output<'_>, progress: ByteProgress<'_>) -> Result<u64, StoreError> {
     let from = open_source(source)?;
     let target = output.path;
@@ -100,11 +97,11 @@ pub(crate) fn clone(source: &Path, target: Output<'_>) -> Result<Option<u64>, St
     let bytes = from.metadata().map_err(StoreError::io("look at", source))?.len();
     let Output { path, mode } = target;
     let new = NewFile::create(path, mode).map_err(StoreError::io("make", path))?;
-    match rustix::fs::ioctl_ficlone(new.file(), &from) {
-        Ok(()) => new.keep().map(|()| Some(bytes)).map_err(StoreError::io("make", path)),
-        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(None),
-        Err(errno) => Err(StoreError::errno("share blocks with", path)(errno)),
+    if !share_blocks(&from, new.file()).map_err(StoreError::io("share blocks with", path))? {
+        return Ok(None);
     }
+    new.keep().map_err(StoreError::io("make", path))?;
+    Ok(Some(bytes))
 }
 
 /// Gives the blocks of a file that hold nothing but zeros back to the file system, where it can take them.
@@ -265,10 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (source, target) = (folder.path().join("source"), folder.path().join("target"));
         let bytes = sparse_file(&source);
-        assert_eq!(copy_sparse(&source, &target, &mut silent).unwrap(), 8 << 20);
+        assert_eq!(copy_to(&source, (&*target).into(), &mut silent).unwrap(), 8 << 20);
         assert_eq!(fs::read(&target).unwrap(), bytes);
         assert!(fs::metadata(&target).unwrap().blocks() * 512 < 1 << 20);
-        assert!(copy_sparse(&source, &target, &mut silent).is_err());
+        assert!(copy_to(&source, (&*target).into(), &mut silent).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use disk::{DiskFormat, SourceFormat};
 use host_sys::named_file::read_named;
 use image_import::{BootOutputs, DiskFile};
 use image_model::Architecture;
-use image_store::BootWay;
+use image_store::{BootWay, StoreError};
 use oci_init::EXIT_PORT_PARAMETER;
 
 use crate::{Instance, InstanceError, Instances};
@@ -68,7 +68,7 @@ impl Instances<'_> {
         let folder = self.store.instance_folder(&instance.name);
         let (kernel_file, initrd_file) = (nameless_file(&folder)?, nameless_file(&folder)?);
         let outputs = BootOutputs { kernel: kernel_file.as_fd(), initrd: initrd_file.as_fd() };
-        let open = |path: &Path| File::open(path).map_err(InstanceError::io("open", path));
+        let open = |path: &Path| File::open(path).map_err(StoreError::io("open", path));
         let own = open(&instance.disk)?;
         let blob = self.store.blob_path(&instance.image.metadata.disk);
         // An overlay of ours has the image's blob behind it.
@@ -99,21 +99,22 @@ impl Instances<'_> {
 fn once_done(path: &Path) -> Result<Option<String>, InstanceError> {
     match read_named(path, ONCE_BYTES_MAX) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        read => read.map(|bytes| String::from_utf8(bytes).ok()).map_err(InstanceError::io("read", path)),
+        read => Ok(String::from_utf8(read.map_err(StoreError::io("read", path))?).ok()),
     }
 }
 
 /// Keeps what is started once now; with nothing, what was started before may be started once more.
 fn remember(path: &Path, next: Option<&str>) -> Result<(), InstanceError> {
     match next {
-        Some(next) => std::fs::write(path, next).map_err(InstanceError::io("write", path)),
-        None => std::fs::remove_file(path).map_err(InstanceError::io("remove", path)),
+        Some(next) => std::fs::write(path, next).map_err(StoreError::io("write", path))?,
+        None => std::fs::remove_file(path).map_err(StoreError::io("remove", path))?,
     }
+    Ok(())
 }
 
 /// A file that takes room in this folder as long as it is open, and leaves nothing.
 fn nameless_file(folder: &Path) -> Result<File, InstanceError> {
-    host_sys::new_file::nameless(folder).map_err(InstanceError::io("make a file in", folder))
+    Ok(host_sys::new_file::nameless(folder).map_err(StoreError::io("make a file in", folder))?)
 }
 
 fn path_of(file: &File) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use first_boot::{DefaultUser, SeedReader};
 use image_model::FirstBoot;
-use image_store::Image;
+use image_store::{Image, StoreError};
 use messages::{Watch, step};
 use vm_spec::VmName;
 
@@ -55,7 +55,7 @@ impl Instances<'_> {
         }
         step(watch, "recording it")?;
         let path = staging.file(record::FILE);
-        record.write(&path).map_err(InstanceError::io("write", &path))?;
+        record.write(&path).map_err(StoreError::io("write", &path))?;
         step(watch, "making its disk")?;
         let disk = self.store.create_instance_in(&staging, image, name, size_bytes)?;
         let login =

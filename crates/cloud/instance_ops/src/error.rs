@@ -1,8 +1,5 @@
 //! Why something was not done with instances.
 
-use std::io;
-use std::path::PathBuf;
-
 use image_import::ImportError;
 use image_store::StoreError;
 use messages::Cancelled;
@@ -34,16 +31,6 @@ pub enum InstanceError {
     /// Nobody wants it any more.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    /// The host refused.
-    #[error("cannot {operation} {}", image_store::place_in_words(path))]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
 }
 
 impl InstanceError {
@@ -58,16 +45,7 @@ impl InstanceError {
             InstanceError::Record(_)
             | InstanceError::Seed(_)
             | InstanceError::Import(_)
-            | InstanceError::Cancelled(_)
-            | InstanceError::Io { .. } => FailureClass::Host,
+            | InstanceError::Cancelled(_) => FailureClass::Host,
         }
-    }
-
-    pub(crate) fn io(
-        operation: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> InstanceError {
-        let path = path.into();
-        move |source| InstanceError::Io { operation, path, source }
     }
 }

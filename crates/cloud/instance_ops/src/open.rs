@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use disk::DiskFormat;
-use image_store::{Image, InstanceDisk};
+use image_store::{Image, InstanceDisk, StoreError};
 use vm_spec::VmName;
 
 use crate::create::SEED;
@@ -77,7 +77,7 @@ impl Instances<'_> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(InstanceRecord::read(&path, name)?.unwrap_or(new))
             }
-            Err(error) => Err(InstanceError::io("write", path)(error)),
+            Err(error) => Err(StoreError::io("write", path)(error).into()),
         }
     }
 }

@@ -10,8 +10,7 @@ pub fn uuid() -> Result<String, InstanceError> {
     let mut bytes = random::<16>()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Ok(image_model::uuid_text(&bytes))
 }
 
 /// A password of 60 bits, such as `k3vd-93qm-xw7e`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use host_sys::named_file::read_named;
 use host_sys::new_file::{NewFile, PRIVATE};
 use image_model::{Digest, UtcTime};
-use image_store::Image;
+use image_store::{Image, StoreError};
 use serde::{Deserialize, Serialize};
 use vm_spec::VmName;
 
@@ -92,7 +92,7 @@ impl InstanceRecord {
     pub(crate) fn read(path: &Path, name: &VmName) -> Result<Option<InstanceRecord>, InstanceError> {
         let bytes = match read_named(path, BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(InstanceError::io("read", path))?,
+            read => read.map_err(StoreError::io("read", path))?,
         };
         Ok(Some(InstanceRecord::parse(&bytes, path, name)?))
     }

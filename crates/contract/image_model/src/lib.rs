@@ -26,7 +26,7 @@ pub use digest::Digest;
 pub use disk_format::DiskFormat;
 pub use error::NameError;
 pub use first_boot::FirstBoot;
-pub use hex::{from_hex, hex};
+pub use hex::{from_hex, hex, uuid_text};
 pub use reference::ImageReference;
 pub use source::{ImageSource, SourceKind};
 pub use time::UtcTime;

@@ -24,11 +24,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// # Errors
 /// What the host refuses: room, most often.
 pub fn copy_file(from: &File, to: &File) -> io::Result<CopyMethod> {
-    match ioctl_ficlone(to, from) {
-        Ok(()) => return Ok(CopyMethod::SharedBlocks),
-        // No such file system, or not the same one.
-        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {}
-        Err(errno) => return Err(errno.into()),
+    if share_blocks(from, to)? {
+        return Ok(CopyMethod::SharedBlocks);
     }
     let length = from.metadata()?.len();
     to.set_len(length)?;
@@ -38,6 +35,20 @@ pub fn copy_file(from: &File, to: &File) -> io::Result<CopyMethod> {
         at = end;
     }
     Ok(CopyMethod::Copied)
+}
+
+/// Makes `to` share all blocks with `from` until either is changed; returns false where the file systems cannot, and then
+/// `to` is as it was.
+///
+/// # Errors
+/// What the host refuses: room, most often.
+pub fn share_blocks(from: &File, to: &File) -> io::Result<bool> {
+    match ioctl_ficlone(to, from) {
+        Ok(()) => Ok(true),
+        // No such file system, or not the same one.
+        Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Whether a copy of `from` in `to`, which is empty and stays so, shares its blocks.

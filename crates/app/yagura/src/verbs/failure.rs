@@ -5,6 +5,7 @@ use image_store::StoreError;
 use instance_ops::InstanceError;
 use snapshot_files::SnapshotError;
 use vm_control::FailureClass;
+use yagura_vmm::say;
 
 /// A verb that was not carried out.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,8 +17,9 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// The exit status, as `--help` has it.
-    pub fn status(&self) -> u8 {
+    /// Says the line; returns the exit status, as `--help` has it.
+    pub fn tell(&self) -> u8 {
+        say(&self.line);
         status_of(self.class)
     }
 }

@@ -4,7 +4,6 @@ use std::path::absolute;
 
 use anyhow::Context;
 use vm_control::{AttachDevice, DetachDevice};
-use yagura_vmm::say;
 
 use super::Running;
 use super::hotplug_arguments::{AttachArguments, DetachArguments, DeviceArgument};
@@ -18,11 +17,7 @@ pub fn attach(arguments: &AttachArguments) -> anyhow::Result<u8> {
     match running.client(name).attach(&device) {
         // A VM's words are a stranger's: its guest may have taken it over.
         Ok(attached) => print(&messages::one_line(&attached.id)).map(|()| 0),
-        Err(error) => {
-            let failed = running.failed(name, &error);
-            say(&failed.line);
-            Ok(failed.status())
-        }
+        Err(error) => Ok(running.failed(name, &error).tell()),
     }
 }
 
@@ -52,11 +47,7 @@ pub fn detach(arguments: &DetachArguments) -> u8 {
     let running = Running::here();
     match running.client(name).detach(&wanted) {
         Ok(()) => 0,
-        Err(error) => {
-            let failed = running.failed(name, &error);
-            say(&failed.line);
-            failed.status()
-        }
+        Err(error) => running.failed(name, &error).tell(),
     }
 }
 

@@ -5,7 +5,6 @@ use messages::Bytes;
 use serde_json::json;
 use std::time::Duration;
 use vm_control::{CardStatus, Counters, DiskStatus, Figures, Status};
-use yagura_vmm::say;
 
 use super::Running;
 use super::arguments::InfoArguments;
@@ -22,11 +21,7 @@ pub fn info(arguments: &InfoArguments) -> anyhow::Result<u8> {
     let vm = running.client(name).with_patience(PATIENCE);
     let (status, counters) = match vm.status().and_then(|status| Ok((status, vm.counters()?))) {
         Ok(both) => both,
-        Err(error) => {
-            let failed = running.failed(name, &error);
-            say(&failed.line);
-            return Ok(failed.status());
-        }
+        Err(error) => return Ok(running.failed(name, &error).tell()),
     };
     print(&match format {
         Format::Table if !json => table(&status, &counters),

@@ -20,7 +20,6 @@ use std::thread::ScopedJoinHandle;
 
 use vm_control::Verb;
 use vm_spec::VmName;
-use yagura_vmm::say;
 
 pub use failure::status_of_error;
 pub use hotplug::{attach, detach};
@@ -45,8 +44,8 @@ const AT_ONCE: usize = 32;
 fn each(names: &[VmName], act: impl Fn(&VmName) -> Result<(), Failed> + Sync) -> u8 {
     let mut status = 0;
     for failed in several(names, act).filter_map(Result::err) {
-        say(&failed.line);
-        status = if status == 0 { failed.status() } else { status };
+        let told = failed.tell();
+        status = if status == 0 { told } else { status };
     }
     status
 }

@@ -3,7 +3,6 @@
 use messages::Bytes;
 use vm_client::{ClientError, VmClient};
 use vm_control::{FailureClass, ResizeDisk, Status};
-use yagura_vmm::say;
 
 use super::Running;
 use super::arguments::{ResizeArguments, SizeChange};
@@ -15,18 +14,13 @@ pub fn resize(arguments: &ResizeArguments) -> u8 {
     let vm = running.client(&arguments.name);
     let wanted = match wanted(&vm, arguments) {
         Ok(Ok(wanted)) => wanted,
-        Ok(Err(failed)) => return told(&failed),
-        Err(error) => return told(&running.failed(&arguments.name, &error)),
+        Ok(Err(failed)) => return failed.tell(),
+        Err(error) => return running.failed(&arguments.name, &error).tell(),
     };
     match vm.resize_disk(&wanted) {
         Ok(()) => 0,
-        Err(error) => told(&running.failed(&arguments.name, &error)),
+        Err(error) => running.failed(&arguments.name, &error).tell(),
     }
-}
-
-fn told(failed: &Failed) -> u8 {
-    say(&failed.line);
-    failed.status()
 }
 
 /// What to ask for: for a length that is told as more than that of now, the VM says what that is.

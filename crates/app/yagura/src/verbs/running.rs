@@ -101,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let said = |name: &str| {
             let failed = failed(folder.path(), name);
-            assert_eq!(failed.status(), 3);
+            assert_eq!(failed.class, FailureClass::NotFound);
             failed.line
         };
         let none = format!("no VM web is running; none is in {}", folder.path().display());

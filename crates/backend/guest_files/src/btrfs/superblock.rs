@@ -1,6 +1,8 @@
 //! The superblock ("Superblock").
 
-use crate::bytes::{Bytes, field_text, uuid_text};
+use image_model::uuid_text;
+
+use crate::bytes::{Bytes, field_text};
 use crate::{FsError, ReadAt};
 
 /// Where it is, and where its first copy is.

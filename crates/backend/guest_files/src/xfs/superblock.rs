@@ -1,6 +1,8 @@
 //! The superblock ("Superblocks"), as much of it as reading takes.
 
-use crate::bytes::{Bytes, field_text, uuid_text};
+use image_model::uuid_text;
+
+use crate::bytes::{Bytes, field_text};
 use crate::{FsError, ReadAt};
 
 const BLOCK_SIZE_AT: usize = 4;

@@ -94,7 +94,7 @@ fn digest<D: Digest>(mut file: impl Read, told: &mut dyn FnMut(u64)) -> io::Resu
             Err(error) => return Err(error),
         }
     }
-    Ok(state.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(image_model::hex(&state.finalize()))
 }
 
 #[cfg(test)]

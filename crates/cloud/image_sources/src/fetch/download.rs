@@ -416,7 +416,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, FetchError> {
 /// What tells one address from another where it is kept: it may have a password in it.
 fn identity(url: &Url) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(url.as_str()).iter().map(|byte| format!("{byte:02x}")).collect()
+    image_model::hex(&Sha256::digest(url.as_str()))
 }
 
 fn origin(url: &Url, answer: &Answer<'_>) -> Origin {

@@ -42,13 +42,7 @@ pub fn run(command: &SnapshotCommand) -> anyhow::Result<u8> {
         SnapshotCommand::Export(arguments) => archive::export(&snapshots, arguments),
         SnapshotCommand::Import(arguments) => archive::import(&snapshots, arguments),
     };
-    Ok(done.map_or_else(
-        |failed| {
-            say(&failed.line);
-            failed.status()
-        },
-        |()| 0,
-    ))
+    Ok(done.map_or_else(|failed| failed.tell(), |()| 0))
 }
 
 fn delete(snapshots: &Snapshots, arguments: &SnapshotDeleteArguments) -> Result<(), Failed> {
