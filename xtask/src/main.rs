@@ -52,7 +52,7 @@ enum Command {
     /// Run every check and test.
     Test(test::Arguments),
     /// Check the invariants that no compiler checks.
-    Tidy,
+    Tidy(tidy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Soft(arguments) => soft::run(&arguments),
         Command::SoftJob(arguments) => lab::here::run_job(&arguments),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Tidy => tidy::run(),
+        Command::Tidy(arguments) => tidy::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

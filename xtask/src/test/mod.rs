@@ -45,8 +45,9 @@ type Step = (&'static str, fn(bool, &mut Tally) -> Result<()>);
 const STEPS: &[Step] = &[
     ("format", format),
     ("clippy", clippy),
-    ("tidy", |_, tally| single(tally, "tidy", tidy::run())),
+    ("tidy", |_, tally| single(tally, "tidy", tidy::run_tree())),
     ("tests", tests),
+    ("executable", |_, tally| single(tally, "executable", tidy::run_executable())),
     ("soft", soft_sessions),
     ("lab", lab_jobs),
 ];

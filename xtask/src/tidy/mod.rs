@@ -1,8 +1,9 @@
-//! `cargo xtask tidy`: the invariants that DESIGN and ARCHITECTURE state and that no compiler checks.
+//! `cargo xtask tidy`: the invariants that ARCHITECTURE states and that no compiler checks.
 //!
-//! Each file here is one theme: a function from the tree to the violations in it.
+//! Each file here is one theme: a function from the tree to the violations in it, or from what is built of it.
 
 mod documents;
+mod executable;
 mod files;
 mod lints;
 mod names;
@@ -40,10 +41,31 @@ impl Display for Violation {
     }
 }
 
+/// What to look at.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Build the executables as users get them, and look at what is linked into a VM's process.
+    #[arg(long)]
+    executable: bool,
+}
+
+/// Does what was asked for.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.executable { run_executable() } else { run_tree() }
+}
+
 /// Checks the work tree, prints what is wrong, and fails when something is.
-pub fn run() -> Result<()> {
-    let violations = check(crate::workspace::root())?;
-    for violation in &violations {
+pub fn run_tree() -> Result<()> {
+    report(&check(crate::workspace::root())?)
+}
+
+/// Checks what is linked into a VM's process in the same way.
+pub fn run_executable() -> Result<()> {
+    report(&executable::check()?)
+}
+
+fn report(violations: &[Violation]) -> Result<()> {
+    for violation in violations {
         println!("{violation}");
     }
     ensure!(violations.is_empty(), "tidy: {} violations", violations.len());

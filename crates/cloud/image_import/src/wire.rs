@@ -109,6 +109,9 @@ pub(crate) enum Answer {
     Failed(String),
 }
 
+/// What a job answers: an outcome, or one line that says what is wrong and where.
+pub(crate) type Answered<T> = Result<T, String>;
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Outcome {
     Described(Described),

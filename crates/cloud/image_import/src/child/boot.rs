@@ -9,10 +9,10 @@ use guest_files::{FsError, OsRelease, ReadAt, RootFs, find_boot};
 use image_model::Architecture;
 use messages::in_words;
 
-use super::Answered;
 use crate::inputs::{Boot, BootRoot};
 use crate::limits::Limits;
 use crate::position::PositionWriter;
+use crate::wire::Answered;
 
 /// Bytes that are written at once.
 const CHUNK_BYTES: usize = 1 << 20;

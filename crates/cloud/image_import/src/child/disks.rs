@@ -7,11 +7,10 @@ use disk::{DiskReader, SourceFile, describe_source};
 
 use messages::in_words;
 
-use super::Answered;
 use crate::inputs::{Converted, Described};
 use crate::limits::{Limits, human};
 use crate::position::length_bytes;
-use crate::wire::DiskPart;
+use crate::wire::{Answered, DiskPart};
 
 /// What messages call the file that is written.
 const TARGET: &str = "(the copy)";

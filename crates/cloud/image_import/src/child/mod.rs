@@ -22,7 +22,7 @@ use crate::limits::Limits;
 use crate::position::{PositionReader, length_bytes};
 use crate::text::printable;
 use crate::unpack::unpack;
-use crate::wire::{Answer, Job, Order, Outcome, frame, receive_order};
+use crate::wire::{Answer, Answered, Job, Order, Outcome, frame, receive_order};
 
 /// How often progress is told, at most.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -73,9 +73,6 @@ fn sandbox_limits(limits: &Limits) -> sandbox::Limits {
         file_bytes: limits.disk_bytes.max(limits.data_bytes.saturating_mul(2)),
     }
 }
-
-/// What a job answers: an outcome, or one line that says what is wrong and where.
-pub(crate) type Answered<T> = Result<T, String>;
 
 fn work(job: Job, files: Vec<OwnedFd>, limits: &Limits, parent: &mut Parent) -> Answered<Outcome> {
     let mut files = Files(files.into_iter());

@@ -6,8 +6,8 @@ use oci_image::{ArchivedImage, ByteRange, OciOptions};
 
 use messages::in_words;
 
-use super::Answered;
 use crate::position::{PositionReader, length_bytes};
+use crate::wire::Answered;
 
 /// Finds the image and where its layers lie.
 pub(super) fn read_archive(name: &str, archive: &File, options: OciOptions) -> Answered<ArchivedImage> {

@@ -7,11 +7,11 @@ use guest_files::{Content, TableKind, identify, read_partitions};
 use messages::in_words;
 use oci_image::ByteRange;
 
-use super::Answered;
 use super::boot::Disk;
 use crate::appliance::is_appliance;
 use crate::inputs::{Layout, Recognized};
 use crate::position::PositionReader;
+use crate::wire::Answered;
 use image_model::Compression;
 
 /// See [`Importer::recognize`](crate::Importer::recognize).

@@ -26,11 +26,10 @@ use self::error::LayerError;
 use self::input::{Budget, Hashed, unpacked};
 use self::names::{Marker, Path};
 use self::tree::{Content, Inode, Tree};
-use crate::child::Answered;
 use crate::inputs::{Dropped, Merged};
 use crate::limits::Limits;
 use crate::position::{PositionReader, PositionWriter, length_bytes};
-use crate::wire::LayerPart;
+use crate::wire::{Answered, LayerPart};
 use messages::in_words;
 
 /// Bytes of data that are moved at once.
