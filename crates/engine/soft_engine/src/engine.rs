@@ -6,7 +6,8 @@ use guest_memory::GuestMemory;
 use vcpu_model::{Engine, EngineError, MAX_VCPUS, VmConfig, check_cpuid};
 
 use crate::features;
-use crate::vm::{SoftVm, Tiers};
+use crate::tiers::Tiers;
+use crate::vm::SoftVm;
 
 /// Guest code in software.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,7 @@ use arch_model::x86_64::cpuid::{Cpuid, CpuidLeaf};
 use iced_x86::CpuidFeature;
 
 use crate::memory::paging::PHYSICAL_BITS;
-
-/// Frequency of the guest's APIC timer, and of its TSC unless a state names another: both count nanoseconds.
-pub const TSC_KHZ: u32 = 1_000_000;
+use crate::platform::TSC_KHZ;
 
 /// Leaf 1 ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CMPXCHG16B, PCID, SSE4.1, SSE4.2, x2APIC, MOVBE, POPCNT, TSC deadline, AES,
 /// XSAVE, AVX, F16C, RDRAND, hypervisor.

@@ -21,11 +21,14 @@ mod features;
 mod jit;
 mod lockstep;
 mod memory;
+mod notices;
 mod platform;
 #[doc(hidden)]
 pub mod probe;
+mod shared;
 #[doc(hidden)]
 pub mod softfloat;
+mod tiers;
 #[doc(hidden)]
 pub mod undefined;
 mod vcpu;

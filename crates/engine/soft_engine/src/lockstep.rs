@@ -16,7 +16,8 @@ use vcpu_model::Halt;
 
 use crate::cpu::{Core, Cpu, Exception, Exec, gpr};
 use crate::decode::OPTIONS;
-use crate::decode::block::{BlockCache, KeyHasher};
+use crate::decode::block::BlockCache;
+use crate::decode::keys::KeyHasher;
 use crate::jit::{Jit, Ran};
 use crate::memory::journal::Page;
 

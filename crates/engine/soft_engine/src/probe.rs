@@ -19,7 +19,8 @@ use crate::features::{self, Features};
 use crate::jit::{Jit, Ran};
 use crate::memory::space::Space;
 use crate::platform::Lapic;
-use crate::vm::{CODE_BYTES, Shared, Tiers};
+use crate::shared::Shared;
+use crate::tiers::{CODE_BYTES, Tiers};
 
 /// RAM: page tables from the bottom, the program's pages from [`FIRST_PAGE`].
 const RAM_SIZE: u64 = 1 << 20;

@@ -25,7 +25,8 @@ use crate::features::Features;
 use crate::jit::{Jit, Ran};
 use crate::lockstep::Lockstep;
 use crate::platform::{Lapic, Request};
-use crate::vm::{Shared, Tiers};
+use crate::shared::Shared;
+use crate::tiers::Tiers;
 
 /// Blocks between two looks at the clock for timers.
 const BLOCKS_PER_CLOCK: u32 = 256;

@@ -32,7 +32,8 @@ use crate::memory::journal::Journal;
 use crate::memory::space::Space;
 use crate::memory::{Translations, View};
 use crate::platform::{Lapic, Mailbox};
-use crate::vm::{Notice, Shared};
+use crate::notices::Notice;
+use crate::shared::Shared;
 
 /// A vCPU while it executes: its state and its way to memory and devices. Lives for one
 /// [`run`](vcpu_model::Vcpu::run).

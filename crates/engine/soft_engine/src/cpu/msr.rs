@@ -5,7 +5,7 @@ use arch_model::x86_64::{MsrValue, msr};
 use super::{Core, Cpu, Exec, seg};
 use crate::features::ARCH_CAPABILITIES;
 use crate::platform::{TimeInfo, WallClock};
-use crate::vm::Shared;
+use crate::shared::Shared;
 
 /// Offset of `preempted` in `struct kvm_steal_time` (Linux, `Documentation/virt/kvm/x86/msr.rst`).
 const STEAL_TIME_PREEMPTED: u64 = 16;

@@ -9,7 +9,7 @@ use super::mode::{cr0, efer};
 use super::registers::{Cpu, Fpu, X87Register};
 use super::{Flags, Mode, gpr, msr, seg, shadow, vector};
 use crate::platform::Lapic;
-use crate::vm::Shared;
+use crate::shared::Shared;
 
 /// Bytes of an XSAVE area with legacy region, header, and AVX (SDM vol. 1, 13.4).
 const XSAVE_SIZE: usize = 576 + 256;

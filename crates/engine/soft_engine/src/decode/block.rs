@@ -5,13 +5,13 @@
 //! together today and apart tomorrow.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 
 use guest_memory::PAGE_SIZE;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use vcpu_model::CodeFigure;
 
 use super::insn::{Flow, Insn};
+use super::keys::KeyHasher;
 use super::lower::lower;
 use super::places::{Place, Places};
 use super::{OPTIONS, pause};
@@ -184,35 +184,6 @@ pub(super) fn read_tail(core: &mut Core<'_>, address: u64, bytes: &mut [u8]) -> 
     let Some(frame) = core.space.slots.frame(next) else { return core.undefined() };
     frame.read(0, bytes);
     Ok(())
-}
-
-/// Spreads guest-physical addresses, which come from no stranger: the standard hash costs more than a decoded block
-/// saves.
-#[derive(Clone, Copy, Default)]
-pub struct KeyHasher(u64);
-
-impl BuildHasher for KeyHasher {
-    type Hasher = KeyHasher;
-
-    fn build_hasher(&self) -> KeyHasher {
-        KeyHasher(0)
-    }
-}
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(self.0 << 8 | u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // Fibonacci hashing, folded so that both ends of the word are spread.
-        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = product as u64 ^ (product >> 64) as u64;
-    }
 }
 
 /// Where a key is in a table of [`FRONT_ENTRIES`].

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod crossing;
 pub mod insn;
+pub mod keys;
 pub mod lower;
 pub mod pause;
 pub mod places;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::block::KeyHasher;
+use super::keys::KeyHasher;
 use crate::memory::code_map;
 
 /// A run of code bytes inside one page, and the key of what was made of it.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::decode::block::KeyHasher;
+use crate::decode::keys::KeyHasher;
 
 /// Places that are remembered at most: 4.5 MiB of the host's memory.
 pub const PLACES_MAX: usize = 224 << 10;

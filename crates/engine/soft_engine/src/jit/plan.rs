@@ -7,9 +7,11 @@ use iced_x86::{
 };
 
 use super::host_cpu;
+use super::operands::{
+    has_plain_operands, is_gpr_or_immediate_or_memory, is_gpr_or_memory, is_high_byte, is_memory, is_register,
+    shifts_by_nothing, string_element,
+};
 use super::system::System;
-use super::translate::string;
-use super::windows::Check;
 use super::words::vectors;
 use crate::cpu::{flags, seg};
 use crate::features::Features;
@@ -73,6 +75,17 @@ pub enum Way {
     Nothing,
     /// What kernels are full of.
     System(System),
+}
+
+/// How an access to memory is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// By itself.
+    Own,
+    /// For a window of `span` bytes, in which it lies at `own`; its host address goes to word `slot`.
+    Lead { slot: u8, own: i32, span: i32 },
+    /// Not at all: it lies at `own` in the window whose host address is in word `slot`.
+    Follow { slot: u8, own: i32 },
 }
 
 /// A memory operand.
@@ -263,7 +276,7 @@ fn way(insn: &Instruction) -> Way {
     {
         return Way::ZeroExtendHighByte;
     }
-    if let Some(element) = string::element(insn) {
+    if let Some(element) = string_element(insn) {
         return Way::String { element };
     }
     if !has_plain_operands(insn) {
@@ -375,22 +388,6 @@ fn pushes_plain(insn: &Instruction) -> bool {
     insn.op0_kind() != OpKind::Register || insn.op0_register().is_gpr64()
 }
 
-pub(super) fn is_memory(insn: &Instruction, index: u32) -> bool {
-    insn.op_kind(index) == OpKind::Memory
-}
-
-fn is_register(insn: &Instruction, index: u32) -> bool {
-    insn.op_kind(index) == OpKind::Register
-}
-
-fn is_gpr_or_memory(insn: &Instruction, index: u32) -> bool {
-    is_memory(insn, index) || is_register(insn, index) && insn.op_register(index).is_gpr()
-}
-
-fn is_gpr_or_immediate_or_memory(insn: &Instruction, index: u32) -> bool {
-    !is_register(insn, index) || insn.op_register(index).is_gpr()
-}
-
 /// Opcodes without ModRM that name the accumulator.
 fn is_accumulator_immediate(insn: &Instruction) -> bool {
     use iced_x86::Code as C;
@@ -439,50 +436,6 @@ fn is_accumulator_immediate(insn: &Instruction) -> bool {
 pub fn is_older(insn: &Instruction, features: &Features) -> bool {
     matches!(insn.mnemonic(), Mnemonic::Tzcnt | Mnemonic::Lzcnt)
         && !insn.cpuid_features().iter().all(|feature| features.has(*feature))
-}
-
-/// No high byte registers, no far or string operands, no absolute 64-bit or 32-bit addresses, FS and GS at most.
-pub(super) fn has_plain_operands(insn: &Instruction) -> bool {
-    (0..insn.op_count()).all(|index| match insn.op_kind(index) {
-        OpKind::Register => !is_high_byte(insn.op_register(index)),
-        OpKind::Memory => is_plain_memory(insn),
-        OpKind::NearBranch64
-        | OpKind::Immediate8
-        | OpKind::Immediate16
-        | OpKind::Immediate32
-        | OpKind::Immediate64
-        | OpKind::Immediate8to16
-        | OpKind::Immediate8to32
-        | OpKind::Immediate8to64
-        | OpKind::Immediate32to64 => true,
-        _ => false,
-    })
-}
-
-/// The memory operand's address is no absolute one of 64 or 32 bits.
-pub(super) fn is_plain_memory(insn: &Instruction) -> bool {
-    let wide = |register: Register| register == Register::None || register.size() == 8;
-    let absolute = insn.memory_base() == Register::None && insn.memory_index() == Register::None;
-    // A bare displacement is told as 8 bytes wide unless 0x67 cuts it.
-    wide(insn.memory_base())
-        && wide(insn.memory_index())
-        && !is_offset_move(insn)
-        && !(absolute && insn.memory_displ_size() != 8)
-}
-
-fn is_offset_move(insn: &Instruction) -> bool {
-    use iced_x86::Code as C;
-    matches!(
-        insn.code(),
-        C::Mov_AL_moffs8
-            | C::Mov_AX_moffs16
-            | C::Mov_EAX_moffs32
-            | C::Mov_RAX_moffs64
-            | C::Mov_moffs8_AL
-            | C::Mov_moffs16_AX
-            | C::Mov_moffs32_EAX
-            | C::Mov_moffs64_RAX
-    )
 }
 
 /// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0, but approximations,
@@ -664,14 +617,4 @@ pub fn mark_wanted(plans: &mut [Plan]) {
 
 fn is_near_return_64(insn: &Instruction) -> bool {
     matches!(insn.code(), iced_x86::Code::Retnq | iced_x86::Code::Retnq_imm16)
-}
-
-/// The count is zero once it is cut to what counts (SDM vol. 2B, SAL/SAR/SHL/SHR).
-pub(super) fn shifts_by_nothing(insn: &Instruction) -> bool {
-    let wide = insn.op0_register().size() == 8 || insn.memory_size().size() == 8;
-    insn.immediate8() & if wide { 63 } else { 31 } == 0
-}
-
-pub(super) fn is_high_byte(register: Register) -> bool {
-    matches!(register, Register::AH | Register::BH | Register::CH | Register::DH)
 }

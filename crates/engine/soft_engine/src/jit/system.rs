@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, ConditionCode, CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 
-use super::plan::{has_plain_operands, is_high_byte, is_memory, is_plain_memory, shifts_by_nothing};
+use super::operands::{has_plain_operands, is_high_byte, is_memory, is_plain_memory, shifts_by_nothing};
 use crate::features::Features;
 
 /// How one of them is translated.

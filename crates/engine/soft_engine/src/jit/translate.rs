@@ -8,6 +8,7 @@
 use iced_x86::{Decoder, DecoderError, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
+use super::operands;
 use super::plan::{self, Memory, Plan, Way};
 use super::returns;
 use super::stubs::{self, OtherSalt, Stubs};
@@ -25,7 +26,7 @@ use crate::undefined;
 mod control;
 mod data;
 mod memory;
-pub mod string;
+mod string;
 mod system;
 mod vector;
 mod x87;

@@ -11,7 +11,7 @@
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use super::plan::{Memory, Plan, Way};
+use super::plan::{Check, Memory, Plan, Way};
 use super::system::System;
 use super::words::WINDOWS;
 use crate::cpu::seg;
@@ -20,17 +20,6 @@ use crate::cpu::seg;
 const WINDOW_BYTES: i64 = 1024;
 /// Displacements beyond this are left alone.
 const FAR: i64 = 1 << 30;
-
-/// How an access to memory is checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// By itself.
-    Own,
-    /// For a window of `span` bytes, in which it lies at `own`; its host address goes to word `slot`.
-    Lead { slot: u8, own: i32, span: i32 },
-    /// Not at all: it lies at `own` in the window whose host address is in word `slot`.
-    Follow { slot: u8, own: i32 },
-}
 
 /// By what an address is made, apart from the displacement.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,5 +42,5 @@ pub(crate) use lines::{SoftIrqLine, SoftMsi};
 pub(crate) use mailbox::{Mailbox, Request};
 pub(crate) use paravirtual::SendIpi;
 pub(crate) use router::Platform;
-pub(crate) use tsc::Tsc;
+pub(crate) use tsc::{TSC_KHZ, Tsc};
 pub(crate) use turn::Turn;

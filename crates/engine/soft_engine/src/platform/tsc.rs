@@ -6,8 +6,8 @@
 //!
 //! By default a tick is a nanosecond. A vCPU that was saved where the TSC has another frequency keeps that one.
 
-use crate::features::TSC_KHZ;
-
+/// Frequency of the guest's APIC timer, and of its TSC unless a state names another: both count nanoseconds.
+pub(crate) const TSC_KHZ: u32 = 1_000_000;
 /// kHz of a counter of nanoseconds.
 const NANOS_KHZ: u64 = 1_000_000;
 

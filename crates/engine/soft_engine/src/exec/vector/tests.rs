@@ -12,7 +12,8 @@ use crate::features;
 use crate::platform::Lapic;
 use crate::probe::{Outcome, UserState};
 use crate::softfloat::{Env, flag};
-use crate::vm::Shared;
+use crate::shared::Shared;
+use crate::tiers::Tiers;
 
 const RCX: usize = 1;
 const GENERAL_PROTECTION: Outcome = Outcome::Exception { vector: 13, error: 0, cr2: 0 };
@@ -39,7 +40,7 @@ fn with_core(test: impl FnOnce(&mut Core<'_>)) {
     let policy = Policy { huge_pages: false, mergeable: false };
     let memory = GuestMemory::allocate(&[range], policy).unwrap();
     let cpuid = features::offered();
-    let shared = Shared::new(memory, cpuid.clone(), 1, crate::vm::Tiers::INTERPRETER);
+    let shared = Shared::new(memory, cpuid.clone(), 1, Tiers::INTERPRETER);
     let space = shared.space();
     let mut lapic = Lapic::new(Arc::clone(&shared.platform), 0);
     let counters = ExitCounters::default();

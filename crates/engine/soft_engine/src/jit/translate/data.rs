@@ -419,7 +419,7 @@ fn documented(op: Op, modrm: u8) -> u8 {
 
 /// Whether the host locks what `insn` does to memory, on a machine that `is_alone` says has one vCPU.
 pub(super) fn is_locked(insn: &Instruction, is_alone: bool) -> bool {
-    let exchanges = insn.mnemonic() == Mnemonic::Xchg && (0..2).any(|index| plan::is_memory(insn, index));
+    let exchanges = insn.mnemonic() == Mnemonic::Xchg && (0..2).any(|index| operands::is_memory(insn, index));
     exchanges || insn.has_lock_prefix() && (!is_alone || is_fence(insn))
 }
 

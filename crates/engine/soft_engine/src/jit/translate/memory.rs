@@ -3,7 +3,7 @@
 use super::data::number;
 use super::*;
 use crate::jit::PLAIN;
-use crate::jit::windows::Check;
+use crate::jit::plan::Check;
 use crate::memory::access::LINE_BYTES;
 
 /// An access to memory in the making.

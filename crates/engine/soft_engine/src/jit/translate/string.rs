@@ -1,28 +1,9 @@
 //! REP MOVS and REP STOS: the host's own, as far as a page reaches.
 
-use iced_x86::Code;
-
 use super::*;
 
 /// Elements of eight bytes that are moved one by one at most.
 const FEW: i32 = 16;
-
-/// REP MOVS and REP STOS with addresses of 64 bits and the usual segments: bytes of an element, as a power of two.
-pub fn element(insn: &Instruction) -> Option<u8> {
-    let plain = |kind| matches!(kind, OpKind::MemorySegRSI | OpKind::MemoryESRDI | OpKind::Register);
-    let is_plain = plain(insn.op0_kind()) && plain(insn.op1_kind());
-    let has_prefix = insn.has_rep_prefix() && insn.segment_prefix() == Register::None;
-    if !is_plain || !has_prefix {
-        return None;
-    }
-    match insn.code() {
-        Code::Movsb_m8_m8 | Code::Stosb_m8_AL => Some(0),
-        Code::Movsw_m16_m16 | Code::Stosw_m16_AX => Some(1),
-        Code::Movsd_m32_m32 | Code::Stosd_m32_EAX => Some(2),
-        Code::Movsq_m64_m64 | Code::Stosq_m64_RAX => Some(3),
-        _ => None,
-    }
-}
 
 impl Unit<'_> {
     /// Moves as many elements at a time as lie before the next page's start, at the source and at the destination.

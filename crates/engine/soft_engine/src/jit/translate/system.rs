@@ -247,7 +247,7 @@ impl Unit<'_> {
         }
         let field = |index: u32| {
             let register = insn.op_register(index);
-            scratch(register) | if plan::is_high_byte(register) { 4 } else { 0 }
+            scratch(register) | if operands::is_high_byte(register) { 4 } else { 0 }
         };
         if insn.code() == iced_x86::Code::Mov_r8_imm8 {
             self.asm.raw(&[0xb0 | field(0), imm.0[0]]);
