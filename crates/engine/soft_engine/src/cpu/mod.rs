@@ -31,8 +31,8 @@ pub use word::Word;
 use crate::memory::journal::Journal;
 use crate::memory::space::Space;
 use crate::memory::{Translations, View};
-use crate::platform::{Lapic, Mailbox};
 use crate::notices::Notice;
+use crate::platform::{Lapic, Mailbox};
 use crate::shared::Shared;
 
 /// A vCPU while it executes: its state and its way to memory and devices. Lives for one

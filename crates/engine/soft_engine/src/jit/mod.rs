@@ -10,6 +10,19 @@
 //! it holds for every linear address that the page is mapped at. Everything that has no template, and every access
 //! that misses the software TLB for good, is done by the interpreter's handlers in the middle of the unit.
 //! docs/soft-jit.md says what keeps a hostile guest inside.
+//!
+//! | word | what it is |
+//! |---|---|
+//! | unit | a translated block, with up to 48 instructions of one page |
+//! | template | how one kind of instruction is emitted ([`plan::Template`]) |
+//! | site | a record of an instruction at which generated code may call the engine |
+//! | edge | a direct jump from unit to unit, linked when its target is translated |
+//! | stub | code that is there once for all units: entry, exits, callbacks |
+//! | window | accesses that share one look into the software TLB (`windows.rs`) |
+//! | salt | what a translation of RIP holds for: privilege, and the epoch of the address space |
+//! | front | a direct-mapped cache before a hash table, by the same key |
+//! | view | the privilege under which data is accessed, with a software TLB each (`memory::View`) |
+//! | notice | what one vCPU tells another of decoded code (`notices.rs`) |
 
 mod asm;
 mod cold;
@@ -360,9 +373,9 @@ impl Jit {
         let code = self.free;
         let (stubs, features) = (&self.stubs, &self.features);
         let (is_alone, is_plain) = (self.is_alone, key != gpa);
-        let ground =
-            translate::Ground { stubs, features, is_alone, is_plain, page, bytes: &bytes, insns_max };
-        let Some((len, emitted)) = self.translator.translate(&ground, code, start, &mut self.tables) else {
+        let context =
+            translate::UnitContext { stubs, features, is_alone, is_plain, page, bytes: &bytes, insns_max };
+        let Some((len, emitted)) = self.translator.translate(&context, code, start, &mut self.tables) else {
             self.places.add(page, Place { key, start: start as u16, len: reach as u16 });
             return None;
         };

@@ -8,8 +8,8 @@ use iced_x86::{
 
 use super::host_cpu;
 use super::operands::{
-    has_plain_operands, is_gpr_or_immediate_or_memory, is_gpr_or_memory, is_high_byte, is_memory, is_register,
-    shifts_by_nothing, string_element,
+    has_plain_operands, is_gpr_or_immediate_or_memory, is_gpr_or_memory, is_high_byte, is_memory,
+    is_register, shifts_by_nothing, string_element,
 };
 use super::system::System;
 use super::words::vectors;
@@ -27,9 +27,9 @@ const NAMES: [(u32, u64); 6] = [
     (RflagsBits::PF, flags::PF),
 ];
 
-/// How an instruction is translated.
+/// By which template an instruction is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Template {
     /// By the interpreter's handler.
     Interpreted,
     /// By the interpreter, which looks at it anew each time: its end is in the next page.
@@ -105,7 +105,7 @@ pub struct Memory {
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub insn: Instruction,
-    pub way: Way,
+    pub template: Template,
     /// Offset in its page.
     pub offset: u16,
     pub memory: Option<Memory>,
@@ -134,9 +134,9 @@ pub struct Plan {
 impl Plan {
     /// What it asks of the vector registers.
     pub fn vectors(&self) -> u8 {
-        match self.way {
-            Way::Vector => vectors::SSE,
-            Way::VectorVex => vectors::AVX,
+        match self.template {
+            Template::Vector => vectors::SSE,
+            Template::VectorVex => vectors::AVX,
             _ => vectors::NONE,
         }
     }
@@ -146,11 +146,11 @@ impl Plan {
     pub fn of(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
         let on_both = |feature: &CpuidFeature| features.has(*feature) && host_cpu::has(*feature);
         let has_template = insn.cpuid_features().iter().all(on_both);
-        let way = match System::of(insn, features) {
-            Some(system) => Way::System(system),
-            None if is_older(insn, features) && has_plain_operands(insn) => Way::Scan,
-            None if has_template => way(insn),
-            None => Way::Interpreted,
+        let template = match System::of(insn, features) {
+            Some(system) => Template::System(system),
+            None if is_older(insn, features) && has_plain_operands(insn) => Template::Scan,
+            None if has_template => template(insn),
+            None => Template::Interpreted,
         };
         let used = info.info_options(insn, InstructionInfoOptions::NO_REGISTER_USAGE);
         let writes = |access| {
@@ -161,26 +161,26 @@ impl Plan {
         };
         let memory = (0..insn.op_count()).find(|index| insn.op_kind(*index) == OpKind::Memory).map(|index| {
             let size = insn.memory_size().size() as u32;
-            let aligned = needs_alignment(insn, way, size);
+            let aligned = needs_alignment(insn, template, size);
             Memory { size, write: writes(used.op_access(index)), aligned, locked: false }
         });
-        let modified = match way {
+        let modified = match template {
             // MOV from a control register may leave them undefined (SDM vol. 2B); no processor does.
-            Way::System(System::ReadControl) => 0,
+            Template::System(System::ReadControl) => 0,
             _ => in_rflags(insn.rflags_modified()),
         };
-        let undefined = match way {
-            Way::Scan => undefined::by_mnemonic(Mnemonic::Bsf),
+        let undefined = match template {
+            Template::Scan => undefined::by_mnemonic(Mnemonic::Bsf),
             // Its template leaves none of the host's.
-            Way::ShiftByCl => 0,
+            Template::ShiftByCl => 0,
             _ => undefined::flags(insn, 0),
         };
-        let writes_all = modified == flags::STATUS && way != Way::ShiftByCl;
+        let writes_all = modified == flags::STATUS && template != Template::ShiftByCl;
         Plan {
             insn: *insn,
-            way,
+            template,
             offset: insn.ip() as u16,
-            memory: memory.filter(|_| way != Way::Lea && way != Way::Nothing),
+            memory: memory.filter(|_| template != Template::Lea && template != Template::Nothing),
             reads: in_rflags(insn.rflags_read()),
             modified,
             undefined,
@@ -197,7 +197,7 @@ impl Plan {
 
     /// Plans what begins at `insn`'s place and ends in the next page; `insn` itself is no instruction.
     pub fn crossing(insn: &Instruction, features: &Features, info: &mut InstructionInfoFactory) -> Plan {
-        Plan { way: Way::Crossing, memory: None, ends: true, ..Plan::of(insn, features, info) }
+        Plan { template: Template::Crossing, memory: None, ends: true, ..Plan::of(insn, features, info) }
     }
 
     /// It reads status flags.
@@ -223,26 +223,26 @@ impl Plan {
     /// It may raise, or it looks at the flags in memory.
     pub fn may_leave(&self) -> bool {
         let checks = !matches!(self.check, Check::Follow { .. });
-        match self.way {
-            Way::Mapped
-            | Way::MappedVex
-            | Way::Vector
-            | Way::VectorVex
-            | Way::ShiftByCl
-            | Way::Scan
-            | Way::AccumulatorImmediate
-            | Way::MovImmediate
-            | Way::Lea
-            | Way::Widen
-            | Way::Multiply
-            | Way::CompareExchange
-            | Way::ExchangeRegisters
-            | Way::ByteSwap
-            | Way::ZeroExtendHighByte
-            | Way::System(System::HighByte)
-            | Way::Nothing => self.memory.is_some() && checks,
-            Way::X87 => self.memory.is_some() && checks || keeps_conditions(self.insn.mnemonic()),
-            Way::Push | Way::Pop | Way::Leave => checks,
+        match self.template {
+            Template::Mapped
+            | Template::MappedVex
+            | Template::Vector
+            | Template::VectorVex
+            | Template::ShiftByCl
+            | Template::Scan
+            | Template::AccumulatorImmediate
+            | Template::MovImmediate
+            | Template::Lea
+            | Template::Widen
+            | Template::Multiply
+            | Template::CompareExchange
+            | Template::ExchangeRegisters
+            | Template::ByteSwap
+            | Template::ZeroExtendHighByte
+            | Template::System(System::HighByte)
+            | Template::Nothing => self.memory.is_some() && checks,
+            Template::X87 => self.memory.is_some() && checks || keeps_conditions(self.insn.mnemonic()),
+            Template::Push | Template::Pop | Template::Leave => checks,
             _ => true,
         }
     }
@@ -255,13 +255,13 @@ fn in_rflags(names: u32) -> u64 {
 
 /// Whether a memory operand of so many bytes has to be aligned: in the legacy encoding nearly always, with a VEX prefix
 /// where the name says so (SDM vol. 1, 14.9).
-fn needs_alignment(insn: &Instruction, way: Way, size_bytes: u32) -> bool {
+fn needs_alignment(insn: &Instruction, template: Template, size_bytes: u32) -> bool {
     use Mnemonic as M;
-    match way {
-        Way::Vector => {
+    match template {
+        Template::Vector => {
             size_bytes == 16 && !matches!(insn.mnemonic(), M::Movups | M::Movupd | M::Movdqu | M::Lddqu)
         }
-        Way::VectorVex => matches!(
+        Template::VectorVex => matches!(
             insn.mnemonic(),
             M::Vmovaps | M::Vmovapd | M::Vmovdqa | M::Vmovntps | M::Vmovntpd | M::Vmovntdq | M::Vmovntdqa
         ),
@@ -269,27 +269,27 @@ fn needs_alignment(insn: &Instruction, way: Way, size_bytes: u32) -> bool {
     }
 }
 
-fn way(insn: &Instruction) -> Way {
+fn template(insn: &Instruction) -> Template {
     if insn.mnemonic() == Mnemonic::Movzx
         && is_high_byte(insn.op1_register())
         && insn.op0_register().size() == 4
     {
-        return Way::ZeroExtendHighByte;
+        return Template::ZeroExtendHighByte;
     }
     if let Some(element) = string_element(insn) {
-        return Way::String { element };
+        return Template::String { element };
     }
     if !has_plain_operands(insn) {
-        return Way::Interpreted;
+        return Template::Interpreted;
     }
     if is_vector(insn) {
-        return Way::Vector;
+        return Template::Vector;
     }
     if is_x87(insn.mnemonic()) {
-        return if host_cpu::has(CpuidFeature::XSAVE) { Way::X87 } else { Way::Interpreted };
+        return if host_cpu::has(CpuidFeature::XSAVE) { Template::X87 } else { Template::Interpreted };
     }
     if insn.encoding() == iced_x86::EncodingKind::VEX {
-        return vex_way(insn);
+        return vex_template(insn);
     }
     let mnemonic = insn.mnemonic();
     use Mnemonic as M;
@@ -301,44 +301,44 @@ fn way(insn: &Instruction) -> Way {
         | M::Prefetcht1
         | M::Prefetcht2
         | M::Prefetchnta
-        | M::Prefetchw => Way::Nothing,
-        M::Lea if insn.op0_register().size() >= 4 => Way::Lea,
+        | M::Prefetchw => Template::Nothing,
+        M::Lea if insn.op0_register().size() >= 4 => Template::Lea,
         M::Mov if insn.op0_kind() == OpKind::Register && !is_memory(insn, 1) && !is_register(insn, 1) => {
-            Way::MovImmediate
+            Template::MovImmediate
         }
-        M::Mov if is_gpr_or_memory(insn, 0) && is_gpr_or_immediate_or_memory(insn, 1) => Way::Mapped,
+        M::Mov if is_gpr_or_memory(insn, 0) && is_gpr_or_immediate_or_memory(insn, 1) => Template::Mapped,
         M::Add | M::Or | M::Adc | M::Sbb | M::And | M::Sub | M::Xor | M::Cmp | M::Test => {
             if is_accumulator_immediate(insn) {
-                Way::AccumulatorImmediate
+                Template::AccumulatorImmediate
             } else {
-                Way::Mapped
+                Template::Mapped
             }
         }
         M::Shl | M::Shr | M::Sar | M::Rol | M::Ror => {
             match (insn.op1_kind() == OpKind::Register, insn.op0_kind() == OpKind::Memory) {
-                (true, true) => Way::Interpreted,
+                (true, true) => Template::Interpreted,
                 // Of less than 32 bits, CF may be undefined by the count, too.
-                (true, false) if insn.op0_register().size() < 4 => Way::Interpreted,
-                (true, false) => Way::ShiftByCl,
-                _ if shifts_by_nothing(insn) => Way::Interpreted,
-                _ => Way::Mapped,
+                (true, false) if insn.op0_register().size() < 4 => Template::Interpreted,
+                (true, false) => Template::ShiftByCl,
+                _ if shifts_by_nothing(insn) => Template::Interpreted,
+                _ => Template::Mapped,
             }
         }
         M::Shld | M::Shrd if insn.op2_kind() == OpKind::Register || shifts_by_nothing(insn) => {
-            Way::Interpreted
+            Template::Interpreted
         }
-        M::Shld | M::Shrd if undefined::is_double_shift_too_far(insn, 0) => Way::Interpreted,
-        M::Shld | M::Shrd => Way::Mapped,
+        M::Shld | M::Shrd if undefined::is_double_shift_too_far(insn, 0) => Template::Interpreted,
+        M::Shld | M::Shrd => Template::Mapped,
         M::Bt | M::Bts | M::Btr | M::Btc if !(is_memory(insn, 0) && insn.op1_kind() == OpKind::Register) => {
-            Way::Mapped
+            Template::Mapped
         }
-        M::Imul if insn.op_count() > 1 => Way::Mapped,
+        M::Imul if insn.op_count() > 1 => Template::Mapped,
         M::Mul | M::Imul if insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4 => {
-            Way::Multiply
+            Template::Multiply
         }
-        M::Mul | M::Imul if insn.memory_size().size() >= 4 => Way::Multiply,
+        M::Mul | M::Imul if insn.memory_size().size() >= 4 => Template::Multiply,
         M::Div | M::Idiv if insn.op0_kind() == OpKind::Register && insn.op0_register().size() >= 4 => {
-            Way::Divide
+            Template::Divide
         }
         M::Movzx
         | M::Movsx
@@ -352,35 +352,39 @@ fn way(insn: &Instruction) -> Way {
         | M::Lzcnt
         | M::Xadd
         | M::Movbe
-        | M::Crc32 => Way::Mapped,
-        M::Bsf | M::Bsr => Way::Scan,
-        M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Way::Mapped,
-        M::Xchg if insn.op0_register().size() >= 4 => Way::ExchangeRegisters,
-        M::Cmpxchg => Way::CompareExchange,
-        M::Bswap if insn.op0_register().size() >= 4 => Way::ByteSwap,
-        M::Cdqe | M::Cdq | M::Cqo | M::Cwde => Way::Widen,
+        | M::Crc32 => Template::Mapped,
+        M::Bsf | M::Bsr => Template::Scan,
+        M::Xchg if is_memory(insn, 0) || is_memory(insn, 1) => Template::Mapped,
+        M::Xchg if insn.op0_register().size() >= 4 => Template::ExchangeRegisters,
+        M::Cmpxchg => Template::CompareExchange,
+        M::Bswap if insn.op0_register().size() >= 4 => Template::ByteSwap,
+        M::Cdqe | M::Cdq | M::Cqo | M::Cwde => Template::Widen,
         M::Push if insn.stack_pointer_increment() == -8 && !is_memory(insn, 0) && pushes_plain(insn) => {
-            Way::Push
+            Template::Push
         }
         M::Pop if insn.stack_pointer_increment() == 8 && insn.op0_register().is_gpr64() => {
-            if insn.op0_register() == Register::RSP { Way::Interpreted } else { Way::Pop }
+            if insn.op0_register() == Register::RSP { Template::Interpreted } else { Template::Pop }
         }
-        M::Leave if insn.code() == iced_x86::Code::Leaveq => Way::Leave,
-        M::Call if insn.is_call_near() => Way::Call,
-        M::Call if insn.is_call_near_indirect() && insn.op0_kind() == OpKind::Register => Way::CallIndirect,
-        M::Call if insn.is_call_near_indirect() && insn.memory_size().size() == 8 => Way::CallIndirect,
-        M::Jmp if insn.is_jmp_short_or_near() => Way::Jump,
-        M::Jmp if insn.is_jmp_near_indirect() && insn.op0_kind() == OpKind::Register => Way::JumpIndirect,
-        M::Jmp if insn.is_jmp_near_indirect() && insn.memory_size().size() == 8 => Way::JumpIndirect,
-        M::Ret if insn.stack_pointer_increment() >= 8 && is_near_return_64(insn) => Way::Return,
-        _ if insn.is_jcc_short_or_near() => Way::JumpIf,
+        M::Leave if insn.code() == iced_x86::Code::Leaveq => Template::Leave,
+        M::Call if insn.is_call_near() => Template::Call,
+        M::Call if insn.is_call_near_indirect() && insn.op0_kind() == OpKind::Register => {
+            Template::CallIndirect
+        }
+        M::Call if insn.is_call_near_indirect() && insn.memory_size().size() == 8 => Template::CallIndirect,
+        M::Jmp if insn.is_jmp_short_or_near() => Template::Jump,
+        M::Jmp if insn.is_jmp_near_indirect() && insn.op0_kind() == OpKind::Register => {
+            Template::JumpIndirect
+        }
+        M::Jmp if insn.is_jmp_near_indirect() && insn.memory_size().size() == 8 => Template::JumpIndirect,
+        M::Ret if insn.stack_pointer_increment() >= 8 && is_near_return_64(insn) => Template::Return,
+        _ if insn.is_jcc_short_or_near() => Template::JumpIf,
         // CMOVcc and SETcc.
         _ if insn.condition_code() != iced_x86::ConditionCode::None
             && insn.flow_control() == FlowControl::Next =>
         {
-            Way::Mapped
+            Template::Mapped
         }
-        _ => Way::Interpreted,
+        _ => Template::Interpreted,
     }
 }
 
@@ -487,12 +491,12 @@ fn is_vector(insn: &Instruction) -> bool {
 
 /// Instructions with a VEX prefix: BMI on general-purpose registers; AVX to FMA but what names more than its operands,
 /// or accesses only part of its memory operand, and approximations.
-fn vex_way(insn: &Instruction) -> Way {
+fn vex_template(insn: &Instruction) -> Template {
     use CpuidFeature as F;
     use Mnemonic as M;
     let family = |list: &[F]| insn.cpuid_features().iter().all(|feature| list.contains(feature));
     if family(&[F::BMI1, F::BMI2]) {
-        return Way::MappedVex;
+        return Template::MappedVex;
     }
     let plain = !matches!(
         insn.mnemonic(),
@@ -515,7 +519,7 @@ fn vex_way(insn: &Instruction) -> Way {
             | M::Vrsqrtss
     );
     let vector = family(&[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ]);
-    if vector && plain && !insn.is_vsib() { Way::VectorVex } else { Way::Interpreted }
+    if vector && plain && !insn.is_vsib() { Template::VectorVex } else { Template::Interpreted }
 }
 
 /// x87 instructions but those on its environment and whole state, on packed decimals, transcendental ones, whose last bits

@@ -18,14 +18,14 @@ type Entry = [u64; 2];
 /// What of the stack pointer is the offset of an entry: the ABI has one return address in 16 bytes at most.
 pub const MASK: i32 = ((ENTRIES - 1) * size_of::<Entry>()) as i32;
 
-/// What the entries of a table hold for: the two salts, and how often all code was dropped.
-pub type Ground = [u64; 3];
+/// What the entries of a table hold for, and void when it changes: the two salts, and how often all code was dropped.
+pub type Epochs = [u64; 3];
 
 /// The tables: kernels' and programs', as there are tables of indirect jumps.
 #[derive(Default)]
 pub struct Returns {
     tables: Box<[[Entry; ENTRIES]]>,
-    grounds: [Ground; JUMP_TABLES],
+    epochs: [Epochs; JUMP_TABLES],
     /// Code that looks for what is at its target: what empty entries lead to.
     lookup: u64,
 }
@@ -34,14 +34,14 @@ impl Returns {
     /// Empty tables, whose entries lead to the code at `lookup`.
     pub fn new(lookup: u64) -> Returns {
         let tables = vec![[[0, lookup]; ENTRIES]; JUMP_TABLES].into();
-        Returns { tables, grounds: [[0; 3]; JUMP_TABLES], lookup }
+        Returns { tables, epochs: [[0; 3]; JUMP_TABLES], lookup }
     }
 
-    /// The address of table `number`, one of [`JUMP_TABLES`], whose entries hold on `ground`.
-    pub fn choose(&mut self, number: usize, ground: Ground) -> u64 {
+    /// The address of table `number`, one of [`JUMP_TABLES`], whose entries hold for `epochs`.
+    pub fn choose(&mut self, number: usize, epochs: Epochs) -> u64 {
         let table = &mut self.tables[number];
-        if self.grounds[number] != ground {
-            self.grounds[number] = ground;
+        if self.epochs[number] != epochs {
+            self.epochs[number] = epochs;
             table.fill([0, self.lookup]);
         }
         table.as_ptr() as u64
@@ -61,10 +61,10 @@ mod tests {
         assert_eq!(returns.choose(1, [2, 3, 0]), first);
         returns.choose(0, [4, 3, 0]);
         assert_eq!(returns.tables[1][5], [0x1000, 9]);
-        for ground in [[4, 3, 0], [4, 5, 0], [4, 5, 1]] {
+        for epochs in [[4, 3, 0], [4, 5, 0], [4, 5, 1]] {
             returns.tables[1][5] = [0x1000, 9];
-            assert_eq!(returns.choose(1, ground), first);
-            assert!(returns.tables[1].iter().all(|entry| *entry == [0, 7]), "{ground:?}");
+            assert_eq!(returns.choose(1, epochs), first);
+            assert!(returns.tables[1].iter().all(|entry| *entry == [0, 7]), "{epochs:?}");
         }
     }
 }

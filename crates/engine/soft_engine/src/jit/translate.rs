@@ -9,7 +9,7 @@ use iced_x86::{Decoder, DecoderError, Instruction, InstructionInfoFactory, Mnemo
 
 use super::asm::{Asm, Label, Op, Rm, cond, host};
 use super::operands;
-use super::plan::{self, Memory, Plan, Way};
+use super::plan::{self, Memory, Plan, Template};
 use super::returns;
 use super::stubs::{self, OtherSalt, Stubs};
 use super::system::System;
@@ -39,8 +39,8 @@ const PAGE: usize = 4096;
 /// AND with an immediate, by number.
 const AND: u8 = 4;
 
-/// What a unit stands on.
-pub struct Ground<'a> {
+/// What a unit is translated under.
+pub struct UnitContext<'a> {
     pub stubs: &'a Stubs,
     pub features: &'a Features,
     /// The machine has one vCPU.
@@ -55,8 +55,8 @@ pub struct Ground<'a> {
     pub insns_max: usize,
 }
 
-/// Code that is emitted behind the unit's main line.
-enum Later {
+/// Out-of-line code, which is emitted behind the unit's main line.
+enum OutOfLine {
     /// An access missed the TLB: RAX is its address.
     Miss { label: Label, retry: Label, after: Label, site: u32, restore: bool },
     /// So did the window, in which the access lies at `own`, of an instruction at `offset`: RAX is its start.
@@ -89,25 +89,25 @@ impl Translator {
     /// Answers how many bytes of guest code it depends on, and the code; `None` if there is nothing to translate.
     pub fn translate(
         &mut self,
-        ground: &Ground<'_>,
+        context: &UnitContext<'_>,
         code: usize,
         start: usize,
         tables: &mut Tables,
     ) -> Option<(usize, &[u8])> {
         self.asm.start(code);
-        plan_unit(&mut self.plans, start, ground);
+        plan_unit(&mut self.plans, start, context);
         if self.plans.is_empty() {
             return None;
         }
-        if !ground.is_plain {
+        if !context.is_plain {
             self.windows.find(&mut self.plans);
         }
         plan::mark_wanted(&mut self.plans);
         let mut unit = Unit {
             asm: &mut self.asm,
-            ground,
+            context,
             tables,
-            later: Vec::new(),
+            out_of_line: Vec::new(),
             native: false,
             saved: true,
             void: 0,
@@ -115,7 +115,7 @@ impl Translator {
             start,
             after: None,
             vectors: self.plans.iter().map(Plan::vectors).max().unwrap_or(vectors::NONE),
-            fpu: self.plans.iter().any(|plan| plan.way == Way::X87),
+            fpu: self.plans.iter().any(|plan| plan.template == Template::X87),
             end: self.plans.last().map_or(start, |plan| usize::from(plan.next()).min(PAGE)),
         };
         unit.main_line(&self.plans, start as u16);
@@ -125,24 +125,24 @@ impl Translator {
     }
 }
 
-fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
+fn plan_unit(plans: &mut Vec<Plan>, start: usize, context: &UnitContext<'_>) {
     plans.clear();
     let mut info = InstructionInfoFactory::new();
-    let mut decoder = Decoder::with_ip(64, &ground.bytes[start..], start as u64, OPTIONS);
+    let mut decoder = Decoder::with_ip(64, &context.bytes[start..], start as u64, OPTIONS);
     let mut insn = Instruction::default();
-    while plans.len() < ground.insns_max && decoder.can_decode() {
+    while plans.len() < context.insns_max && decoder.can_decode() {
         let at = start + decoder.position();
         decoder.decode_out(&mut insn);
-        pause::correct(&mut insn, &ground.bytes[at..]);
+        pause::correct(&mut insn, &context.bytes[at..]);
         if insn.is_invalid() {
             if decoder.last_error() == DecoderError::NoMoreBytes {
-                plans.push(Plan::crossing(&insn, ground.features, &mut info));
+                plans.push(Plan::crossing(&insn, context.features, &mut info));
             }
             break;
         }
-        let mut plan = Plan::of(&insn, ground.features, &mut info);
+        let mut plan = Plan::of(&insn, context.features, &mut info);
         if let Some(memory) = &mut plan.memory {
-            memory.locked = data::is_locked(&insn, ground.is_alone);
+            memory.locked = data::is_locked(&insn, context.is_alone);
         }
         plans.push(plan);
         if plan.ends {
@@ -150,8 +150,10 @@ fn plan_unit(plans: &mut Vec<Plan>, start: usize, ground: &Ground<'_>) {
         }
     }
     // Behind STI comes one instruction before any interrupt: nobody looks for one inside the unit.
-    if let Some(last) = plans.last_mut().filter(|last| last.way == Way::System(System::EnableInterrupts)) {
-        last.way = Way::Interpreted;
+    if let Some(last) =
+        plans.last_mut().filter(|last| last.template == Template::System(System::EnableInterrupts))
+    {
+        last.template = Template::Interpreted;
     }
 }
 
@@ -167,9 +169,9 @@ const MIN_BYTES: usize = 10;
 /// A unit in the making.
 struct Unit<'a> {
     asm: &'a mut Asm,
-    ground: &'a Ground<'a>,
+    context: &'a UnitContext<'a>,
     tables: &'a mut Tables,
-    later: Vec<Later>,
+    out_of_line: Vec<OutOfLine>,
     /// The host's status flags are the guest's.
     native: bool,
     /// Those in memory are.
@@ -208,9 +210,9 @@ impl Unit<'_> {
 
     /// Puts the flags where `plan` needs them.
     fn before(&mut self, plan: &Plan) {
-        if plan.may_leave() && !matches!(plan.way, Way::JumpIf | Way::Jump) {
+        if plan.may_leave() && !matches!(plan.template, Template::JumpIf | Template::Jump) {
             self.save_flags();
-        } else if plan.way == Way::ShiftByCl {
+        } else if plan.template == Template::ShiftByCl {
             if plan.flags_wanted {
                 self.save_flags();
             }
@@ -221,52 +223,56 @@ impl Unit<'_> {
 
     /// One instruction. False if the unit ends with it.
     fn instruction(&mut self, plan: &Plan) -> bool {
-        if plan.way != Way::X87 {
+        if plan.template != Template::X87 {
             // The engine may have been called, which puts them elsewhere.
             self.sources = None;
         }
-        match plan.way {
-            Way::Interpreted => return self.interpreted(plan),
-            Way::Crossing => {
+        match plan.template {
+            Template::Interpreted => return self.interpreted(plan),
+            Template::Crossing => {
                 self.crossing(plan);
                 return false;
             }
-            Way::Mapped => self.mapped(plan),
-            Way::MappedVex => self.mapped_vex(plan),
-            Way::Vector => self.vector(plan),
-            Way::VectorVex => self.vector_vex(plan),
-            Way::X87 => {
+            Template::Mapped => self.mapped(plan),
+            Template::MappedVex => self.mapped_vex(plan),
+            Template::Vector => self.vector(plan),
+            Template::VectorVex => self.vector_vex(plan),
+            Template::X87 => {
                 self.x87(plan);
                 if plan.memory.is_some() {
                     self.sources = None;
                 }
             }
-            Way::String { element } => self.string(plan, element),
-            Way::ShiftByCl => {
+            Template::String { element } => self.string(plan, element),
+            Template::ShiftByCl => {
                 self.shift_by_cl(plan);
                 return true;
             }
-            Way::Scan => self.scan(plan),
-            Way::AccumulatorImmediate => self.accumulator_immediate(plan),
-            Way::MovImmediate => self.mov_immediate(plan),
-            Way::Lea => self.lea(plan),
-            Way::Push => self.push(plan),
-            Way::Pop => self.pop(plan),
-            Way::Leave => self.leave(plan),
-            Way::Widen => self.widen(plan),
-            Way::Multiply => self.multiply(plan),
-            Way::Divide => {
+            Template::Scan => self.scan(plan),
+            Template::AccumulatorImmediate => self.accumulator_immediate(plan),
+            Template::MovImmediate => self.mov_immediate(plan),
+            Template::Lea => self.lea(plan),
+            Template::Push => self.push(plan),
+            Template::Pop => self.pop(plan),
+            Template::Leave => self.leave(plan),
+            Template::Widen => self.widen(plan),
+            Template::Multiply => self.multiply(plan),
+            Template::Divide => {
                 self.divide(plan);
                 return true;
             }
-            Way::CompareExchange => self.compare_exchange(plan),
-            Way::ExchangeRegisters => self.exchange_registers(plan),
-            Way::ByteSwap => self.byte_swap(plan),
-            Way::ZeroExtendHighByte => self.zero_extend_high_byte(plan),
-            Way::Nothing => {}
-            Way::System(system) => self.system(plan, system),
-            Way::JumpIf => self.jump_if(plan),
-            Way::Call | Way::CallIndirect | Way::Jump | Way::JumpIndirect | Way::Return => {
+            Template::CompareExchange => self.compare_exchange(plan),
+            Template::ExchangeRegisters => self.exchange_registers(plan),
+            Template::ByteSwap => self.byte_swap(plan),
+            Template::ZeroExtendHighByte => self.zero_extend_high_byte(plan),
+            Template::Nothing => {}
+            Template::System(system) => self.system(plan, system),
+            Template::JumpIf => self.jump_if(plan),
+            Template::Call
+            | Template::CallIndirect
+            | Template::Jump
+            | Template::JumpIndirect
+            | Template::Return => {
                 self.branch(plan);
                 return false;
             }
@@ -281,7 +287,7 @@ impl Unit<'_> {
     fn interpreted(&mut self, plan: &Plan) -> bool {
         let site = self.site(plan, 0, false, 0);
         self.asm.mov_imm(host::RCX, site);
-        self.asm.call(self.ground.stubs.interpret);
+        self.asm.call(self.context.stubs.interpret);
         (self.native, self.saved) = (false, true);
         self.need_units(plan.next());
         if plan.ends {
@@ -294,7 +300,7 @@ impl Unit<'_> {
     fn crossing(&mut self, plan: &Plan) {
         let site = self.site(plan, 0, false, 0);
         self.asm.mov_imm(host::RCX, site);
-        self.asm.call(self.ground.stubs.interpret);
+        self.asm.call(self.context.stubs.interpret);
         (self.native, self.saved) = (false, true);
         // It repeats and is not done.
         self.edge(plan.offset.into(), plan.offset);
@@ -307,7 +313,7 @@ impl Unit<'_> {
             stubs::compare_byte(self.asm, word_at!(fpu_live), 0);
             self.asm.jcc(cond::NE, live);
             self.asm.mov_imm(host::RCX, offset.into());
-            self.asm.call(self.ground.stubs.fpu);
+            self.asm.call(self.context.stubs.fpu);
             self.asm.bind(live);
         }
         if self.vectors == vectors::NONE {
@@ -318,15 +324,15 @@ impl Unit<'_> {
         self.asm.jcc(cond::AE, live);
         self.asm.mov_imm(host::RCX, offset.into());
         self.asm.mov_imm(host::RDX, self.vectors.into());
-        self.asm.call(self.ground.stubs.vectors);
+        self.asm.call(self.context.stubs.vectors);
         self.asm.bind(live);
     }
 
     /// Notes an instruction for the engine.
     fn site(&mut self, plan: &Plan, size: u32, write: bool, segment: usize) -> u32 {
         let (aligned, locked) = plan.memory.map_or((false, false), |memory| (memory.aligned, memory.locked));
-        let crosses = plan.way == Way::Crossing;
-        let mut insn: Insn = lower::lower(&plan.insn, self.ground.features);
+        let crosses = plan.template == Template::Crossing;
+        let mut insn: Insn = lower::lower(&plan.insn, self.context.features);
         if crosses {
             // Where it ends is not known: no place is behind it.
             insn.len = 0;
@@ -367,14 +373,14 @@ impl Unit<'_> {
 
     /// What was put off.
     fn behind(&mut self) {
-        while let Some(later) = self.later.pop() {
-            match later {
-                Later::Miss { label, retry, after, site, restore } => {
+        while let Some(out_of_line) = self.out_of_line.pop() {
+            match out_of_line {
+                OutOfLine::Miss { label, retry, after, site, restore } => {
                     let executed = self.asm.label();
                     self.asm.bind(label);
                     self.asm.store(word_at!(address), host::RAX);
                     self.asm.mov_imm(host::RCX, site);
-                    self.asm.call(self.ground.stubs.miss);
+                    self.asm.call(self.context.stubs.miss);
                     self.asm.op(Op::new(false, 0x85), host::RAX, Rm::Reg(host::RAX));
                     self.asm.jcc(cond::NE, executed);
                     self.asm.load(host::RAX, word_at!(address));
@@ -385,14 +391,14 @@ impl Unit<'_> {
                     }
                     self.asm.jmp(after);
                 }
-                Later::WindowMiss { label, retry, site, own, span, offset } => {
+                OutOfLine::WindowMiss { label, retry, site, own, span, offset } => {
                     self.asm.bind(label);
                     self.window_missed(retry, site, own, span, offset);
                 }
-                Later::Interpret { label, site, after } => {
+                OutOfLine::Interpret { label, site, after } => {
                     self.asm.bind(label);
                     self.asm.mov_imm(host::RCX, site);
-                    self.asm.call(self.ground.stubs.interpret);
+                    self.asm.call(self.context.stubs.interpret);
                     match after {
                         Ok(after) => {
                             let site = &self.tables.sites[site as usize];
@@ -406,24 +412,24 @@ impl Unit<'_> {
                         }
                     }
                 }
-                Later::Edge { label, edge, save } => {
+                OutOfLine::Edge { label, edge, save } => {
                     self.asm.bind(label);
                     if let Some(void) = save {
                         emit_save(self.asm, void);
                     }
                     self.asm.mov_imm(host::RDX, edge);
-                    self.asm.jmp_to(self.ground.stubs.edge);
+                    self.asm.jmp_to(self.context.stubs.edge);
                 }
-                Later::OtherSalt(other) => other.emit(self.asm),
-                Later::Missed { label } => {
+                OutOfLine::OtherSalt(other) => other.emit(self.asm),
+                OutOfLine::Missed { label } => {
                     self.asm.bind(label);
-                    self.asm.jmp_to(self.ground.stubs.missed);
+                    self.asm.jmp_to(self.context.stubs.missed);
                 }
-                Later::OtherReturn { label, miss, step } => {
+                OutOfLine::OtherReturn { label, miss, step } => {
                     self.asm.bind(label);
                     self.return_elsewhere(miss, step);
                 }
-                Later::Taken { label, offset, from, flags } => {
+                OutOfLine::Taken { label, offset, from, flags } => {
                     self.asm.bind(label);
                     (self.native, self.saved, self.void) = flags;
                     self.edge(offset, from);

@@ -11,7 +11,7 @@
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use super::plan::{Check, Memory, Plan, Way};
+use super::plan::{Check, Memory, Plan, Template};
 use super::system::System;
 use super::words::WINDOWS;
 use crate::cpu::seg;
@@ -88,7 +88,7 @@ impl Finder {
 
     /// What `plan` does to the registers that windows stand on.
     fn follow_registers(&mut self, plan: &Plan, plans: &mut [Plan]) {
-        if !keeps_windows(plan.way) {
+        if !keeps_windows(plan.template) {
             return self.close(plans, |_| true);
         }
         let addition = addition(plan);
@@ -166,40 +166,40 @@ impl Key {
 }
 
 /// Whether what a leader has found still holds after such an instruction, which then has but registers to change.
-fn keeps_windows(way: Way) -> bool {
-    match way {
-        Way::Interpreted | Way::Crossing | Way::String { .. } => false,
-        Way::System(system) => !matches!(
+fn keeps_windows(template: Template) -> bool {
+    match template {
+        Template::Interpreted | Template::Crossing | Template::String { .. } => false,
+        Template::System(system) => !matches!(
             system,
             System::SwapGs | System::WriteBase | System::AccessControl | System::PopStackPointer
         ),
-        Way::Mapped
-        | Way::MappedVex
-        | Way::Vector
-        | Way::VectorVex
-        | Way::X87
-        | Way::ShiftByCl
-        | Way::Scan
-        | Way::AccumulatorImmediate
-        | Way::MovImmediate
-        | Way::Lea
-        | Way::Push
-        | Way::Pop
-        | Way::Leave
-        | Way::Call
-        | Way::CallIndirect
-        | Way::Jump
-        | Way::JumpIndirect
-        | Way::JumpIf
-        | Way::Return
-        | Way::Widen
-        | Way::Multiply
-        | Way::Divide
-        | Way::CompareExchange
-        | Way::ExchangeRegisters
-        | Way::ByteSwap
-        | Way::ZeroExtendHighByte
-        | Way::Nothing => true,
+        Template::Mapped
+        | Template::MappedVex
+        | Template::Vector
+        | Template::VectorVex
+        | Template::X87
+        | Template::ShiftByCl
+        | Template::Scan
+        | Template::AccumulatorImmediate
+        | Template::MovImmediate
+        | Template::Lea
+        | Template::Push
+        | Template::Pop
+        | Template::Leave
+        | Template::Call
+        | Template::CallIndirect
+        | Template::Jump
+        | Template::JumpIndirect
+        | Template::JumpIf
+        | Template::Return
+        | Template::Widen
+        | Template::Multiply
+        | Template::Divide
+        | Template::CompareExchange
+        | Template::ExchangeRegisters
+        | Template::ByteSwap
+        | Template::ZeroExtendHighByte
+        | Template::Nothing => true,
     }
 }
 
@@ -209,14 +209,14 @@ fn access(plan: &Plan) -> Option<Access> {
         let key = Key { base: Some(register), index: None, scale: 0, segment: seg::SS, relative: false };
         Some(Access { key, disp, size: 8, write, aligned: false })
     };
-    match plan.way {
-        Way::Interpreted | Way::Crossing | Way::String { .. } | Way::CallIndirect => None,
-        Way::System(System::HighByte | System::ReadSegment) => operand(plan),
-        Way::System(System::PushFlags) => stack(4, -8, true),
-        Way::System(_) => None,
-        Way::Push | Way::Call => stack(4, -8, true),
-        Way::Pop | Way::Return => stack(4, 0, false),
-        Way::Leave => stack(5, 0, false),
+    match plan.template {
+        Template::Interpreted | Template::Crossing | Template::String { .. } | Template::CallIndirect => None,
+        Template::System(System::HighByte | System::ReadSegment) => operand(plan),
+        Template::System(System::PushFlags) => stack(4, -8, true),
+        Template::System(_) => None,
+        Template::Push | Template::Call => stack(4, -8, true),
+        Template::Pop | Template::Return => stack(4, 0, false),
+        Template::Leave => stack(5, 0, false),
         _ => operand(plan),
     }
 }
@@ -246,10 +246,10 @@ fn operand(plan: &Plan) -> Option<Access> {
 /// The register to which `plan` adds a constant, in all 64 bits.
 fn addition(plan: &Plan) -> Option<(usize, i64)> {
     let insn = &plan.insn;
-    match plan.way {
-        Way::Push | Way::Call => return Some((4, -8)),
-        Way::System(System::PushFlags | System::PushMemory) => return Some((4, -8)),
-        Way::Pop => return Some((4, 8)),
+    match plan.template {
+        Template::Push | Template::Call => return Some((4, -8)),
+        Template::System(System::PushFlags | System::PushMemory) => return Some((4, -8)),
+        Template::Pop => return Some((4, 8)),
         _ => {}
     }
     let register = (insn.op0_kind() == OpKind::Register).then(|| insn.op0_register())?;
@@ -281,14 +281,14 @@ fn written(plan: &Plan, adds: bool) -> [Option<usize>; 4] {
         let register = if is_written && is_register { insn.op_register(index) } else { Register::None };
         register.is_gpr().then(|| register.full_register().number())
     };
-    let adds_to_first = adds && plan.way != Way::Pop;
+    let adds_to_first = adds && plan.template != Template::Pop;
     let first = operand(0, plan.writes_first && !adds_to_first);
     let second = operand(1, plan.writes_second);
-    let [third, fourth] = match plan.way {
-        Way::Multiply | Way::Divide | Way::Widen => [Some(0), Some(2)],
-        Way::CompareExchange => [Some(0), None],
-        Way::Return => [Some(4), None],
-        Way::Leave => [Some(4), Some(5)],
+    let [third, fourth] = match plan.template {
+        Template::Multiply | Template::Divide | Template::Widen => [Some(0), Some(2)],
+        Template::CompareExchange => [Some(0), None],
+        Template::Return => [Some(4), None],
+        Template::Leave => [Some(4), Some(5)],
         _ => [None, None],
     };
     [first, second, third, fourth]

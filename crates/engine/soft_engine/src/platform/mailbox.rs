@@ -12,8 +12,8 @@ use std::time::Duration;
 use device_model::lock;
 
 use super::clock::GuestClock;
+use super::halt_poll::HaltPoll;
 use super::message::{DeliveryMode, Message};
-use super::patience::Patience;
 use super::target::Target;
 use super::tsc::Tsc;
 use super::vectors::SharedVectors;
@@ -89,7 +89,7 @@ pub(crate) struct Mailbox {
     asleep: AtomicBool,
     sleep: Mutex<()>,
     wake: Condvar,
-    patience: Patience,
+    halt_poll: HaltPoll,
 }
 
 /// Looks for requests in a row at most, and pauses between two of them.
@@ -115,7 +115,7 @@ impl Mailbox {
             asleep: AtomicBool::new(false),
             sleep: Mutex::new(()),
             wake: Condvar::new(),
-            patience: Patience::new(),
+            halt_poll: HaltPoll::new(),
         }
     }
 
@@ -147,13 +147,13 @@ impl Mailbox {
     /// whether the owner is asleep, both in one total order: one of the two sees the other.
     pub(crate) fn sleep_until(&self, deadline_ns: Option<u64>, clock: &GuestClock) {
         let since_ns = clock.now_ns();
-        let look_ns = since_ns.saturating_add(self.patience.look_ns());
+        let look_ns = since_ns.saturating_add(self.halt_poll.look_ns());
         let found =
             self.look_until(deadline_ns.map_or(look_ns, |deadline_ns| look_ns.min(deadline_ns)), clock);
         if !found {
             self.block_until(deadline_ns, clock);
         }
-        self.patience.learn(clock.now_ns().saturating_sub(since_ns), found);
+        self.halt_poll.learn(clock.now_ns().saturating_sub(since_ns), found);
     }
 
     /// Looks for requests without sleeping. True if there are some.

@@ -11,8 +11,8 @@ use crate::exec::program::{DATA, execute, read, state, with_probe};
 use crate::features;
 use crate::platform::Lapic;
 use crate::probe::{Outcome, UserState};
-use crate::softfloat::{Env, flag};
 use crate::shared::Shared;
+use crate::softfloat::{Env, flag};
 use crate::tiers::Tiers;
 
 const RCX: usize = 1;

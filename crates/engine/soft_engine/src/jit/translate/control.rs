@@ -15,7 +15,7 @@ impl Unit<'_> {
             self.asm.lea(host::RAX, host::RAX, offset as i32);
             let label = self.asm.label();
             self.jump_to_rax(label);
-            self.later.push(Later::Missed { label });
+            self.out_of_line.push(OutOfLine::Missed { label });
             return;
         };
         if !self.saved && !self.flags_are_dead_at(inside) {
@@ -37,7 +37,7 @@ impl Unit<'_> {
     /// Looks for the code at RAX.
     fn look_up(&mut self, miss: Label) {
         let other = stubs::lookup(self.asm, miss);
-        self.later.push(Later::OtherSalt(other));
+        self.out_of_line.push(OutOfLine::OtherSalt(other));
     }
 
     fn jump_to_rax(&mut self, miss: Label) {
@@ -46,9 +46,9 @@ impl Unit<'_> {
     }
 
     fn note_edge(&mut self, at: usize, inside: usize, label: Label) {
-        let edge = self.tables.edge(at, self.ground.page + inside as u64);
+        let edge = self.tables.edge(at, self.context.page + inside as u64);
         let save = (self.native && !self.saved).then_some(self.void);
-        self.later.push(Later::Edge { label, edge, save });
+        self.out_of_line.push(OutOfLine::Edge { label, edge, save });
     }
 
     /// Whether all status flags are overwritten at `offset` before anybody could look at them. What was looked at
@@ -58,14 +58,14 @@ impl Unit<'_> {
             return false;
         }
         let mut info = InstructionInfoFactory::new();
-        let mut decoder = Decoder::with_ip(64, &self.ground.bytes[offset..], offset as u64, OPTIONS);
+        let mut decoder = Decoder::with_ip(64, &self.context.bytes[offset..], offset as u64, OPTIONS);
         for _ in 0..LOOK_AHEAD {
             let insn = decoder.decode();
             let end = insn.next_ip() as usize;
             if insn.is_invalid() || end > self.start + REACH_BYTES || end > PAGE {
                 return false;
             }
-            let plan = Plan::of(&insn, self.ground.features, &mut info);
+            let plan = Plan::of(&insn, self.context.features, &mut info);
             if plan.reads_flags() || plan.writes_part || plan.may_leave() {
                 return false;
             }
@@ -93,19 +93,19 @@ impl Unit<'_> {
         }
         self.asm.jcc(condition, label);
         let flags = (self.native, self.saved, self.void);
-        self.later.push(Later::Taken { label, offset, from: plan.offset, flags });
+        self.out_of_line.push(OutOfLine::Taken { label, offset, from: plan.offset, flags });
     }
 
     /// The instructions after which the unit ends.
     pub(super) fn branch(&mut self, plan: &Plan) {
-        match plan.way {
-            Way::Jump => self.edge(plan.insn.near_branch_target() as i64, plan.offset),
-            Way::Call => {
+        match plan.template {
+            Template::Jump => self.edge(plan.insn.near_branch_target() as i64, plan.offset),
+            Template::Call => {
                 self.push_return(plan);
                 self.edge(plan.insn.near_branch_target() as i64, plan.offset);
             }
-            Way::Return => self.ret(plan),
-            Way::JumpIndirect => {
+            Template::Return => self.ret(plan),
+            Template::JumpIndirect => {
                 self.target(plan);
                 let miss = self.engine_instead(plan);
                 self.jump_to_rax(miss);
@@ -133,7 +133,7 @@ impl Unit<'_> {
     fn engine_instead(&mut self, plan: &Plan) -> Label {
         let label = self.asm.label();
         let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label, site, after: Err(plan.next()) });
+        self.out_of_line.push(OutOfLine::Interpret { label, site, after: Err(plan.next()) });
         label
     }
 
@@ -142,7 +142,7 @@ impl Unit<'_> {
         let label = self.asm.label();
         let after = *self.after.get_or_insert_with(|| self.asm.label());
         let site = self.site(plan, 0, false, 0);
-        self.later.push(Later::Interpret { label, site, after: Ok(after) });
+        self.out_of_line.push(OutOfLine::Interpret { label, site, after: Ok(after) });
         self.native = false;
         (label, after)
     }
@@ -171,8 +171,8 @@ impl Unit<'_> {
         self.asm.lea_label(address, label);
         let at = self.asm.here() - 4;
         self.asm.store(Rm::At(host::RDX, 8), address);
-        let edge = self.tables.edge(at, self.ground.page + inside as u64);
-        self.later.push(Later::Edge { label, edge, save: None });
+        let edge = self.tables.edge(at, self.context.page + inside as u64);
+        self.out_of_line.push(OutOfLine::Edge { label, edge, save: None });
     }
 
     /// `register` is where the cache of returns has the entry for the top of the stack.
@@ -220,7 +220,7 @@ impl Unit<'_> {
         self.asm.jcc(cond::NE, label);
         self.asm.lea(stack, stack, step);
         stubs::jump_to(self.asm, 8);
-        self.later.push(Later::OtherReturn { label, miss, step });
+        self.out_of_line.push(OutOfLine::OtherReturn { label, miss, step });
         self.bind_after();
         self.edge(plan.next().into(), plan.offset);
     }

@@ -42,7 +42,7 @@ impl Unit<'_> {
     /// An instruction of this unit with a ModRM byte, taken apart.
     pub(super) fn parse(&self, plan: &Plan) -> Raw<'_> {
         let start = usize::from(plan.offset);
-        let bytes = &self.ground.bytes[start..start + plan.insn.len()];
+        let bytes = &self.context.bytes[start..start + plan.insn.len()];
         let mut op = Op::default();
         let (mut at, mut rex) = (0, 0);
         loop {
@@ -52,7 +52,7 @@ impl Unit<'_> {
                 byte @ 0x40..=0x4f => rex = byte,
                 0x66 => op.operand16 = true,
                 0xf2 | 0xf3 => op.repeat = bytes[at],
-                0xf0 => op.lock = is_locked(&plan.insn, self.ground.is_alone),
+                0xf0 => op.lock = is_locked(&plan.insn, self.context.is_alone),
                 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67 => {}
                 _ => {
                     rex = before;
@@ -75,7 +75,7 @@ impl Unit<'_> {
             // A repeat prefix that says nothing here (XACQUIRE and the like).
             op.repeat = 0;
         }
-        if plan::is_older(&plan.insn, self.ground.features) {
+        if plan::is_older(&plan.insn, self.context.features) {
             op.repeat = 0;
         }
         let imm = bytes.len() - immediate_size(&plan.insn);
@@ -187,7 +187,7 @@ impl Unit<'_> {
         let insn = &plan.insn;
         let size = insn.op0_register().size();
         let start = usize::from(plan.offset);
-        let bytes = &self.ground.bytes[start..start + insn.len()];
+        let bytes = &self.context.bytes[start..start + insn.len()];
         let imm: ([u8; 4], usize) = copy(&bytes[insn.len() - immediate_size(insn)..]);
         let code = bytes[insn.len() - imm.1 - 1];
         let is_test = insn.mnemonic() == Mnemonic::Test;

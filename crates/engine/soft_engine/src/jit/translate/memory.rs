@@ -110,7 +110,7 @@ impl Unit<'_> {
         let site = self.site(plan, access.size, access.write, access.segment);
         self.asm.bind(retry);
         self.find_page(access, 0, access.size, label);
-        self.later.push(Later::Miss { label, retry, after, site, restore: access.restore });
+        self.out_of_line.push(OutOfLine::Miss { label, retry, after, site, restore: access.restore });
     }
 
     /// The same for the start of a window of `span` bytes, in which the access lies at `own`. What misses is tried
@@ -122,7 +122,7 @@ impl Unit<'_> {
         self.asm.bind(retry);
         self.find_page(access, own, span as u32, label);
         let offset = plan.offset;
-        self.later.push(Later::WindowMiss { label, retry, site, own, span, offset });
+        self.out_of_line.push(OutOfLine::WindowMiss { label, retry, site, own, span, offset });
     }
 
     /// Looks for `size` bytes at RAX in the TLB; those at `own` may have to be aligned.
@@ -194,7 +194,7 @@ impl Unit<'_> {
         self.asm.lea(host::RAX, host::RAX, own);
         self.asm.store(word_at!(address), host::RAX);
         self.asm.mov_imm(host::RCX, site);
-        self.asm.call(self.ground.stubs.miss);
+        self.asm.call(self.context.stubs.miss);
         self.asm.op(Op::new(false, 0x85), host::RAX, Rm::Reg(host::RAX));
         self.asm.jcc(cond::NE, plain);
         self.asm.load(host::RAX, word_at!(address));
@@ -204,7 +204,7 @@ impl Unit<'_> {
         let stub = self.asm.label();
         let at = self.asm.here() + 1;
         self.asm.jmp(stub);
-        let edge = self.tables.edge(at, (self.ground.page | PLAIN) + u64::from(offset));
-        self.later.push(Later::Edge { label: stub, edge, save: None });
+        let edge = self.tables.edge(at, (self.context.page | PLAIN) + u64::from(offset));
+        self.out_of_line.push(OutOfLine::Edge { label: stub, edge, save: None });
     }
 }

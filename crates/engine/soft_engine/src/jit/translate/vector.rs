@@ -129,7 +129,7 @@ impl Unit<'_> {
     /// An instruction with a VEX prefix (SDM vol. 2A, 2.3.5), which segment and address-size prefixes may precede.
     fn parse_vex(&self, plan: &Plan) -> RawVex {
         let start = usize::from(plan.offset);
-        let bytes = &self.ground.bytes[start..start + plan.insn.len()];
+        let bytes = &self.context.bytes[start..start + plan.insn.len()];
         let is_prefix = |byte: &u8| !matches!(byte, 0xc4 | 0xc5);
         let at = bytes.iter().take_while(|byte| is_prefix(byte)).count();
         let (first, map, last, at) = match bytes[at] {

@@ -1,4 +1,4 @@
-//! How long a vCPU that has nothing to do looks for requests before it sleeps. Two vCPUs that hand each other work would
+//! Halt polling: how long a vCPU that has nothing to do looks for requests before it sleeps. Two vCPUs that hand each other work would
 //! otherwise pay for a wake-up of the host each time. A vCPU whose waits are long never looks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +11,20 @@ const SHORT_NS: u64 = 60_000;
 
 /// What was learned of past waits. Used by one thread.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct HaltPoll {
     look_ns: AtomicU64,
     longest_ns: u64,
 }
 
-impl Patience {
+impl HaltPoll {
     /// Nothing is known yet. Where the host has one processor, whoever looks keeps the others from posting.
-    pub(super) fn new() -> Patience {
+    pub(super) fn new() -> HaltPoll {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Patience::of(if processors > 1 { LONGEST_NS } else { 0 })
+        HaltPoll::of(if processors > 1 { LONGEST_NS } else { 0 })
     }
 
-    fn of(longest_ns: u64) -> Patience {
-        Patience { look_ns: AtomicU64::new(0), longest_ns }
+    fn of(longest_ns: u64) -> HaltPoll {
+        HaltPoll { look_ns: AtomicU64::new(0), longest_ns }
     }
 
     /// How many nanoseconds to look.
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn short_waits_are_looked_through_and_long_ones_slept() {
-        let patience = Patience::of(LONGEST_NS);
+        let halt_poll = HaltPoll::of(LONGEST_NS);
         let learn = |waited_ns, found| {
-            patience.learn(waited_ns, found);
-            patience.look_ns()
+            halt_poll.learn(waited_ns, found);
+            halt_poll.look_ns()
         };
         assert_eq!(
             [learn(20_000, false), learn(5_000, true), learn(15_000, false)],
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn one_processor_is_left_to_others() {
-        let patience = Patience::of(0);
-        patience.learn(20_000, false);
-        assert_eq!(patience.look_ns(), 0);
+        let halt_poll = HaltPoll::of(0);
+        halt_poll.learn(20_000, false);
+        assert_eq!(halt_poll.look_ns(), 0);
     }
 }
