@@ -7,13 +7,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use disk::{DiskReader, ImageFile, SourceFormat};
+use disk::{ImageFile, SourceFormat};
+use foreign_disks::DiskReader;
 use guest_memory::IoBuffers;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::{Notation, Script, Seed};
 
-#[path = "../../crates/backend/disk/tests/foreign/make.rs"]
+#[path = "../../crates/format/foreign_disks/tests/foreign/make.rs"]
 mod make;
 
 use make::{

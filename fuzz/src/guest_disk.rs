@@ -14,15 +14,15 @@ use guest_files::{Architecture, ReadAt, find_boot, identify, open_file_system, r
 use crate::fat_disk::fat_disk;
 use crate::{Notation, Script, Seed};
 
-#[path = "../../crates/backend/guest_files/tests/images/patched.rs"]
+#[path = "../../crates/format/guest_files/tests/images/patched.rs"]
 mod patched;
 
 /// The images of the tests of `guest_files`.
 const IMAGES: [&[u8]; 4] = [
-    include_bytes!("../../crates/backend/guest_files/tests/images/fixtures/btrfs.img.zst"),
-    include_bytes!("../../crates/backend/guest_files/tests/images/fixtures/fragmented.img.zst"),
-    include_bytes!("../../crates/backend/guest_files/tests/images/fixtures/dirty.img.zst"),
-    include_bytes!("../../crates/backend/guest_files/tests/images/fixtures/ext4.img.zst"),
+    include_bytes!("../../crates/format/guest_files/tests/images/fixtures/btrfs.img.zst"),
+    include_bytes!("../../crates/format/guest_files/tests/images/fixtures/fragmented.img.zst"),
+    include_bytes!("../../crates/format/guest_files/tests/images/fixtures/dirty.img.zst"),
+    include_bytes!("../../crates/format/guest_files/tests/images/fixtures/ext4.img.zst"),
 ];
 /// Names of files that boot loaders look for.
 const NAMES: [&str; 10] = [

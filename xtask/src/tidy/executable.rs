@@ -27,10 +27,7 @@ const KEPT_OUT: &[(&str, &str)] = &[
     ("oci_image", "OCI images"),
     ("guest_files", "guests' file systems"),
     ("ext4_view", "guests' file systems"),
-    ("disk::vdi", "a foreign disk format"),
-    ("disk::vhd", "a foreign disk format"),
-    ("disk::vhdx", "a foreign disk format"),
-    ("disk::vmdk", "a foreign disk format"),
+    ("foreign_disks", "foreign disk formats"),
 ];
 
 /// What is in every VM's process: without it, the symbols are not those of one.
@@ -112,7 +109,7 @@ mod tests {
             "rustls::client::connect",
             "<rustls::Error as core::fmt::Debug>::fmt",
             "core::ptr::drop_in_place<alloc::vec::Vec<rustls::Stream>>",
-            "disk::vhdx::open",
+            "foreign_disks::vhdx::open",
             "<ring::aead::Key as core::ops::Drop>::drop",
             "image_sources::fetch::download",
             "getaddrinfo",

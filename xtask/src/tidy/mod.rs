@@ -5,6 +5,7 @@
 mod documents;
 mod executable;
 mod files;
+mod formats;
 mod lints;
 mod names;
 #[cfg(test)]
@@ -76,7 +77,15 @@ fn report(violations: &[Violation]) -> Result<()> {
 /// The violations in the tree at `root`.
 pub fn check(root: &Path) -> Result<Vec<Violation>> {
     let tree = Tree::read(root)?;
-    let checks = [tiers::check, lints::check, names::check, files::check, documents::check, words::check];
+    let checks = [
+        tiers::check,
+        lints::check,
+        names::check,
+        files::check,
+        documents::check,
+        words::check,
+        formats::check,
+    ];
     let mut violations: Vec<Violation> = checks.iter().flat_map(|check| check(&tree)).collect();
     violations.sort();
     Ok(violations)

@@ -31,6 +31,7 @@ impl Fake {
             ("device", "virtio_block"),
             ("device", "virtio_net"),
             ("backend", "disk"),
+            ("format", "guest_files"),
             ("boot", "boot_loader"),
             ("vmm", "vm_spec"),
             ("vmm", "machine"),
@@ -59,7 +60,7 @@ impl Fake {
             manifest += &format!("{name} = {{ path = \"../../{tier}/{name}\" }}\n");
         }
         self.write(&format!("{folder}/Cargo.toml"), &manifest);
-        self.write(&format!("{folder}/src/lib.rs"), "//! Says what it is for.\n");
+        self.write(&format!("{folder}/src/lib.rs"), "//! Says what it is for.\n#![forbid(unsafe_code)]\n");
     }
 
     fn violations(&self) -> Vec<Violation> {
@@ -99,6 +100,8 @@ fn dependencies_go_down() {
     Fake::assert_dependency("device/virtio_block", "device/virtio_core", "");
     Fake::assert_dependency("device/virtio_block", "backend/disk", "");
     Fake::assert_dependency("vmm/machine", "device/virtio_block", "");
+    Fake::assert_dependency("format/guest_files", "backend/disk", "");
+    Fake::assert_dependency("cloud/host_agent", "format/guest_files", "");
     Fake::assert_dependency("cloud/host_agent", "vmm/vm_spec", "");
     Fake::assert_dependency("app/yagura", "engine/kvm_engine", "");
 }
@@ -110,6 +113,8 @@ fn dependencies_that_go_up_or_sideways() {
     Fake::assert_dependency("boot/boot_loader", "backend/disk", "only on lower tiers");
     Fake::assert_dependency("engine/kvm_engine", "device/virtio_core", "only on lower tiers");
     Fake::assert_dependency("vmm/machine", "cloud/host_agent", "only on lower tiers");
+    Fake::assert_dependency("vmm/machine", "format/guest_files", "only on lower tiers");
+    Fake::assert_dependency("format/guest_files", "cloud/host_agent", "only on lower tiers");
     Fake::assert_dependency("vmm/machine", "app/yagura", "only on lower tiers");
 }
 
@@ -255,5 +260,26 @@ fn messages_show_no_insides_and_paths_are_taken_apart_in_one_place() {
     let fake = Fake::new();
     fake.write(FILE, "//! A disk.\ndebug!(\"{error:?}\");\n");
     fake.write("crates/host/host_sys/src/lib.rs", "//! Says what it is for.\nlet folder = path.parent();\n");
+    assert_eq!(fake.violations(), []);
+}
+
+#[test]
+fn readers_of_formats_open_nothing_and_hold_no_unsafe_code() {
+    const FILE: &str = "crates/format/guest_files/src/lib.rs";
+    let fake = Fake::new();
+    fake.write(FILE, "//! Says what it is for.\n");
+    fake.assert_found("format", "forbid(unsafe_code)");
+    for opener in ["File::open(path)", "std::fs::read(path)", "Command::new(\"mount\")"] {
+        fake.write(
+            FILE,
+            &format!("//! Says what it is for.\n#![forbid(unsafe_code)]\nfn f() {{ {opener} }}\n"),
+        );
+        fake.assert_found("format", "guest_files/src/lib.rs:3");
+    }
+    fake.write("crates/backend/disk/src/raw.rs", "fn f() { File::open(path) }\n");
+    fake.write(
+        FILE,
+        "//! Says what it is for.\n#![forbid(unsafe_code)]\n#[cfg(test)]\nmod tests { File::open(path) }\n",
+    );
     assert_eq!(fake.violations(), []);
 }

@@ -13,7 +13,7 @@ const SPECIFICATION: &str = "vm_spec";
 const VM_PROCESS: &str = "yagura_vmm";
 /// Where images are kept, and who reads and fetches what becomes one: they share words and not each other.
 const IMAGE_STORE: &str = "image_store";
-const IMAGE_READERS: &[&str] = &["oci_image", "image_import", "image_sources"];
+const IMAGE_READERS: &[&str] = &["image_import", "image_sources"];
 /// Executables that choose an engine.
 const ENGINE_USERS: &[&str] = &["yagura", "yagura_vmm"];
 
@@ -68,15 +68,16 @@ fn forbidden(user: &Package, used: &Package) -> Option<&'static str> {
 
 /// The tiers that a tier may depend on; engines are seen to above.
 fn allowed(from: Tier) -> &'static [Tier] {
-    use Tier::{App, Backend, Boot, Cloud, Contract, Device, Guest, Host, Vmm};
+    use Tier::{App, Backend, Boot, Cloud, Contract, Device, Format, Guest, Host, Vmm};
     match from {
         Host => &[Host],
         Contract | Tier::Engine | Boot => &[Host, Contract],
         Backend => &[Host, Contract, Backend],
+        Format => &[Host, Contract, Backend],
         Device => &[Host, Contract, Backend, Device],
         Vmm => &[Host, Contract, Backend, Device, Boot, Vmm],
         Guest => &[Host],
-        Cloud => &[Host, Contract, Backend, Guest, Cloud, Vmm],
+        Cloud => &[Host, Contract, Backend, Format, Guest, Cloud, Vmm],
         App => &[Host, Contract, Backend, Boot, Vmm, Cloud, App],
         Tier::Outside => &[],
     }

@@ -17,6 +17,8 @@ pub enum Tier {
     Engine,
     Device,
     Backend,
+    /// What other programs write, and nobody runs on.
+    Format,
     Boot,
     Vmm,
     /// Programs that run in guests.
@@ -39,6 +41,7 @@ impl Tier {
             "engine" => Self::Engine,
             "device" => Self::Device,
             "backend" => Self::Backend,
+            "format" => Self::Format,
             "boot" => Self::Boot,
             "vmm" => Self::Vmm,
             "guest" => Self::Guest,

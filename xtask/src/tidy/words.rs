@@ -40,7 +40,7 @@ pub fn check(tree: &Tree) -> Vec<Violation> {
 }
 
 /// The lines that are no tests, with their numbers.
-fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
+pub fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
     let is_test = file.path.iter().any(|part| part == "tests" || part == "tests.rs");
     let lines = file.text.lines().take_while(move |line| !is_test && line.trim() != "#[cfg(test)]");
     lines

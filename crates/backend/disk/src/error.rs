@@ -42,11 +42,13 @@ pub enum FormatError {
 }
 
 impl FormatError {
-    pub(crate) fn damaged(what: impl Into<String>) -> FormatError {
+    /// It makes no sense, for this reason.
+    pub fn damaged(what: impl Into<String>) -> FormatError {
         FormatError::Damaged(what.into())
     }
 
-    pub(crate) fn unsupported(what: impl Into<String>) -> FormatError {
+    /// This part of the format is left out.
+    pub fn unsupported(what: impl Into<String>) -> FormatError {
         FormatError::Unsupported(what.into())
     }
 }

@@ -34,11 +34,37 @@ pub(crate) struct OpenFile {
 
 /// An open file or block device, and how long it was. Locked, unless it was only [looked at](OpenFile::look).
 #[derive(Clone, Debug)]
-pub(crate) struct HostFile {
+pub struct HostFile {
     pub(crate) file: Arc<File>,
     pub(crate) kind: Kind,
     pub(crate) size_bytes: u64,
     pub(crate) path: PathBuf,
+}
+
+impl HostFile {
+    /// A regular file that somebody else has opened, which messages call `name`; it is not locked.
+    ///
+    /// # Errors
+    /// It cannot be measured.
+    pub fn of_file(file: File, name: &Path) -> io::Result<HostFile> {
+        let size_bytes = measure(&file)?;
+        Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: name.to_owned() })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What messages call it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long it was when it was opened, in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
 }
 
 impl OpenFile {

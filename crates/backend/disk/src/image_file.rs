@@ -45,14 +45,17 @@ pub trait ImageFile: Send + Sync {
 }
 
 /// The bytes from `offset_bytes` on, zeros beyond the end of the file.
-pub(crate) fn read_vec(file: &dyn ImageFile, offset_bytes: u64, length: usize) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// The kernel's answer.
+pub fn read_vec(file: &dyn ImageFile, offset_bytes: u64, length: usize) -> io::Result<Vec<u8>> {
     let buffers = IoBuffers::from_vec(vec![0; length]);
     file.read(buffers.slice(0, length), offset_bytes)?;
     Ok(buffers.to_vec(length))
 }
 
 /// Fills the buffers with zeros.
-pub(crate) fn fill_with_zeros(buffers: &IoBuffers) {
+pub fn fill_with_zeros(buffers: &IoBuffers) {
     let zeros = vec![0; (ZERO_CHUNK_BYTES as usize).min(buffers.len_bytes())];
     let mut done = 0;
     while done < buffers.len_bytes() {

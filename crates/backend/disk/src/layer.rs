@@ -13,7 +13,7 @@ use crate::image_file::{ImageFile, fill_with_zeros};
 use crate::map_piece::MapPiece;
 
 /// The contents of a disk behind another.
-pub(crate) trait Layer: Send + Sync {
+pub trait Layer: Send + Sync {
     /// Its length in bytes.
     fn size_bytes(&self) -> u64;
 
@@ -25,7 +25,7 @@ pub(crate) trait Layer: Send + Sync {
 }
 
 /// A raw file behind an image. Its last sector may be cut short.
-pub(crate) struct RawLayer {
+pub struct RawLayer {
     file: Arc<dyn ImageFile>,
     /// Where there are holes to be asked for.
     host: Option<Arc<File>>,
@@ -33,11 +33,16 @@ pub(crate) struct RawLayer {
 }
 
 impl RawLayer {
-    pub(crate) fn new(host: HostFile) -> RawLayer {
+    /// All of a file of the host.
+    pub fn new(host: HostFile) -> RawLayer {
         RawLayer { host: Some(Arc::clone(&host.file)), size_bytes: host.size_bytes, file: Arc::new(host) }
     }
 
-    pub(crate) fn of_file(file: Arc<dyn ImageFile>) -> io::Result<RawLayer> {
+    /// All of any file.
+    ///
+    /// # Errors
+    /// It cannot be measured.
+    pub fn of_file(file: Arc<dyn ImageFile>) -> io::Result<RawLayer> {
         Ok(RawLayer { host: file.host_file(), size_bytes: file.len_bytes()?, file })
     }
 }

@@ -20,8 +20,7 @@ use crate::image_file::ImageFile;
 use crate::qcow2::{self, BackingPolicy, CheckReport, CreateOptions, Repair};
 use crate::raw_contents::RawContents;
 
-pub use convert::{ConvertOptions, convert, flatten};
-pub(crate) use convert::{HOLE_BYTES, Run, copy, to_the_end};
+pub use convert::{ConvertOptions, convert, copy_layer, flatten};
 pub use map::map;
 
 impl OfflineError {

@@ -24,7 +24,7 @@ use crate::raw_contents::RawContents;
 /// Bytes that are read at once: the largest cluster.
 const CHUNK_BYTES: u64 = 2 << 20;
 /// Smallest hole that is left in a raw file: file systems know no smaller ones.
-pub(crate) const HOLE_BYTES: u64 = 4096;
+const HOLE_BYTES: u64 = 4096;
 
 /// What to make of a disk.
 #[derive(Clone, Debug)]
@@ -141,18 +141,52 @@ fn copy_to_image(
         .inspect_err(|_| image.abandon())
 }
 
+/// Copies a disk, which messages call `source`, into `target`, an empty file that messages call `target_name`, each byte
+/// to its place; zeros take no room. `progress` is told the bytes done and the bytes in all. Returns the bytes written.
+///
+/// # Errors
+/// The layer cannot be read, holds more than `data_bytes_max` beside its zeros, or the target cannot be written.
+pub fn copy_layer(
+    layer: &dyn Layer,
+    source: &Path,
+    target: File,
+    target_name: &Path,
+    data_bytes_max: u64,
+    progress: impl FnMut(u64, u64),
+) -> Result<u64, OfflineError> {
+    let failed = |operation| io_error(target_name, operation);
+    let target = HostFile::of_file(target, target_name).map_err(failed("measure"))?;
+    let size_bytes = layer.size_bytes().next_multiple_of(SECTOR_SIZE);
+    target.set_len(size_bytes).map_err(failed("enlarge"))?;
+    let mut written_bytes = 0;
+    let sink = |run: Run<'_>| {
+        written_bytes += run.data.len() as u64;
+        if written_bytes > data_bytes_max {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        target.write(run.buffers, run.at_bytes)
+    };
+    let copied = copy(layer, source, target_name, HOLE_BYTES, sink, to_the_end(progress));
+    if written_bytes > data_bytes_max {
+        return Err(OfflineError::Expands { path: source.to_owned(), limit_bytes: data_bytes_max });
+    }
+    copied?;
+    target.sync().map_err(failed("write"))?;
+    Ok(written_bytes)
+}
+
 /// Some of a disk that is to be written.
-pub(crate) struct Run<'a> {
+struct Run<'a> {
     /// Its bytes, for writing.
-    pub(crate) buffers: IoBuffers,
+    buffers: IoBuffers,
     /// The same, to look at.
-    pub(crate) data: &'a [u8],
+    data: &'a [u8],
     /// Where it lies on the disk.
-    pub(crate) at_bytes: u64,
+    at_bytes: u64,
 }
 
 /// Gives `sink` everything that is not zeros, in runs of units of `unit_bytes`, until `progress` wants no more.
-pub(crate) fn copy(
+fn copy(
     layer: &dyn Layer,
     source: &Path,
     target: &Path,
@@ -199,7 +233,7 @@ pub(crate) fn copy(
 }
 
 /// Progress of what goes on to its end.
-pub(crate) fn to_the_end(mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) -> ControlFlow<()> {
+fn to_the_end(mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) -> ControlFlow<()> {
     move |done, all| {
         progress(done, all);
         ControlFlow::Continue(())

@@ -61,7 +61,9 @@ use crate::error::{FormatError, OpenError, ResizeError};
 use crate::format::Qcow2Info;
 use crate::host_file::check_block_size;
 use crate::image_file::ImageFile;
+use crate::layer::Layer;
 use crate::raw::{IoMethod, RingQueue, Storage};
+use crate::read_only::Uncut;
 use crate::thread_queue::ThreadQueue;
 use crate::trouble::{FileHealth, Trouble};
 
@@ -219,7 +221,7 @@ pub fn repair_file(file: &Arc<dyn ImageFile>, what: Repair) -> Result<(), Format
 }
 
 /// What the header in `file` says.
-pub(crate) fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatError> {
+pub fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatError> {
     let header = Header::read(file)?;
     let info = Qcow2Info {
         version: header.version,
@@ -237,3 +239,22 @@ pub(crate) fn describe(file: &dyn ImageFile) -> Result<(u64, Qcow2Info), FormatE
 
 #[cfg(test)]
 mod tests;
+
+/// The disk in an image that is read to be imported, with what is behind it, which it has to name. What it says of places
+/// behind the end of its file is damage.
+///
+/// # Errors
+/// It is damaged, needs what is not supported, or one of both is missing: the name of a file behind it, or that file.
+pub fn open_to_read(
+    file: Arc<dyn ImageFile>,
+    behind: Option<Arc<dyn Layer>>,
+) -> Result<Arc<dyn Layer>, FormatError> {
+    let cluster_bytes = Header::read(&*file)?.geometry.cluster_bytes();
+    let backed = behind.is_some();
+    let image = Image::open(Arc::new(Uncut::new(file, cluster_bytes)?), behind, true)?;
+    match (&image.header.backing, backed) {
+        (Some(_), false) => Err(FormatError::BackingRefused),
+        (None, true) => Err(FormatError::damaged("it names no file behind it, and one was given")),
+        _ => Ok(Arc::new(image)),
+    }
+}

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::rc::Rc;
 
-use disk::DiskReader;
+use foreign_disks::DiskReader;
 use guest_files::{FsError, OsRelease, ReadAt, RootFs, find_boot};
 use image_model::Architecture;
 use messages::in_words;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use disk::{DiskReader, SourceFile, describe_source};
+use foreign_disks::{DiskReader, SourceFile, describe_source};
 
 use messages::in_words;
 

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 
-use disk::{DiskReader, SignatureKind, SourceFile, SourceFormat, recognize as signature_of};
+use disk::{SignatureKind, SourceFormat, recognize as signature_of};
+use foreign_disks::{DiskReader, SourceFile};
 use guest_files::{Content, TableKind, identify, read_partitions};
 use messages::in_words;
 use oci_image::ByteRange;

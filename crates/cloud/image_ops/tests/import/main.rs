@@ -5,7 +5,7 @@
 mod appliance;
 mod contents;
 #[allow(dead_code, reason = "what other tests make is not made here")]
-#[path = "../../../../backend/disk/tests/foreign/make.rs"]
+#[path = "../../../../format/foreign_disks/tests/foreign/make.rs"]
 mod make;
 mod sectors;
 mod undo;

@@ -1,9 +1,8 @@
 //! The fixed places of a VHDX file: its identifier, headers, region tables and log.
 
 use crc32c::crc32c;
+use disk::{FormatError, ImageFile, read_vec};
 
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
 
 const KIB: u64 = 1 << 10;

@@ -5,16 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile, Layer, OfflineError, OpenError, RawLayer, SourceFormat, copy_layer};
 use guest_memory::IoBuffers;
 use rustix::fs::fstat;
 
-use crate::contract::SECTOR_SIZE;
-use crate::error::{FormatError, OpenError};
-use crate::format::SourceFormat;
-use crate::host_file::{HostFile, Kind};
-use crate::image_file::ImageFile;
-use crate::layer::{Layer, RawLayer};
-use crate::offline::{HOLE_BYTES, OfflineError, Run, copy, to_the_end};
 use crate::source::{SourceFile, bad_source, image_file, open_layer};
 
 /// Most files of a chain.
@@ -42,11 +36,11 @@ impl DiskReader {
         for source in chain.into_iter().rev() {
             let (format, range) = (source.format, source.range);
             let (host, extents) = source.host()?;
-            let bad = bad_source(&host.path, format);
-            let identity = fstat(&host.file).map(|stat| (stat.st_dev, stat.st_ino));
+            let bad = bad_source(host.path(), format);
+            let identity = fstat(host.file()).map(|stat| (stat.st_dev, stat.st_ino));
             let identity = identity.map_err(|errno| bad(io::Error::from(errno).into()))?;
             if seen.contains(&identity) {
-                return Err(OpenError::ChainTooLong { path: host.path.clone(), limit: CHAIN_MAX });
+                return Err(OpenError::ChainTooLong { path: host.path().to_owned(), limit: CHAIN_MAX });
             }
             seen.push(identity);
             behind = Some(match format {
@@ -109,26 +103,6 @@ impl DiskReader {
         data_bytes_max: u64,
         progress: impl FnMut(u64, u64),
     ) -> Result<u64, OfflineError> {
-        let failed =
-            |operation| move |source| OfflineError::Io { path: target_name.to_owned(), operation, source };
-        let path = target_name.to_owned();
-        let target = HostFile { file: Arc::new(target), kind: Kind::File, size_bytes: 0, path };
-        let size_bytes = self.len_bytes().next_multiple_of(SECTOR_SIZE);
-        target.set_len(size_bytes).map_err(failed("enlarge"))?;
-        let mut written_bytes = 0;
-        let sink = |run: Run<'_>| {
-            written_bytes += run.data.len() as u64;
-            if written_bytes > data_bytes_max {
-                return Err(io::ErrorKind::QuotaExceeded.into());
-            }
-            target.write(run.buffers, run.at_bytes)
-        };
-        let copied = copy(&*self.layer, &self.name, target_name, HOLE_BYTES, sink, to_the_end(progress));
-        if written_bytes > data_bytes_max {
-            return Err(OfflineError::Expands { path: self.name.clone(), limit_bytes: data_bytes_max });
-        }
-        copied?;
-        target.sync().map_err(failed("write"))?;
-        Ok(written_bytes)
+        copy_layer(&*self.layer, &self.name, target, target_name, data_bytes_max, progress)
     }
 }

@@ -13,12 +13,12 @@ mod metadata;
 use std::io;
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile};
+
 use self::layout::{Header, Regions};
 use self::metadata::Metadata;
 use crate::blocks::{BlockTable, Blocks};
-use crate::error::FormatError;
-use crate::image_file::ImageFile;
-use crate::source::Opened;
+use crate::opened::Opened;
 use crate::table_pages::TablePages;
 
 /// Bytes of a BAT entry (2.5.1).

@@ -2,10 +2,8 @@
 
 use std::io;
 
+use disk::{FormatError, ImageFile, read_vec};
 use flate2::{Decompress, FlushDecompress};
-
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 
 /// Number of the first sector, and length of the data.
 const MARKER_BYTES: usize = 12;

@@ -224,7 +224,7 @@ fn disks_are_described() {
         (sound_vdi(), SourceFormat::Vdi, "dynamic, blocks of 64 KiB"),
         (with(sound_vdi(), 76, &2u32.to_le_bytes()), SourceFormat::Vdi, "fixed, blocks of 64 KiB"),
     ] {
-        let info = disk::describe_source(source(&temporary(&image), format, "a")).unwrap();
+        let info = foreign_disks::describe_source(source(&temporary(&image), format, "a")).unwrap();
         assert_eq!((info.size_bytes, &*info.kind), (SIZE_BYTES, kind));
     }
 }

@@ -1,7 +1,6 @@
 //! The descriptor: text that says of which files a disk consists.
 
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
+use disk::{FormatError, SECTOR_SIZE};
 
 /// How a descriptor that stands alone begins.
 pub(super) const START: &[u8] = b"# Disk DescriptorFile";

@@ -1,9 +1,8 @@
 //! What a VHDX image says about its disk (\[MS-VHDX\] 2.6).
 
+use disk::{FormatError, ImageFile, SECTOR_SIZE, read_vec};
+
 use super::layout::{Region, guid_at};
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
 
 /// 2.6.1.

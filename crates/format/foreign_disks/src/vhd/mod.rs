@@ -15,16 +15,12 @@ mod footer;
 use std::io;
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile, Layer, MapPiece, RawLayer, SECTOR_SIZE, read_vec};
 use guest_memory::IoBuffers;
 
 use self::footer::{Footer, is_sound, u32_at, u64_at};
 use crate::blocks::{BlockTable, Blocks};
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
-use crate::layer::{Layer, RawLayer};
-use crate::map_piece::MapPiece;
-use crate::source::Opened;
+use crate::opened::Opened;
 use crate::table_pages::TablePages;
 
 /// "Dynamic Disk Header Format".

@@ -1,13 +1,18 @@
-//! VHDX, VMDK, VHD and VDI as QEMU writes them.
+//! VHDX, VMDK, VHD and VDI as QEMU writes them. Needs `qemu-img`; says so where it is missing.
+
+#![allow(clippy::unwrap_used, reason = "all of this file is test code")]
+
+#[path = "../../../../backend/disk/tests/qemu_img/folder.rs"]
+mod folder;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use disk::{DiskReader, OpenError, SourceFile, SourceFormat};
-
-use super::{Folder, MIB, contents};
+use disk::{OpenError, SourceFormat};
+use folder::{Folder, MIB, contents};
+use foreign_disks::{DiskReader, SourceFile};
 
 /// Reads an image whole.
 fn read(folder: &Folder, name: &str, format: SourceFormat) -> Vec<u8> {
@@ -65,7 +70,7 @@ fn empty_images_are_zeros() {
         folder.qemu_img(&format!("create -q -f {kind} image 500G"));
         let file = File::open(folder.path("image")).unwrap();
         let source = SourceFile::new(file, format, "image");
-        let info = disk::describe_source(source).unwrap();
+        let info = foreign_disks::describe_source(source).unwrap();
         assert_eq!(info.size_bytes, 500 << 30);
         let file = File::open(folder.path("image")).unwrap();
         let reader = DiskReader::open(vec![SourceFile::new(file, format, "image")]).unwrap();
@@ -107,7 +112,7 @@ fn what_qemu_writes_into_them_we_read() {
 /// A descriptor opened with what it names, as far as `extents` goes.
 fn with_extents(folder: &Folder, name: &str, extents: usize) -> Result<DiskReader, OpenError> {
     let open = |name: &str| File::open(folder.path(name)).unwrap();
-    let info = disk::describe_source(SourceFile::new(open(name), SourceFormat::Vmdk, name))?;
+    let info = foreign_disks::describe_source(SourceFile::new(open(name), SourceFormat::Vmdk, name))?;
     let files = info.extents.iter().take(extents).map(|name| open(name)).collect();
     let whole = SourceFile::new(open(name), SourceFormat::Vmdk, name);
     DiskReader::open(vec![SourceFile { extents: files, ..whole }])

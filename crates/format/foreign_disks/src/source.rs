@@ -1,18 +1,15 @@
 //! Disks of other programs, which are read to be imported.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guest_memory::IoBuffers;
+use disk::{
+    BackingName, FileRange, FormatError, HostFile, ImageFile, Layer, OpenError, RawLayer, SourceFormat,
+    describe_image, open_image,
+};
 
-use crate::error::{FormatError, OpenError};
-use crate::format::{BackingName, SourceFormat};
-use crate::host_file::{HostFile, Kind, measure};
-use crate::image_file::{ImageFile, fill_with_zeros};
-use crate::layer::{Layer, RawLayer};
-use crate::qcow2::{self, Image};
+use crate::opened::Opened;
 use crate::{vdi, vhd, vhdx, vmdk};
 
 /// An open file with a disk in it.
@@ -40,12 +37,11 @@ impl SourceFile {
     pub(crate) fn host(self) -> Result<(HostFile, Vec<Arc<dyn ImageFile>>), OpenError> {
         let path = self.name;
         let host = |file: File| {
-            let size_bytes = measure(&file).map_err(|source| OpenError::Io {
+            HostFile::of_file(file, &path).map_err(|source| OpenError::Io {
                 path: path.clone(),
                 operation: "measure",
                 source,
-            })?;
-            Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: path.clone() })
+            })
         };
         let extents = self.extents.into_iter().map(|file| Ok(Arc::new(host(file)?) as Arc<dyn ImageFile>));
         Ok((host(self.file)?, extents.collect::<Result<_, _>>()?))
@@ -57,7 +53,7 @@ pub(crate) fn image_file(host: HostFile, range: Option<(u64, u64)>) -> Arc<dyn I
     match range {
         None => Arc::new(host),
         Some((start_bytes, length_bytes)) => {
-            Arc::new(Window { file: Arc::new(host), start_bytes, length_bytes })
+            Arc::new(FileRange::new(Arc::new(host), start_bytes, length_bytes))
         }
     }
 }
@@ -85,14 +81,14 @@ pub struct SourceInfo {
 pub fn describe_source(source: SourceFile) -> Result<SourceInfo, OpenError> {
     let (format, range) = (source.format, source.range);
     let (host, _) = source.host()?;
-    let bad = bad_source(&host.path, format);
-    let whole_bytes = host.size_bytes;
+    let bad = bad_source(host.path(), format);
+    let whole_bytes = host.size_bytes();
     let file = image_file(host, range);
     let mut extents = Vec::new();
     let (size_bytes, kind, backing) = match format {
         SourceFormat::Raw => (range.map_or(whole_bytes, |(_, length)| length), "raw".to_owned(), None),
         SourceFormat::Qcow2 => {
-            let (size_bytes, info) = qcow2::describe(&*file).map_err(bad)?;
+            let (size_bytes, info) = describe_image(&*file).map_err(bad)?;
             let kind = format!("version {}, clusters of {} bytes", info.version, info.cluster_bytes);
             (size_bytes, kind, info.backing)
         }
@@ -116,12 +112,6 @@ pub(crate) fn bad_source(path: &Path, format: SourceFormat) -> impl Fn(FormatErr
     move |source| OpenError::Source { path: path.clone(), format, source }
 }
 
-/// A layer, and what kind of its format it is.
-pub(crate) struct Opened {
-    pub(crate) layer: Arc<dyn Layer>,
-    pub(crate) kind: String,
-}
-
 /// Opens any format but raw with `behind` as what is behind it, and `extents` as what it names beside it.
 pub(crate) fn open_layer(
     file: Arc<dyn ImageFile>,
@@ -134,99 +124,10 @@ pub(crate) fn open_layer(
     }
     match format {
         SourceFormat::Raw => Ok(Opened { layer: Arc::new(RawLayer::of_file(file)?), kind: "raw".to_owned() }),
-        SourceFormat::Qcow2 => {
-            let backed = behind.is_some();
-            let image = Image::open(Arc::new(Uncut::new(file)?), behind, true)?;
-            match (&image.header.backing, backed) {
-                (Some(_), false) => Err(FormatError::BackingRefused),
-                (None, true) => Err(FormatError::damaged("it names no file behind it, and one was given")),
-                _ => Ok(Opened { layer: Arc::new(image), kind: "qcow2".to_owned() }),
-            }
-        }
+        SourceFormat::Qcow2 => Ok(Opened { layer: open_image(file, behind)?, kind: "qcow2".to_owned() }),
         SourceFormat::Vhdx => vhdx::open(file),
         SourceFormat::Vmdk => vmdk::open(file, extents),
         SourceFormat::Vhd => vhd::open(file),
         SourceFormat::Vdi => vdi::open(file),
     }
-}
-
-/// What a source does that is asked to change.
-macro_rules! only_read {
-    () => {
-        fn write(&self, _buffers: IoBuffers, _offset_bytes: u64) -> io::Result<()> {
-            Err(io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-
-        fn write_zeroes(&self, _offset_bytes: u64, _length_bytes: u64, _may_unmap: bool) -> io::Result<()> {
-            Err(io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-
-        fn set_len(&self, _length_bytes: u64) -> io::Result<()> {
-            Err(io::ErrorKind::ReadOnlyFilesystem.into())
-        }
-
-        fn sync(&self) -> io::Result<()> {
-            Ok(())
-        }
-    };
-}
-
-/// A range of a file.
-struct Window {
-    file: Arc<dyn ImageFile>,
-    start_bytes: u64,
-    length_bytes: u64,
-}
-
-impl ImageFile for Window {
-    fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.length_bytes)
-    }
-
-    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
-        let length = buffers.len_bytes();
-        let there = self.length_bytes.saturating_sub(offset_bytes).min(length as u64) as usize;
-        if there > 0 {
-            self.file.read(buffers.slice(0, there), self.start_bytes.saturating_add(offset_bytes))?;
-        }
-        fill_with_zeros(&buffers.slice(there, length - there));
-        Ok(())
-    }
-
-    only_read!();
-}
-
-/// An image's file as long as it is. Machines read zeros behind the end; what is imported has no such places, or
-/// it was cut short.
-struct Uncut {
-    file: Arc<dyn ImageFile>,
-    /// Where the last cluster ends, which a writer may have left incomplete.
-    end_bytes: u64,
-}
-
-impl Uncut {
-    fn new(file: Arc<dyn ImageFile>) -> Result<Uncut, FormatError> {
-        let cluster_bytes = qcow2::Header::read(&*file)?.geometry.cluster_bytes();
-        let file_bytes = file.len_bytes()?;
-        let end_bytes = file_bytes.checked_next_multiple_of(cluster_bytes);
-        Ok(Uncut { file, end_bytes: end_bytes.unwrap_or(file_bytes) })
-    }
-}
-
-impl ImageFile for Uncut {
-    fn len_bytes(&self) -> io::Result<u64> {
-        self.file.len_bytes()
-    }
-
-    fn read(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
-        let end_bytes = offset_bytes.checked_add(buffers.len_bytes() as u64);
-        if end_bytes.is_none_or(|end_bytes| end_bytes > self.end_bytes) {
-            return Err(
-                FormatError::damaged("it leads behind the end of the file, which was cut short").into()
-            );
-        }
-        self.file.read(buffers, offset_bytes)
-    }
-
-    only_read!();
 }

@@ -3,14 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile, Layer, MapPiece, RawLayer, fill_with_zeros};
 use guest_memory::IoBuffers;
 
 use super::descriptor::{Descriptor, Place};
-use super::open_extent;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, fill_with_zeros};
-use crate::layer::{Layer, RawLayer};
-use crate::map_piece::MapPiece;
+use super::grains::open_extent;
 
 /// All of the disk.
 pub(super) struct Extents {

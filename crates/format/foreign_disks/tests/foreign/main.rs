@@ -10,7 +10,8 @@ use std::io;
 use std::io::{Seek, Write};
 use std::sync::Arc;
 
-use disk::{DiskReader, FormatError, ImageFile, SourceFile, SourceFormat, describe_source};
+use disk::{FormatError, ImageFile, SourceFormat};
+use foreign_disks::{DiskReader, SourceFile, describe_source};
 use guest_memory::IoBuffers;
 use make::{GRAIN_BYTES, Grains, VHDX_BAT, VHDX_METADATA, sum_vhdx, vhdx, vmdk};
 

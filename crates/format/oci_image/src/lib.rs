@@ -9,6 +9,8 @@
 //! whoever decompresses one has to check its `diff_id`. There is no network, no file is opened and none is written;
 //! archives are foreign, and are read in a confined process (`image_import`).
 
+#![forbid(unsafe_code)]
+
 mod archive;
 mod config;
 mod error;

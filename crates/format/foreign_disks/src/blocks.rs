@@ -3,12 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile, Layer, MapPiece, fill_with_zeros};
 use guest_memory::IoBuffers;
-
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, fill_with_zeros};
-use crate::layer::Layer;
-use crate::map_piece::MapPiece;
 
 /// Most blocks that one look goes over.
 const BLOCKS_AT_ONCE: u64 = 1 << 16;

@@ -9,12 +9,11 @@
 use std::io;
 use std::sync::Arc;
 
+use disk::{FormatError, ImageFile, SECTOR_SIZE, read_vec};
+
 use crate::blocks::{BlockTable, Blocks};
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u32_at, u64_at};
-use crate::source::Opened;
+use crate::opened::Opened;
 use crate::table_pages::TablePages;
 
 /// Pre-header and header, with 512 bytes to the end of the sector.

@@ -1,11 +1,9 @@
 //! Tables of foreign formats, read where they are needed: an image can claim tables longer than memory.
 
+use disk::{FormatError, ImageFile, read_vec};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 
 /// What is read at once, in bytes.
 const PAGE_BYTES: u64 = 64 << 10;

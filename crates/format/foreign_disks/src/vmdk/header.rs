@@ -1,9 +1,8 @@
 //! The header of a file with grains, and the descriptor inside it.
 
+use disk::{FormatError, ImageFile, SECTOR_SIZE, read_vec};
+
 use super::descriptor;
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
 use crate::little_endian::{u16_at, u32_at, u64_at};
 
 const MAGIC: &[u8; 4] = b"KDMV";

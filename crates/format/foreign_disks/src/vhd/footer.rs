@@ -1,8 +1,6 @@
 //! The footer, of which dynamic images have a copy at their front ("Hard Disk Footer Format").
 
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, read_vec};
+use disk::{FormatError, ImageFile, SECTOR_SIZE, read_vec};
 
 /// Bytes of a footer, and of one that Virtual PC wrote before 2004.
 pub(super) const FOOTER_BYTES: u64 = 512;

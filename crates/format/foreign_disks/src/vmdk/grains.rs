@@ -1,32 +1,13 @@
-//! VMDK images (VMware's "Virtual Disk Format 5.0") for reading: in one file, and descriptors with theirs.
-//!
-//! ```text
-//! descriptor ─► files: raw ones, and those with grains
-//! header (or the footer at the end) ─► grain directory ─► grain tables ─► grains, each perhaps deflated
-//! ```
-//!
-//! A descriptor names files of this host, which who made it must not choose. It may name what lies in its own folder,
-//! and whoever opens that keeps to it.
-
-mod descriptor;
-mod extents;
-mod grain;
-mod header;
+//! A file with grains: all of an image, or an extent of one.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use disk::{FormatError, ImageFile, Layer, MapPiece, SECTOR_SIZE, fill_with_zeros};
 use guest_memory::IoBuffers;
 
-use self::descriptor::Descriptor;
-use self::extents::Extents;
-use self::header::Header;
-use crate::contract::SECTOR_SIZE;
-use crate::error::FormatError;
-use crate::image_file::{ImageFile, fill_with_zeros, read_vec};
-use crate::layer::Layer;
-use crate::map_piece::MapPiece;
-use crate::source::Opened;
+use super::grain;
+use super::header::Header;
 use crate::table_pages::TablePages;
 
 /// Bytes of an entry of the directory and of the tables.
@@ -45,7 +26,8 @@ enum Grain {
     At(u64),
 }
 
-struct Vmdk {
+/// A file with grains.
+pub(super) struct Vmdk {
     file: Arc<dyn ImageFile>,
     file_bytes: u64,
     header: Header,
@@ -54,40 +36,8 @@ struct Vmdk {
     inflated: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
-/// Opens the image in `file`, whose descriptor names `extents`, if it is one.
-pub(crate) fn open(
-    file: Arc<dyn ImageFile>,
-    extents: Vec<Arc<dyn ImageFile>>,
-) -> Result<Opened, FormatError> {
-    if let Some(descriptor) = read_descriptor(&*file)? {
-        let layer = Arc::new(Extents::open(&descriptor, extents)?);
-        return Ok(Opened { layer, kind: descriptor.kind });
-    }
-    let layer = open_extent(file)?;
-    let kind = layer.header.kind(&*layer.file, layer.file_bytes)?;
-    Ok(Opened { layer: Arc::new(layer), kind })
-}
-
-/// What a descriptor says: kind, length, files. Nothing for a file that is none.
-pub(crate) fn describe(file: &dyn ImageFile) -> Result<Option<(String, u64, Vec<String>)>, FormatError> {
-    let found = read_descriptor(file)?;
-    Ok(found.map(|found| {
-        let names = found.names().map(str::to_owned).collect();
-        (found.kind, found.size_bytes, names)
-    }))
-}
-
-fn read_descriptor(file: &dyn ImageFile) -> Result<Option<Descriptor>, FormatError> {
-    let length = file.len_bytes()?.min(descriptor::BYTES_MAX) as usize;
-    if !read_vec(file, 0, descriptor::START.len().min(length))?.starts_with(descriptor::START) {
-        return Ok(None);
-    }
-    let text = read_vec(file, 0, length)?;
-    Descriptor::parse(&String::from_utf8_lossy(&text)).map(Some)
-}
-
 /// Opens a file with grains, which may be all of an image.
-fn open_extent(file: Arc<dyn ImageFile>) -> Result<Vmdk, FormatError> {
+pub(super) fn open_extent(file: Arc<dyn ImageFile>) -> Result<Vmdk, FormatError> {
     let file_bytes = file.len_bytes()?;
     let header = Header::read(&*file, file_bytes)?;
     let tables = TablePages::new(Arc::clone(&file), file_bytes);
@@ -95,6 +45,11 @@ fn open_extent(file: Arc<dyn ImageFile>) -> Result<Vmdk, FormatError> {
 }
 
 impl Vmdk {
+    /// What kind of VMDK it is, in words.
+    pub(super) fn kind(&self) -> Result<String, FormatError> {
+        self.header.kind(&*self.file, self.file_bytes)
+    }
+
     /// What a grain is, and how many from it on are sure to be the same.
     fn grain(&self, number: u64) -> io::Result<(Grain, u64)> {
         let per_table = self.header.table_entries;
