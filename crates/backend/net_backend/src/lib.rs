@@ -14,30 +14,12 @@ use std::sync::Arc;
 
 use host_sys::io_buffers::IoBuffers;
 
-pub use host_sys::tap::TapError;
+pub use host_sys::tap::{Offloads, TapError};
 pub use tap::Tap;
 pub use unplugged::Unplugged;
 
 /// Size of the header before each packet, in bytes.
 pub const HEADER_BYTES: usize = host_sys::tap::VNET_HEADER_BYTES;
-
-/// Work on packets that one side may leave to the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offloads {
-    /// Checksums may be missing, with the header saying where they belong. The others need this one.
-    pub checksum: bool,
-    /// TCP over IPv4 may come unsegmented.
-    pub tso4: bool,
-    /// TCP over IPv6 may come unsegmented.
-    pub tso6: bool,
-    /// Unsegmented TCP may have congestion notification set.
-    pub tso_ecn: bool,
-}
-
-impl Offloads {
-    /// Everything.
-    pub const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true };
-}
 
 /// A network attachment with one or more pairs of queues. Methods may be called from any thread.
 pub trait NetBackend: Send + Sync {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host_sys::io_buffers::IoBuffers;
-use host_sys::tap::{TapError, TapOffloads, TapQueue, mtu_bytes, open_queues};
+use host_sys::tap::{TapError, TapQueue, mtu_bytes, open_queues};
 
 use crate::{NetBackend, NetPair, Offloads};
 
@@ -38,8 +38,8 @@ impl Tap {
 
 /// All offloads, on a kernel that takes them; none otherwise. They are off afterwards.
 fn probe_offloads(queue: &TapQueue) -> io::Result<Offloads> {
-    let found = queue.set_offloads(Offloads::ALL.into()).map_or(Offloads::default(), |()| Offloads::ALL);
-    queue.set_offloads(TapOffloads::default())?;
+    let found = queue.set_offloads(Offloads::ALL).map_or(Offloads::default(), |()| Offloads::ALL);
+    queue.set_offloads(Offloads::default())?;
     Ok(found)
 }
 
@@ -53,7 +53,7 @@ impl NetBackend for Tap {
     }
 
     fn set_offloads(&self, offloads: Offloads) -> io::Result<()> {
-        self.queues[0].set_offloads(offloads.into())
+        self.queues[0].set_offloads(offloads)
     }
 
     fn set_active_pairs(&self, count: u16) -> io::Result<()> {
@@ -86,13 +86,6 @@ impl NetPair for TapQueue {
 
     fn send(&self, packet: &IoBuffers) -> io::Result<()> {
         self.write(packet).map(|_| ())
-    }
-}
-
-impl From<Offloads> for TapOffloads {
-    fn from(offloads: Offloads) -> TapOffloads {
-        let Offloads { checksum, tso4, tso6, tso_ecn } = offloads;
-        TapOffloads { checksum, tso4, tso6, tso_ecn }
     }
 }
 

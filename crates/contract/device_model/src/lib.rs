@@ -9,6 +9,7 @@ mod access;
 mod clock;
 pub mod fake;
 mod interrupt;
+mod mac;
 mod power;
 mod snapshot;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use access::{BarKind, BarRegion, Mmio, PciFunction, PortIo, read_register, write_register};
 pub use clock::{Clock, HostClock};
 pub use interrupt::{Doorbells, IrqLine, MsiController, MsiMessage, MsiVector};
+pub use mac::{BadMac, MacAddress};
 pub use power::{Consequence, GuestReport, HostFailure, PowerRequest, PowerSink, ReportSink, SlotSink};
 pub use snapshot::{AnySnapshot, Saved, Snapshot, SnapshotError, decode_state};
 pub use vmm_sys_util::eventfd::EventFd;

@@ -3,9 +3,9 @@
 //! Sections are those of the PCI Local Bus Specification, revision 3.0, unless they name another document.
 //!
 //! ```text
-//! ports 0xcf8–0xcff ─► ConfigPorts ─┐
-//! ECAM window ───────► Ecam ────────┼─► PciRoot ─► dyn PciFunction (ConfigSpace, Msix inside)
-//! memory windows ────► PciWindow ───┘
+//! ports 0xcf8–0xcff ─┐
+//! ECAM window ───────┼─► PciRoot ─► dyn PciFunction (ConfigSpace, Msix inside)
+//! memory windows ────┘
 //! ```
 //!
 //! One bus, 32 slots, one function a slot; INTx is not offered, so functions interrupt by MSI-X alone. This
@@ -19,7 +19,5 @@ mod spec;
 
 pub use config_space::{ConfigSpace, ConfigSpaceState, Identity};
 pub use msix::{MAX_VECTORS, Msix, MsixPlacement, MsixState, MsixVectors, NO_SUCH_VECTOR};
-pub use root::{
-    AssignError, AttachError, ConfigPorts, Ecam, PciRoot, PciRootState, PciWindow, Slot, Window, Windows,
-};
+pub use root::{AssignError, AttachError, PciRoot, PciRootState, Slot, Window, Windows};
 pub use spec::CLASS_HOST_BRIDGE;

@@ -117,13 +117,6 @@ fn update_mutes<H: QueueHandler>(poller: &Poller, handler: &H, muted: &mut [bool
     }
 }
 
-impl<H> Worker<H> {
-    /// Whether the thread has ended by itself, which only a panic can cause.
-    pub fn is_dead(&self) -> bool {
-        self.thread.is_finished()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

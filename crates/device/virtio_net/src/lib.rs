@@ -15,7 +15,6 @@
 mod control;
 mod counters;
 mod device;
-mod mac;
 mod receive;
 mod settings;
 mod spec;
@@ -23,7 +22,7 @@ mod transmit;
 
 use counters::NetCounters;
 pub use device::{Offer, VirtioNet};
-pub use mac::{BadMac, MacAddress};
+pub use device_model::MacAddress;
 pub use net_backend::NetBackend;
 pub use settings::NetState;
 

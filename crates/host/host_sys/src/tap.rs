@@ -20,9 +20,10 @@ pub const MAX_QUEUES: u16 = 256;
 
 const DEVICE_PATH: &str = "/dev/net/tun";
 
-/// Work on outgoing packets that the reader of the interface accepts to be handed unfinished.
+/// Work on packets that one side may leave to the other: what who reads from the interface accepts to be handed
+/// unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TapOffloads {
+pub struct Offloads {
     /// Packets without checksums (`TUN_F_CSUM`); the others need it.
     pub checksum: bool,
     /// TCP over IPv4 unsegmented (`TUN_F_TSO4`).
@@ -33,9 +34,12 @@ pub struct TapOffloads {
     pub tso_ecn: bool,
 }
 
-impl TapOffloads {
+impl Offloads {
+    /// Everything.
+    pub const ALL: Offloads = Offloads { checksum: true, tso4: true, tso6: true, tso_ecn: true };
+
     fn bits(self) -> c_uint {
-        let TapOffloads { checksum, tso4, tso6, tso_ecn } = self;
+        let Offloads { checksum, tso4, tso6, tso_ecn } = self;
         let tso = checksum && (tso4 || tso6);
         [
             (checksum, libc::TUN_F_CSUM),
@@ -119,7 +123,7 @@ pub fn open_queues(name: &str, count: u16) -> Result<Vec<TapQueue>, TapError> {
     let first = &queues[0];
     let header_bytes = VNET_HEADER_BYTES as c_int;
     set_pointed(&first.fd, libc::TUNSETVNETHDRSZ, &header_bytes).map_err(kernel("TUNSETVNETHDRSZ"))?;
-    first.set_offloads(TapOffloads::default()).map_err(kernel("TUNSETOFFLOAD"))?;
+    first.set_offloads(Offloads::default()).map_err(kernel("TUNSETOFFLOAD"))?;
     if !existed {
         bring_up(name).map_err(kernel("SIOCSIFFLAGS"))?;
     }
@@ -155,7 +159,7 @@ impl TapQueue {
     }
 
     /// Says what the reader accepts (of the whole interface). Fails when this kernel cannot do one of them.
-    pub fn set_offloads(&self, offloads: TapOffloads) -> io::Result<()> {
+    pub fn set_offloads(&self, offloads: Offloads) -> io::Result<()> {
         set_number(&self.fd, libc::TUNSETOFFLOAD, c_ulong::from(offloads.bits()))
     }
 
@@ -271,9 +275,9 @@ mod tests {
 
     #[test]
     fn offloads_that_need_others_are_left_out() {
-        let all = TapOffloads { checksum: true, tso4: true, tso6: true, tso_ecn: true };
+        let all = Offloads::ALL;
         assert_eq!(all.bits(), 0xf);
-        assert_eq!(TapOffloads { checksum: false, ..all }.bits(), 0);
-        assert_eq!(TapOffloads { checksum: true, tso_ecn: true, ..TapOffloads::default() }.bits(), 1);
+        assert_eq!(Offloads { checksum: false, ..all }.bits(), 0);
+        assert_eq!(Offloads { checksum: true, tso_ecn: true, ..Offloads::default() }.bits(), 1);
     }
 }

@@ -38,9 +38,6 @@ pub enum BuildError {
     /// A disk cannot be offered to the guest.
     #[error(transparent)]
     Block(#[from] virtio_block::BuildError),
-    /// A network card's address is not that of one card.
-    #[error(transparent)]
-    Mac(#[from] virtio_net::BadMac),
     /// A virtio device could not be made.
     #[error("cannot make device {id}")]
     Virtio {

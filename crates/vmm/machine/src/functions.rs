@@ -121,8 +121,9 @@ impl Functions {
             }
             DeviceKind::Nic(NicDevice { mac, queue_pairs, features }) => {
                 let behind = backends.nic(id).ok_or_else(missing)?;
-                let mac = <[u8; 6]>::from(*mac).try_into()?;
-                Box::new(VirtioNet::new(Arc::clone(behind), mac, *queue_pairs).offering(nic_offer(*features)))
+                Box::new(
+                    VirtioNet::new(Arc::clone(behind), *mac, *queue_pairs).offering(nic_offer(*features)),
+                )
             }
             DeviceKind::Console => {
                 let behind = backends.console(id).ok_or_else(missing)?;

@@ -28,15 +28,17 @@ pub use disk::{BlockSize, DiskSerial, DiskSpec, OnError};
 pub use file_mode::FileMode;
 pub use machine_record::{MachineRecord, RecordError};
 pub use name::VmName;
-pub use net::{MacAddress, NetSpec};
+pub use net::NetSpec;
 pub use options::{names_with_commas, with_doubled_commas};
 pub use size::{CpuCount, DiskSize, MemorySize, cluster_bytes};
 
+pub use device_model::MacAddress;
 pub use image_model::DiskFormat;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use device_model::BadMac;
 use image_model::NameError;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,12 @@ pub use arch_model::x86_64::CpuModel;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadValue(pub String);
+
+impl From<BadMac> for BadValue {
+    fn from(error: BadMac) -> BadValue {
+        BadValue(error.0)
+    }
+}
 
 impl From<NameError> for BadValue {
     fn from(error: NameError) -> BadValue {

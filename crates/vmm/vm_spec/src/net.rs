@@ -1,8 +1,8 @@
 //! Network cards as a person describes them: `tap=T[,id=NAME][,mac=M][,queues=N]`, or `unplugged` in the place of `tap=T`.
 
-use std::fmt;
 use std::str::FromStr;
 
+use device_model::MacAddress;
 use serde::{Deserialize, Serialize};
 
 use crate::options::{Form, text_of};
@@ -54,69 +54,15 @@ impl NetSpec {
     }
 }
 
-/// An Ethernet address of one card (IEEE 802, 8.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "[u8; 6]", into = "[u8; 6]")]
-pub struct MacAddress([u8; 6]);
-
-impl TryFrom<[u8; 6]> for MacAddress {
-    type Error = BadValue;
-
-    fn try_from(bytes: [u8; 6]) -> Result<Self, BadValue> {
-        let mac = MacAddress(bytes);
-        if bytes[0] & 1 != 0 || bytes == [0; 6] {
-            return Err(BadValue(format!(
-                "MAC address {mac} is not that of one card (it is a group's, or zero)"
-            )));
-        }
-        Ok(mac)
-    }
-}
-
-impl From<MacAddress> for [u8; 6] {
-    fn from(mac: MacAddress) -> [u8; 6] {
-        mac.0
-    }
-}
-
-impl MacAddress {
-    /// The address of card `index` of the VM `name`: the same at each start, locally administered, and
-    /// different for different names for all practical purposes (FNV-1a over name and index).
-    pub fn derived(name: &VmName, index: usize) -> MacAddress {
-        let bytes = name.as_str().bytes().chain(index.to_le_bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        let [a, b, c, d, e, ..] = hash.to_be_bytes();
-        MacAddress([0x52, a, b, c, d, e])
-    }
-}
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl FromStr for MacAddress {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let bad = || BadValue(format!("'{text}' is not a MAC address; write 52:54:00:12:34:56"));
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let is_byte =
-                |part: &&str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let part = parts.next().filter(is_byte).ok_or_else(bad)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-        }
-        if parts.next().is_some() {
-            return Err(bad());
-        }
-        bytes.try_into()
-    }
+/// The address of card `index` of the VM `name`: the same at each start, locally administered, and
+/// different for different names for all practical purposes (FNV-1a over name and index).
+pub(crate) fn derived_mac(name: &VmName, index: usize) -> MacAddress {
+    let bytes = name.as_str().bytes().chain(index.to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let [a, b, c, d, e, ..] = hash.to_be_bytes();
+    MacAddress::locally_administered([a, b, c, d, e])
 }
 
 /// Longest interface name (Linux, IFNAMSIZ less the terminator).
@@ -201,10 +147,10 @@ mod tests {
     fn derived_addresses_are_stable_local_and_distinct() {
         let name: VmName = "web1".parse().unwrap();
         let other: VmName = "web2".parse().unwrap();
-        let mac = MacAddress::derived(&name, 0);
-        assert_eq!(mac, MacAddress::derived(&name, 0));
-        assert_eq!(mac.0[0] & 3, 2);
-        assert!(mac != MacAddress::derived(&name, 1) && mac != MacAddress::derived(&other, 0));
+        let mac = derived_mac(&name, 0);
+        assert_eq!(mac, derived_mac(&name, 0));
+        assert_eq!(<[u8; 6]>::from(mac)[0] & 3, 2);
+        assert!(mac != derived_mac(&name, 1) && mac != derived_mac(&other, 0));
     }
 
     #[test]

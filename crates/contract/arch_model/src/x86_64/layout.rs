@@ -34,8 +34,6 @@ pub const COM1_PORT: u16 = 0x3f8;
 pub const COM1_GSI: u32 = 4;
 /// Index and data ports of the real-time clock.
 pub const RTC_PORT: u16 = 0x70;
-/// Interrupt input of the real-time clock.
-pub const RTC_GSI: u32 = 8;
 /// First port of the timer (0x40 to 0x43).
 pub const PIT_PORT: u16 = 0x40;
 /// System control port B, through which software drives and watches the timer's counter 2.

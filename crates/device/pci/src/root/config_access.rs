@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use device_model::{Mmio, PortIo, lock};
+use device_model::lock;
 
 use super::{PciRoot, Slot};
 use crate::spec::{CONFIG_ADDRESS_ENABLE, CONFIG_DATA_PORT, CONFIG_PORTS};
@@ -84,16 +84,6 @@ impl PciRoot {
         }
     }
 
-    /// The ECAM window as a device on the bus.
-    pub fn ecam(&self) -> Ecam {
-        Ecam { root: self.clone() }
-    }
-
-    /// Ports 0xcf8 to 0xcff as a device on the bus.
-    pub fn config_ports(&self) -> ConfigPorts {
-        ConfigPorts { root: self.clone() }
-    }
-
     fn config_read(&self, address: Option<ConfigAddress>, data: &mut [u8]) {
         let found = address.and_then(|address| Some((address.register, self.function(address.slot()?)?)));
         match found {
@@ -131,36 +121,4 @@ fn aligned_pieces(offset: u64, len: usize) -> impl Iterator<Item = (u64, std::op
         done = range.end;
         Some((at, range))
     })
-}
-
-/// The ECAM window (PCI Express 3.0, 7.2.2) as a device on the bus.
-#[derive(Clone)]
-pub struct Ecam {
-    root: PciRoot,
-}
-
-impl Mmio for Ecam {
-    fn mmio_read(&mut self, offset: u64, data: &mut [u8]) {
-        self.root.ecam_read(offset, data);
-    }
-
-    fn mmio_write(&mut self, offset: u64, data: &[u8]) {
-        self.root.ecam_write(offset, data);
-    }
-}
-
-/// Ports 0xcf8 to 0xcff (3.2.2.3.2) as a device on the bus.
-#[derive(Clone)]
-pub struct ConfigPorts {
-    root: PciRoot,
-}
-
-impl PortIo for ConfigPorts {
-    fn port_read(&mut self, offset: u16, data: &mut [u8]) {
-        self.root.config_port_read(offset, data);
-    }
-
-    fn port_write(&mut self, offset: u16, data: &[u8]) {
-        self.root.config_port_write(offset, data);
-    }
 }

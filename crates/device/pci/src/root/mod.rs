@@ -18,8 +18,6 @@ use host_bridge::HostBridge;
 use routes::{Route, Routes};
 
 pub use assign::AssignError;
-pub use config_access::{ConfigPorts, Ecam};
-pub use window::PciWindow;
 
 /// Slots of a bus (3.2.2.3.2).
 const SLOT_COUNT: u8 = 32;

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use device_model::{AnySnapshot, BarKind, Mmio, PortIo};
+use device_model::{AnySnapshot, BarKind};
 
 use super::*;
 use crate::spec::CLASS_HOST_BRIDGE;
@@ -143,28 +143,27 @@ fn accesses_are_cut_into_aligned_pieces() {
 #[test]
 fn ports_reach_configuration_space() {
     let (root, _) = root();
-    let mut ports = root.config_ports();
-    let read = |ports: &mut ConfigPorts, port: u16, len: usize| {
+    let read = |port: u16, len: usize| {
         let mut data = [0; 4];
-        ports.port_read(port, &mut data[..len]);
+        root.config_port_read(port, &mut data[..len]);
         u32::from_le_bytes(data)
     };
-    assert_eq!(read(&mut ports, 4, 4), u32::MAX, "not enabled");
-    ports.port_write(0, &(1_u32 << 31 | 3 << 11 | 8).to_le_bytes());
-    ports.port_write(0, &[0; 2]);
-    ports.port_write(3, &[1]);
-    assert_eq!(read(&mut ports, 0, 4), 0x8000_1808, "only whole writes change the address");
-    assert_eq!(read(&mut ports, 0, 1), 0xff);
-    assert_eq!(read(&mut ports, 4, 4), 0xff00_0003);
-    assert_eq!(read(&mut ports, 7, 1), 0xff, "the byte lane follows the port");
-    assert_eq!(read(&mut ports, 4, 1), 3);
-    assert_eq!(read(&mut ports, 6, 2), 0xff00);
-    assert_eq!(read(&mut ports, 5, 4), 0xffff_0000, "beyond the last port there is nothing");
-    ports.port_write(0, &(1_u32 << 31 | 3 << 11 | 0x3c).to_le_bytes());
-    ports.port_write(4, &[0x5a]);
-    assert_eq!(read(&mut ports, 4, 4), 0x5a);
-    ports.port_write(0, &(1_u32 << 31 | 1 << 16 | 3 << 11).to_le_bytes());
-    assert_eq!(read(&mut ports, 4, 4), u32::MAX, "another bus");
+    assert_eq!(read(4, 4), u32::MAX, "not enabled");
+    root.config_port_write(0, &(1_u32 << 31 | 3 << 11 | 8).to_le_bytes());
+    root.config_port_write(0, &[0; 2]);
+    root.config_port_write(3, &[1]);
+    assert_eq!(read(0, 4), 0x8000_1808, "only whole writes change the address");
+    assert_eq!(read(0, 1), 0xff);
+    assert_eq!(read(4, 4), 0xff00_0003);
+    assert_eq!(read(7, 1), 0xff, "the byte lane follows the port");
+    assert_eq!(read(4, 1), 3);
+    assert_eq!(read(6, 2), 0xff00);
+    assert_eq!(read(5, 4), 0xffff_0000, "beyond the last port there is nothing");
+    root.config_port_write(0, &(1_u32 << 31 | 3 << 11 | 0x3c).to_le_bytes());
+    root.config_port_write(4, &[0x5a]);
+    assert_eq!(read(4, 4), 0x5a);
+    root.config_port_write(0, &(1_u32 << 31 | 1 << 16 | 3 << 11).to_le_bytes());
+    assert_eq!(read(4, 4), u32::MAX, "another bus");
 }
 
 #[test]
@@ -178,14 +177,14 @@ fn regions_are_assigned_in_their_windows_and_answer_once_decoding() {
     root.memory_read(0x10_0001_0000, &mut data);
     assert_eq!(data, [0xff; 4], "decoding is off");
     write(&root, 5, 4, 2);
-    let mut window = root.window(WINDOWS.memory64);
-    window.mmio_read(0x1_0000, &mut data);
+    let base = WINDOWS.memory64.base;
+    root.memory_read(base + 0x1_0000, &mut data);
     assert_eq!(data, [5; 4]);
-    window.mmio_read(0x1_fffe, &mut data);
+    root.memory_read(base + 0x1_fffe, &mut data);
     assert_eq!(data, [0xff; 4], "the access runs over the end");
-    window.mmio_write(0x1_0010, &[1, 2]);
-    window.mmio_write(0x1_ffff, &[1, 2]);
-    window.mmio_write(u64::MAX, &[1, 2]);
+    root.memory_write(base + 0x1_0010, &[1, 2]);
+    root.memory_write(base + 0x1_ffff, &[1, 2]);
+    root.memory_write(u64::MAX, &[1, 2]);
     root.memory_write(0xc000_1ff8, &[9; 8]);
     assert_eq!(lock(&functions[1]).writes, [(0, 0x10, vec![1, 2]), (2, 0xff8, vec![9; 8])]);
     assert_eq!(lock(&functions[1]).moves, [(0, Some(0x10_0001_0000)), (2, Some(0xc000_1000))]);

@@ -4,6 +4,7 @@ use arch_model::x86_64::layout;
 
 use super::slots::Slots;
 use super::{Blueprint, Boot, DeviceKind, DiskDevice, HostFacts, MemoryMap, NicDevice, PciDevice};
+use crate::net::derived_mac;
 use crate::{BootSpec, Chip, DeviceId, DiskSpec, MacAddress, NetSpec, VmSpec};
 
 /// Most queues of a disk: beyond that, threads wait for one another at the file.
@@ -115,7 +116,7 @@ fn addresses(
         ids.iter().zip(&spec.nets).map(|(id, net)| net.mac.or_else(|| had(id))).collect();
     for index in 0..given.len() {
         if given[index].is_none() {
-            let mut derived = (index..).map(|number| MacAddress::derived(&spec.name, number));
+            let mut derived = (index..).map(|number| derived_mac(&spec.name, number));
             given[index] = derived.find(|mac| !given.contains(&Some(*mac)));
         }
     }
