@@ -50,30 +50,35 @@ pub fn clone(arguments: &CloneArguments, level: LevelFilter) -> anyhow::Result<u
     }
     let source = Source::open(id)?;
     check_cards(nets, names, source.cards())?;
-    for unplugged in &source.cards()[nets.len()..] {
-        say(&format!(
-            "card {} of the clones is plugged into nothing; --net tap=T gives it an interface",
-            unplugged.id
-        ));
-    }
     let reads_identity = identity::is_read(source.snapshot())?;
-    if !reads_identity {
-        say(
-            "the clones have the snapshot's host name and machine id: only guests of images with a first-boot service read others",
-        );
-    }
     let one = |name: &VmName| {
         one(&source, name, arguments, level)?;
         if reads_identity { identity::tell(name, source.restored(name).folder()) } else { Ok(()) }
     };
-    let mut status = 0;
+    let (mut status, mut is_any) = (0, false);
     for (name, made) in names.iter().zip(verbs::several(names, one)) {
         match made {
-            Ok(()) => print(&format!("VM {name} goes on from {id}"))?,
+            Ok(()) => {
+                print(&format!("VM {name} goes on from {id}"))?;
+                is_any = true;
+            }
             Err(error) => {
                 say(&in_words(&*error));
                 status = verbs::status_of_error(&error);
             }
+        }
+    }
+    if is_any {
+        for unplugged in &source.cards()[nets.len()..] {
+            say(&format!(
+                "card {} of the clones is plugged into nothing; --net tap=T gives it an interface",
+                unplugged.id
+            ));
+        }
+        if !reads_identity {
+            say(
+                "the clones have the snapshot's host name and machine id: only guests of images with a first-boot service read others",
+            );
         }
     }
     Ok(status)
