@@ -4,10 +4,10 @@
 //! and the file of RAM. The index's checksum is made right, so that what is behind it is reached. What is believed is
 //! written as it was read; pages that are handed out lie in RAM, each once.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 
 use guest_memory::{Bytes, GpaRange, GuestAddress, GuestMemory, Policy};
 use snapshot_files::ram::{
@@ -54,11 +54,12 @@ fn run_ram(index: &[u8], file: &[u8]) {
     if index.layout().size_bytes() > RAM_MAX_BYTES {
         return;
     }
-    let seen = Seen { layout: index.layout(), pages: RefCell::default() };
+    let seen = Seen { layout: index.layout(), pages: Mutex::default() };
     if let Ok(reader) = RamReader::new(Behind(file), index.file_bytes(), &index)
         && reader.restore(&seen).is_ok()
     {
-        assert_eq!(seen.pages.borrow().len() as u64 * PAGE_BYTES as u64, index.data_bytes() + index.zero_bytes());
+        let seen = seen.pages.lock().expect("nobody panicked").len();
+        assert_eq!(seen as u64 * PAGE_BYTES as u64, index.data_bytes() + index.zero_bytes());
         let _there_may_be_more_in_the_file = reader.verify();
     }
 }
@@ -88,29 +89,29 @@ impl PagesFile for Behind<'_> {
 
 struct Seen<'l> {
     layout: &'l RamLayout,
-    pages: RefCell<BTreeSet<u64>>,
+    pages: Mutex<BTreeSet<u64>>,
 }
 
 impl RamSink for Seen<'_> {
     fn write_page(&self, gpa: u64, page: &[u8]) -> io::Result<()> {
         assert_eq!(page.len(), PAGE_BYTES);
         assert!(self.layout.page_at(gpa).is_some() && gpa.is_multiple_of(PAGE_BYTES as u64));
-        assert!(self.pages.borrow_mut().insert(gpa), "a page comes once");
+        assert!(self.pages.lock().expect("nobody panicked").insert(gpa), "a page comes once");
         Ok(())
     }
 }
 
 /// A file that is written.
 #[derive(Default)]
-struct Written(RefCell<Vec<u8>>);
+struct Written(Mutex<Vec<u8>>);
 
 impl PagesFile for &Written {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        Behind(&self.0.borrow()).read_at(bytes, offset)
+        Behind(&self.0.lock().expect("nobody panicked")).read_at(bytes, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (mut all, start) = (self.0.borrow_mut(), offset as usize);
+        let (mut all, start) = (self.0.lock().expect("nobody panicked"), offset as usize);
         let length = all.len().max(start + bytes.len());
         all.resize(length, 0);
         all[start..start + bytes.len()].copy_from_slice(bytes);
@@ -118,7 +119,7 @@ impl PagesFile for &Written {
     }
 
     fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
-        Behind(&self.0.borrow()).next_data(offset, end)
+        Behind(&self.0.lock().expect("nobody panicked")).next_data(offset, end)
     }
 }
 
@@ -147,7 +148,7 @@ pub fn seeds() -> Vec<Seed> {
     let differs_index = difference(&now_index, &now, &before, &&differs).expect("a file");
     let input = |index: &RamIndex, file: &Written| {
         let index = index.to_bytes().expect("its bytes");
-        [&(index.len() as u16).to_le_bytes()[..], &index, &file.0.borrow()].concat()
+        [&(index.len() as u16).to_le_bytes()[..], &index, &file.0.lock().expect("nobody panicked")].concat()
     };
     vec![
         ("record", record().to_json().expect("its bytes")),

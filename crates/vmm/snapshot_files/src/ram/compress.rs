@@ -10,7 +10,11 @@ const LEVEL: i32 = 1;
 ///
 /// # Errors
 /// A page is damaged, or the host refuses.
-pub fn compress(index: &RamIndex, from: impl PagesFile, to: &impl PagesFile) -> Result<RamIndex, RamError> {
+pub fn compress(
+    index: &RamIndex,
+    from: impl PagesFile + Sync,
+    to: &impl PagesFile,
+) -> Result<RamIndex, RamError> {
     let mut compressed = RamIndex { is_compressed: true, ..index.clone() };
     let mut frames = Vec::with_capacity(index.pieces.len());
     let mut at = 0;

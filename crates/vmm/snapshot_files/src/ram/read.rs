@@ -1,7 +1,16 @@
 //! Reading RAM back: nothing is believed before its checksum was seen to.
 
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::thread::{self, Builder, ScopedJoinHandle, available_parallelism};
+
 use super::index::Piece;
 use super::{PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PagesFile, RamError, RamIndex, RamSink, is_zero};
+
+/// Most threads that read at once.
+const THREADS_MAX: usize = 8;
+/// Fewest pieces for which a thread is worth its start.
+const SHARE_MIN: usize = 8;
 
 /// RAM in a file, with its index.
 pub struct RamReader<'i, F> {
@@ -9,7 +18,7 @@ pub struct RamReader<'i, F> {
     index: &'i RamIndex,
 }
 
-impl<'i, F: PagesFile> RamReader<'i, F> {
+impl<'i, F: PagesFile + Sync> RamReader<'i, F> {
     /// A file of `file_bytes`.
     ///
     /// # Errors
@@ -26,8 +35,8 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
     ///
     /// # Errors
     /// A page is damaged, or the host refuses.
-    pub fn restore(&self, sink: &impl RamSink) -> Result<(), RamError> {
-        self.each_piece(|piece, pages| {
+    pub fn restore(&self, sink: &(impl RamSink + Sync)) -> Result<(), RamError> {
+        self.each_piece_at_once(|piece, pages| {
             for (page, bytes) in piece.pages().zip(pages.chunks_exact(PAGE_BYTES)) {
                 sink.write_page(self.gpa_of(page), bytes)?;
             }
@@ -45,7 +54,7 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
     /// # Errors
     /// As [`restore`](RamReader::restore).
     pub fn verify(&self) -> Result<(), RamError> {
-        self.each_piece(|_, _| Ok(()))?;
+        self.each_piece_at_once(|_, _| Ok(()))?;
         if self.index.is_compressed { Ok(()) } else { self.check_holes() }
     }
 
@@ -72,14 +81,51 @@ impl<'i, F: PagesFile> RamReader<'i, F> {
         Ok(())
     }
 
-    /// Hands out the pages of each piece, which are as they were written.
+    /// Hands out the pages of each piece, which are as they were written, in order.
     pub(super) fn each_piece(
         &self,
+        take: impl FnMut(&Piece, &[u8]) -> Result<(), RamError>,
+    ) -> Result<(), RamError> {
+        self.each_of(&self.index.pieces, 0, take)
+    }
+
+    /// The same by several threads, each of which has a part of RAM. Of several damaged pages the first is told of.
+    fn each_piece_at_once(
+        &self,
+        take: impl Fn(&Piece, &[u8]) -> Result<(), RamError> + Sync,
+    ) -> Result<(), RamError> {
+        let threads = available_parallelism().map_or(1, NonZeroUsize::get).min(THREADS_MAX);
+        let share = self.index.pieces.len().div_ceil(threads).max(SHARE_MIN);
+        let mut frame_at = 0;
+        let mut parts = self.index.pieces.chunks(share).map(|pieces| {
+            let begin = frame_at;
+            frame_at += pieces.iter().map(|piece| u64::from(piece.frame_bytes)).sum::<u64>();
+            (pieces, begin)
+        });
+        let Some((first, begin)) = parts.next() else { return Ok(()) };
+        let take = &take;
+        thread::scope(|scope| {
+            let others = parts.map(|(pieces, begin)| {
+                Builder::new().spawn_scoped(scope, move || self.each_of(pieces, begin, take))
+            });
+            let others = others.collect::<Result<Vec<_>, _>>()?;
+            let first = self.each_of(first, begin, take);
+            let joined = |other: ScopedJoinHandle<'_, Result<(), RamError>>| {
+                other.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            others.into_iter().map(joined).fold(first, Result::and)
+        })
+    }
+
+    /// `frame_at` is where the frame of the first of these pieces is, if they are compressed.
+    fn each_of(
+        &self,
+        pieces: &[Piece],
+        mut frame_at: u64,
         mut take: impl FnMut(&Piece, &[u8]) -> Result<(), RamError>,
     ) -> Result<(), RamError> {
         let mut pages = Vec::with_capacity(PIECE_BYTES);
-        let mut frame_at = 0;
-        for piece in &self.index.pieces {
+        for piece in pieces {
             read_piece(&self.file, self.index, piece, frame_at, &mut pages)?;
             frame_at += u64::from(piece.frame_bytes);
             take(piece, &pages)?;

@@ -4,9 +4,8 @@
 
 mod layers;
 
-use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use guest_memory::{Access, Backing, Bytes, FileRange, GpaRange, GuestAddress, GuestMemory, NewSlot, Policy};
 
@@ -14,28 +13,28 @@ use super::*;
 
 /// A file in memory.
 #[derive(Default)]
-struct MemoryFile(RefCell<Vec<u8>>);
+struct MemoryFile(Mutex<Vec<u8>>);
 
 impl MemoryFile {
     fn long(bytes: u64) -> MemoryFile {
-        MemoryFile(RefCell::new(vec![0; bytes as usize]))
+        MemoryFile(Mutex::new(vec![0; bytes as usize]))
     }
 
     fn length(&self) -> u64 {
-        self.0.borrow().len() as u64
+        self.0.lock().unwrap().len() as u64
     }
 }
 
 impl PagesFile for &MemoryFile {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let all = self.0.borrow();
+        let all = self.0.lock().unwrap();
         let part = all.get(offset as usize..).and_then(|rest| rest.get(..bytes.len()));
         bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (mut all, end) = (self.0.borrow_mut(), offset as usize + bytes.len());
+        let (mut all, end) = (self.0.lock().unwrap(), offset as usize + bytes.len());
         let length = all.len().max(end);
         all.resize(length, 0);
         all[offset as usize..end].copy_from_slice(bytes);
@@ -203,26 +202,55 @@ fn damage_is_found_where_it_is() {
     let file = file_for(&memory);
     let index = saved(&memory, &file);
     let damaged = |at: usize| {
-        file.0.borrow_mut()[at] ^= 0x10;
+        file.0.lock().unwrap()[at] ^= 0x10;
         let error = restored(&file, &index).unwrap_err();
-        file.0.borrow_mut()[at] ^= 0x10;
+        file.0.lock().unwrap()[at] ^= 0x10;
         error
     };
     assert!(matches!(damaged(0x2fff), RamError::Damaged { gpa: 0x2000 }));
     let high = (3 << 20) + 0x1f_f123;
     assert!(matches!(damaged(high), RamError::Damaged { gpa } if gpa == (1 << 32) + 0x1f_f000));
-    file.0.borrow_mut().pop();
+    file.0.lock().unwrap().pop();
     assert!(matches!(restored(&file, &index), Err(RamError::Length { .. })));
     let packed = MemoryFile::default();
-    file.0.borrow_mut().push(6);
+    file.0.lock().unwrap().push(6);
     let packed_index = compress(&index, &file, &&packed).unwrap();
     for at in 0..packed.length() as usize {
-        packed.0.borrow_mut()[at] ^= 1;
+        packed.0.lock().unwrap()[at] ^= 1;
         // A frame may have bits that mean nothing; what comes out of it is right or refused.
         if let Ok(read) = restored(&packed, &packed_index) {
             assert_eq!(contents(&read), contents(&memory), "byte {at}");
         }
-        packed.0.borrow_mut()[at] ^= 1;
+        packed.0.lock().unwrap()[at] ^= 1;
+    }
+}
+
+/// More than one thread has at a time, where there are processors.
+#[test]
+fn of_much_damage_the_first_is_told_of() {
+    const MIB: u64 = 1 << 20;
+    let range = GpaRange { start: GuestAddress(0), size_bytes: 40 * MIB };
+    let empty =
+        || GuestMemory::allocate(&[range], Policy { huge_pages: false, ..Policy::default() }).unwrap();
+    let memory = empty();
+    for number in 0..40u64 {
+        memory.slots().write_slice(&[number as u8 + 1; 4096], GuestAddress(number * MIB + 0x3000)).unwrap();
+    }
+    let file = file_for(&memory);
+    let index = saved(&memory, &file);
+    let packed = MemoryFile::default();
+    let packed_index = compress(&index, &file, &&packed).unwrap();
+    for (file, index) in [(&file, &index), (&packed, &packed_index)] {
+        let again = empty();
+        RamReader::new(file, file.length(), index).unwrap().restore(&again).unwrap();
+        assert!(contents(&again) == contents(&memory));
+    }
+    let verify = || RamReader::new(&file, file.length(), &index).unwrap().verify();
+    verify().unwrap();
+    for number in [38, 11, 2] {
+        file.0.lock().unwrap()[number * MIB as usize + 0x3007] ^= 1;
+        let expected = number as u64 * MIB + 0x3000;
+        assert!(matches!(verify(), Err(RamError::Damaged { gpa }) if gpa == expected), "{expected:#x}");
     }
 }
 

@@ -84,7 +84,7 @@ fn what_differs_four_times_over_comes_to_the_same() {
         // As one that was kept whole, but for pages of zeros that had something before.
         let other = file_for(&memory);
         assert_eq!(flat, saved(&memory, &other));
-        assert!(*whole.0.borrow() == *other.0.borrow());
+        assert!(*whole.0.lock().unwrap() == *other.0.lock().unwrap());
     }
 }
 
@@ -113,11 +113,11 @@ fn what_does_not_go_together_is_refused() {
     for bad in [&[][..], &[&second], &[&first, &first], &[&second, &first]] {
         assert!(matches!(of(bad), Err(RamError::Unfit)));
     }
-    second.0.0.borrow_mut().pop();
+    second.0.0.lock().unwrap().pop();
     assert!(matches!(of(&[&first, &second]), Err(RamError::Length { .. })));
-    second.0.0.borrow_mut().push(0);
+    second.0.0.lock().unwrap().push(0);
     // A page that is damaged below is told of, also where nothing is kept of it above.
-    first.0.0.borrow_mut()[0x1234] ^= 1;
+    first.0.0.lock().unwrap()[0x1234] ^= 1;
     let other = file_for(&memory);
     let index = saved(&memory, &other);
     let to = file_for(&memory);
