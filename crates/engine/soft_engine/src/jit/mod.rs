@@ -453,7 +453,10 @@ impl Jit {
         self.made = 0;
         self.places.clear();
         self.stale.clear();
-        self.jumps.fill(NO_JUMP);
+        // Where they are is known to whoever runs. What is zeros already is not written: that would be memory for it.
+        if std::mem::take(&mut self.has_jumps) {
+            self.jumps.fill(NO_JUMP);
+        }
         self.tables.sites.clear();
         self.tables.edges.clear();
         self.cleared += 1;
