@@ -18,7 +18,8 @@ pub const LOGIN_SECONDS: u64 = 600;
 /// Time for the guest to answer, and to switch itself off.
 pub const END_SECONDS: u64 = 120;
 
-const COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda guest.autologin quiet systemd.show_status=1 mitigations=off \
+/// What its kernel is told.
+pub const COMMAND_LINE: &str = "console=ttyS0 root=/dev/vda guest.autologin quiet systemd.show_status=1 mitigations=off \
     tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=on";
 
 /// How to show it.

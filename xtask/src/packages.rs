@@ -46,6 +46,9 @@ pub const JOBS: &[Need] = &[
     need("fdisk", "fdisk"),
 ];
 
+/// What making QEMU's disks takes.
+pub const QEMU_IMAGES: &[Need] = &[need("qemu-img", "qemu-utils")];
+
 /// What binding threads to processors and giving them a policy takes.
 pub const SCHEDULING: &[Need] = &[need("taskset", "util-linux"), need("chrt", "util-linux")];
 

@@ -7,7 +7,9 @@ pub mod contestant;
 mod cpu;
 mod disk;
 mod plot;
+mod smaps;
 mod smp;
+mod snapshot;
 mod startup;
 mod statistics;
 
@@ -33,6 +35,8 @@ enum What {
     Disk(disk::Arguments),
     /// vCPUs that share a processor, as batch threads and as ordinary ones.
     Smp(smp::Arguments),
+    /// Snapshots, machines that go on from them, and many from one, beside QEMU's savevm and loadvm.
+    Snapshot(snapshot::Arguments),
 }
 
 /// Takes the measurement.
@@ -43,6 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Boot(arguments) => boot::run(arguments),
         What::Disk(arguments) => disk::run(arguments),
         What::Smp(arguments) => smp::run(arguments),
+        What::Snapshot(arguments) => snapshot::run(arguments),
     }
 }
 
@@ -50,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 pub type Smoke = (&'static str, Option<Result<()>>);
 
 /// Runs every measurement once, to see that it runs.
-pub fn smoke() -> [Smoke; 5] {
+pub fn smoke() -> [Smoke; 6] {
     // The other monitors' best way to start fast is KVM.
     let usable = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
     [
@@ -59,5 +64,6 @@ pub fn smoke() -> [Smoke; 5] {
         ("bench boot", Some(boot::run(&boot::Arguments::smoke()))),
         ("bench disk", Some(disk::run(&disk::Arguments::smoke()))),
         ("bench smp", Some(smp::run(&smp::Arguments::smoke()))),
+        ("bench snapshot", Some(snapshot::run(&snapshot::Arguments::smoke()))),
     ]
 }

@@ -20,6 +20,9 @@ const COLOURS: [RGBColor; 4] = [
     RGBColor(0x75, 0x70, 0xb3),
 ];
 
+/// From this ratio of the longest to the shortest time on, the axis has no room for all of its numbers.
+const WIDE: f64 = 20.0;
+
 /// Share of runs (0 to 100 %) that took at most so long, a line a series. Logarithmic time axis.
 pub fn cumulative(file: &Path, title: &str, series: &[Series]) -> Result<()> {
     draw(file, title, series).map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
@@ -40,7 +43,7 @@ fn draw(file: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn std::
     chart
         .configure_mesh()
         .x_desc("milliseconds, logarithmic")
-        .x_labels(20)
+        .x_labels(if most / least > WIDE { 10 } else { 20 })
         .x_label_formatter(&|value| format!("{value:.0}"))
         .y_desc("share of starts, %")
         .light_line_style(WHITE)
@@ -50,6 +53,8 @@ fn draw(file: &Path, title: &str, series: &[Series]) -> Result<(), Box<dyn std::
         values.sort_by(f64::total_cmp);
         let share = 100.0 / values.len().max(1) as f64;
         let points = values.iter().enumerate().map(|(index, value)| (*value, (index + 1) as f64 * share));
+        // A line of one run is seen too.
+        let points = values.first().map(|first| (*first, 0.0)).into_iter().chain(points);
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
             .label(series.name)

@@ -14,6 +14,7 @@ use test_guests::guests::{self, LOAD_ADDRESS};
 use test_guests::pvh_elf;
 
 use super::plot::{self, Series};
+use super::smaps::{self, Mapping};
 use super::statistics::Spread;
 use crate::packages::{self, Need};
 use crate::{progress, workspace};
@@ -177,38 +178,19 @@ fn start(monitor: &Monitor, guest: &Path) -> Result<Start> {
 fn memory(monitor: &Monitor, guest: &Path) -> Result<Memory> {
     let (mut child, _) = spawn(monitor, guest)?;
     std::thread::sleep(Duration::from_millis(100));
-    let maps = fs::read_to_string(format!("/proc/{}/smaps", child.id()));
+    let mappings = smaps::of(child.id());
     child.kill()?;
     child.wait()?;
-    Ok(outside_ram(&maps?))
+    Ok(outside_ram(&mappings?))
 }
 
-/// One mapping of `/proc/PID/smaps`.
-#[derive(Default)]
-struct Mapping {
-    start: u64,
-    end: u64,
-    anonymous: bool,
-    resident_kib: u64,
-    private_dirty_kib: u64,
-}
-
-/// Sums the mappings of `/proc/PID/smaps` but for guest RAM.
-fn outside_ram(smaps: &str) -> Memory {
-    let mut mappings: Vec<Mapping> = Vec::new();
-    for line in smaps.lines() {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let kib = words.get(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-        match (words.first().copied(), mappings.last_mut()) {
-            (Some("Rss:"), Some(mapping)) => mapping.resident_kib = kib,
-            (Some("Private_Dirty:"), Some(mapping)) => mapping.private_dirty_kib = kib,
-            (Some(range), _) => mappings.extend(header(range, &words)),
-            (None, _) => {}
-        }
-    }
+/// Sums a process's mappings but for guest RAM.
+fn outside_ram(mappings: &[Mapping]) -> Memory {
     let mut sum = Memory { resident_kib: 0, private_dirty_kib: 0 };
     // Advice about parts of RAM splits its mapping: what touches without a gap is taken together.
-    for group in mappings.chunk_by(|one, next| one.anonymous && next.anonymous && one.end == next.start) {
+    let alike =
+        |one: &Mapping, next: &Mapping| one.name.is_empty() && next.name.is_empty() && one.end == next.start;
+    for group in mappings.chunk_by(alike) {
         let bytes: u64 = group.iter().map(|mapping| mapping.end - mapping.start).sum();
         let holds_ram = bytes >= RAM_MIB << 20;
         for mapping in group {
@@ -219,18 +201,6 @@ fn outside_ram(smaps: &str) -> Memory {
         }
     }
     sum
-}
-
-/// The line that begins a mapping: range, rights, offset, device, inode, and a name if it is a file's.
-fn header(range: &str, words: &[&str]) -> Option<Mapping> {
-    let (start, end) = range.split_once('-')?;
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    Some(Mapping {
-        start: address(start)?,
-        end: address(end)?,
-        anonymous: words.len() == 5,
-        ..Mapping::default()
-    })
 }
 
 fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a [Start], &'a Memory)>) -> Result<String> {
@@ -265,14 +235,14 @@ mod tests {
                 "{range} rw-p 0 00:00 0 {file}\nSize: 1 kB\nRss: {resident} kB\nPrivate_Dirty: {dirty} kB\n"
             )
         };
-        let smaps = [
+        let text = [
             mapping("55000000-55100000", "/bin/x", 300, 8),
             mapping("70000000-70200000", "", 40, 40),
             mapping("70200000-78000000", "", 2048, 2048),
             mapping("78000000-78010000", "", 5, 5),
             mapping("7a000000-7a010000", "", 7, 7),
         ];
-        let memory = outside_ram(&smaps.concat());
+        let memory = outside_ram(&smaps::parse(&text.concat()));
         assert_eq!((memory.resident_kib, memory.private_dirty_kib), (312, 20));
     }
 }
