@@ -11,6 +11,8 @@ mod killed;
 #[path = "../monitor/mod.rs"]
 mod monitor;
 mod place;
+mod random;
+mod subject;
 
 use std::fs;
 use std::os::unix::fs::FileExt;

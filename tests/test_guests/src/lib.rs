@@ -9,6 +9,7 @@
 mod elf;
 pub mod entries;
 pub mod guests;
+pub mod hashing;
 mod images;
 
 pub use elf::pvh_elf;

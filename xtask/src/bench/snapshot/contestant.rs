@@ -94,6 +94,7 @@ impl Yagura {
             description: String::new(),
             expires_s: None,
             compress: self.compress,
+            base: None,
         };
         let client = place.client(SOURCE);
         let began = Instant::now();
