@@ -375,6 +375,7 @@ fn a_vcpu_goes_on_in_another_vm_from_its_saved_state() {
     assert_eq!(first.vcpu.run(&io).unwrap(), Halt::Kicked);
     first.vcpu.settle(&io).unwrap();
     let mut state = first.vcpu.state().unwrap();
+    state.check(&VmConfig::of(&engine().unwrap(), 1, None).unwrap().cpuid).unwrap();
     state.registers.r15 = 0x1234_5678_9abc_def0;
     state.debug.addresses[1] = 0x1000;
     state.extended.xsave[160..176].copy_from_slice(&[7; 16]); // XMM0

@@ -22,6 +22,7 @@ pub struct KvmVcpu {
     fd: VcpuFd,
     index: VcpuIndex,
     capabilities: Capabilities,
+    xsave_components: u64,
     saved_msrs: Arc<[u32]>,
     kicker: Arc<Kicker>,
     counters: Arc<ExitCounters>,
@@ -42,12 +43,22 @@ impl KvmVcpu {
         mut fd: VcpuFd,
         index: VcpuIndex,
         capabilities: Capabilities,
+        xsave_components: u64,
         saved_msrs: Arc<[u32]>,
     ) -> KvmVcpu {
         let byte = NonNull::from(&mut fd.get_kvm_run().immediate_exit);
         // The run page is shared with the kernel; from here on the byte is only accessed atomically.
         let kicker = Arc::new(Kicker::new(byte.cast::<AtomicU8>()));
-        KvmVcpu { fd, index, capabilities, saved_msrs, kicker, counters: Arc::default(), _vm: vm }
+        KvmVcpu {
+            fd,
+            index,
+            capabilities,
+            xsave_components,
+            saved_msrs,
+            kicker,
+            counters: Arc::default(),
+            _vm: vm,
+        }
     }
 
     /// One `KVM_RUN` and the device accesses that come out of it.
@@ -216,7 +227,7 @@ impl Vcpu for KvmVcpu {
     }
 
     fn state(&self) -> Result<CpuState, EngineError> {
-        state::vcpu::save(&self.fd, &self.capabilities, &self.saved_msrs)
+        state::vcpu::save(&self.fd, &self.capabilities, self.xsave_components, &self.saved_msrs)
     }
 
     fn set_state(&mut self, cpu: &CpuState) -> Result<(), EngineError> {

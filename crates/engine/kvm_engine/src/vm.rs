@@ -78,7 +78,9 @@ impl Vm for KvmVm {
         // KVM's map of APIC IDs is made anew when a LAPIC is set, and knows this vCPU only from then on.
         let lapic = fd.get_lapic().map_err(failed("KVM_GET_LAPIC"))?;
         fd.set_lapic(&lapic).map_err(failed("KVM_SET_LAPIC"))?;
-        Ok(KvmVcpu::new(Arc::clone(&self.fd), fd, index, self.capabilities, Arc::clone(&self.saved_msrs)))
+        let components = cpuid::xsave_components(&self.cpuid).unwrap_or(0);
+        let msrs = Arc::clone(&self.saved_msrs);
+        Ok(KvmVcpu::new(Arc::clone(&self.fd), fd, index, self.capabilities, components, msrs))
     }
 
     fn irq_line(&self, gsi: u32) -> Arc<dyn IrqLine> {

@@ -4,7 +4,7 @@
 //! leads nowhere, a stack that is none) is the guest's own affair, and ends in the exceptions that it would end in on
 //! hardware.
 
-use super::cpuid::CpuidLeaf;
+use super::cpuid::{CpuidLeaf, xsave_components};
 use super::{
     CpuState, DebugRegisters, ExtendedState, IoApicState, LapicState, MsrValue, PendingEvents, PlatformState,
     Registers, Segment, SystemRegisters, layout, msr,
@@ -122,10 +122,8 @@ impl ExtendedState {
     fn check(&self, cpuid: &[CpuidLeaf]) -> Verdict {
         let ExtendedState { xsave, xcr0 } = self;
         check((XSAVE_MIN..=XSAVE_MAX).contains(&xsave.len()), "the XSAVE area has a length that none has")?;
-        // Without XSAVE there is no leaf, and x87 and SSE are there without being enabled.
-        let component =
-            |index| cpuid.iter().find(|leaf| leaf.function == 0xd && leaf.index.unwrap_or(0) == index);
-        let supported = component(0).map_or(1, |leaf| u64::from(leaf.eax) | u64::from(leaf.edx) << 32);
+        // Without XSAVE, x87 and SSE are there without being enabled.
+        let supported = xsave_components(cpuid).unwrap_or(1);
         check(
             xcr0 & 1 != 0 && xcr0 & !supported == 0,
             "XCR0 enables what the guest's processor does not have",
@@ -137,7 +135,9 @@ impl ExtendedState {
             "the XSAVE area holds what the guest's processor does not have",
         )?;
         for index in (2..63).filter(|index| present >> index & 1 == 1) {
-            let leaf = component(index).ok_or(BadState("the XSAVE area holds an unknown component"))?;
+            let component = |leaf: &&CpuidLeaf| leaf.function == 0xd && leaf.index == Some(index);
+            let leaf =
+                cpuid.iter().find(component).ok_or(BadState("the XSAVE area holds an unknown component"))?;
             let end = u64::from(leaf.ebx) + u64::from(leaf.eax);
             check(end <= xsave.len() as u64, "the XSAVE area ends within a component")?;
         }

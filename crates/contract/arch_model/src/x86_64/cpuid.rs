@@ -325,6 +325,13 @@ fn restrict_xsave(cpuid: &mut Cpuid, model: CpuModel) {
     }
 }
 
+/// Components of the state that XSAVE saves on a processor with these leaves (SDM vol. 1, 13.2); nothing where it has no
+/// XSAVE.
+pub fn xsave_components(cpuid: &[CpuidLeaf]) -> Option<u64> {
+    let leaf = cpuid.iter().find(|leaf| leaf.function == 0xd && leaf.index.unwrap_or(0) == 0)?;
+    Some(u64::from(leaf.eax) | u64::from(leaf.edx) << 32)
+}
+
 /// Writes what differs between vCPUs: APIC IDs and the topology of one socket with `vcpus` cores.
 pub fn set_topology(cpuid: &mut Cpuid, apic_id: u32, vcpus: u32) {
     let core_bits = vcpus.next_power_of_two().trailing_zeros();

@@ -1,7 +1,7 @@
 //! A vCPU's state, read and set in the order that KVM's own rules ask for.
 
 use arch_model::x86_64::{CpuState, ExtendedState, MsrValue};
-use kvm_bindings::{KVM_MAX_CPUID_ENTRIES, Msrs, kvm_msr_entry, kvm_xcr, kvm_xcrs, kvm_xsave};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_xcr, kvm_xcrs, kvm_xsave};
 use kvm_ioctls::VcpuFd;
 use tracing::debug;
 use vcpu_model::EngineError;
@@ -21,7 +21,13 @@ const XSTATE_BV: usize = 512;
 /// x87 and SSE, which every processor has.
 const LEGACY_COMPONENTS: u64 = 0b11;
 
-pub(crate) fn save(fd: &VcpuFd, capabilities: &Capabilities, msrs: &[u32]) -> Result<CpuState, EngineError> {
+/// Reads the state of a vCPU whose processor has these components for XSAVE and these MSRs.
+pub(crate) fn save(
+    fd: &VcpuFd,
+    capabilities: &Capabilities,
+    components: u64,
+    msrs: &[u32],
+) -> Result<CpuState, EngineError> {
     // The run state first: asking for it makes KVM take pending INIT and start-up IPIs into account.
     let run_state = convert::run_state_from(fd.get_mp_state().map_err(failed("KVM_GET_MP_STATE"))?);
     let regs = fd.get_regs().map_err(failed("KVM_GET_REGS"))?;
@@ -29,7 +35,7 @@ pub(crate) fn save(fd: &VcpuFd, capabilities: &Capabilities, msrs: &[u32]) -> Re
     let mut state = CpuState {
         registers: convert::registers_from(&regs),
         system: convert::system_from(&sregs),
-        extended: save_extended(fd, capabilities)?,
+        extended: save_extended(fd, capabilities, components)?,
         msrs: save_msrs(fd, msrs)?,
         lapic: convert::lapic_from(&fd.get_lapic().map_err(failed("KVM_GET_LAPIC"))?),
         run_state,
@@ -89,7 +95,11 @@ fn restore_tsc_khz(fd: &VcpuFd, capabilities: &Capabilities, khz: u32) -> Result
     })
 }
 
-fn save_extended(fd: &VcpuFd, capabilities: &Capabilities) -> Result<ExtendedState, EngineError> {
+fn save_extended(
+    fd: &VcpuFd,
+    capabilities: &Capabilities,
+    components: u64,
+) -> Result<ExtendedState, EngineError> {
     if !capabilities.xsave {
         return Err(EngineError::Unsupported("this KVM cannot save the FPU (no KVM_CAP_XSAVE)".to_owned()));
     }
@@ -108,24 +118,17 @@ fn save_extended(fd: &VcpuFd, capabilities: &Capabilities) -> Result<ExtendedSta
         1
     };
     let mut bytes: Vec<u8> = xsave.region.iter().flat_map(|word| word.to_le_bytes()).collect();
-    drop_foreign_components(fd, &mut bytes)?;
+    drop_foreign_components(&mut bytes, components);
     Ok(ExtendedState { xsave: bytes, xcr0 })
 }
 
-/// Takes out components that the guest's processor does not have: kernels before 6.6 tell of those of the host's, in the
-/// state that no guest has touched.
-fn drop_foreign_components(fd: &VcpuFd, area: &mut [u8]) -> Result<(), EngineError> {
-    let Some((word, _)) = area.get_mut(XSTATE_BV..).and_then(<[u8]>::split_first_chunk_mut::<8>) else {
-        return Ok(());
-    };
-    let present = u64::from_le_bytes(*word);
-    if present & !LEGACY_COMPONENTS != 0 {
-        let cpuid = fd.get_cpuid2(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_CPUID2"))?;
-        let leaf = cpuid.as_slice().iter().find(|leaf| leaf.function == 0xd && leaf.index == 0);
-        let guest_s = leaf.map_or(0, |leaf| u64::from(leaf.eax) | u64::from(leaf.edx) << 32);
-        *word = (present & (guest_s | LEGACY_COMPONENTS)).to_le_bytes();
+/// Takes out components that the guest's processor does not have. Kernels before 6.6 tell of those of the host's, in the state
+/// that no guest has touched, and one is known that puts the host's into what a vCPU answers to CPUID as well.
+fn drop_foreign_components(area: &mut [u8], components: u64) {
+    if let Some((word, _)) = area.get_mut(XSTATE_BV..).and_then(<[u8]>::split_first_chunk_mut::<8>) {
+        let present = u64::from_le_bytes(*word);
+        *word = (present & (components | LEGACY_COMPONENTS)).to_le_bytes();
     }
-    Ok(())
 }
 
 fn restore_extended(
