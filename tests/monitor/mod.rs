@@ -119,7 +119,17 @@ impl Monitor {
         engine: Engine,
         arguments: &[&str],
     ) -> Monitor {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_yagura"));
+        Monitor::start_by(Command::new(env!("CARGO_BIN_EXE_yagura")), folder, place, engine, arguments)
+    }
+
+    /// The same by a command that takes the arguments of Yagura's.
+    pub fn start_by(
+        mut command: Command,
+        folder: tempfile::TempDir,
+        place: &Path,
+        engine: Engine,
+        arguments: &[&str],
+    ) -> Monitor {
         command.env("YAGURA_DIR", place).env_remove("YAGURA_LOG");
         command.args(["run", "--engine", engine.name()]);
         let path = folder.path().to_str().unwrap().to_owned();

@@ -12,7 +12,6 @@ mod killed;
 mod monitor;
 mod place;
 mod random;
-mod subject;
 
 use std::fs;
 use std::os::unix::fs::FileExt;

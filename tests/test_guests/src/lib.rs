@@ -11,6 +11,7 @@ pub mod entries;
 pub mod guests;
 pub mod hashing;
 mod images;
+pub mod pinging;
 
 pub use elf::pvh_elf;
 pub use images::{linux_image, multiboot_image, multiboot2_image, unified_image};
