@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Takes away what only costs time on an emulated processor; nothing here is needed to boot.
@@ -47,6 +47,7 @@ pub struct Setup<'lab> {
     command_line: String,
     arguments: Vec<String>,
     console_socket: bool,
+    engine: &'static str,
 }
 
 impl Lab {
@@ -55,7 +56,25 @@ impl Lab {
         let kernel = self.guests()?.bzimage.clone();
         let command_line = QUICK_BOOT.to_owned();
         let arguments = Vec::new();
-        Ok(Setup { lab: self, name: name.to_owned(), kernel, command_line, arguments, console_socket: false })
+        let engine = self.engine();
+        let console_socket = false;
+        Ok(Setup {
+            lab: self,
+            name: name.to_owned(),
+            kernel,
+            command_line,
+            arguments,
+            console_socket,
+            engine,
+        })
+    }
+
+    /// A guest named `name` that goes on from the snapshot `id` on this engine.
+    pub fn restored(&self, name: &str, id: &str, engine: &str) -> Result<Guest> {
+        let mut command = process::bound_to_us(self.yagura()?);
+        command.args(["run", "--engine", engine, "--name", name, "--restore", id]);
+        command.arg("--control").arg(control(self, name));
+        launch(self, command, name, false)
     }
 }
 
@@ -91,6 +110,12 @@ impl Setup<'_> {
         self
     }
 
+    /// Runs on this engine rather than on the one that is being tested.
+    pub fn engine(mut self, engine: &'static str) -> Self {
+        self.engine = engine;
+        self
+    }
+
     /// Boots Debian from a fresh copy of its disk, in memory.
     pub fn debian(self) -> Result<Self> {
         let disk = self.lab.debian_disk(&self.name)?;
@@ -99,40 +124,41 @@ impl Setup<'_> {
 
     /// Starts the monitor.
     pub fn start(self) -> Result<Guest> {
-        let folder = self.lab.folder();
-        let control = folder.join(format!("{}.control", self.name));
-        let socket = folder.join(format!("{}.console", self.name));
-        let log = folder.join(format!("{}.log", self.name));
         let mut command = process::bound_to_us(self.lab.yagura()?);
-        command.args([
-            "run",
-            "--engine",
-            self.lab.engine(),
-            "--name",
-            &self.name,
-            "--cmdline",
-            &self.command_line,
-        ]);
+        command.args(["run", "--engine", self.engine, "--name", &self.name]);
+        command.arg("--cmdline").arg(&self.command_line);
         command.arg("--kernel").arg(self.lab.local(&self.kernel)?);
         command.arg("--initrd").arg(self.lab.local(&self.lab.guests()?.initrd)?);
-        command.arg("--control").arg(&control).args(default_arguments(&self.arguments)).args(&self.arguments);
-        if self.console_socket {
-            command.arg("--console").arg(format!("socket={}", socket.display()));
-            command.stdin(Stdio::null()).stdout(Stdio::null());
-        } else {
-            command.args(["--console", "stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        }
-        command.stderr(File::create(&log)?);
-        let shown = process::shown(&command);
-        let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
-        let console = match (child.stdout.take(), child.stdin.take()) {
-            (Some(output), Some(input)) => Console::over(output, input),
-            _ => Console::at(&socket, self.lab.limit(ANSWER_SECONDS))?,
-        };
-        let lab = self.lab;
-        let limits = [BOOT_SECONDS, LOGIN_SECONDS, ANSWER_SECONDS].map(|seconds| lab.limit(seconds));
-        Ok(Guest { child, console, control: Control::at(&control), name: self.name, log, limits, shown })
+        command.arg("--control").arg(control(self.lab, &self.name));
+        command.args(default_arguments(&self.arguments)).args(&self.arguments);
+        launch(self.lab, command, &self.name, self.console_socket)
     }
+}
+
+fn control(lab: &Lab, name: &str) -> PathBuf {
+    lab.folder().join(format!("{name}.control"))
+}
+
+/// Starts the monitor by a command that lacks only the console.
+fn launch(lab: &Lab, mut command: Command, name: &str, console_socket: bool) -> Result<Guest> {
+    let socket = lab.folder().join(format!("{name}.console"));
+    let log = lab.folder().join(format!("{name}.log"));
+    if console_socket {
+        command.arg("--console").arg(format!("socket={}", socket.display()));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    } else {
+        command.args(["--console", "stdio"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    }
+    command.env("YAGURA_DIR", lab.yagura_dir()).stderr(File::create(&log)?);
+    let shown = process::shown(&command);
+    let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
+    let console = match (child.stdout.take(), child.stdin.take()) {
+        (Some(output), Some(input)) => Console::over(output, input),
+        _ => Console::at(&socket, lab.limit(ANSWER_SECONDS))?,
+    };
+    let limits = [BOOT_SECONDS, LOGIN_SECONDS, ANSWER_SECONDS].map(|seconds| lab.limit(seconds));
+    let control = Control::at(&control(lab, name));
+    Ok(Guest { child, console, control, name: name.to_owned(), log, limits, shown })
 }
 
 /// What the monitor is told where a job does not say it.

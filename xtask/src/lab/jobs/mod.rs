@@ -14,6 +14,7 @@ mod kernels;
 mod machine;
 mod memory;
 mod merge;
+mod moves;
 mod net;
 mod several;
 
@@ -140,6 +141,7 @@ pub fn all() -> &'static [Job] {
             hotplug::JOBS,
             exits::JOBS,
             net::JOBS,
+            moves::JOBS,
             several::JOBS,
             kernels::JOBS,
             memory::JOBS,
@@ -214,6 +216,11 @@ impl Lab {
     /// The job's own folder, in memory.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where the monitors of this job find each other.
+    pub fn yagura_dir(&self) -> PathBuf {
+        self.folder.join("yagura")
     }
 
     /// A time limit on this machine.

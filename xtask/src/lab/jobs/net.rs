@@ -31,14 +31,14 @@ pub const JOBS: &[Job] = &[
     },
 ];
 
-const TAP: &str = "lab0";
-const HOST: &str = "192.0.2.1";
+pub const TAP: &str = "lab0";
+pub const HOST: &str = "192.0.2.1";
 const GUEST: &str = "192.0.2.2";
 const MAC: &str = "52:54:00:12:34:56";
 const TRANSFER_BYTES: u64 = 100 << 20;
 
-/// A guest with a network, both sides configured.
-fn connected(lab: &Lab, memory: &str) -> Result<Guest> {
+/// The tap, with this side configured.
+pub fn tap() -> Result<()> {
     let ip = |arguments: &str| process::run(Command::new("ip").args(arguments.split(' ')));
     // The tap is left from an earlier job where it is there already.
     if ip(&format!("link show {TAP}")).is_err() {
@@ -46,12 +46,23 @@ fn connected(lab: &Lab, memory: &str) -> Result<Guest> {
         ip(&format!("address add {HOST}/24 dev {TAP}"))?;
         ip(&format!("link set {TAP} up"))?;
     }
+    Ok(())
+}
+
+/// Configures the other side, the guest's card `card`.
+pub fn configure(guest: &mut Guest, card: &str) -> Result<()> {
+    guest.command(&format!("ip address add {GUEST}/24 dev {card} && ip link set {card} up")).map(drop)
+}
+
+/// A guest with a network, both sides configured.
+fn connected(lab: &Lab, memory: &str) -> Result<Guest> {
+    tap()?;
     let mut guest =
         lab.setup("net")?.with(&["--net", &format!("tap={TAP},mac={MAC}"), "--memory", memory]).start()?;
     guest.ready()?;
     let mac = guest.command("cat /sys/class/net/eth0/address")?;
     ensure!(mac == MAC, "the guest's address is {mac}, wanted {MAC}");
-    guest.command(&format!("ip address add {GUEST}/24 dev eth0 && ip link set eth0 up"))?;
+    configure(&mut guest, "eth0")?;
     Ok(guest)
 }
 
