@@ -71,7 +71,7 @@ impl Lab {
 
     /// A guest named `name` that goes on from the snapshot `id` on this engine.
     pub fn restored(&self, name: &str, id: &str, engine: &str) -> Result<Guest> {
-        let mut command = process::bound_to_us(self.yagura()?);
+        let mut command = process::bound_to_us(self.yagura_with_cloud()?);
         command.args(["run", "--engine", engine, "--name", name, "--restore", id]);
         command.arg("--control").arg(control(self, name));
         launch(self, command, name, false)

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use kvm_engine::{Hardware, KvmEngine};
 use soft_engine::SoftEngine;
+use vcpu_model::Engine;
+use vm_runtime::Elsewhere;
 
 use crate::order::{EngineChoice, Translation};
 
@@ -28,6 +30,17 @@ pub fn choose(choice: EngineChoice, jit: Translation, kvm_device: &Path) -> anyh
         EngineChoice::Kvm => Ok(Chosen::Kvm(KvmEngine::open(kvm_device)?)),
         EngineChoice::Auto => Ok(best(soft, kvm_device)),
     }
+}
+
+/// KVM with hardware behind it, where the software engine was taken all the same: guests can go on there.
+pub fn beside(choice: EngineChoice, kvm_device: &Path) -> Option<Elsewhere> {
+    // Otherwise KVM has been looked at, and is not usable.
+    if choice != EngineChoice::Soft {
+        return None;
+    }
+    let engine = KvmEngine::open(kvm_device).ok()?;
+    let report = engine.probe().ok().filter(|report| report.hardware == Hardware::Present)?;
+    Some(Elsewhere { cpuid: engine.offered_cpuid().ok()?, tsc_khz: report.tsc_khz })
 }
 
 fn best(engine: SoftEngine, kvm_device: &Path) -> Chosen {

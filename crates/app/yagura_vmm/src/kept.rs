@@ -114,7 +114,7 @@ mod tests {
             command_line: None,
             console: false,
         };
-        let blueprint = resolve(&spec, &HostFacts { cpuid: vec![], backends }, kept.former())?;
+        let blueprint = resolve(&spec, &HostFacts { cpuid: vec![], tsc_khz: None, backends }, kept.former())?;
         kept.keep(&blueprint)?;
         kept.ended(&blueprint, "shutdown")?;
         Ok(blueprint)

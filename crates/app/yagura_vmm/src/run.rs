@@ -63,7 +63,7 @@ fn tell_keys(spec: &VmSpec) {
 }
 
 fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
-    let Order { mut spec, engine, jit, kvm_device, control, machine, restore, started, .. } = order;
+    let Order { mut spec, engine: choice, jit, kvm_device, control, machine, restore, started, .. } = order;
     let started = started.map(|path| File::options().write(true).open(path)).transpose();
     let started = started.context("cannot tell who started this process that it runs")?;
     let kept = machine.map(|path| KeptMachine::open(&path, &mut spec)).transpose();
@@ -84,9 +84,9 @@ fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
     let by_path = by_path.map_err(|error| failure(&spec, &error.into(), ""))?;
     let control = by_name.into_iter().chain(by_path).collect();
     let keeper = kept.map(|kept| Box::new(kept) as Box<dyn Keeper>);
-    let options = Options { control, reach, say: Some(say), restore, started, keeper };
+    let options = Options { control, reach, say: Some(say), also: None, restore, started, keeper };
     tell_keys(&spec);
-    match engine::choose(engine, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
+    match engine::choose(choice, jit, &kvm_device).with_context(|| format!("VM {name}"))? {
         Chosen::Kvm(engine) => {
             check_address_space(&spec, 0)?;
             run_on(&engine, &spec, options, |error| hint(error, &engine))
@@ -96,7 +96,9 @@ fn run_vm(order: Order, by_name: Option<ControlSocket>) -> anyhow::Result<u8> {
                 say(&format!("VM {name}: {reason}"));
             }
             check_address_space(&spec, engine.mapped_bytes_max(spec.cpus.get()))?;
-            run_on(&engine, &spec, options, |_| "")
+            let is_open = spec.cpu_model.is_none() && options.restore.is_none();
+            let also = is_open.then(|| engine::beside(choice, &kvm_device)).flatten();
+            run_on(&engine, &spec, Options { also, ..options }, |_| "")
         }
     }
 }

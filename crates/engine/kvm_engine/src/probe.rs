@@ -19,6 +19,8 @@ pub struct ProbeReport {
     pub elapsed: Duration,
     /// How many they were, in ring 0.
     pub instructions: u64,
+    /// Frequency of its TSC, in kHz, where KVM says it.
+    pub tsc_khz: Option<u32>,
 }
 
 /// Whether hardware virtualization runs the guest's ring 0.
@@ -123,7 +125,7 @@ pub(crate) fn probe(engine: &KvmEngine) -> Result<ProbeReport, EngineError> {
     let fast = elapsed < LIMIT_PER_INSTRUCTION * instructions as u32;
     let whole = times.len() == ALL_MARKS && matches!(outcome, Ok(Halt::Kicked));
     let hardware = if fast && whole { Hardware::Present } else { Hardware::Absent };
-    Ok(ProbeReport { hardware, elapsed, instructions })
+    Ok(ProbeReport { hardware, elapsed, instructions, tsc_khz: state.tsc_khz })
 }
 
 /// What the longer loop takes longer, by the times of the announcements; `None` if not one round is whole.

@@ -55,7 +55,8 @@ fn setup_with(console: &str) -> Setup {
     let power = Arc::new(FakePower::default());
     let backends = Backends::open(&spec, || {}).unwrap();
     let cpuid = engine.guest_cpuid(None).unwrap();
-    let blueprint = resolve(&spec, &HostFacts { cpuid, backends: backends.facts() }, None).unwrap();
+    let blueprint =
+        resolve(&spec, &HostFacts { cpuid, tsc_khz: None, backends: backends.facts() }, None).unwrap();
     let memory = Machine::allocate_ram(&blueprint.memory, spec.merge).unwrap();
     let config = VmConfig { vcpus: blueprint.cpus.get(), cpuid: blueprint.cpuid.clone() };
     let vm = engine.create_vm(&config, &memory).unwrap();

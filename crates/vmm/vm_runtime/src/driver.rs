@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arch_model::x86_64::cpuid::Cpuid;
 use device_model::{Consequence, GuestReport, HostFailure, PowerRequest};
 use host_sys::poll::{Poller, Token};
 use host_sys::signals::SignalEvents;
@@ -45,12 +46,23 @@ pub struct Options {
     pub reach: Reach,
     /// Tells a person, in a line, what happens to the VM while it runs.
     pub say: Option<fn(&str)>,
+    /// Another engine of this host to which the guest may go, if nobody chose a CPU for it.
+    pub also: Option<Elsewhere>,
     /// The folder of a snapshot from which it goes on, instead of being powered on cold. Whoever says so has verified it.
     pub restore: Option<PathBuf>,
     /// A byte is written here when the machine runs, and this is closed: whoever started the process waits for it.
     pub started: Option<File>,
     /// Keeps what the machine was resolved to, for a VM that is to be the same machine at its next start.
     pub keeper: Option<Box<dyn Keeper>>,
+}
+
+/// What a guest finds elsewhere. It is told of no CPU feature that is missing there.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// What is offered there.
+    pub cpuid: Cpuid,
+    /// Frequency of the TSC, in kHz, if it cannot be any.
+    pub tsc_khz: Option<u32>,
 }
 
 /// Why a power cycle is over.
@@ -80,7 +92,7 @@ const RESET_LOOP: u32 = 10;
 
 /// Runs a VM in the foreground until it ends. Blocks SIGTERM, SIGINT and SIGHUP in the calling thread.
 pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Outcome, RunError> {
-    let Options { control, reach, say, restore, started, keeper } = options;
+    let Options { control, reach, say, also, restore, started, keeper } = options;
     let signals = SignalEvents::block(&[libc_signal::TERM, libc_signal::INT, libc_signal::HUP])?;
     let inbox = Inbox::new()?;
     let events = Events::default();
@@ -91,8 +103,10 @@ pub fn run<E: Engine>(engine: &E, spec: &VmSpec, options: Options) -> Result<Out
     let (blueprint, first, other_cpu) = match restore {
         None => {
             let former = keeper.as_deref().and_then(Keeper::former);
-            let (cpuid, other_cpu) = guest_cpuid(engine, spec.cpu_model, former)?;
-            let facts = HostFacts { cpuid, backends: backends.facts() };
+            let (cpuid, other_cpu) =
+                guest_cpuid(engine, spec.cpu_model, former, also.as_ref().map(|also| &also.cpuid[..]))?;
+            let tsc_khz = also.and_then(|also| also.tsc_khz);
+            let facts = HostFacts { cpuid, tsc_khz, backends: backends.facts() };
             (resolve(spec, &facts, former)?, Next::Cold, other_cpu)
         }
         Some(folder) => {

@@ -60,7 +60,8 @@ fn put_in<V: Vm>(
     backends: &Backends,
     cycle: &mut PowerCycle<V>,
 ) -> Result<Arc<Blueprint>, Refusal> {
-    let facts = HostFacts { cpuid: former.cpuid.clone(), backends: backends.facts() };
+    let facts =
+        HostFacts { cpuid: former.cpuid.clone(), tsc_khz: former.tsc_khz, backends: backends.facts() };
     let resolved = resolve(spec, &facts, Some(former)).map_err(|error| invalid(&error))?;
     let missing = || Refusal { class: FailureClass::Host, why: format!("device {id} came to nothing") };
     let device = resolved.device(id).ok_or_else(missing)?;

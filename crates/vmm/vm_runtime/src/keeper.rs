@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 
-use arch_model::x86_64::cpuid::{Cpuid, highest_level};
+use arch_model::x86_64::cpuid::{Cpuid, CpuidLeaf, common, highest_level};
 use vcpu_model::{Engine, EngineError};
 use vm_spec::{Blueprint, CpuModel};
 
@@ -26,23 +26,40 @@ pub trait Keeper: Debug + Send {
 }
 
 /// CPUID of a guest: of the model that was asked for; else of the level that it had, as this engine offers it; else of the
-/// engine's own choice, and then what is to be said of that.
+/// engine's own choice, and then what is to be said of that. If it was not asked for, the guest is told of nothing that is
+/// missing where it may go: `also` is what is offered there.
 pub(crate) fn guest_cpuid<E: Engine>(
     engine: &E,
     asked: Option<CpuModel>,
     former: Option<&Blueprint>,
+    also: Option<&[CpuidLeaf]>,
 ) -> Result<(Cpuid, Option<String>), EngineError> {
-    let had = former.and_then(|former| highest_level(&former.cpuid));
-    let (None, Some(had)) = (asked, had) else { return Ok((engine.guest_cpuid(asked)?, None)) };
-    match engine.guest_cpuid(Some(had)) {
-        Ok(cpuid) => Ok((cpuid, None)),
-        // It starts from nothing: a guest that finds another CPU takes that.
-        Err(error) => {
-            let why = messages::in_words(&error);
-            let line = format!("its CPU was {had} until now; it gets another ({why})");
-            Ok((engine.guest_cpuid(None)?, Some(line)))
-        }
+    if asked.is_some() {
+        return Ok((engine.guest_cpuid(asked)?, None));
     }
+    let had = former.and_then(|former| highest_level(&former.cpuid));
+    let most = also.and_then(highest_level);
+    let own = || {
+        let level = engine.default_cpu_model()?;
+        engine.guest_cpuid(Some(most.map_or(level, |most| level.min(most))))
+    };
+    let (cpuid, line) = match had.map(|had| (had, engine.guest_cpuid(Some(had)))) {
+        None => (own()?, None),
+        Some((_, Ok(cpuid))) => (cpuid, None),
+        // It starts from nothing: a guest that finds another CPU takes that.
+        Some((had, Err(error))) => {
+            let why = messages::in_words(&error);
+            (own()?, Some(format!("its CPU was {had} until now; it gets another ({why})")))
+        }
+    };
+    // A machine whose level is missing there stays what it is.
+    Ok((
+        match also.filter(|_| most.is_some() && most >= highest_level(&cpuid)) {
+            Some(also) => common(cpuid, also),
+            None => cpuid,
+        },
+        line,
+    ))
 }
 
 #[cfg(test)]
@@ -50,7 +67,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    use arch_model::x86_64::cpuid::{CpuidLeaf, restrict};
+    use arch_model::x86_64::cpuid::restrict;
     use guest_memory::GuestMemory;
     use vcpu_model::VmConfig;
     use vcpu_model::fake::{FakeEngine, FakeVm, Step};
@@ -153,14 +170,34 @@ mod tests {
         let facts = vm_spec::HostFacts { cpuid: level(CpuModel::V1), ..vm_spec::HostFacts::default() };
         let former = vm_spec::resolve(&spec(folder.path(), OnReset::Exit), &facts, None).unwrap();
         let newer = Offers(level(CpuModel::V2));
-        let cpuid = |asked, former| guest_cpuid(&newer, asked, former).unwrap();
+        let cpuid = |asked, former| guest_cpuid(&newer, asked, former, None).unwrap();
         assert_eq!(cpuid(None, None), (level(CpuModel::V2), None));
         assert_eq!(cpuid(None, Some(&former)), (level(CpuModel::V1), None));
         assert_eq!(cpuid(Some(CpuModel::V2), Some(&former)), (level(CpuModel::V2), None));
         let had = Blueprint { cpuid: level(CpuModel::V2), ..former };
         let older = Offers(level(CpuModel::V1));
-        let (cpuid, line) = guest_cpuid(&older, None, Some(&had)).unwrap();
+        let (cpuid, line) = guest_cpuid(&older, None, Some(&had), None).unwrap();
         assert_eq!(cpuid, level(CpuModel::V1));
         assert!(line.unwrap().starts_with("its CPU was x86-64-v2 until now; it gets another ("));
+    }
+    #[test]
+    fn a_guest_that_may_go_elsewhere_is_told_of_what_is_there_too() {
+        let leaf = |function, index| CpuidLeaf { function, index, eax: !0, ebx: !0, ecx: !0, edx: !0 };
+        let all = vec![leaf(1, None), leaf(7, Some(0)), leaf(0x8000_0001, None)];
+        let level = |model| restrict(all.clone(), model).unwrap();
+        let engine = Offers(level(CpuModel::V2));
+        // No PCID there (leaf 1 ECX bit 17).
+        let mut there = level(CpuModel::V2);
+        there[0].ecx &= !(1 << 17);
+        let cpuid = |asked, former, also| guest_cpuid(&engine, asked, former, Some(also)).unwrap().0;
+        assert_eq!(cpuid(None, None, &there[..]), there);
+        assert_eq!(cpuid(Some(CpuModel::V2), None, &there), level(CpuModel::V2));
+        let lower = level(CpuModel::V1);
+        assert_eq!(cpuid(None, None, &lower), lower);
+        let folder = tempfile::tempdir().unwrap();
+        let facts = vm_spec::HostFacts { cpuid: level(CpuModel::V2), ..vm_spec::HostFacts::default() };
+        let former = vm_spec::resolve(&spec(folder.path(), OnReset::Exit), &facts, None).unwrap();
+        assert_eq!(cpuid(None, Some(&former), &there), there);
+        assert_eq!(cpuid(None, Some(&former), &lower), level(CpuModel::V2));
     }
 }

@@ -36,7 +36,7 @@ mod vcpu_thread;
 
 pub use control::{ControlError, ControlSocket};
 pub use cycle::{PowerCycle, PowerOn};
-pub use driver::{Options, run};
+pub use driver::{Elsewhere, Options, run};
 pub use error::{RunError, SaveError};
 pub use keeper::Keeper;
 pub use listener::Listener;

@@ -210,7 +210,7 @@ fn a_machine_goes_on_where_it_was_saved() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(folder.path(), OnReset::Exit);
     let backends = Backends::open(&spec, || {}).unwrap();
-    let facts = HostFacts { cpuid: vec![], backends: backends.facts() };
+    let facts = HostFacts { cpuid: vec![], tsc_khz: None, backends: backends.facts() };
     let mut blueprint = resolve(&spec, &facts, None).unwrap();
     blueprint.tsc_khz = Some(1_000_000);
     let blueprint = Arc::new(blueprint);

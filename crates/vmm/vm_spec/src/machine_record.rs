@@ -118,7 +118,7 @@ mod tests {
             command_line: None,
             console: false,
         };
-        let blueprint = resolve(&spec, &HostFacts { cpuid: vec![], backends }, None).unwrap();
+        let blueprint = resolve(&spec, &HostFacts { cpuid: vec![], tsc_khz: None, backends }, None).unwrap();
         MachineRecord { spec, blueprint, ended: Some("shutdown".to_owned()) }
     }
 

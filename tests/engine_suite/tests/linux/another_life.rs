@@ -162,7 +162,7 @@ fn try_to_live(engine: &impl Engine, spec: &VmSpec, pretend: impl Fn(u64) -> u64
     let printed = || fs::read_to_string(console).unwrap_or_default().replace('\r', "");
     let backends = Backends::open(spec, || ())?;
     let cpuid = engine.guest_cpuid(spec.cpu_model)?;
-    let blueprint = resolve(spec, &HostFacts { cpuid, backends: backends.facts() }, None)?;
+    let blueprint = resolve(spec, &HostFacts { cpuid, tsc_khz: None, backends: backends.facts() }, None)?;
     let id_at = guest_memory::GuestAddress(blueprint.generation_id.ok_or("no generation id")?);
     let (blueprint, first_id) = (Arc::new(blueprint), GenerationId::fresh()?);
 

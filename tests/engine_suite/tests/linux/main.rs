@@ -203,7 +203,7 @@ fn carry(first: &impl Engine, second: &impl Engine, spec: &VmSpec, khz: Option<u
     let backends = Backends::open(spec, || ())?;
     // What the guest is told of its processor has to be true of both.
     let cpuid = cpuid::common(first.guest_cpuid(spec.cpu_model)?, &second.offered_cpuid()?);
-    let mut blueprint = resolve(spec, &HostFacts { cpuid, backends: backends.facts() }, None)?;
+    let mut blueprint = resolve(spec, &HostFacts { cpuid, tsc_khz: None, backends: backends.facts() }, None)?;
     blueprint.tsc_khz = khz;
     let blueprint = Arc::new(blueprint);
 

@@ -233,6 +233,22 @@ impl Lab {
         self.local(self.plan.yagura.as_deref().context("this job asked for no monitor")?)
     }
 
+    /// The monitor's executable, with that of the commands for images and snapshots beside it.
+    pub fn yagura_with_cloud(&self) -> Result<PathBuf> {
+        let yagura = self.plan.yagura.as_deref().context("this job asked for no monitor")?;
+        if self.place == Place::Host {
+            return Ok(yagura.to_owned());
+        }
+        let folder = Path::new("/run/lab/installed");
+        if !folder.exists() {
+            std::fs::create_dir(folder)?;
+            for name in ["yagura", "yagura-cloud"] {
+                std::fs::hard_link(self.local(&yagura.with_file_name(name))?, folder.join(name))?;
+            }
+        }
+        Ok(folder.join("yagura"))
+    }
+
     /// A copy in memory of a file of the host's, in the lab's machine: reading by 9p is slow.
     pub fn local(&self, file: &Path) -> Result<PathBuf> {
         if self.place == Place::Host {

@@ -51,7 +51,7 @@ fn a_snapshot_is_another_life_later_and_a_state_is_neither() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec(folder.path(), OnReset::Exit);
     let backends = Backends::open(&spec, || {}).unwrap();
-    let facts = HostFacts { cpuid: vec![], backends: backends.facts() };
+    let facts = HostFacts { cpuid: vec![], tsc_khz: None, backends: backends.facts() };
     let blueprint = Arc::new(resolve(&spec, &facts, None).unwrap());
     let listener: Arc<dyn Listener> = Arc::new(Nobody);
     let power_on = |engine: &FakeEngine, how: PowerOn<'_>| {

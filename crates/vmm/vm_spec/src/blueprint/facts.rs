@@ -12,6 +12,8 @@ use crate::blueprint::{DiskFeatures, NicFeatures};
 pub struct HostFacts {
     /// What the engine gives a guest of the CPU model that is wanted.
     pub cpuid: Cpuid,
+    /// Frequency of the guest's TSC, in kHz, where that is not left to the engine.
+    pub tsc_khz: Option<u32>,
     /// What is behind the machine's devices.
     pub backends: BackendFacts,
 }

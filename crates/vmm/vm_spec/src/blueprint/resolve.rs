@@ -70,7 +70,7 @@ pub fn resolve(
         boot: boot(spec, host, &devices),
         cpus: spec.cpus,
         cpuid: host.cpuid.clone(),
-        tsc_khz: None,
+        tsc_khz: host.tsc_khz,
         memory: MemoryMap::of(spec.memory),
         chips: chips(spec),
         devices,

@@ -30,7 +30,7 @@ fn host(spec: &VmSpec) -> HostFacts {
         command_line: None,
         console: spec.virtio_console.is_some(),
     };
-    HostFacts { cpuid: vec![], backends }
+    HostFacts { cpuid: vec![], tsc_khz: None, backends }
 }
 
 fn blueprint(spec: &VmSpec, former: Option<&Blueprint>) -> Blueprint {
