@@ -115,7 +115,7 @@ impl Host {
 /// The state of a machine that was just put together.
 pub fn seeds() -> Vec<Seed> {
     let Host { spec, backends, .. } = Host::get();
-    let facts = HostFacts { cpuid: vec![], backends: backends.facts() };
+    let facts = HostFacts { cpuid: vec![], tsc_khz: None, backends: backends.facts() };
     let blueprint = resolve(spec, &facts, None).expect("a machine");
     let memory = Machine::allocate_ram(&blueprint.memory, false).expect("2 MiB");
     let config = VmConfig { vcpus: 1, cpuid: vec![] };
