@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use kvm_engine::{Hardware, KvmEngine};
+use kvm_engine::{CPUINFO, Hardware, KvmEngine, virtualization};
 use soft_engine::SoftEngine;
 use vcpu_model::Engine;
 use vm_runtime::Elsewhere;
@@ -38,6 +38,8 @@ pub fn beside(choice: EngineChoice, kvm_device: &Path) -> Option<Elsewhere> {
     if choice != EngineChoice::Soft {
         return None;
     }
+    // A guest that has to be emulated takes its time to show it.
+    virtualization(&std::fs::read_to_string(CPUINFO).ok()?)?;
     let engine = KvmEngine::open(kvm_device).ok()?;
     let report = engine.probe().ok().filter(|report| report.hardware == Hardware::Present)?;
     Some(Elsewhere { cpuid: engine.offered_cpuid().ok()?, tsc_khz: report.tsc_khz })

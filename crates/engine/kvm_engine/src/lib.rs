@@ -22,7 +22,7 @@ mod vm;
 
 pub use capabilities::Capabilities;
 pub use engine::{DEVICE, KvmEngine};
-pub use probe::{Hardware, ProbeReport};
+pub use probe::{CPUINFO, Hardware, ProbeReport, virtualization};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;
 

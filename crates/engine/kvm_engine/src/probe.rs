@@ -32,6 +32,20 @@ pub enum Hardware {
     Absent,
 }
 
+/// Where the kernel tells of this host's processors (proc_cpuinfo(5)).
+pub const CPUINFO: &str = "/proc/cpuinfo";
+
+/// Hardware virtualization by the flags of the first processor in [`CPUINFO`].
+pub fn virtualization(cpuinfo: &str) -> Option<&'static str> {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"))?;
+    let has = |name| flags.split_ascii_whitespace().any(|flag| flag == name);
+    match () {
+        () if has("vmx") => Some("VT-x"),
+        () if has("svm") => Some("AMD-V"),
+        () => None,
+    }
+}
+
 /// How often both loops are measured.
 const ROUNDS: u8 = 3;
 /// Iterations of the two loops, of two instructions each. What both have in common, leaving the guest and
@@ -152,6 +166,13 @@ fn small_memory() -> Result<GuestMemory, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hardware_is_told_by_a_flag() {
+        assert_eq!(virtualization("flags\t\t: fpu vmx sse"), Some("VT-x"));
+        assert_eq!(virtualization("flags\t\t: fpu svm sse"), Some("AMD-V"));
+        assert_eq!(virtualization("flags\t\t: fpu vmx_x\nbugs\t: svm"), None);
+    }
 
     #[test]
     fn what_others_used_the_processor_for_does_not_count() {

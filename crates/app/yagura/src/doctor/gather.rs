@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use host_sys::features;
 use host_sys::ring::Ring;
-use kvm_engine::{Hardware, KvmEngine};
+use kvm_engine::{CPUINFO, Hardware, KvmEngine, virtualization};
 use rustix::fs::Access as Mode;
 use soft_engine::SoftEngine;
 use vcpu_model::EngineError;
@@ -35,7 +35,7 @@ pub fn gather(kvm_device: &Path) -> HostFacts {
             soft_cpu_model: SoftEngine::default().highest_cpu_model().map(|model| model.name()),
         },
         kvm,
-        cpu: CpuFacts { virtualization: virtualization(&read("/proc/cpuinfo")) },
+        cpu: CpuFacts { virtualization: virtualization(&read(CPUINFO)) },
         memory: MemoryFacts::parse(&meminfo),
         ksm: ksm(Path::new("/sys/kernel/mm/ksm")),
         transparent_huge_pages: chosen(&read("/sys/kernel/mm/transparent_hugepage/enabled")),
@@ -89,17 +89,6 @@ fn kvm_access(error: &EngineError) -> Access {
     match answer {
         Some(answer) => Access::denied(answer),
         None => Access { present: true, usable: false, error: Some(error.to_string()) },
-    }
-}
-
-/// Hardware virtualization by the flags of the first CPU (proc_cpuinfo(5)).
-pub(super) fn virtualization(cpuinfo: &str) -> Option<&'static str> {
-    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"))?;
-    let has = |name| flags.split_ascii_whitespace().any(|flag| flag == name);
-    match () {
-        () if has("vmx") => Some("VT-x"),
-        () if has("svm") => Some("AMD-V"),
-        () => None,
     }
 }
 

@@ -157,9 +157,6 @@ fn the_table_has_a_line_for_each_feature_and_no_colours_outside_a_terminal() {
 
 #[test]
 fn the_kernel_s_tables_are_read() {
-    assert_eq!(gather::virtualization("flags\t\t: fpu vmx sse"), Some("VT-x"));
-    assert_eq!(gather::virtualization("flags\t\t: fpu svm sse"), Some("AMD-V"));
-    assert_eq!(gather::virtualization("flags\t\t: fpu vmx_x\nbugs\t: svm"), None);
     assert_eq!(gather::chosen("always [madvise] never"), Some("madvise".to_owned()));
     assert_eq!(gather::chosen("0"), None);
     assert!(gather::has_capability("Name:\tx\nCapEff:\t0000000000001000\n", 12));
