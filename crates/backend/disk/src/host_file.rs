@@ -12,6 +12,7 @@ use host_sys::named_file::{Accepts, FileKind, NamedFile, open_named, open_named_
 use rustix::fs::fstat;
 
 use crate::contract::SECTOR_SIZE;
+use crate::dirty_bitmap::DirtyBitmap;
 use crate::error::OpenError;
 
 /// What the host offers as storage.
@@ -30,6 +31,7 @@ pub(crate) struct OpenFile {
     kind: Kind,
     path: PathBuf,
     read_only: bool,
+    dirty: Arc<DirtyBitmap>,
 }
 
 /// An open file or block device, and how long it was. Locked, unless it was only [looked at](OpenFile::look).
@@ -39,6 +41,8 @@ pub struct HostFile {
     pub(crate) kind: Kind,
     pub(crate) size_bytes: u64,
     pub(crate) path: PathBuf,
+    /// One for all who write to the file by this value and its copies.
+    pub(crate) dirty: Arc<DirtyBitmap>,
 }
 
 impl HostFile {
@@ -48,7 +52,11 @@ impl HostFile {
     /// It cannot be measured.
     pub fn of_file(file: File, name: &Path) -> io::Result<HostFile> {
         let size_bytes = measure(&file)?;
-        Ok(HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: name.to_owned() })
+        Ok(HostFile::regular(Arc::new(file), size_bytes, name))
+    }
+
+    pub(crate) fn regular(file: Arc<File>, size_bytes: u64, path: &Path) -> HostFile {
+        HostFile { file, kind: Kind::File, size_bytes, path: path.to_owned(), dirty: Arc::default() }
     }
 
     /// The file.
@@ -72,11 +80,16 @@ impl OpenFile {
     pub(crate) fn open(path: &Path, read_only: bool) -> Result<OpenFile, OpenError> {
         let NamedFile { file, kind } = open_file(path, read_only)?;
         let kind = if kind == FileKind::BlockDevice { Kind::BlockDevice } else { Kind::File };
-        Ok(OpenFile { file: Arc::new(file), kind, path: path.to_owned(), read_only })
+        Ok(OpenFile { file: Arc::new(file), kind, path: path.to_owned(), read_only, dirty: Arc::default() })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which parts of it are written.
+    pub(crate) fn dirty(&self) -> &Arc<DirtyBitmap> {
+        &self.dirty
     }
 
     /// Whether it was opened for reading only.
@@ -87,7 +100,9 @@ impl OpenFile {
     /// The file as it is now, for checks that anybody else may make untrue.
     pub(crate) fn look(&self) -> Result<HostFile, OpenError> {
         let size_bytes = measure(&self.file).map_err(self.failed("measure"))?;
-        Ok(HostFile { file: Arc::clone(&self.file), kind: self.kind, size_bytes, path: self.path.clone() })
+        let OpenFile { file, kind, path, read_only: _, dirty } = self;
+        let (file, dirty) = (Arc::clone(file), Arc::clone(dirty));
+        Ok(HostFile { file, kind: *kind, size_bytes, path: path.clone(), dirty })
     }
 
     /// Locks it, and measures it then: for one writer, or for any number of readers.

@@ -12,6 +12,7 @@ use host_sys::io_buffers::{readv_at, writev_at};
 use rustix::fs::{FallocateFlags, fallocate, fstat};
 use rustix::io::Errno;
 
+use crate::dirty_bitmap::DirtyBitmap;
 use crate::host_file::HostFile;
 use crate::transfer::{is_unsupported, transfer};
 
@@ -41,6 +42,11 @@ pub trait ImageFile: Send + Sync {
     /// The host's file, where there is one: for I/O past this trait.
     fn host_file(&self) -> Option<Arc<File>> {
         None
+    }
+
+    /// What has to be told of each write past this trait.
+    fn dirty_bitmap(&self) -> Arc<DirtyBitmap> {
+        Arc::default()
     }
 }
 
@@ -83,7 +89,12 @@ impl ImageFile for HostFile {
     }
 
     fn write(&self, buffers: IoBuffers, offset_bytes: u64) -> io::Result<()> {
-        transfer(buffers, offset_bytes, |buffers, offset_bytes| writev_at(&self.file, buffers, offset_bytes))
+        let length_bytes = buffers.len_bytes() as u64;
+        let written = transfer(buffers, offset_bytes, |buffers, offset_bytes| {
+            writev_at(&self.file, buffers, offset_bytes)
+        });
+        self.dirty.mark(offset_bytes, length_bytes);
+        written
     }
 
     fn write_zeroes(&self, offset_bytes: u64, length_bytes: u64, may_unmap: bool) -> io::Result<()> {
@@ -95,7 +106,10 @@ impl ImageFile for HostFile {
         // A hole beyond the end would leave the file as short as it was: it reads as zeros all the same.
         match allocate(&self.file, way | FallocateFlags::KEEP_SIZE, offset_bytes, length_bytes) {
             Err(error) if is_unsupported(&error) => {}
-            answer => return answer,
+            answer => {
+                self.dirty.mark(offset_bytes, length_bytes);
+                return answer;
+            }
         }
         let mut at_bytes = offset_bytes;
         while at_bytes < end_bytes {
@@ -107,7 +121,11 @@ impl ImageFile for HostFile {
     }
 
     fn set_len(&self, length_bytes: u64) -> io::Result<()> {
-        self.file.set_len(length_bytes)
+        let there_bytes = self.len_bytes()?;
+        let set = self.file.set_len(length_bytes);
+        let start_bytes = there_bytes.min(length_bytes);
+        self.dirty.mark(start_bytes, there_bytes.max(length_bytes) - start_bytes);
+        set
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -116,6 +134,10 @@ impl ImageFile for HostFile {
 
     fn host_file(&self) -> Option<Arc<File>> {
         Some(Arc::clone(&self.file))
+    }
+
+    fn dirty_bitmap(&self) -> Arc<DirtyBitmap> {
+        Arc::clone(&self.dirty)
     }
 }
 

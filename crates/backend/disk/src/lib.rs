@@ -8,6 +8,7 @@
 //! [`IoBuffers`](guest_memory::IoBuffers).
 
 mod contract;
+mod dirty_bitmap;
 mod disguise;
 mod error;
 mod format;
@@ -27,6 +28,7 @@ mod transfer;
 mod trouble;
 
 pub use contract::{Disk, DiskCompletion, DiskOperation, DiskQueue, DiskRequest, SECTOR_SIZE};
+pub use dirty_bitmap::{DirtyBitmap, GRANULE_BYTES};
 pub use disguise::{Disguise, StatedBy};
 pub use error::{FormatError, OpenError, ReleaseError, ResizeError};
 pub use format::{BackingName, Compression, Qcow2Info, SourceFormat};

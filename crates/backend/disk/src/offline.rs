@@ -251,7 +251,7 @@ fn new_file(
     check_absent(path)?;
     let new = NewFile::create(path, mode).map_err(make_error(path, "make"))?;
     let file = new.file().try_clone().map_err(io_error(path, "make"))?;
-    fill(&HostFile { file: Arc::new(file), kind: Kind::File, size_bytes: 0, path: path.to_owned() })?;
+    fill(&HostFile::regular(Arc::new(file), 0, path))?;
     new.keep().map_err(make_error(path, "write"))
 }
 

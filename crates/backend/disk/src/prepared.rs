@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use image_model::DiskFormat;
 
 use crate::contract::Disk;
+use crate::dirty_bitmap::DirtyBitmap;
 use crate::error::{OpenError, ReleaseError, ResizeError};
 use crate::host_file::{OpenFile, check_block_size, check_raw_size};
 use crate::qcow2::{self, BackingPolicy, Header, Qcow2Disk};
@@ -188,6 +189,11 @@ impl ActiveDisk {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.prepared.path()
+    }
+
+    /// Which parts of its file are written: that of the disk itself, whatever is behind it.
+    pub fn dirty_bitmap(&self) -> &Arc<DirtyBitmap> {
+        self.prepared.files[0].dirty()
     }
 
     /// Length of the disk in bytes.

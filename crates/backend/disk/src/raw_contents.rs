@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::disguise::{Disguise, StatedBy};
 use crate::error::OpenError;
-use crate::host_file::{HostFile, Kind, measure};
+use crate::host_file::{HostFile, measure};
 use crate::signature::recognize;
 
 /// Which contents a raw disk may have.
@@ -41,6 +41,6 @@ pub fn check_raw(file: &File, path: &Path, stated: &'static StatedBy) -> Result<
     let failed = |source| OpenError::Io { path: path.to_owned(), operation: "look into", source };
     let file = file.try_clone().map_err(failed)?;
     let size_bytes = measure(&file).map_err(failed)?;
-    let host = HostFile { file: Arc::new(file), kind: Kind::File, size_bytes, path: path.to_owned() };
+    let host = HostFile::regular(Arc::new(file), size_bytes, path);
     RawContents::Checked(stated).check(&host)
 }

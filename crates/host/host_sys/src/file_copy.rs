@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{SeekFrom, copy_file_range, ioctl_ficlone, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 /// How a copy was made.
@@ -35,6 +36,46 @@ pub fn copy_file(from: &File, to: &File) -> io::Result<CopyMethod> {
         at = end;
     }
     Ok(CopyMethod::Copied)
+}
+
+/// Makes `to` hold what `from` holds in this range of bytes, holes too, and no more and no less bytes than `from` has. Others may
+/// write to `from` meanwhile; then nobody knows which of the two is there.
+///
+/// # Errors
+/// What the host refuses: room, most often.
+pub fn copy_again(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    to.set_len(length)?;
+    let end = range.end.min(length);
+    let mut at = range.start;
+    while at < end {
+        let (data_start, data_end) = next_data(from, at, end)?.unwrap_or((end, end));
+        clear(to, at, data_start)?;
+        copy_range(from, to, data_start, data_end)?;
+        at = data_end;
+    }
+    Ok(())
+}
+
+/// Makes a range read as zeros.
+fn clear(file: &File, start: u64, end: u64) -> io::Result<()> {
+    if start >= end {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, start, end - start) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let zeros = vec![0; CHUNK_BYTES];
+            let mut at = start;
+            while at < end {
+                let now = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+                file.write_all_at(&zeros[..now], at)?;
+                at += now as u64;
+            }
+            Ok(())
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Makes `to` share all blocks with `from` until either is changed; returns false where the file systems cannot, and then
@@ -90,9 +131,16 @@ fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     let mut chunk = vec![0; if source < end { CHUNK_BYTES } else { 0 }];
     while source < end {
         let now = chunk.len().min(usize::try_from(end - source).unwrap_or(usize::MAX));
-        from.read_exact_at(&mut chunk[..now], source)?;
-        to.write_all_at(&chunk[..now], source)?;
-        source += now as u64;
+        match from.read_at(&mut chunk[..now], source) {
+            // It has become shorter.
+            Ok(0) => break,
+            Ok(read) => {
+                to.write_all_at(&chunk[..read], source)?;
+                source += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -122,6 +170,18 @@ mod tests {
         assert_eq!(bytes, [7; 100_000]);
         to.read_exact_at(&mut bytes[..6], 0).unwrap();
         assert_eq!(&bytes[..6], b"begin\0");
+        // What has changed, a hole that is one now, and what is longer.
+        from.write_all_at(&[8; 10], 40 << 20).unwrap();
+        fallocate(&from, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).unwrap();
+        from.set_len(65 << 20).unwrap();
+        copy_again(&from, &to, 0..4096).unwrap();
+        copy_again(&from, &to, 40 << 20..66 << 20).unwrap();
+        assert_eq!(to.metadata().unwrap().len(), 65 << 20);
+        assert_eq!(to.metadata().unwrap().blocks(), from.metadata().unwrap().blocks());
+        to.read_exact_at(&mut bytes[..5], 0).unwrap();
+        assert_eq!(bytes[..5], [0; 5]);
+        to.read_exact_at(&mut bytes[..11], 40 << 20).unwrap();
+        assert_eq!(bytes[..11], [8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 0]);
         let (empty, other) = (open("empty"), open("other"));
         copy_file(&empty, &other).unwrap();
         assert_eq!(other.metadata().unwrap().len(), 0);

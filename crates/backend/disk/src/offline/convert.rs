@@ -15,7 +15,7 @@ use super::{
     DiskFormat, OfflineError, Output, creation_error, format_error, io_error, is_block_device, new_file,
 };
 use crate::contract::SECTOR_SIZE;
-use crate::host_file::{self, HostFile, Kind};
+use crate::host_file::{self, HostFile};
 use crate::image_file::ImageFile;
 use crate::layer::Layer;
 use crate::qcow2::{self, BackingPolicy, CreateOptions, Image};
@@ -89,7 +89,7 @@ pub fn flatten(
     let layer = open_layer(source, DiskFormat::Qcow2, RawContents::Any, BackingPolicy::Open)?;
     let options = CreateOptions::new(layer.size_bytes().next_multiple_of(SECTOR_SIZE));
     let file = Arc::new(target.try_clone().map_err(io_error(name, "open"))?);
-    let file = HostFile { file, kind: Kind::File, size_bytes: 0, path: name.to_owned() };
+    let file = HostFile::regular(file, 0, name);
     copy_to_image(&*layer, source, &file, &options, false, progress)
 }
 

@@ -157,7 +157,8 @@ impl Qcow2Disk {
     /// A ring on the image's file, where there are both.
     fn ring(&self) -> io::Result<RingQueue> {
         let file = self.image.file.host_file().ok_or(io::ErrorKind::Unsupported)?;
-        RingQueue::new(Arc::new(Storage::without_end(file, self.path.clone())))
+        let dirty = self.image.file.dirty_bitmap();
+        RingQueue::new(Arc::new(Storage::without_end(file, self.path.clone(), dirty)))
     }
 }
 

@@ -116,6 +116,9 @@ impl RingQueue {
     fn take_in(&mut self, reaped: &mut Vec<Completion<Active>>) {
         for Completion { user_data: mut active, result, buffers } in reaped.drain(..) {
             active.request.buffers = buffers;
+            if active.request.operation.is_write() && active.stage != Stage::Sync {
+                self.storage.dirty.mark(active.request.offset_bytes, active.request.length_bytes);
+            }
             match result {
                 Ok(done_bytes) => self.proceed(active, u64::from(done_bytes)),
                 Err(error) if is_for_a_thread(active.stage, &error) => self.set_aside(active.request),

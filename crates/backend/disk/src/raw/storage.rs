@@ -13,6 +13,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::contract::{DiskOperation, DiskRequest, SECTOR_SIZE};
+use crate::dirty_bitmap::DirtyBitmap;
 use crate::error::OpenError;
 use crate::host_file::{HostFile, Kind, check_raw_size};
 use crate::thread_queue::Serve;
@@ -35,25 +36,19 @@ pub(crate) struct Storage {
     pub(crate) physical_block_bytes: u32,
     pub(crate) path: PathBuf,
     pub(crate) health: FileHealth,
+    pub(crate) dirty: Arc<DirtyBitmap>,
 }
 
 impl Serve for Storage {
     fn perform(&self, request: DiskRequest) -> io::Result<()> {
         request.check(self.size_bytes())?;
-        let DiskRequest { id: _, operation, offset_bytes, length_bytes, buffers, durable } = request;
-        match operation {
-            DiskOperation::Read => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
-                readv_at(&self.file, buffers, offset_bytes)
-            })?,
-            DiskOperation::Write => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
-                writev_at(&self.file, buffers, offset_bytes)
-            })?,
-            DiskOperation::Flush => self.file.sync_data().map_err(sync_failed)?,
-            DiskOperation::Discard => self.discard(offset_bytes, length_bytes)?,
-            DiskOperation::WriteZeroes { may_unmap } => {
-                self.write_zeroes(offset_bytes, length_bytes, may_unmap)?;
-            }
+        let (operation, durable) = (request.operation, request.durable);
+        let (offset_bytes, length_bytes) = (request.offset_bytes, request.length_bytes);
+        let done = self.transfer(request);
+        if operation.is_write() {
+            self.dirty.mark(offset_bytes, length_bytes);
         }
+        done?;
         if durable && operation.is_write() {
             self.file.sync_data()?;
         }
@@ -62,18 +57,36 @@ impl Serve for Storage {
 }
 
 impl Storage {
+    /// Serves a request but for its durability.
+    fn transfer(&self, request: DiskRequest) -> io::Result<()> {
+        let DiskRequest { id: _, operation, offset_bytes, length_bytes, buffers, durable: _ } = request;
+        match operation {
+            DiskOperation::Read => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
+                readv_at(&self.file, buffers, offset_bytes)
+            }),
+            DiskOperation::Write => transfer(buffers, offset_bytes, |buffers, offset_bytes| {
+                writev_at(&self.file, buffers, offset_bytes)
+            }),
+            DiskOperation::Flush => self.file.sync_data().map_err(sync_failed),
+            DiskOperation::Discard => self.discard(offset_bytes, length_bytes),
+            DiskOperation::WriteZeroes { may_unmap } => {
+                self.write_zeroes(offset_bytes, length_bytes, may_unmap)
+            }
+        }
+    }
+
     /// The raw disk in `host`.
     pub(super) fn new(host: HostFile) -> Result<Storage, OpenError> {
         check_raw_size(&host.path, host.size_bytes)?;
         let (block_size_bytes, physical_block_bytes) = block_sizes(&host)?;
-        let HostFile { file, kind, size_bytes, path } = host;
+        let HostFile { file, kind, size_bytes, path, dirty } = host;
         let health = FileHealth::of(&file);
         let length_bytes = AtomicU64::new(size_bytes);
-        Ok(Storage { file, kind, length_bytes, block_size_bytes, physical_block_bytes, path, health })
+        Ok(Storage { file, kind, length_bytes, block_size_bytes, physical_block_bytes, path, health, dirty })
     }
 
     /// A file for transfers at any place, in sectors: whoever asks for them knows how long it is.
-    pub(crate) fn without_end(file: Arc<File>, path: PathBuf) -> Storage {
+    pub(crate) fn without_end(file: Arc<File>, path: PathBuf, dirty: Arc<DirtyBitmap>) -> Storage {
         let sector = SECTOR_SIZE as u32;
         Storage {
             health: FileHealth::of(&file),
@@ -83,6 +96,7 @@ impl Storage {
             block_size_bytes: sector,
             physical_block_bytes: sector,
             path,
+            dirty,
         }
     }
 

@@ -411,3 +411,36 @@ impl Random {
         self.0 % bound
     }
 }
+
+#[test]
+fn each_way_of_writing_is_told_of() {
+    for method in methods() {
+        let fixture = Fixture::new();
+        let disk = fixture.open(method);
+        let mut queue = disk.open_queue().unwrap();
+        let dirty = &disk.storage.dirty;
+        perform(&mut *queue, write(1, 0, &[1; 512])).unwrap();
+        assert_eq!(dirty.take(), [], "it is off");
+        dirty.start();
+        let granule = crate::GRANULE_BYTES;
+        for (at, operation) in [
+            DiskOperation::Write,
+            DiskOperation::Discard,
+            DiskOperation::WriteZeroes { may_unmap: true },
+            DiskOperation::WriteZeroes { may_unmap: false },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let start = 2 * at as u64 * granule;
+            let request = match operation {
+                DiskOperation::Write => write(1, start, &[1; 512]),
+                _ => request(1, operation, start, 512),
+            };
+            perform(&mut *queue, request).unwrap();
+            assert_eq!(dirty.take(), vec![start..start + granule], "{operation:?} by {method:?}");
+        }
+        perform(&mut *queue, DiskRequest::flush(2)).unwrap();
+        assert_eq!(dirty.take(), []);
+    }
+}

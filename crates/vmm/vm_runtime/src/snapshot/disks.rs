@@ -1,15 +1,22 @@
-//! Disks in a snapshot: planned while the guest runs, copied while it stands still, put right behind that.
+//! Disks in a snapshot: planned and copied while the guest runs, put right while it stands still and behind that.
 //!
-//! A copy shares its blocks with the disk where the file system can do that, which takes no time. Elsewhere it is made byte
-//! by byte, and the guest stands still for as long as that takes. Disks that the guest may only read are copied before.
+//! ```text
+//! plan ─► copy_live: all of it, then what was written meanwhile, until little is left
+//!      ─► catch_up: the same again, when RAM has been copied ─► freeze: the rest, while the guest stands still ─► finish
+//! ```
+//!
+//! A copy shares its blocks with the disk where the file system can do that, which takes no time: all of it in the pause.
+//! Disks that the guest may only read are copied before.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use disk::{BackingName, DiskFormat as OfflineFormat, RawContents, rename_backing};
-use host_sys::file_copy::{CopyMethod, can_share_blocks, copy_file};
+use disk::{BackingName, DirtyBitmap, DiskFormat as OfflineFormat, RawContents, rename_backing};
+use host_sys::file_copy::{CopyMethod, can_share_blocks, copy_again, copy_file};
 use snapshot_files::{FileName, Keeping, KeptBacking, KeptDisk, KeptFile};
 use vm_spec::{DeviceId, DiskFormat, DiskSpec, VmSpec};
 
@@ -18,6 +25,19 @@ use super::take::file_name;
 
 /// What is left free besides: the state, indexes, tables of the file system.
 const SPARE_BYTES: u64 = 16 << 20;
+
+/// How often what was written meanwhile is copied before the guest has to stand still.
+const ROUNDS: u32 = 8;
+/// So little is copied in the pause as it is, in bytes: about a millisecond's work.
+const FEW_BYTES: u64 = 4 << 20;
+
+/// A disk that a machine has.
+pub(crate) struct LiveDisk {
+    /// Its length.
+    pub(crate) size_bytes: u64,
+    /// Which parts of its file are written.
+    pub(crate) dirty: Arc<DirtyBitmap>,
+}
 
 /// The disks of a machine on their way into a snapshot.
 pub(super) struct DiskCopies(Vec<DiskCopy>);
@@ -33,19 +53,29 @@ struct DiskCopy {
     target_path: PathBuf,
     target: File,
     method: Option<CopyMethod>,
+    log: Option<Log>,
+}
+
+/// A bitmap that is on, until this goes.
+struct Log(Arc<DirtyBitmap>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl DiskCopies {
     /// Opens disks and files for their copies, and sees to it that there is room, for `ram_bytes` of RAM too.
     pub(super) fn plan(
         spec: &VmSpec,
-        disk_bytes: &BTreeMap<DeviceId, u64>,
+        live: &BTreeMap<DeviceId, LiveDisk>,
         folder: &Path,
         ram_bytes: u64,
     ) -> Result<DiskCopies, SnapshotFailure> {
         let disks = spec.disk_ids().into_iter().zip(&spec.disks);
         let open = |(id, disk): (DeviceId, &DiskSpec)| {
-            let size_bytes = disk_bytes.get(&id).copied().unwrap_or_default();
+            let size_bytes = live.get(&id).map_or(0, |live| live.size_bytes);
             DiskCopy::open(id, disk, size_bytes, folder)
         };
         let mut copies = disks.map(open).collect::<Result<Vec<_>, _>>()?;
@@ -63,18 +93,47 @@ impl DiskCopies {
         Ok(DiskCopies(copies))
     }
 
-    /// Copies the disks that the guest writes to. It stands still.
-    pub(super) fn freeze(&mut self) -> Result<(), SnapshotFailure> {
-        self.0.iter_mut().filter(|copy| !copy.spec.readonly).try_for_each(DiskCopy::copy)
+    /// Copies disks that the guest writes to, and that cannot share blocks, while it runs; again and again what it has
+    /// written meanwhile, until `is_unwanted`.
+    pub(super) fn copy_live(
+        &mut self,
+        live: &BTreeMap<DeviceId, LiveDisk>,
+        is_unwanted: impl Fn() -> bool,
+    ) -> Result<(), SnapshotFailure> {
+        for copy in self.0.iter_mut().filter(|copy| !copy.spec.readonly) {
+            if let Some(disk) = live.get(&copy.id).filter(|_| !can_share_blocks(&copy.source, &copy.target)) {
+                disk.dirty.start();
+                copy.log = Some(Log(Arc::clone(&disk.dirty)));
+                copy.copy()?;
+            }
+        }
+        self.catch_up(is_unwanted)
     }
 
-    /// What a person should know of how it was done.
-    pub(super) fn note(&self) -> Option<String> {
-        let copied = |copy: &&DiskCopy| copy.method == Some(CopyMethod::Copied) && !copy.spec.readonly;
-        let first = self.0.iter().find(copied)?.path.display();
-        Some(format!(
-            "disk {first} was copied while the guest stood still, as its file system cannot share blocks (XFS and Btrfs can)"
-        ))
+    /// Copies what was written since it was looked at last, while the guest runs.
+    pub(super) fn catch_up(&mut self, is_unwanted: impl Fn() -> bool) -> Result<(), SnapshotFailure> {
+        for _ in 0..ROUNDS {
+            if is_unwanted() {
+                return Err(SnapshotFailure::Unwanted);
+            }
+            let copied = self.0.iter().map(DiskCopy::copy_dirty).sum::<Result<u64, _>>()?;
+            if copied <= FEW_BYTES {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what is left of the disks that the guest writes to. It stands still.
+    pub(super) fn freeze(&mut self) -> Result<(), SnapshotFailure> {
+        for copy in self.0.iter_mut().filter(|copy| !copy.spec.readonly) {
+            match copy.log {
+                Some(_) => drop(copy.copy_dirty()?),
+                None => copy.copy()?,
+            }
+            copy.log = None;
+        }
+        Ok(())
     }
 
     /// Has each copy name what is behind it, and brings all to stable storage.
@@ -106,8 +165,8 @@ impl DiskCopy {
         let target_path = folder.join(file.as_str());
         let target = File::options().read(true).write(true).create_new(true).open(&target_path);
         let target = target.map_err(SnapshotFailure::io("make", &target_path))?;
-        let (spec, method) = (spec.clone(), None);
-        Ok(DiskCopy { id, spec, size_bytes, path, source, file, target_path, target, method })
+        let (spec, method, log) = (spec.clone(), None, None);
+        Ok(DiskCopy { id, spec, size_bytes, path, source, file, target_path, target, method, log })
     }
 
     /// Room that a copy takes.
@@ -123,6 +182,16 @@ impl DiskCopy {
         let method = copy_file(&self.source, &self.target);
         self.method = Some(method.map_err(SnapshotFailure::io("copy to", &self.target_path))?);
         Ok(())
+    }
+
+    /// Copies what was written since the last time; how much that is, in bytes.
+    fn copy_dirty(&self) -> Result<u64, SnapshotFailure> {
+        let ranges = self.log.as_ref().map_or_else(Vec::new, |log| log.0.take());
+        let failed = SnapshotFailure::io("copy to", &self.target_path);
+        let copied =
+            ranges.iter().try_for_each(|range| copy_again(&self.source, &self.target, range.clone()));
+        copied.map_err(failed)?;
+        Ok(ranges.iter().map(|Range { start, end }| end - start).sum())
     }
 
     fn finish(self, folder: &Path) -> Result<(KeptDisk, Vec<KeptFile>), SnapshotFailure> {

@@ -16,7 +16,7 @@ use vm_control::{SnapshotOrder, SnapshotTaken};
 use vm_spec::{DeviceId, VmSpec};
 use vm_state::VmState;
 
-use super::disks::DiskCopies;
+use super::disks::{DiskCopies, LiveDisk};
 use super::record::{kept, write_record, write_synced};
 use super::{Answer, MachineHandle, SnapshotFailure, boot_files};
 use crate::control::{Refusal, Reply};
@@ -31,8 +31,8 @@ pub(crate) struct TakeJob {
     pub(crate) order: SnapshotOrder,
     pub(crate) spec: VmSpec,
     pub(crate) engine: &'static str,
-    /// Lengths of its disks.
-    pub(crate) disk_bytes: BTreeMap<DeviceId, u64>,
+    /// Its disks that are in use.
+    pub(crate) disks: BTreeMap<DeviceId, LiveDisk>,
     pub(crate) memory: GuestMemory,
     pub(crate) machine: MachineHandle,
 }
@@ -58,7 +58,7 @@ impl TakeJob {
         let mut notes = Vec::new();
         let ram_bytes = touched(&self.memory, folder)?.count() * PAGE_BYTES as u64;
         let base = self.base(folder)?;
-        let disks = DiskCopies::plan(&self.spec, &self.disk_bytes, folder, ram_bytes)?;
+        let disks = DiskCopies::plan(&self.spec, &self.disks, folder, ram_bytes)?;
         let boot = boot_files::copy(&self.spec, folder)?;
         let ram_path = folder.join(RAM);
         let ram = self.create_ram(&ram_path)?;
@@ -66,7 +66,6 @@ impl TakeJob {
         if reply.is_closed() {
             return Err(SnapshotFailure::Unwanted);
         }
-        notes.extend(captured.disks.note());
         let ram = self.finish_ram(&ram_path, captured.ram, base.as_ref())?;
         let mut files = boot.files.clone();
         files.push(write_synced(folder, STATE, &captured.state.to_bytes()?)?);
@@ -87,14 +86,15 @@ impl TakeJob {
         Ok(RamWriter::new(file, layout))
     }
 
-    /// Copies RAM while the guest runs, and the rest of it with everything else while it stands still.
+    /// Copies disks and RAM while the guest runs, and the rest of them with everything else while it stands still.
     fn capture(
         &self,
         mut ram: RamWriter<File>,
-        disks: DiskCopies,
+        mut disks: DiskCopies,
         reply: &Answer,
         notes: &mut Vec<String>,
     ) -> Result<Captured, SnapshotFailure> {
+        disks.copy_live(&self.disks, || reply.is_closed())?;
         if let Err(why) = self.machine.start_log()? {
             notes.push(format!("its memory was copied while it stood still: {why}"));
             return self.freeze(ram, None, disks);
@@ -102,6 +102,7 @@ impl TakeJob {
         // Whatever happens: the guest is not to be slower than it was.
         let _stop = StopLog(&self.machine);
         let rest = self.copy_live(&mut ram, reply)?;
+        disks.catch_up(|| reply.is_closed())?;
         self.freeze(ram, Some(rest), disks)
     }
 
