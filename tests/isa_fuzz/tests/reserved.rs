@@ -57,6 +57,20 @@ fn salc_spreads_the_carry_outside_of_64_bit_mode() {
     assert_eq!(outcome, UNDEFINED);
 }
 
+/// BSF RCX, RAX with both (SDM vol. 1, 3.6.1, table 3-4): a 16-bit one would keep most of RCX.
+#[test]
+fn a_width_of_64_bits_goes_before_one_of_16() {
+    for tier in [Tier::Interpreter, Tier::Jit] {
+        let mut vm = vm();
+        let mut probe = vm.probe(tier);
+        probe.set_bits(64);
+        probe.write(CODE, &[0x66, 0x48, 0x0f, 0xbc, 0xc8]);
+        let mut state = UserState { rip: CODE, rflags: 2, ..UserState::default() };
+        (state.gpr[0], state.gpr[1]) = (1 << 40, u64::MAX);
+        assert_eq!((probe.step(&mut state), state.gpr[1]), (Outcome::Done, 40), "{tier:?}");
+    }
+}
+
 /// Guests are offered no extension whose instructions have an EVEX prefix (SDM vol. 2A, 2.7), so none of them is one.
 fn check_evex(tier: Tier, bits: u32, one_of: usize) {
     let mut vm = vm();

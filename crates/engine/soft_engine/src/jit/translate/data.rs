@@ -175,9 +175,9 @@ impl Unit<'_> {
         self.asm.op(op, host::RCX, rm);
         let number = usize::from(modrm >> 3 & 7 | (rex & 4) << 1);
         let register = self.read_register(number, host::RDX);
-        // cmovne register, rcx
-        let move_if =
-            Op { wide: !op.operand16, operand16: op.operand16, map: 1, code: 0x45, ..Op::default() };
+        // cmovne register, rcx. A width of 64 bits goes before one of 16.
+        let operand16 = op.operand16 && !op.wide;
+        let move_if = Op { wide: !operand16, operand16, map: 1, code: 0x45, ..Op::default() };
         self.asm.op(move_if, register, Rm::Reg(host::RCX));
         self.set_register(number, register);
         self.bind_after();
