@@ -442,8 +442,8 @@ pub fn is_older(insn: &Instruction, features: &Features) -> bool {
         && !insn.cpuid_features().iter().all(|feature| features.has(*feature))
 }
 
-/// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0, but approximations,
-/// which differ between processors.
+/// SSE to SSE4.2, AES, PCLMULQDQ and SHA on XMM registers, where every operand is named or XMM0, but approximations and dot
+/// products, which differ between processors: these in the NaN that they take of several.
 fn is_vector(insn: &Instruction) -> bool {
     use CpuidFeature as F;
     use Mnemonic as M;
@@ -481,6 +481,8 @@ fn is_vector(insn: &Instruction) -> bool {
             | M::Rcpss
             | M::Rsqrtps
             | M::Rsqrtss
+            | M::Dpps
+            | M::Dppd
     );
     let has_xmm =
         (0..insn.op_count()).any(|index| is_register(insn, index) && insn.op_register(index).is_xmm());
@@ -490,7 +492,7 @@ fn is_vector(insn: &Instruction) -> bool {
 }
 
 /// Instructions with a VEX prefix: BMI on general-purpose registers; AVX to FMA but what names more than its operands,
-/// or accesses only part of its memory operand, and approximations.
+/// or accesses only part of its memory operand, approximations, and dot products.
 fn vex_template(insn: &Instruction) -> Template {
     use CpuidFeature as F;
     use Mnemonic as M;
@@ -517,6 +519,8 @@ fn vex_template(insn: &Instruction) -> Template {
             | M::Vrcpss
             | M::Vrsqrtps
             | M::Vrsqrtss
+            | M::Vdpps
+            | M::Vdppd
     );
     let vector = family(&[F::AVX, F::AVX2, F::FMA, F::F16C, F::AES, F::PCLMULQDQ]);
     if vector && plain && !insn.is_vsib() { Template::VectorVex } else { Template::Interpreted }
