@@ -12,6 +12,11 @@ type Host = fn(u16, F80, F80, [u8; 10]) -> Outcome;
 const C2: u16 = 1 << 10;
 const PRECISION_EXTENDED: u16 = 3 << 8;
 
+fn is_amd() -> bool {
+    let std::arch::x86_64::CpuidResult { ebx, ecx, edx, .. } = std::arch::x86_64::__cpuid(0);
+    [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
 /// A position on the line of all numbers of the format, consecutive ones one apart.
 fn position(number: F80) -> i128 {
     let magnitude =
@@ -35,6 +40,12 @@ fn agree(host: F80, soft: F80) -> bool {
 
 /// Compares; `soft` gives ST(0) and ST(1), if they are compared, or C2.
 fn each(name: &str, host: Host, soft: impl Fn(&mut Env, F80, F80) -> Option<(F80, Option<F80>)>) {
+    if !is_amd() {
+        println!(
+            "SKIPPED: the host's processor is not AMD's: others tell of underflow, and round, in their own way"
+        );
+        return;
+    }
     let (mut count, mut equal) = (0, 0);
     pairs(name, |random, a, b| {
         let control = (random.below(4) as u16) << 10 | PRECISION_EXTENDED | 0x3f;

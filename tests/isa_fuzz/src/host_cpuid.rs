@@ -12,6 +12,12 @@ pub fn features() -> Cpuid {
     LEAVES.iter().map(|(function, index)| leaf(*function, *index)).collect()
 }
 
+/// Whether the host's processor is AMD's.
+pub fn is_amd() -> bool {
+    let CpuidLeaf { ebx, ecx, edx, .. } = leaf(0, 0);
+    [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
 fn leaf(function: u32, index: u32) -> CpuidLeaf {
     let highest = __get_cpuid_max(function & 0x8000_0000).0;
     if function > highest {

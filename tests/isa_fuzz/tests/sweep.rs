@@ -6,8 +6,8 @@ use isa_fuzz::sweep::{self, Extent, Known, Plan};
 use soft_engine::probe::Tier;
 
 fn compare(bits: u32, extent: Extent, one_of: usize, tier: Tier) {
-    if !Host::is_usable() {
-        println!("SKIPPED: the host's kernel does not let programs write FS's base");
+    if let Some(why) = Host::is_not_compared() {
+        println!("SKIPPED: {why}");
         return;
     }
     if bits == 16 && !Host::has_small_code() {

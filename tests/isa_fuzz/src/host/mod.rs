@@ -52,6 +52,18 @@ impl Host {
         hwcap2 & HWCAP2_FSGSBASE != 0
     }
 
+    /// Why the engine is not compared with the host, where it is not. Each maker has what manuals leave open his own way, and faults
+    /// in an order of his own; only AMD's has been gone through.
+    pub fn is_not_compared() -> Option<&'static str> {
+        if !Host::is_usable() {
+            Some("the host's kernel does not let programs write FS's base")
+        } else if !crate::host_cpuid::is_amd() {
+            Some("the host's processor is not AMD's, and what others do otherwise has not been gone through")
+        } else {
+            None
+        }
+    }
+
     /// Whether its kernel lets programs have segments of 16-bit code.
     pub fn has_small_code() -> bool {
         ldt::make().is_ok()
