@@ -31,6 +31,9 @@ const ROUNDS: u32 = 8;
 /// So little is copied in the pause as it is, in bytes: about a millisecond's work.
 const FEW_BYTES: u64 = 4 << 20;
 
+/// So much of a disk is copied before it is looked again whether anybody wants it, in bytes.
+const LIVE_BYTES: u64 = 64 << 20;
+
 /// A disk that a machine has.
 pub(crate) struct LiveDisk {
     /// Its length.
@@ -104,7 +107,7 @@ impl DiskCopies {
             if let Some(disk) = live.get(&copy.id).filter(|_| !can_share_blocks(&copy.source, &copy.target)) {
                 disk.dirty.start();
                 copy.log = Some(Log(Arc::clone(&disk.dirty)));
-                copy.copy()?;
+                copy.copy_live(&is_unwanted)?;
             }
         }
         self.catch_up(is_unwanted)
@@ -181,6 +184,20 @@ impl DiskCopy {
     fn copy(&mut self) -> Result<(), SnapshotFailure> {
         let method = copy_file(&self.source, &self.target);
         self.method = Some(method.map_err(SnapshotFailure::io("copy to", &self.target_path))?);
+        Ok(())
+    }
+
+    /// Copies all of it while others write, until `is_unwanted`.
+    fn copy_live(&mut self, is_unwanted: impl Fn() -> bool) -> Result<(), SnapshotFailure> {
+        let metadata = self.source.metadata().map_err(SnapshotFailure::io("look at", &self.path))?;
+        for start in (0..metadata.len()).step_by(LIVE_BYTES as usize) {
+            if is_unwanted() {
+                return Err(SnapshotFailure::Unwanted);
+            }
+            let copied = copy_again(&self.source, &self.target, start..start + LIVE_BYTES);
+            copied.map_err(SnapshotFailure::io("copy to", &self.target_path))?;
+        }
+        self.method = Some(CopyMethod::Copied);
         Ok(())
     }
 
