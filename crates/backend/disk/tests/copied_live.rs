@@ -12,7 +12,7 @@ use disk::{
     RawContents, create_qcow2,
 };
 use guest_memory::IoBuffers;
-use host_sys::file_copy::{copy_again, copy_file};
+use host_sys::file_copy::{copy_file, copy_ranges};
 
 const SIZE_BYTES: u64 = 16 << 20;
 
@@ -77,10 +77,9 @@ fn copied_live(format: DiskFormat) {
         copy_file(&from, &to_file).unwrap();
         let mut copied = 0;
         for _ in 0..20 {
-            for range in dirty.take() {
-                copied += 1;
-                copy_again(&from, &to_file, range).unwrap();
-            }
+            let ranges = dirty.take();
+            copied += ranges.len();
+            copy_ranges(&from, &to_file, ranges).unwrap();
         }
         assert!(copied > 0, "nobody wrote meanwhile: this has shown nothing");
         ends.store(true, Ordering::SeqCst);
@@ -90,9 +89,7 @@ fn copied_live(format: DiskFormat) {
         queue.submit(DiskRequest::flush(0));
         queue.drain(&mut Vec::new());
     }
-    for range in dirty.take() {
-        copy_again(&from, &to_file, range).unwrap();
-    }
+    copy_ranges(&from, &to_file, dirty.take()).unwrap();
     dirty.stop();
     assert!(fs::read(&path).unwrap() == fs::read(&to).unwrap(), "the copy is another one");
 }

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek};
+use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, ioctl_ficlone, seek, statvfs};
 use rustix::io::Errno;
 
 /// How a copy was made.
@@ -38,21 +39,22 @@ pub fn copy_file(from: &File, to: &File) -> io::Result<CopyMethod> {
     Ok(CopyMethod::Copied)
 }
 
-/// Makes `to` hold what `from` holds in this range of bytes, holes too, and no more and no less bytes than `from` has. Others may
-/// write to `from` meanwhile; then nobody knows which of the two is there.
+/// Makes `to` as long as `from`, and hold what that holds in these ranges of bytes, holes too. Others may write to `from`
+/// meanwhile; then nobody knows which of the two is there.
 ///
 /// # Errors
 /// What the host refuses: room, most often.
-pub fn copy_again(from: &File, to: &File, range: Range<u64>) -> io::Result<()> {
+pub fn copy_ranges(from: &File, to: &File, ranges: impl IntoIterator<Item = Range<u64>>) -> io::Result<()> {
     let length = from.metadata()?.len();
     to.set_len(length)?;
-    let end = range.end.min(length);
-    let mut at = range.start;
-    while at < end {
-        let (data_start, data_end) = next_data(from, at, end)?.unwrap_or((end, end));
-        clear(to, at, data_start)?;
-        copy_range(from, to, data_start, data_end)?;
-        at = data_end;
+    for Range { start, end } in ranges {
+        let (mut at, end) = (start, end.min(length));
+        while at < end {
+            let (data_start, data_end) = next_data(from, at, end)?.unwrap_or((end, end));
+            clear(to, at, data_start)?;
+            copy_range(from, to, data_start, data_end)?;
+            at = data_end;
+        }
     }
     Ok(())
 }
@@ -117,6 +119,15 @@ pub fn next_data(file: &File, at: u64, length: u64) -> io::Result<Option<(u64, u
     Ok((start < length).then_some((start, end.min(length))))
 }
 
+/// What the file system of `path` has free for this user, in bytes.
+///
+/// # Errors
+/// The host refuses.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let room = statvfs(path)?;
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
 fn copy_range(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     let (mut source, mut target) = (start, start);
     while source < end {
@@ -174,8 +185,7 @@ mod tests {
         from.write_all_at(&[8; 10], 40 << 20).unwrap();
         fallocate(&from, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096).unwrap();
         from.set_len(65 << 20).unwrap();
-        copy_again(&from, &to, 0..4096).unwrap();
-        copy_again(&from, &to, 40 << 20..66 << 20).unwrap();
+        copy_ranges(&from, &to, [0..4096, 40 << 20..66 << 20]).unwrap();
         assert_eq!(to.metadata().unwrap().len(), 65 << 20);
         assert_eq!(to.metadata().unwrap().blocks(), from.metadata().unwrap().blocks());
         to.read_exact_at(&mut bytes[..5], 0).unwrap();

@@ -33,7 +33,7 @@ use crate::removals::Removals;
 use crate::report;
 use crate::resize;
 use crate::snapshot::{
-    Answer, GoBack, GoBackJob, LiveDisk, MachineHandle, Opened, SnapshotFailure, TakeJob, Worker, carry_out,
+    Answer, GoBack, GoBackJob, MachineHandle, Opened, SnapshotFailure, TakeJob, Worker, carry_out,
 };
 use crate::trouble::{PANICKED, Reach, Told, in_words, panic_in_words};
 
@@ -543,16 +543,13 @@ impl<'s> Driver<'s> {
     /// Has a snapshot made, by a worker that answers.
     fn snapshot<V: Vm>(&mut self, order: SnapshotOrder, reply: ReplySender, cycle: &PowerCycle<V>) {
         let World { spec, backends, .. } = &self.world;
-        let live = |id: DeviceId| {
-            let disk = backends.disk(&id)?;
-            let dirty = Arc::clone(disk.dirty_bitmap());
-            Some((id, LiveDisk { size_bytes: disk.size_bytes(), dirty }))
-        };
+        let dirty = |id: DeviceId| Some((Arc::clone(backends.disk(&id)?.dirty_bitmap()), id));
+        let dirty = spec.disk_ids().into_iter().filter_map(dirty).map(|(dirty, id)| (id, dirty));
         let job = TakeJob {
             order,
             spec: spec.clone(),
             engine: self.world.engine,
-            disks: spec.disk_ids().into_iter().filter_map(live).collect(),
+            dirty: dirty.collect(),
             memory: cycle.memory().clone(),
             machine: MachineHandle { outbox: self.inbox.outbox(), cycle: self.cycle },
         };

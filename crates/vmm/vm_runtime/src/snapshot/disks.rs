@@ -10,13 +10,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::iter::once;
 use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::{BackingName, DirtyBitmap, DiskFormat as OfflineFormat, RawContents, rename_backing};
-use host_sys::file_copy::{CopyMethod, can_share_blocks, copy_again, copy_file};
+use host_sys::file_copy::{CopyMethod, can_share_blocks, copy_file, copy_ranges, free_bytes};
 use snapshot_files::{FileName, Keeping, KeptBacking, KeptDisk, KeptFile};
 use vm_spec::{DeviceId, DiskFormat, DiskSpec, VmSpec};
 
@@ -34,14 +35,6 @@ const FEW_BYTES: u64 = 4 << 20;
 /// So much of a disk is copied before it is looked again whether anybody wants it, in bytes.
 const LIVE_BYTES: u64 = 64 << 20;
 
-/// A disk that a machine has.
-pub(crate) struct LiveDisk {
-    /// Its length.
-    pub(crate) size_bytes: u64,
-    /// Which parts of its file are written.
-    pub(crate) dirty: Arc<DirtyBitmap>,
-}
-
 /// The disks of a machine on their way into a snapshot.
 pub(super) struct DiskCopies(Vec<DiskCopy>);
 
@@ -55,11 +48,13 @@ struct DiskCopy {
     file: FileName,
     target_path: PathBuf,
     target: File,
+    shares_blocks: bool,
     method: Option<CopyMethod>,
+    /// Of one that is copied while others write to it.
     log: Option<Log>,
 }
 
-/// A bitmap that is on, until this goes.
+/// A bitmap that is on at most until this goes.
 struct Log(Arc<DirtyBitmap>);
 
 impl Drop for Log {
@@ -72,23 +67,21 @@ impl DiskCopies {
     /// Opens disks and files for their copies, and sees to it that there is room, for `ram_bytes` of RAM too.
     pub(super) fn plan(
         spec: &VmSpec,
-        live: &BTreeMap<DeviceId, LiveDisk>,
+        dirty: &BTreeMap<DeviceId, Arc<DirtyBitmap>>,
         folder: &Path,
         ram_bytes: u64,
     ) -> Result<DiskCopies, SnapshotFailure> {
         let disks = spec.disk_ids().into_iter().zip(&spec.disks);
         let open = |(id, disk): (DeviceId, &DiskSpec)| {
-            let size_bytes = live.get(&id).map_or(0, |live| live.size_bytes);
-            DiskCopy::open(id, disk, size_bytes, folder)
+            let dirty = dirty.get(&id).cloned();
+            DiskCopy::open(id, disk, dirty, folder)
         };
         let mut copies = disks.map(open).collect::<Result<Vec<_>, _>>()?;
         let mut needed = ram_bytes + SPARE_BYTES;
         for copy in &copies {
             needed += copy.needed_bytes()?;
         }
-        let room = rustix::fs::statvfs(folder);
-        let room = room.map_err(|errno| SnapshotFailure::io("look at", folder)(errno.into()))?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        let free = free_bytes(folder).map_err(SnapshotFailure::io("look at", folder))?;
         if free < needed {
             return Err(SnapshotFailure::NoRoom { folder: folder.to_owned(), needed, free });
         }
@@ -98,17 +91,9 @@ impl DiskCopies {
 
     /// Copies disks that the guest writes to, and that cannot share blocks, while it runs; again and again what it has
     /// written meanwhile, until `is_unwanted`.
-    pub(super) fn copy_live(
-        &mut self,
-        live: &BTreeMap<DeviceId, LiveDisk>,
-        is_unwanted: impl Fn() -> bool,
-    ) -> Result<(), SnapshotFailure> {
-        for copy in self.0.iter_mut().filter(|copy| !copy.spec.readonly) {
-            if let Some(disk) = live.get(&copy.id).filter(|_| !can_share_blocks(&copy.source, &copy.target)) {
-                disk.dirty.start();
-                copy.log = Some(Log(Arc::clone(&disk.dirty)));
-                copy.copy_live(&is_unwanted)?;
-            }
+    pub(super) fn copy_live(&mut self, is_unwanted: impl Fn() -> bool) -> Result<(), SnapshotFailure> {
+        for copy in self.0.iter_mut().filter(|copy| copy.log.is_some()) {
+            copy.copy_live(&is_unwanted)?;
         }
         self.catch_up(is_unwanted)
     }
@@ -127,11 +112,13 @@ impl DiskCopies {
         Ok(())
     }
 
-    /// Copies what is left of the disks that the guest writes to. It stands still.
-    pub(super) fn freeze(&mut self) -> Result<(), SnapshotFailure> {
-        for copy in self.0.iter_mut().filter(|copy| !copy.spec.readonly) {
+    /// Copies what is left of the disks that the guest writes to. It stands still, and they are so long.
+    pub(super) fn freeze(&mut self, disk_bytes: &BTreeMap<DeviceId, u64>) -> Result<(), SnapshotFailure> {
+        for copy in &mut self.0 {
+            copy.size_bytes = disk_bytes.get(&copy.id).copied().unwrap_or_default();
             match copy.log {
                 Some(_) => drop(copy.copy_dirty()?),
+                None if copy.spec.readonly => {}
                 None => copy.copy()?,
             }
             copy.log = None;
@@ -155,7 +142,7 @@ impl DiskCopy {
     fn open(
         id: DeviceId,
         spec: &DiskSpec,
-        size_bytes: u64,
+        dirty: Option<Arc<DirtyBitmap>>,
         folder: &Path,
     ) -> Result<DiskCopy, SnapshotFailure> {
         let path = fs::canonicalize(&spec.path).map_err(SnapshotFailure::io("find", &spec.path))?;
@@ -168,13 +155,26 @@ impl DiskCopy {
         let target_path = folder.join(file.as_str());
         let target = File::options().read(true).write(true).create_new(true).open(&target_path);
         let target = target.map_err(SnapshotFailure::io("make", &target_path))?;
-        let (spec, method, log) = (spec.clone(), None, None);
-        Ok(DiskCopy { id, spec, size_bytes, path, source, file, target_path, target, method, log })
+        let shares_blocks = can_share_blocks(&source, &target);
+        let log = dirty.filter(|_| !shares_blocks && !spec.readonly).map(Log);
+        Ok(DiskCopy {
+            id,
+            spec: spec.clone(),
+            size_bytes: 0,
+            path,
+            source,
+            file,
+            target_path,
+            target,
+            shares_blocks,
+            method: None,
+            log,
+        })
     }
 
     /// Room that a copy takes.
     fn needed_bytes(&self) -> Result<u64, SnapshotFailure> {
-        if can_share_blocks(&self.source, &self.target) {
+        if self.shares_blocks {
             return Ok(0);
         }
         let metadata = self.source.metadata().map_err(SnapshotFailure::io("look at", &self.path))?;
@@ -189,13 +189,15 @@ impl DiskCopy {
 
     /// Copies all of it while others write, until `is_unwanted`.
     fn copy_live(&mut self, is_unwanted: impl Fn() -> bool) -> Result<(), SnapshotFailure> {
+        if let Some(Log(dirty)) = &self.log {
+            dirty.start();
+        }
         let metadata = self.source.metadata().map_err(SnapshotFailure::io("look at", &self.path))?;
         for start in (0..metadata.len()).step_by(LIVE_BYTES as usize) {
             if is_unwanted() {
                 return Err(SnapshotFailure::Unwanted);
             }
-            let copied = copy_again(&self.source, &self.target, start..start + LIVE_BYTES);
-            copied.map_err(SnapshotFailure::io("copy to", &self.target_path))?;
+            self.copy_ranges(once(start..start + LIVE_BYTES))?;
         }
         self.method = Some(CopyMethod::Copied);
         Ok(())
@@ -203,12 +205,16 @@ impl DiskCopy {
 
     /// Copies what was written since the last time; how much that is, in bytes.
     fn copy_dirty(&self) -> Result<u64, SnapshotFailure> {
-        let ranges = self.log.as_ref().map_or_else(Vec::new, |log| log.0.take());
-        let failed = SnapshotFailure::io("copy to", &self.target_path);
-        let copied =
-            ranges.iter().try_for_each(|range| copy_again(&self.source, &self.target, range.clone()));
-        copied.map_err(failed)?;
-        Ok(ranges.iter().map(|Range { start, end }| end - start).sum())
+        let Some(Log(dirty)) = &self.log else { return Ok(0) };
+        let ranges = dirty.take();
+        let bytes = ranges.iter().map(|Range { start, end }| end - start).sum();
+        self.copy_ranges(ranges)?;
+        Ok(bytes)
+    }
+
+    fn copy_ranges(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), SnapshotFailure> {
+        copy_ranges(&self.source, &self.target, ranges)
+            .map_err(SnapshotFailure::io("copy to", &self.target_path))
     }
 
     fn finish(self, folder: &Path) -> Result<(KeptDisk, Vec<KeptFile>), SnapshotFailure> {
@@ -268,5 +274,39 @@ impl DiskCopy {
         }
         let path = (!linked).then(|| named.display().to_string());
         Ok(Some(KeptBacking { name, file: linked.then_some(link), path }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use disk::DirtyBitmap;
+    use vm_spec::BootSpec;
+
+    use super::*;
+
+    /// `yagura resize` comes whenever it likes.
+    #[test]
+    fn a_disk_that_grows_while_it_is_copied_is_as_long_as_it_was_at_the_pause() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("raw"), folder.path().join("snapshot"));
+        fs::write(&path, [1; 4096]).unwrap();
+        fs::create_dir(&target).unwrap();
+        let kernel = vm_spec::KernelSpec::new("/nowhere");
+        let disks = vec![DiskSpec::new(&path, DiskFormat::Raw)];
+        let spec = VmSpec { disks, ..VmSpec::new("test".parse().unwrap(), BootSpec::Kernel(kernel)) };
+        let id = spec.disk_ids().remove(0);
+        let dirty = BTreeMap::from([(id.clone(), Arc::<DirtyBitmap>::default())]);
+        let mut copies = DiskCopies::plan(&spec, &dirty, &target, 0).unwrap();
+        copies.copy_live(|| false).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+        copies.freeze(&BTreeMap::from([(id, 1 << 20)])).unwrap();
+        let (disks, files) = copies.finish(&target).unwrap();
+        assert_eq!((disks[0].size_bytes, files[0].size_bytes), (1 << 20, 1 << 20));
+        let copied = fs::read(target.join(disks[0].file.as_str())).unwrap();
+        assert!(
+            copied.len() == 1 << 20
+                && copied[..4096] == [1; 4096]
+                && copied[4096..].iter().all(|byte| *byte == 0)
+        );
     }
 }

@@ -36,7 +36,6 @@ use vm_control::FailureClass;
 use crate::control::{Refusal, Reply, ReplySender};
 use crate::inbox::Outbox;
 
-pub(crate) use disks::LiveDisk;
 pub use error::SnapshotFailure;
 pub(crate) use go_back::{GoBack, GoBackJob};
 pub(crate) use opened::Opened;

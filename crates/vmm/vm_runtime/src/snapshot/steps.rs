@@ -1,5 +1,6 @@
 //! What the driver does for a snapshot's worker, step by step.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use guest_memory::DirtyPages;
 use machine::Backends;
 use messages::in_words;
 use vcpu_model::Vm;
-use vm_spec::{DiskFormat, VmSpec};
+use vm_spec::{DeviceId, DiskFormat, VmSpec};
 use vm_state::VmState;
 
 use super::SnapshotFailure;
@@ -34,6 +35,8 @@ pub(crate) struct Frozen {
     pub(crate) state: VmState,
     /// What was written since the last look at the log, if there is one.
     pub(crate) dirty: DirtyPages,
+    /// Lengths of its disks.
+    pub(crate) disk_bytes: BTreeMap<DeviceId, u64>,
     /// When it was to stop.
     pub(crate) since: Instant,
 }
@@ -114,7 +117,10 @@ pub(crate) fn carry_out<V: Vm>(
             }
             let saved = save(cycle, is_logged).and_then(|(state, dirty)| {
                 flush(spec, backends)?;
-                Ok(Frozen { state, dirty, since })
+                let length = |id: DeviceId| Some((backends.disk(&id)?.size_bytes(), id));
+                let lengths = spec.disk_ids().into_iter().filter_map(length);
+                let disk_bytes = lengths.map(|(bytes, id)| (id, bytes)).collect();
+                Ok(Frozen { state, dirty, disk_bytes, since })
             });
             act(saved);
             if is_running {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use disk::DirtyBitmap;
 use guest_memory::GuestMemory;
 use host_sys::named_file::folder_of;
 use snapshot_files::ram::{
@@ -16,7 +18,7 @@ use vm_control::{SnapshotOrder, SnapshotTaken};
 use vm_spec::{DeviceId, VmSpec};
 use vm_state::VmState;
 
-use super::disks::{DiskCopies, LiveDisk};
+use super::disks::DiskCopies;
 use super::record::{kept, write_record, write_synced};
 use super::{Answer, MachineHandle, SnapshotFailure, boot_files};
 use crate::control::{Refusal, Reply};
@@ -31,8 +33,8 @@ pub(crate) struct TakeJob {
     pub(crate) order: SnapshotOrder,
     pub(crate) spec: VmSpec,
     pub(crate) engine: &'static str,
-    /// Its disks that are in use.
-    pub(crate) disks: BTreeMap<DeviceId, LiveDisk>,
+    /// Which parts of its disks' files are written.
+    pub(crate) dirty: BTreeMap<DeviceId, Arc<DirtyBitmap>>,
     pub(crate) memory: GuestMemory,
     pub(crate) machine: MachineHandle,
 }
@@ -58,7 +60,7 @@ impl TakeJob {
         let mut notes = Vec::new();
         let ram_bytes = touched(&self.memory, folder)?.count() * PAGE_BYTES as u64;
         let base = self.base(folder)?;
-        let disks = DiskCopies::plan(&self.spec, &self.disks, folder, ram_bytes)?;
+        let disks = DiskCopies::plan(&self.spec, &self.dirty, folder, ram_bytes)?;
         let boot = boot_files::copy(&self.spec, folder)?;
         let ram_path = folder.join(RAM);
         let ram = self.create_ram(&ram_path)?;
@@ -94,7 +96,7 @@ impl TakeJob {
         reply: &Answer,
         notes: &mut Vec<String>,
     ) -> Result<Captured, SnapshotFailure> {
-        disks.copy_live(&self.disks, || reply.is_closed())?;
+        disks.copy_live(|| reply.is_closed())?;
         if let Err(why) = self.machine.start_log()? {
             notes.push(format!("its memory was copied while it stood still: {why}"));
             return self.freeze(ram, None, disks);
@@ -146,7 +148,7 @@ impl TakeJob {
                 None => touched(&memory, &path)?,
             };
             ram.write(&memory, &pages).map_err(SnapshotFailure::io("write", &path))?;
-            disks.freeze()?;
+            disks.freeze(&frozen.disk_bytes)?;
             let pause_us = u64::try_from(frozen.since.elapsed().as_micros()).unwrap_or(u64::MAX);
             Ok((frozen.state, ram, disks, pause_us))
         });

@@ -221,7 +221,7 @@ Exit status:
 const CREATE_NOTES: &str = "\
 The guest stands still for a moment, and notices nothing but that. Its disks are kept as they are then, as after a power cut:
 what the guest has not written yet is in its memory. Where the file system of the disks can share blocks (XFS, Btrfs), that
-takes no time and no room; elsewhere they are copied, and the guest stands still for as long as that takes.
+takes no time and no room; elsewhere they are copied while the guest runs, and it stands still for what it wrote last.
 
 Examples:
   yagura snapshot create web1 before-upgrade --description 'Debian 12.5'
