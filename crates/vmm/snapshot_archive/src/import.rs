@@ -1,7 +1,6 @@
 //! Taking a snapshot out of an archive.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -161,10 +160,7 @@ fn unpack_one(
 
 /// Gives the snapshot its name when all of it was looked at.
 fn keep(staging: Staging, record: &Record) -> Result<Snapshot, ArchiveError> {
-    let path = staging.folder().join(RECORD);
-    let json = record.to_json().map_err(|error| ArchiveError::io("write", &path)(error.into()))?;
-    let written = fs::write(&path, json).and_then(|()| fs::File::open(&path)?.sync_all());
-    written.map_err(ArchiveError::io("write", &path))?;
+    staging.write_record(record)?;
     let snapshot = Snapshot::at(staging.folder())?;
     snapshot.verify()?;
     let state = VmState::from_bytes(&snapshot.state()?)?;

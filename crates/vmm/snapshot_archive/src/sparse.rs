@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use host_sys::file_copy::free_bytes;
+
 use crate::ArchiveError;
 
 /// Smallest hole: file systems know no smaller ones.
@@ -26,9 +28,7 @@ impl Room {
 
     fn take(&mut self, bytes: u64) -> Result<(), ArchiveError> {
         if self.until_look < bytes {
-            let found = rustix::fs::statvfs(&self.folder);
-            let found = found.map_err(|errno| ArchiveError::io("look at", &self.folder)(errno.into()))?;
-            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let free = free_bytes(&self.folder).map_err(ArchiveError::io("look at", &self.folder))?;
             if free < SPARE_BYTES + LOOK_BYTES {
                 return Err(ArchiveError::NoRoom { folder: self.folder.clone(), free });
             }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ram::{RamError, RamIndex, RamLayers, compress};
 use crate::{
-    FileName, KeptFile, RAM, RAM_INDEX, RECORD, Record, Snapshot, SnapshotError, SnapshotId, SnapshotName,
-    Snapshots, Staging,
+    FileName, KeptFile, RAM, RAM_INDEX, Record, Snapshot, SnapshotError, SnapshotId, SnapshotName, Snapshots,
+    Staging,
 };
 
 /// Most snapshots that build upon one another, with the one that has all.
@@ -91,8 +91,13 @@ impl Snapshot {
     /// # Errors
     /// One is missing, or not as it was.
     pub fn ram_layers(&self) -> Result<RamLayers<File>, SnapshotError> {
+        self.layers_of(&self.chain()?)
+    }
+
+    /// The same of what it builds upon, and itself.
+    pub(crate) fn layers_of(&self, chain: &Chain) -> Result<RamLayers<File>, SnapshotError> {
         let mut files = Vec::new();
-        for snapshot in self.chain()?.iter() {
+        for snapshot in chain.iter() {
             let index = snapshot.ram_index()?;
             let (file, length) = snapshot.ram_file()?;
             files.push((file, length, index));
@@ -181,27 +186,19 @@ fn write_flat(snapshot: &Snapshot, staging: &Staging, progress: Progress<'_>) ->
             RAM => *size_bytes = index.file_bytes(),
             RAM_INDEX => {
                 let bytes = index.to_bytes().map_err(|source| snapshot.ram_error(source))?;
-                write_synced(staging, RAM_INDEX, &bytes)?;
+                staging.write(RAM_INDEX, &bytes)?;
                 (*size_bytes, *crc32c) = (bytes.len() as u64, Some(crc32c::crc32c(&bytes)));
             }
             // Whoever has one of them open has the same one still.
             _ => link(snapshot, staging, name)?,
         }
     }
-    let path = folder.join(RECORD);
-    let json = record.to_json().map_err(|error| SnapshotError::io("write", &path)(error.into()))?;
-    write_synced(staging, RECORD, &json)
+    staging.write_record(&record)
 }
 
 fn link(snapshot: &Snapshot, staging: &Staging, name: &FileName) -> Result<(), SnapshotError> {
     let target = staging.folder().join(name.as_str());
     fs::hard_link(snapshot.path(name), &target).map_err(SnapshotError::io("make", &target))
-}
-
-fn write_synced(staging: &Staging, name: &str, bytes: &[u8]) -> Result<(), SnapshotError> {
-    let path = staging.folder().join(name);
-    let written = fs::write(&path, bytes).and_then(|()| File::open(&path)?.sync_all());
-    written.map_err(SnapshotError::io("write", &path))
 }
 
 impl Record {

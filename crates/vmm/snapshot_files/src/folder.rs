@@ -22,7 +22,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use vm_spec::VmName;
 
-use crate::{Snapshot, SnapshotError, SnapshotId, SnapshotName, record};
+use crate::{RECORD, Record, Snapshot, SnapshotError, SnapshotId, SnapshotName, record};
 
 const FOLDER: &str = "snapshots";
 /// How names of what is being made begin. A number follows: who still writes for one that was killed meets nobody else's files.
@@ -199,6 +199,26 @@ impl Staging {
     /// Where its files are to be written.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Writes one of its files, and brings it to stable storage.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let path = self.folder.join(name);
+        let written = fs::write(&path, bytes).and_then(|()| File::open(&path)?.sync_all());
+        written.map_err(SnapshotError::io("write", &path))
+    }
+
+    /// Writes its record, the last of its files.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn write_record(&self, record: &Record) -> Result<(), SnapshotError> {
+        let path = self.folder.join(RECORD);
+        let json = record.to_json().map_err(|error| SnapshotError::io("write", &path)(error.into()))?;
+        self.write(RECORD, &json)
     }
 
     /// Gives the snapshot its name. Its files are on stable storage already.

@@ -73,13 +73,11 @@ impl Snapshot {
     /// Something is not whole, or damaged.
     pub fn verify(&self) -> Result<(), SnapshotError> {
         self.check()?;
+        let chain = self.chain()?;
         // Each may be whole, and of another machine.
-        self.ram_layers()?;
-        for snapshot in self.chain()?.iter() {
-            let index = snapshot.ram_index()?;
-            snapshot.ram(&index)?.verify().map_err(|source| snapshot.ram_error(source))?;
-        }
-        Ok(())
+        let layers = self.layers_of(&chain)?;
+        let mut parts = chain.iter().zip(layers.readers());
+        parts.try_for_each(|(snapshot, ram)| ram.verify().map_err(|source| snapshot.ram_error(source)))
     }
 
     /// Whether the machine of its state is the one that its record and its RAM are of.

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use messages::Progress;
 
 use super::index::{Piece, ZeroPages};
-use super::read::read_piece;
+use super::read::{RamReader, read_piece};
 use super::{PAGE_BYTES, PIECE_BYTES, PIECE_PAGES, PagesFile, RamError, RamIndex, RamLayout, is_zero};
 
 /// One of them.
@@ -61,6 +61,11 @@ impl<F: PagesFile> RamLayers<F> {
     /// The machine's RAM.
     pub fn layout(&self) -> &RamLayout {
         &self.layers[0].index.layout
+    }
+
+    /// Each by itself, the oldest first.
+    pub fn readers(&self) -> impl Iterator<Item = RamReader<'_, &F>> {
+        self.layers.iter().map(|layer| RamReader { file: &layer.file, index: &layer.index })
     }
 
     /// Pieces of which any of them says something.

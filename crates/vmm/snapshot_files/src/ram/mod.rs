@@ -100,6 +100,20 @@ impl PagesFile for File {
     }
 }
 
+impl<F: PagesFile> PagesFile for &F {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_at(bytes, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        (**self).write_at(bytes, offset)
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        (**self).next_data(offset, end)
+    }
+}
+
 /// RAM that is saved.
 pub trait RamSource {
     /// Reads the page at `gpa`. Whoever runs may be writing to it.

@@ -14,8 +14,8 @@ const SHARE_MIN: usize = 8;
 
 /// RAM in a file, with its index.
 pub struct RamReader<'i, F> {
-    file: F,
-    index: &'i RamIndex,
+    pub(super) file: F,
+    pub(super) index: &'i RamIndex,
 }
 
 impl<'i, F: PagesFile + Sync> RamReader<'i, F> {
