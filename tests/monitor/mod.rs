@@ -236,9 +236,44 @@ impl Drop for Monitor {
     }
 }
 
-/// A small file system in memory, mounted in a namespace of its own that a sleeping process holds.
+/// A sleeping process that holds namespaces of its own. It ends when dropped.
+pub struct Holder(Child);
+
+impl Holder {
+    /// Namespaces of this kind, and of users, in which `script` has been run. Nothing where this host does not let its users
+    /// have them, or the script fails.
+    pub fn new(kind: &str, script: &str) -> Option<Holder> {
+        let script = format!("{script} && echo ready && exec sleep 600");
+        let mut child = Command::new("unshare")
+            .args(["--user", "--map-root-user", kind, "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut ready = [0; 5];
+        let is_ready = child.stdout.take().unwrap().read_exact(&mut ready).is_ok() && &ready == b"ready";
+        let holder = Holder(child);
+        is_ready.then_some(holder)
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Fails when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A small file system in memory, mounted in a namespace of its own.
 pub struct SmallMount {
-    holder: Child,
+    _holder: Holder,
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -248,24 +283,18 @@ impl SmallMount {
     pub fn new(size_bytes: u64) -> Option<SmallMount> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap().to_owned();
-        let script =
-            format!("mount -t tmpfs -o size={size_bytes} small {path} && echo ready && exec sleep 300");
-        let mut holder = Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let mut ready = [0; 5];
-        let mounted = holder.stdout.take().unwrap().read_exact(&mut ready).is_ok() && &ready == b"ready";
+        let holder = Holder::new("--mount", &format!("mount -t tmpfs -o size={size_bytes} small {path}"));
         // A process sees another's file systems through its root, where it may trace it.
-        let path = PathBuf::from(format!("/proc/{}/root{path}", holder.id()));
-        let mount = SmallMount { holder, path, _folder: folder };
-        if !mounted || std::fs::write(mount.path.join("probe"), "").is_err() {
+        let mount = holder.map(|holder| SmallMount {
+            path: PathBuf::from(format!("/proc/{}/root{path}", holder.pid())),
+            _holder: holder,
+            _folder: folder,
+        });
+        let mount = mount.filter(|mount| std::fs::write(mount.path.join("probe"), "").is_ok());
+        let Some(mount) = mount else {
             println!("SKIPPED: no file system can be mounted in a namespace here");
             return None;
-        }
+        };
         std::fs::remove_file(mount.path.join("probe")).unwrap();
         Some(mount)
     }
@@ -273,12 +302,5 @@ impl SmallMount {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-impl Drop for SmallMount {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
